@@ -1,0 +1,88 @@
+// Package engine is the port through which replicas run: what the rest of the
+// product may ask of a place where containers run, and the pure plan of a rolling
+// update that the one-machine engine follows (Kubernetes has its own).
+//
+// It promises nothing about how: enginetest holds every implementation to the
+// same behaviour. It must not start a process or speak to a daemon.
+package engine
+
+import (
+	"context"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Deployment is what an engine is asked to keep running.
+type Deployment struct {
+	Revision *workload.Revision // never changed after it was handed over
+	Replicas int                // 0 is a legal number
+}
+
+// Engine keeps deployments running. All methods may be called at once.
+type Engine interface {
+	// Apply makes d the desired deployment of d.Revision.Name and returns when
+	// that is accepted, not when it is reached. It is idempotent. Going to a
+	// revision whose pod differs is a rolling update within UpdateStrategy; a
+	// revision that never becomes ready never replaces one that is. Going to one
+	// whose pod is the same (Revision.SamePod) restarts nothing.
+	Apply(ctx context.Context, d Deployment) error
+	// Remove drains and stops every replica of the named workload and forgets it.
+	// It returns when that is accepted; unknown names are no error.
+	Remove(ctx context.Context, name string) error
+	// Status returns the present state of one workload, fault.NotFound if unknown.
+	Status(ctx context.Context, name string) (Status, error)
+	// Watch calls fn, never twice at once, with every present workload and then
+	// with each one that changes, soon after the change; states in between may be
+	// left out. It returns ctx's error when ctx ends.
+	Watch(ctx context.Context, fn func(Status)) error
+	// Logs calls fn for the lines of a workload, as workload.Service.Logs.
+	Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error
+	// Run starts from what an earlier life left behind (stopping what must not
+	// live on), works until ctx ends, then drains and stops every replica.
+	Run(ctx context.Context) error
+}
+
+// Status is an immutable picture of one workload's replicas.
+type Status struct {
+	Name     string
+	Revision string // id of the desired revision
+	Desired  int
+	Replicas []Replica // oldest first; terminating ones included until they are gone
+	// Failed is set when the desired revision has proven unable to become ready
+	// (a crash loop, an executable that does not exist, an image that cannot be
+	// pulled); the rollout stands still and older replicas stay. It clears itself
+	// when a replica of the revision becomes ready.
+	Failed *workload.Reason
+	// Removed marks the last status of a workload.
+	Removed bool
+	// Events since the previous status given to this watcher; a watcher that
+	// starts gets none of before.
+	Events []workload.Event
+}
+
+// Ready returns the number of replicas that receive requests, and how many of
+// them are of the desired revision.
+func (s Status) Ready() (ready, upToDate int) {
+	for _, r := range s.Replicas {
+		if r.Ready() {
+			ready++
+			if r.UpToDate {
+				upToDate++
+			}
+		}
+	}
+	return ready, upToDate
+}
+
+// Replica is one running copy.
+type Replica struct {
+	workload.Replica        // Address is host:port of the container port, set once known
+	DeploymentID     string // of the revision it was started from
+	MaxConcurrency   int64  // of its pod: how many requests it takes at once
+	MaxQueueLength   int64  // of its pod: how many more may wait for it
+}
+
+// Ready reports whether the replica receives requests.
+func (r Replica) Ready() bool {
+	return r.State == workload.Ready || r.State == workload.ReadyOutOfDate
+}

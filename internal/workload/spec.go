@@ -1,0 +1,154 @@
+// Package workload holds the nouns of the product (Spec, Revision, Status, …),
+// their rules and defaults, and Service: the one interface that every front end
+// uses and every operator implements, in process or over the wire.
+//
+// It promises that a Spec which passed Validate can be deployed anywhere without
+// a second look at its values, and that the JSON of every type is the contract
+// with users: field names never change.
+//
+// It must not read files, speak to a network or know how replicas run.
+package workload
+
+import "time"
+
+// Kind is one of the five kinds a user deploys.
+type Kind string
+
+// The kinds, in the order in which lists show them.
+const (
+	Batch    Kind = "BatchAPI"
+	Task     Kind = "TaskAPI"
+	Realtime Kind = "RealtimeAPI"
+	Async    Kind = "AsyncAPI"
+	Splitter Kind = "TrafficSplitter"
+)
+
+// Kinds returns all kinds, in the order in which lists show them.
+func Kinds() []Kind { return []Kind{Batch, Task, Realtime, Async, Splitter} }
+
+// Scales reports whether workloads of kind k have replicas that follow their load.
+func (k Kind) Scales() bool { return k == Realtime || k == Async }
+
+// Ports that containers may not use: the sidecar's and its administration's.
+const (
+	SidecarPort int32 = 8888
+	AdminPort   int32 = 15000
+)
+
+// Spec is what a user asks for: one element of the list in a cortex.yaml.
+// Sections a kind does not have are nil and serialise as null.
+type Spec struct {
+	Name           string          `json:"name"`
+	Kind           Kind            `json:"kind"`
+	Pod            *Pod            `json:"pod"`
+	NodeGroups     []string        `json:"node_groups"`
+	APIs           []Target        `json:"apis"`
+	Networking     *Networking     `json:"networking"`
+	Autoscaling    *Autoscaling    `json:"autoscaling"`
+	UpdateStrategy *UpdateStrategy `json:"update_strategy"`
+}
+
+// Pod is the group of containers that makes one replica.
+type Pod struct {
+	// Port is the container port that receives requests, exported as CORTEX_PORT.
+	// On one machine a process is told to use another port by the same variable.
+	// Nil for TaskAPI only.
+	Port           *int32      `json:"port"`
+	MaxQueueLength int64       `json:"max_queue_length"` // Realtime; 0 for kinds without it
+	MaxConcurrency int64       `json:"max_concurrency"`  // Realtime, Async; 0 for kinds without it
+	Containers     []Container `json:"containers"`
+}
+
+// Container is one process or image of a pod.
+type Container struct {
+	Name string `json:"name"`
+	// Image is empty for a container that runs Command as a process; one machine only.
+	Image          string            `json:"image,omitempty"`
+	Env            map[string]string `json:"env"`
+	Command        []string          `json:"command"`
+	Args           []string          `json:"args"`
+	ReadinessProbe *Probe            `json:"readiness_probe"`
+	LivenessProbe  *Probe            `json:"liveness_probe"`
+	PreStop        *PreStop          `json:"pre_stop"`
+	Compute        *Compute          `json:"compute"`
+}
+
+// Compute is what a container requests. Nil quantities request nothing.
+type Compute struct {
+	CPU *Quantity `json:"cpu"` // cores
+	Mem *Quantity `json:"mem"` // bytes
+	GPU int64     `json:"gpu"` // devices
+	Inf int64     `json:"inf"` // Inferentia chips
+	Shm *Quantity `json:"shm"` // bytes of /dev/shm
+}
+
+// Probe asks one question of a container, periodically. Exactly one of the
+// handlers is set.
+type Probe struct {
+	HTTPGet             *HTTPGet   `json:"http_get"`
+	TCPSocket           *TCPSocket `json:"tcp_socket"`
+	Exec                *Exec      `json:"exec"`
+	InitialDelaySeconds int32      `json:"initial_delay_seconds"`
+	TimeoutSeconds      int32      `json:"timeout_seconds"`
+	PeriodSeconds       int32      `json:"period_seconds"`
+	SuccessThreshold    int32      `json:"success_threshold"`
+	FailureThreshold    int32      `json:"failure_threshold"`
+}
+
+// PreStop runs before a container is told to terminate. Exactly one handler is set.
+type PreStop struct {
+	HTTPGet *HTTPGet `json:"http_get"`
+	Exec    *Exec    `json:"exec"`
+}
+
+// HTTPGet succeeds on a status from 200 to 399.
+type HTTPGet struct {
+	Path string `json:"path"`
+	Port int32  `json:"port"`
+}
+
+// TCPSocket succeeds when a connection opens.
+type TCPSocket struct {
+	Port int32 `json:"port"`
+}
+
+// Exec succeeds when the command exits 0.
+type Exec struct {
+	Command []string `json:"command"`
+}
+
+// Target is one of the APIs a TrafficSplitter divides traffic among.
+type Target struct {
+	Name   string `json:"name"`
+	Weight int32  `json:"weight"` // percent
+	Shadow bool   `json:"shadow"` // receives copies; its answers are discarded
+}
+
+// Networking says where a workload is reached.
+type Networking struct {
+	Endpoint string `json:"endpoint"` // canonical: leading slash, no trailing slash
+}
+
+// Autoscaling bounds and tunes the number of replicas (Realtime, Async).
+type Autoscaling struct {
+	MinReplicas                  int32    `json:"min_replicas"`
+	MaxReplicas                  int32    `json:"max_replicas"`
+	InitReplicas                 int32    `json:"init_replicas"`
+	TargetInFlight               float64  `json:"target_in_flight"`
+	Window                       Duration `json:"window"`
+	DownscaleStabilizationPeriod Duration `json:"downscale_stabilization_period"`
+	UpscaleStabilizationPeriod   Duration `json:"upscale_stabilization_period"`
+	MaxDownscaleFactor           float64  `json:"max_downscale_factor"`
+	MaxUpscaleFactor             float64  `json:"max_upscale_factor"`
+	DownscaleTolerance           float64  `json:"downscale_tolerance"`
+	UpscaleTolerance             float64  `json:"upscale_tolerance"`
+}
+
+// UpdateStrategy bounds a rolling update. Each value is "N%" or "N".
+type UpdateStrategy struct {
+	MaxSurge       string `json:"max_surge"`
+	MaxUnavailable string `json:"max_unavailable"`
+}
+
+// Duration is a time.Duration written as a string ("60s") in JSON and YAML.
+type Duration time.Duration
