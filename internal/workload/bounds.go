@@ -1,0 +1,141 @@
+package workload
+
+import (
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Patterns of the strings in a spec. They are written in the subset of regular
+// expressions that Go and JSON Schema share.
+const (
+	NamePattern      = `^[a-z]([-a-z0-9]*[a-z0-9])?$` // DNS-1035
+	EndpointPattern  = `^[a-zA-Z0-9_./-]*$`
+	NodeGroupPattern = `^[a-zA-Z0-9_-]+$`
+	EnvPattern       = `^[-._a-zA-Z][-._a-zA-Z0-9]*$`
+	SharePattern     = `^([0-9]|[1-9][0-9]|100)%$|^[0-9]{1,9}$`
+	QuantityPattern  = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,3})?$`
+	DurationPattern  = `^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$|^[+-]?0$`
+	ImagePattern     = `^((` + domainPart + `(\.` + domainPart + `)*|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` +
+		pathPart + `(/` + pathPart + `)*` +
+		`(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?` +
+		`(@[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$`
+	domainPart = `([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])`
+	pathPart   = `[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*`
+)
+
+// Lengths of the strings in a spec, in bytes.
+const (
+	MaxNameLength          = 42
+	MaxContainerNameLength = 63
+	MaxEndpointLength      = 1000
+	MaxImageLength         = 512
+)
+
+var (
+	nameShape      = regexp.MustCompile(NamePattern)
+	endpointShape  = regexp.MustCompile(EndpointPattern)
+	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
+	envShape       = regexp.MustCompile(EnvPattern)
+	imageShape     = regexp.MustCompile(ImagePattern)
+)
+
+// ReservedContainerNames are those of the containers the platform adds to a pod.
+func ReservedContainerNames() []string { return []string{"proxy", "dequeuer"} }
+
+// ReservedEnvPrefixes begin the variables that the platform sets itself.
+func ReservedEnvPrefixes() []string { return []string{"CORTEX_", "KUBEXIT_"} }
+
+// The least that a container may request, where it requests anything.
+var (
+	MinCPU = MustQuantity("20m")
+	MinMem = MustQuantity("20Mi")
+)
+
+// Bounds is the range of a numeric field. An infinite bound is none.
+type Bounds struct {
+	Min, Max         float64
+	MinOpen, MaxOpen bool // the bound itself is outside
+}
+
+var unbounded = math.Inf(1)
+
+var bounds = map[string]Bounds{
+	"pod.port":                         {Min: 1, Max: 65535},
+	"pod.max_concurrency":              {Min: 1, Max: 30000},
+	"pod.max_queue_length":             {Min: 1, Max: 30000},
+	"pod.containers[].compute.gpu":     {Max: math.MaxInt32},
+	"pod.containers[].compute.inf":     {Max: math.MaxInt32},
+	"probe.http_get.port":              {Min: 1, Max: 65535},
+	"probe.tcp_socket.port":            {Min: 1, Max: 65535},
+	"probe.initial_delay_seconds":      {Max: math.MaxInt32},
+	"probe.timeout_seconds":            {Max: math.MaxInt32},
+	"probe.period_seconds":             {Max: math.MaxInt32},
+	"probe.success_threshold":          {Max: math.MaxInt32},
+	"probe.failure_threshold":          {Max: math.MaxInt32},
+	"apis[].weight":                    {Max: 100},
+	"autoscaling.min_replicas":         {Max: math.MaxInt32},
+	"autoscaling.max_replicas":         {Max: math.MaxInt32, MinOpen: true},
+	"autoscaling.init_replicas":        {Max: math.MaxInt32},
+	"autoscaling.target_in_flight":     {Max: unbounded, MinOpen: true},
+	"autoscaling.max_downscale_factor": {Max: 1, MaxOpen: true},
+	"autoscaling.max_upscale_factor":   {Min: 1, Max: unbounded, MinOpen: true},
+	"autoscaling.downscale_tolerance":  {Max: 1, MaxOpen: true},
+	"autoscaling.upscale_tolerance":    {Max: unbounded},
+}
+
+var asyncConcurrency = Bounds{Min: 1, Max: 100}
+
+// BoundsOf returns the range of the numeric field at a key path with its indices
+// left out, such as "pod.containers[].compute.gpu", in a spec of kind k. All probes
+// and hooks share the paths that begin with "probe.". It panics on a path that has
+// none: that is a defect of the caller.
+func BoundsOf(k Kind, path string) Bounds {
+	if k == Async && path == "pod.max_concurrency" {
+		return asyncConcurrency
+	}
+	b, ok := bounds[path]
+	if !ok {
+		panic("workload: no bounds are declared for " + path)
+	}
+	return b
+}
+
+// Check returns the code and message of v outside b, or two empty strings.
+func (b Bounds) Check(v float64) (code, message string) {
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return CodePrimitiveType, "must be a finite number"
+	case b.MinOpen && v <= b.Min:
+		return CodeGreaterThan, "must be greater than " + number(b.Min)
+	case v < b.Min:
+		return CodeGreaterOrEqual, "must be at least " + number(b.Min)
+	case b.MaxOpen && v >= b.Max:
+		return CodeLessThan, "must be less than " + number(b.Max)
+	case v > b.Max:
+		return CodeLessOrEqual, "must be at most " + number(b.Max)
+	}
+	return "", ""
+}
+
+// String is b in words, such as "1 to 65535" or "more than 0".
+func (b Bounds) String() string {
+	from := number(b.Min) + " or more"
+	if b.MinOpen {
+		from = "more than " + number(b.Min)
+	}
+	switch {
+	case math.IsInf(b.Max, 1):
+		return from
+	case b.MaxOpen:
+		return from + ", less than " + number(b.Max)
+	case b.MinOpen:
+		return from + ", at most " + number(b.Max)
+	}
+	return number(b.Min) + " to " + number(b.Max)
+}
+
+func number(v float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', -1, 64), ".0")
+}

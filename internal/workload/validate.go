@@ -1,0 +1,307 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate returns every rule that a defaulted spec breaks, in the order of the
+// file (REFERENCE section 1). Rules that compare specs are those of ValidateSet;
+// rules that need to know what is deployed are the operator's.
+func (s *Spec) Validate() []Violation {
+	vs := &violations{}
+	if !vs.kind(s.Kind) {
+		vs.name(s.Name)
+		return vs.list
+	}
+	vs.name(s.Name)
+	vs.sections(s)
+	if s.Pod != nil {
+		vs.pod(s.Kind, s.Pod)
+	}
+	vs.nodeGroups(s.NodeGroups)
+	if s.Kind == Splitter {
+		vs.targets(s.APIs)
+	}
+	vs.networking(s.Networking)
+	if s.Autoscaling != nil && s.Kind.Scales() {
+		vs.autoscaling(s)
+	}
+	if s.UpdateStrategy != nil && s.Kind.Scales() {
+		vs.updateStrategy(s.UpdateStrategy)
+	}
+	return vs.list
+}
+
+func (vs *violations) kind(k Kind) bool {
+	kinds := Kinds()
+	if slices.Contains(kinds, k) {
+		return true
+	}
+	if k == "" {
+		vs.missing("kind", "kind", kindWords())
+		return false
+	}
+	v := Violation{Path: "kind", Code: CodeInvalidString, Message: "is not a kind", Found: string(k), Allowed: kindWords()}
+	for _, known := range kinds {
+		if strings.EqualFold(string(known), string(k)) {
+			v.Hint = fmt.Sprintf("did you mean %q?", known)
+		}
+	}
+	vs.add(v)
+	return false
+}
+
+func kindWords() string {
+	var words []string
+	for _, k := range Kinds() {
+		words = append(words, string(k))
+	}
+	return orList(words)
+}
+
+func (vs *violations) missing(path, field, allowed string) {
+	vs.add(Violation{Path: path, Code: CodeMustBeDefined, Message: fmt.Sprintf("%q must be defined", field), Allowed: allowed})
+}
+
+const dnsWords = "lower-case letters, digits and dashes, beginning with a letter and not ending with a dash"
+
+func (vs *violations) name(name string) {
+	if vs.label("name", name, MaxNameLength) && strings.HasPrefix(name, "b-") {
+		vs.add(Violation{
+			Path: "name", Code: CodeInvalidString, Message: `must not begin with "b-"`, Found: name,
+			Hint: "names of job queues begin with it",
+		})
+	}
+}
+
+// label checks a DNS-1035 label and reports whether it is one.
+func (vs *violations) label(path, text string, limit int) bool {
+	switch {
+	case text == "":
+		vs.missing(path, "name", dnsWords)
+	case len(text) > limit:
+		vs.add(Violation{
+			Path: path, Code: CodeTooLong, Found: abbreviate(text),
+			Message: fmt.Sprintf("must be no longer than %d characters, and has %d", limit, len(text)),
+		})
+	case !nameShape.MatchString(text):
+		v := Violation{Path: path, Code: CodeDNS1035, Message: "is not a name", Found: text, Allowed: dnsWords}
+		if better := asLabel(text); nameShape.MatchString(better) {
+			v.Hint = fmt.Sprintf("did you mean %q?", better)
+		}
+		vs.add(v)
+	default:
+		return true
+	}
+	return false
+}
+
+// asLabel turns a near miss, such as My_API, into the label it stands for.
+func asLabel(text string) string {
+	return strings.Trim(strings.NewReplacer("_", "-", ".", "-", " ", "-").Replace(strings.ToLower(text)), "-")
+}
+
+// sections refuses the sections that the kind does not have, and the lack of
+// those that it must have.
+func (vs *violations) sections(s *Spec) {
+	for _, f := range []struct {
+		path         string
+		present, has bool
+	}{
+		{"pod", s.Pod != nil, s.Kind != Splitter},
+		{"node_groups", s.NodeGroups != nil, s.Kind != Splitter},
+		{"apis", s.APIs != nil, s.Kind == Splitter},
+		{"autoscaling", s.Autoscaling != nil, s.Kind.Scales()},
+		{"update_strategy", s.UpdateStrategy != nil, s.Kind.Scales()},
+	} {
+		if f.present && !f.has {
+			vs.notForKind(f.path, s.Kind)
+		}
+	}
+	if s.Pod == nil && s.Kind != Splitter {
+		vs.missing("pod", "pod", "a pod with at least one container")
+	}
+	if s.APIs == nil && s.Kind == Splitter {
+		vs.missing("apis", "apis", "a list of RealtimeAPIs with their weights")
+	}
+}
+
+func (vs *violations) notForKind(path string, k Kind) {
+	field := path[strings.LastIndexByte(path, '.')+1:]
+	vs.add(Violation{
+		Path: path, Code: CodeFieldNotForKind,
+		Message: fmt.Sprintf("%q is not supported for %s", field, k),
+		Hint:    "remove it",
+	})
+}
+
+func (vs *violations) bounds(k Kind, path, key string, v float64) bool {
+	b := BoundsOf(k, key)
+	code, message := b.Check(v)
+	if code == "" {
+		return true
+	}
+	vs.add(Violation{Path: path, Code: code, Message: message, Found: number(v), Allowed: b.String()})
+	return false
+}
+
+// port checks a container port.
+func (vs *violations) port(k Kind, path, key string, port int32) {
+	if vs.bounds(k, path, key, float64(port)) && (port == SidecarPort || port == AdminPort) {
+		vs.add(Violation{
+			Path: path, Code: CodeDisallowedValue, Message: fmt.Sprintf("port %d is reserved by the platform", port),
+			Found: strconv.Itoa(int(port)), Allowed: fmt.Sprintf("1 to 65535, except %d and %d", SidecarPort, AdminPort),
+		})
+	}
+}
+
+func (vs *violations) nodeGroups(groups []string) {
+	if groups != nil && len(groups) == 0 {
+		vs.empty("node_groups", "remove it to allow every node group")
+	}
+	for i, g := range groups {
+		path := fmt.Sprintf("node_groups[%d]", i)
+		if !nodeGroupShape.MatchString(g) {
+			vs.add(Violation{
+				Path: path, Code: CodeNodeGroupCharacters, Message: "is not the name of a node group", Found: g,
+				Allowed: "letters, digits, dashes and underscores",
+			})
+		}
+		if slices.Contains(groups[:i], g) {
+			vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: fmt.Sprintf("%q is listed twice", g), Found: g})
+		}
+	}
+}
+
+func (vs *violations) empty(path, hint string) {
+	vs.add(Violation{Path: path, Code: CodeCannotBeEmpty, Message: "must not be empty", Hint: hint})
+}
+
+func (vs *violations) networking(n *Networking) {
+	const path = "networking.endpoint"
+	const allowed = "letters, digits, and the characters / - _ ."
+	if n == nil {
+		return
+	}
+	switch e := n.Endpoint; {
+	case e == "" || e == "/":
+		vs.add(Violation{Path: path, Code: CodeEndpointEmpty, Message: "must name a path below /", Found: e, Hint: "such as /iris"})
+	case len(e) > MaxEndpointLength:
+		vs.add(Violation{
+			Path: path, Code: CodeTooLong, Found: abbreviate(e),
+			Message: fmt.Sprintf("must be no longer than %d characters, and has %d", MaxEndpointLength, len(e)),
+		})
+	case !endpointShape.MatchString(e):
+		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: e, Allowed: allowed})
+	case strings.Contains(e, "//"):
+		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: e})
+	}
+}
+
+func (vs *violations) autoscaling(s *Spec) {
+	a := s.Autoscaling
+	const at = "autoscaling."
+	whole := func(field string, v int32) bool { return vs.bounds(s.Kind, at+field, at+field, float64(v)) }
+	real := func(field string, v float64) bool { return vs.bounds(s.Kind, at+field, at+field, v) }
+
+	ok := whole("min_replicas", a.MinReplicas)
+	ok = whole("max_replicas", a.MaxReplicas) && ok
+	ok = whole("init_replicas", a.InitReplicas) && ok
+	if ok {
+		vs.replicas(a)
+	}
+	if real("target_in_flight", a.TargetInFlight) && s.Pod != nil && s.Kind == Realtime {
+		if limit := s.Pod.MaxConcurrency + s.Pod.MaxQueueLength; a.TargetInFlight > float64(limit) {
+			vs.add(Violation{
+				Path: at + "target_in_flight", Code: CodeTargetInFlight, Found: number(a.TargetInFlight),
+				Message: fmt.Sprintf("must be at most max_concurrency + max_queue_length (%d + %d = %d)",
+					s.Pod.MaxConcurrency, s.Pod.MaxQueueLength, limit),
+				Hint:    "a replica never has more requests in flight than that",
+				Related: []string{"pod.max_concurrency", "pod.max_queue_length"},
+			})
+		}
+	}
+	vs.window(at+"window", a.Window)
+	vs.period(at+"downscale_stabilization_period", a.DownscaleStabilizationPeriod)
+	vs.period(at+"upscale_stabilization_period", a.UpscaleStabilizationPeriod)
+	real("max_downscale_factor", a.MaxDownscaleFactor)
+	real("max_upscale_factor", a.MaxUpscaleFactor)
+	real("downscale_tolerance", a.DownscaleTolerance)
+	real("upscale_tolerance", a.UpscaleTolerance)
+}
+
+func (vs *violations) replicas(a *Autoscaling) {
+	const minimum, maximum, initial = "autoscaling.min_replicas", "autoscaling.max_replicas", "autoscaling.init_replicas"
+	compare := func(path, other, code, message string, v, limit int32) {
+		vs.add(Violation{
+			Path: path, Code: code, Found: strconv.Itoa(int(v)),
+			Message: fmt.Sprintf("%s (%d)", message, limit), Related: []string{other},
+		})
+	}
+	if a.MinReplicas > a.MaxReplicas {
+		compare(minimum, maximum, CodeMinAboveMax, "must not be greater than max_replicas", a.MinReplicas, a.MaxReplicas)
+		return // whatever init_replicas is, it cannot be right
+	}
+	if a.InitReplicas > a.MaxReplicas {
+		compare(initial, maximum, CodeInitAboveMax, "must not be greater than max_replicas", a.InitReplicas, a.MaxReplicas)
+	}
+	if a.InitReplicas < a.MinReplicas {
+		compare(initial, minimum, CodeInitBelowMin, "must not be less than min_replicas", a.InitReplicas, a.MinReplicas)
+	}
+}
+
+// WindowStep is what an autoscaling window is a multiple of, and at least.
+const WindowStep = 10 * time.Second
+
+func (vs *violations) window(path string, d Duration) {
+	v := Violation{Path: path, Found: d.String(), Allowed: "multiples of 10s, such as 60s"}
+	switch {
+	case time.Duration(d) < WindowStep:
+		v.Code, v.Message = CodeGreaterOrEqual, "must be at least 10s"
+	case time.Duration(d)%WindowStep != 0:
+		v.Code, v.Message = CodeNotMultiple, "must be a multiple of 10s"
+	default:
+		return
+	}
+	vs.add(v)
+}
+
+func (vs *violations) period(path string, d Duration) {
+	if d < 0 {
+		vs.add(Violation{Path: path, Code: CodeGreaterOrEqual, Message: "must be at least 0s", Found: d.String(), Allowed: "0s or more, such as 5m"})
+	}
+}
+
+func (vs *violations) updateStrategy(u *UpdateStrategy) {
+	const surge, unavailable = "update_strategy.max_surge", "update_strategy.max_unavailable"
+	share := func(path, text string) (zero, ok bool) {
+		v, _, ok := parseShare(text)
+		if !ok {
+			vs.add(Violation{
+				Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: text,
+				Allowed: "0% to 100%, or a whole number such as 1",
+			})
+		}
+		return v == 0, ok
+	}
+	a, okA := share(surge, u.MaxSurge)
+	b, okB := share(unavailable, u.MaxUnavailable)
+	if okA && okB && a && b {
+		vs.add(Violation{
+			Path: unavailable, Code: CodeSharesBothZero, Message: "max_surge and max_unavailable must not both be zero",
+			Found: u.MaxUnavailable, Hint: "an update could never make a step", Related: []string{surge},
+		})
+	}
+}
+
+// abbreviate keeps what is shown of a value readable.
+func abbreviate(text string) string {
+	if len(text) <= 60 {
+		return text
+	}
+	return strings.ToValidUTF8(text[:57], "") + "…"
+}

@@ -1,0 +1,293 @@
+package workload
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+func (vs *violations) pod(k Kind, p *Pod) {
+	switch {
+	case k == Task:
+		if p.Port != nil {
+			vs.notForKind("pod.port", k)
+		}
+	case p.Port == nil:
+		vs.missing("pod.port", "port", "1 to 65535")
+	default:
+		vs.port(k, "pod.port", "pod.port", *p.Port)
+	}
+	vs.limit(k, "pod.max_concurrency", p.MaxConcurrency, k.Scales())
+	vs.limit(k, "pod.max_queue_length", p.MaxQueueLength, k == Realtime)
+	if len(p.Containers) == 0 {
+		vs.missing("pod.containers", "containers", "a list of at least one container")
+	}
+	names := map[string]bool{}
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		path := fmt.Sprintf("pod.containers[%d]", i)
+		vs.container(k, path, c)
+		if c.Name != "" && names[c.Name] {
+			vs.add(Violation{
+				Path: path + ".name", Code: CodeDuplicateContainer,
+				Message: fmt.Sprintf("the name %q is used by another container of this pod", c.Name), Found: c.Name,
+			})
+		}
+		names[c.Name] = true
+	}
+	vs.devices(p)
+}
+
+func (vs *violations) limit(k Kind, path string, v int64, has bool) {
+	switch {
+	case has:
+		vs.bounds(k, path, path, float64(v))
+	case v != 0:
+		vs.notForKind(path, k)
+	}
+}
+
+// devices refuses GPUs and Inferentia chips in one pod: no node has both.
+func (vs *violations) devices(p *Pod) {
+	var gpu, inf bool
+	last := 0
+	for i, c := range p.Containers {
+		if c.Compute == nil || c.Compute.GPU <= 0 && c.Compute.Inf <= 0 {
+			continue
+		}
+		gpu, inf, last = gpu || c.Compute.GPU > 0, inf || c.Compute.Inf > 0, i
+	}
+	if gpu && inf {
+		vs.add(Violation{
+			Path: fmt.Sprintf("pod.containers[%d].compute", last), Code: CodeComputeConflict,
+			Message: "gpu and inf must not both be requested in one pod",
+			Hint:    "no node has both",
+		})
+	}
+}
+
+func (vs *violations) container(k Kind, path string, c *Container) {
+	if vs.label(path+".name", c.Name, MaxContainerNameLength) && slices.Contains(ReservedContainerNames(), c.Name) {
+		vs.add(Violation{
+			Path: path + ".name", Code: CodeDisallowedValue,
+			Message: fmt.Sprintf("the name %q is reserved by the platform", c.Name), Found: c.Name,
+		})
+	}
+	vs.image(k, path, c)
+	vs.words(path+".command", c.Command)
+	vs.words(path+".args", c.Args)
+	if len(c.Command) > 0 && c.Command[0] == "" {
+		vs.empty(path+".command[0]", "it names the executable")
+	}
+	vs.env(path+".env", c.Env)
+	if c.Compute != nil {
+		vs.compute(k, path+".compute", c.Compute)
+	}
+	if c.ReadinessProbe != nil {
+		vs.probe(k, path, "readiness_probe", c.ReadinessProbe)
+	}
+	if c.LivenessProbe != nil {
+		vs.probe(k, path, "liveness_probe", c.LivenessProbe)
+	}
+	if c.PreStop != nil {
+		vs.preStop(k, path+".pre_stop", c.PreStop)
+	}
+}
+
+func (vs *violations) image(k Kind, path string, c *Container) {
+	job := k == Batch || k == Task
+	switch {
+	case c.Command == nil && job:
+		vs.add(Violation{
+			Path: path + ".command", Code: CodeFieldNeededForKind,
+			Message: fmt.Sprintf("%q must be specified for %s", "command", k),
+			Allowed: "a list of strings",
+		})
+	case c.Command == nil && c.Image == "":
+		vs.add(Violation{
+			Path: path + ".image", Code: CodeMustBeDefined, Message: `"image" must be defined`,
+			Hint: "or, on one machine, give a command to run as a process",
+		})
+	}
+	if c.Image == "" {
+		return
+	}
+	v := Violation{Path: path + ".image", Code: CodeInvalidImage, Message: "is not the name of an image", Found: abbreviate(c.Image), Allowed: "such as quay.io/team/iris:1.0"}
+	switch {
+	case len(c.Image) > MaxImageLength:
+		v.Code, v.Message = CodeTooLong, fmt.Sprintf("must be no longer than %d characters", MaxImageLength)
+	case imageShape.MatchString(c.Image):
+		return
+	case imageShape.MatchString(strings.ToLower(c.Image)):
+		v.Hint = fmt.Sprintf("did you mean %q?", strings.ToLower(c.Image))
+	}
+	vs.add(v)
+}
+
+// words checks a command line: nil is none, empty is a mistake.
+func (vs *violations) words(path string, words []string) {
+	if words != nil && len(words) == 0 {
+		vs.empty(path, "remove it to use what the image says")
+	}
+	for i, w := range words {
+		vs.text(fmt.Sprintf("%s[%d]", path, i), w)
+	}
+}
+
+// text refuses what no operating system can pass to a process.
+func (vs *violations) text(path, text string) {
+	if strings.ContainsRune(text, 0) {
+		vs.add(Violation{Path: path, Code: CodeInvalidString, Message: "must not contain a NUL character"})
+	}
+}
+
+func (vs *violations) env(path string, env map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		at := joinPath(path, key)
+		for _, prefix := range ReservedEnvPrefixes() {
+			if strings.HasPrefix(key, prefix) {
+				vs.add(Violation{
+					Path: at, Code: CodeReservedEnv, Found: key,
+					Message: fmt.Sprintf("environment variables must not begin with %s: the platform sets those", prefix),
+				})
+			}
+		}
+		if !envShape.MatchString(key) {
+			vs.add(Violation{
+				Path: at, Code: CodeInvalidString, Message: "is not the name of an environment variable", Found: key,
+				Allowed: "letters, digits, and the characters _ - ., not beginning with a digit",
+			})
+		}
+		vs.text(at, env[key])
+	}
+}
+
+func (vs *violations) compute(k Kind, path string, c *Compute) {
+	atLeast := func(field string, q *Quantity, least Quantity) {
+		if q != nil && q.Cmp(least) < 0 {
+			vs.add(Violation{
+				Path: joinPath(path, field), Code: CodeGreaterOrEqual, Found: q.String(),
+				Message: "must be at least " + least.String(), Allowed: least.String() + " or more, or null to request nothing",
+			})
+		}
+	}
+	atLeast("cpu", c.CPU, MinCPU)
+	atLeast("mem", c.Mem, MinMem)
+	vs.bounds(k, path+".gpu", "pod.containers[].compute.gpu", float64(c.GPU))
+	vs.bounds(k, path+".inf", "pod.containers[].compute.inf", float64(c.Inf))
+	if c.Shm != nil && c.Mem != nil && c.Shm.Cmp(*c.Mem) > 0 {
+		vs.add(Violation{
+			Path: path + ".shm", Code: CodeShmExceedsMem, Found: c.Shm.String(),
+			Message: fmt.Sprintf("must not exceed mem (%s)", c.Mem), Related: []string{path + ".mem"},
+			Hint: "shared memory counts as memory of the container",
+		})
+	}
+}
+
+// Handlers returns the keys that say how the given probe or hook of a container
+// asks ("readiness_probe", "liveness_probe", "pre_stop"), for kind k. It returns
+// none where the kind does not have that section.
+func Handlers(k Kind, section string) []string {
+	switch section {
+	case "readiness_probe":
+		switch k {
+		case Realtime:
+			return []string{"http_get", "tcp_socket", "exec"}
+		case Async, Batch:
+			return []string{"http_get", "tcp_socket"}
+		}
+	case "liveness_probe":
+		if k != Splitter {
+			return []string{"http_get", "tcp_socket", "exec"}
+		}
+	case "pre_stop":
+		if k.Scales() {
+			return []string{"http_get", "exec"}
+		}
+	}
+	return nil
+}
+
+func (vs *violations) probe(k Kind, container, section string, p *Probe) {
+	path := joinPath(container, section)
+	allowed := Handlers(k, section)
+	if len(allowed) == 0 {
+		vs.notForKind(path, k)
+		return
+	}
+	vs.handlers(k, path, allowed, p.HTTPGet, p.TCPSocket, p.Exec)
+	for _, f := range []struct {
+		field string
+		v     int32
+	}{
+		{"initial_delay_seconds", p.InitialDelaySeconds},
+		{"timeout_seconds", p.TimeoutSeconds},
+		{"period_seconds", p.PeriodSeconds},
+		{"success_threshold", p.SuccessThreshold},
+		{"failure_threshold", p.FailureThreshold},
+	} {
+		vs.bounds(k, joinPath(path, f.field), "probe."+f.field, float64(f.v))
+	}
+}
+
+func (vs *violations) preStop(k Kind, path string, p *PreStop) {
+	allowed := Handlers(k, "pre_stop")
+	if len(allowed) == 0 {
+		vs.notForKind(path, k)
+		return
+	}
+	vs.handlers(k, path, allowed, p.HTTPGet, nil, p.Exec)
+}
+
+// handlers checks that exactly one of the allowed handlers is set, and its values.
+func (vs *violations) handlers(k Kind, path string, allowed []string, h *HTTPGet, t *TCPSocket, e *Exec) {
+	var set []string
+	has := func(key string, present bool) bool {
+		if !present {
+			return false
+		}
+		if !slices.Contains(allowed, key) {
+			vs.notForKind(joinPath(path, key), k)
+			return false
+		}
+		set = append(set, key)
+		return true
+	}
+	if has("http_get", h != nil) {
+		vs.probePath(path+".http_get.path", h.Path)
+		vs.port(k, path+".http_get.port", "probe.http_get.port", h.Port)
+	}
+	if has("tcp_socket", t != nil) {
+		vs.port(k, path+".tcp_socket.port", "probe.tcp_socket.port", t.Port)
+	}
+	if has("exec", e != nil) {
+		if len(e.Command) == 0 {
+			vs.missing(path+".exec.command", "command", "a list of at least one string")
+		}
+		vs.words(path+".exec.command", e.Command)
+	}
+	if len(set) == 1 {
+		return
+	}
+	v := Violation{
+		Path: path, Code: CodeExactlyOneField, Allowed: orList(allowed),
+		Message: "exactly one of " + orList(allowed) + " must be specified",
+		Found:   strings.Join(set, " and "),
+	}
+	for _, key := range allowed {
+		v.Related = append(v.Related, joinPath(path, key))
+	}
+	vs.add(v)
+}
+
+func (vs *violations) probePath(path, text string) {
+	if !endpointShape.MatchString(text) {
+		vs.add(Violation{
+			Path: path, Code: CodeEndpoint, Message: "is not a path", Found: abbreviate(text),
+			Allowed: "letters, digits, and the characters / - _ .",
+		})
+	} else if strings.Contains(text, "//") {
+		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: abbreviate(text)})
+	}
+}

@@ -1,0 +1,92 @@
+package workload
+
+import (
+	"fmt"
+	"strconv"
+)
+
+func (vs *violations) targets(targets []Target) {
+	if targets == nil {
+		return // told by sections
+	}
+	if len(targets) == 0 {
+		vs.empty("apis", "list the RealtimeAPIs that share the traffic")
+		return
+	}
+	var sum, shadows int
+	var weights []string
+	seen := map[string]bool{}
+	for i, t := range targets {
+		path := fmt.Sprintf("apis[%d]", i)
+		if t.Name == "" {
+			vs.missing(path+".name", "name", "the name of a RealtimeAPI")
+		} else if seen[t.Name] {
+			vs.add(Violation{Path: path + ".name", Code: CodeSplitterNotUnique, Message: fmt.Sprintf("%q is a target twice", t.Name), Found: t.Name})
+		}
+		seen[t.Name] = true
+		vs.bounds(Splitter, path+".weight", "apis[].weight", float64(t.Weight))
+		if !t.Shadow {
+			sum += int(t.Weight)
+			weights = append(weights, path+".weight")
+			continue
+		}
+		if shadows++; shadows == 2 {
+			vs.add(Violation{Path: path + ".shadow", Code: CodeSplitterShadows, Message: "at most one target may be the shadow", Found: "true"})
+		}
+	}
+	if sum != 100 {
+		vs.add(Violation{
+			Path: "apis", Code: CodeSplitterWeight, Message: "the weights of the targets that are not the shadow must add up to 100",
+			Found: strconv.Itoa(sum), Related: weights,
+		})
+	}
+}
+
+// ValidateSet returns the rules that the specs of one file break among each other:
+// names and endpoints used twice, and splitters whose targets are in the file but
+// are no RealtimeAPI. Violation.Index says which spec a violation belongs to.
+func ValidateSet(specs []Spec) []Violation {
+	if len(specs) == 0 {
+		return []Violation{{Index: -1, Code: CodeNoAPIs, Message: "at least one API must be defined"}}
+	}
+	vs := &violations{}
+	names := make(map[string]int, len(specs))
+	endpoints := make(map[string]int, len(specs))
+	for i := range specs {
+		s := &specs[i]
+		if first, taken := names[s.Name]; taken && s.Name != "" {
+			vs.add(Violation{
+				Index: i, Path: "name", Code: CodeDuplicateName, Found: s.Name,
+				Message: fmt.Sprintf("the name %q is already used by the %s at index %d", s.Name, specs[first].Kind, first),
+				Hint:    "every API of a file needs its own name",
+			})
+		} else {
+			names[s.Name] = i
+		}
+		if s.Networking == nil || s.Networking.Endpoint == "" {
+			continue
+		}
+		if first, taken := endpoints[s.Networking.Endpoint]; taken {
+			if specs[first].Name == s.Name {
+				continue // the name is the problem
+			}
+			vs.add(Violation{
+				Index: i, Path: "networking.endpoint", Code: CodeDuplicateEndpoint, Found: s.Networking.Endpoint,
+				Message: fmt.Sprintf("the endpoint %s is already used by %s", s.Networking.Endpoint, specs[first].Name),
+			})
+		} else {
+			endpoints[s.Networking.Endpoint] = i
+		}
+	}
+	for i := range specs {
+		for j, t := range specs[i].APIs {
+			if at, here := names[t.Name]; here && t.Name != "" && specs[at].Kind != Realtime {
+				vs.add(Violation{
+					Index: i, Path: fmt.Sprintf("apis[%d].name", j), Code: CodeTargetNotDeployed, Found: t.Name,
+					Message: fmt.Sprintf("%s is a %s; only a RealtimeAPI can be a target", t.Name, specs[at].Kind),
+				})
+			}
+		}
+	}
+	return vs.list
+}
