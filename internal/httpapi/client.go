@@ -1,0 +1,273 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+// Patience of a client, from REFERENCE section 7. Streams have none.
+const (
+	infoTimeout = 10 * time.Second
+	callTimeout = 600 * time.Second
+	dialTimeout = 10 * time.Second
+)
+
+// maxAnswerBytes bounds what a client reads as one answer.
+const maxAnswerBytes = 256 << 20
+
+// ClientConfig says where the operator is. Exactly one of Socket and Endpoint is set.
+type ClientConfig struct {
+	Socket    string // path of a Unix socket
+	Endpoint  string // http://host:port or https://host, with or without a path
+	UserAgent string // default "cortex"
+}
+
+// Client is a workload.Service that asks an operator over the wire. Its methods
+// may be called at once. Their errors are those of the operator, or
+// fault.Disconnected with a code of its own when there was no answer:
+//
+//	cli.failed_to_connect_operator   nobody answers there
+//	cli.operator_connection_lost     the connection broke before the end of the answer
+//	cli.operator_response_unknown    whoever answers is no operator
+type Client struct {
+	base   string // scheme, host and path prefix
+	where  string // for messages
+	socket string
+	agent  string
+	http   *http.Client
+}
+
+// NewClient checks cfg and connects to nothing yet.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	c := &Client{agent: cfg.UserAgent, socket: cfg.Socket}
+	if c.agent == "" {
+		c.agent = "cortex"
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	transport := &http.Transport{
+		MaxIdleConns: 4, IdleConnTimeout: time.Minute,
+		DisableCompression: true, // answers are small, and a stream must not wait for a block
+	}
+	switch {
+	case (cfg.Socket == "") == (cfg.Endpoint == ""):
+		return nil, fault.New(fault.Usage, "cli.invalid_operator_endpoint",
+			"a client needs either a socket or an endpoint, and not both")
+	case cfg.Socket != "":
+		c.base, c.where = "http://cortex", cfg.Socket
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", cfg.Socket)
+		}
+	default:
+		base, err := checkEndpoint(cfg.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		c.base, c.where = base, base
+		transport.DialContext = dialer.DialContext
+		transport.Proxy = http.ProxyFromEnvironment
+	}
+	c.http = &http.Client{
+		Transport: transport,
+		// An operator never redirects; whoever does is not asked a second time.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+// Close lets idle connections go. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// checkEndpoint returns endpoint without a trailing slash, or why it is none.
+func checkEndpoint(endpoint string) (string, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fault.New(fault.Invalid, "cli.invalid_operator_endpoint", "%q is not the endpoint of an operator", endpoint).
+			WithHint("it looks like https://host or http://host:port")
+	}
+	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
+}
+
+// call is one request; out may be nil.
+type call struct {
+	method, path string
+	query        url.Values
+	body, out    any
+	timeout      time.Duration // 0 is callTimeout
+}
+
+// do sends one request and reads its whole answer into call.out.
+func (c *Client) do(ctx context.Context, k call) error {
+	if k.timeout == 0 {
+		k.timeout = callTimeout
+	}
+	limited, cancel := context.WithTimeout(ctx, k.timeout)
+	defer cancel()
+	resp, err := c.send(limited, k)
+	if err != nil {
+		return c.explain(ctx, k, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	switch {
+	case err != nil:
+		return c.explain(ctx, k, err)
+	case len(data) > maxAnswerBytes:
+		return c.unknown(resp, fmt.Sprintf("more than %d bytes", maxAnswerBytes))
+	case resp.StatusCode != http.StatusOK:
+		return c.refused(resp, data)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber() // for what has no type of its own: a YAML integer stays one
+	if err := dec.Decode(k.out); err != nil {
+		return c.unknown(resp, "not what was asked for: "+err.Error())
+	}
+	return nil
+}
+
+// stream sends one request and hands each line of its answer to fn.
+func stream[T any](ctx context.Context, c *Client, k call, fn func(T) error) error {
+	resp, err := c.send(ctx, k)
+	if err != nil {
+		return ended(ctx, c.explain(ctx, k, err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxLineBytes))
+		if err != nil {
+			return ended(ctx, c.explain(ctx, k, err))
+		}
+		return c.refused(resp, data)
+	}
+	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != contentNDJSON {
+		return c.unknown(resp, "no stream of lines")
+	}
+	err = readStream(resp.Body, fn)
+	var own *stopped
+	switch {
+	case errors.As(err, &own):
+		return own.cause
+	case errors.Is(err, errCutOff):
+		return ended(ctx, c.explain(ctx, k, err))
+	default:
+		return err
+	}
+}
+
+// ended is err, unless the caller wanted the end: a stream that its context ends is done.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
+	var body io.Reader
+	if k.body != nil {
+		data, err := encodeJSON(k.body)
+		if err != nil {
+			return nil, fmt.Errorf("writing the request: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	target := c.base + k.path
+	if len(k.query) > 0 {
+		target += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("writing the request: %w", err)
+	}
+	req.Header.Set("User-Agent", c.agent)
+	req.Header.Set("Accept", contentJSON+", "+contentNDJSON)
+	if k.body != nil {
+		req.Header.Set("Content-Type", contentJSON)
+	}
+	return c.http.Do(req)
+}
+
+// refused is the fault in an answer that is no success.
+func (c *Client) refused(resp *http.Response, data []byte) error {
+	var e Error
+	if err := json.Unmarshal(data, &e); err != nil || e.Kind == "" || e.Code == "" {
+		return c.unknown(resp, "no error of an operator")
+	}
+	return e.fault()
+}
+
+func (c *Client) unknown(resp *http.Response, what string) error {
+	return fault.New(fault.Disconnected, "cli.operator_response_unknown",
+		"the answer of %s is %s (status %d, %s)", c.where, what, resp.StatusCode, clip(resp.Header.Get("Content-Type"))).
+		WithHint("is this the address of a cortex operator of the same version?")
+}
+
+// explain says why there was no answer. A context of the caller that ended is its own error.
+func (c *Client) explain(ctx context.Context, k call, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("asking %s: %w", c.where, ctx.Err())
+	}
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return c.unreachable(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.New(fault.Unavailable, "cli.operator_timeout", "%s has not answered for %s", c.where, k.timeout).
+			WithHint("the operation may still be carried out; look at the result with cortex get")
+	case errors.Is(err, errCutOff):
+		return fault.New(fault.Disconnected, "cli.operator_connection_lost", "reading from %s: %w", c.where, err).
+			WithHint("repeat the call")
+	default:
+		return fault.New(fault.Disconnected, "cli.operator_connection_lost",
+			"the connection to %s broke before the answer: %w", c.where, rootOf(err)).
+			WithHint("the operation may have been carried out; look at the result with cortex get")
+	}
+}
+
+// unreachable is the fault for an operator that nobody could connect to.
+func (c *Client) unreachable(err error) error {
+	const code = "cli.failed_to_connect_operator"
+	if c.socket == "" {
+		return fault.New(fault.Disconnected, code, "nobody answers at %s: %w", c.where, rootOf(err)).
+			WithHint("check the address with cortex env list, and that the operator is running")
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fault.New(fault.Disconnected, code, "the local environment is not running: nobody listens at %s", c.where).
+			WithHint("start it with cortex local start")
+	case errors.Is(err, fs.ErrPermission):
+		return fault.New(fault.Disconnected, code, "the socket %s belongs to somebody else", c.where).
+			WithHint("use the account that started the local environment")
+	default:
+		return fault.New(fault.Disconnected, code, "nobody answers at %s: %w", c.where, rootOf(err)).
+			WithHint("look at the state of the local environment with cortex local status")
+	}
+}
+
+// rootOf is the innermost text of err, without the URL and the address around it.
+func rootOf(err error) error {
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		return call.Err
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Bounds of a request.
+const (
+	// maxBodyBytes leaves room for a file of the greatest size in which every
+	// byte is escaped as JSON does with newlines and quotes.
+	maxBodyBytes = 2*workload.MaxConfigBytes + 64<<10
+	// maxNameBytes is beyond every name and id there can be.
+	maxNameBytes = 253
+)
+
+// query is every query parameter there is; each route declares those it takes.
+type query struct {
+	follow, previous, keepCache bool
+	since                       time.Duration
+	tail                        int
+	replica                     string
+}
+
+// param is one query parameter: how it is documented and how it is read.
+type param struct {
+	name, kind, format, about string // kind and format as in JSON Schema
+	set                       func(*query, string) error
+}
+
+var (
+	paramFollow = param{name: "follow", kind: "boolean", about: "wait for more until the caller goes away",
+		set: func(q *query, v string) (err error) { q.follow, err = parseBool(v); return err }}
+	paramPrevious = param{name: "previous", kind: "boolean", about: "the previous run of each container",
+		set: func(q *query, v string) (err error) { q.previous, err = parseBool(v); return err }}
+	paramKeepCache = param{name: "keep_cache", kind: "boolean", about: "keep history and logs",
+		set: func(q *query, v string) (err error) { q.keepCache, err = parseBool(v); return err }}
+	paramSince = param{name: "since", kind: "string", format: "duration such as 90s or 1h30m", about: "only what is this young; absent means all that is kept",
+		set: func(q *query, v string) (err error) { q.since, err = parseSince(v); return err }}
+	paramTail = param{name: "tail", kind: "integer", about: "only the last n lines; 0 or absent means all",
+		set: func(q *query, v string) (err error) { q.tail, err = parseTail(v); return err }}
+	paramReplica = param{name: "replica", kind: "string", about: "one replica, by its id or a unique prefix of it",
+		set: func(q *query, v string) (err error) { q.replica, err = parseToken(v); return err }}
+)
+
+func parseBool(v string) (bool, error) {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, errors.New("use true or false")
+	}
+	return b, nil
+}
+
+func parseSince(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, errors.New("use a duration such as 90s, 15m or 1h30m")
+	}
+	return d, nil
+}
+
+func parseTail(v string) (int, error) {
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil || n < 0 {
+		return 0, errors.New("use a whole number, 0 for all lines")
+	}
+	return int(n), nil
+}
+
+func parseToken(v string) (string, error) {
+	if len(v) > maxNameBytes || !utf8.ValidString(v) {
+		return "", fmt.Errorf("use at most %d characters", maxNameBytes)
+	}
+	return v, nil
+}
+
+// readInput reads and checks everything of r that rt takes, and refuses what it does not.
+func readInput(w http.ResponseWriter, r *http.Request, rt route) (input, error) {
+	in := input{name: r.PathValue("name"), id: r.PathValue("id")}
+	for _, v := range []string{in.name, in.id} {
+		if len(v) > maxNameBytes || !utf8.ValidString(v) {
+			return in, fault.New(fault.Malformed, "endpoints.path_param_malformed",
+				"the path names something of %d characters", len(v)).
+				WithHint("names and ids have at most %d characters", maxNameBytes)
+		}
+	}
+	var err error
+	if in.query, err = readQuery(r.URL.RawQuery, rt.query); err != nil {
+		return in, err
+	}
+	if rt.body == nil {
+		return in, nil
+	}
+	in.body = rt.body()
+	return in, readBody(w, r, in.body, rt.bodyOptional)
+}
+
+// readQuery reads the parameters that are taken and refuses any other.
+func readQuery(raw string, taken []param) (query, error) {
+	var q query
+	if raw == "" {
+		return q, nil
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fault.New(fault.Malformed, "endpoints.query_malformed", "the query cannot be read: %s", clip(err.Error()))
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		i := slices.IndexFunc(taken, func(p param) bool { return p.name == name })
+		if i < 0 {
+			return query{}, fault.New(fault.Malformed, "endpoints.query_param_unknown",
+				"there is no query parameter %q here", clip(name)).WithHint("%s", takenHint(taken))
+		}
+		given := values[name]
+		if len(given) > 1 {
+			return query{}, fault.New(fault.Malformed, "endpoints.query_param_malformed",
+				"the query parameter %q is given %d times", name, len(given)).WithHint("give it once")
+		}
+		if err := taken[i].set(&q, given[0]); err != nil {
+			return query{}, fault.New(fault.Malformed, "endpoints.query_param_malformed",
+				"the query parameter %q cannot be %q", name, clip(given[0])).WithHint("%s", err.Error())
+		}
+	}
+	return q, nil
+}
+
+func takenHint(taken []param) string {
+	if len(taken) == 0 {
+		return "this operation takes none"
+	}
+	names := make([]string, len(taken))
+	for i, p := range taken {
+		names[i] = p.name
+	}
+	return "this operation takes " + strings.Join(names, ", ")
+}
+
+// readBody reads a bounded JSON body strictly into v.
+func readBody(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
+	if r.ContentLength > maxBodyBytes {
+		return bodyTooLarge()
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return bodyTooLarge()
+	case err != nil:
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body ended early: %w", err)
+	case len(data) == 0 && optional:
+		return nil
+	case len(data) == 0:
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body is empty").
+			WithHint("send a JSON object")
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != contentJSON {
+		return statusOf(http.StatusUnsupportedMediaType, fault.New(fault.Malformed, "endpoints.content_type",
+			"the body is of type %q", clip(r.Header.Get("Content-Type"))).WithHint("send Content-Type: %s", contentJSON))
+	}
+	return decodeStrict(data, v)
+}
+
+func bodyTooLarge() error {
+	return statusOf(http.StatusRequestEntityTooLarge, fault.New(fault.Malformed, "endpoints.body_too_large",
+		"the body is larger than %d bytes", maxBodyBytes).
+		WithHint("a configuration file may have %d bytes", workload.MaxConfigBytes))
+}
+
+// decodeStrict reads exactly one JSON object without unknown keys.
+func decodeStrict(data []byte, v any) error {
+	if !utf8.Valid(data) {
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body is not valid UTF-8")
+	}
+	if trimmed := bytes.TrimLeft(data, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body is not a JSON object")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body cannot be read: %s", jsonComplaint(err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body goes on after its JSON object, at byte %d", dec.InputOffset())
+	}
+	return nil
+}
+
+// jsonComplaint is err in the words of whoever wrote the JSON, not of the Go types.
+func jsonComplaint(err error) string {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch text := err.Error(); {
+	case errors.As(err, &kind):
+		return fmt.Sprintf("%s cannot be a %s", clip(kind.Field), clip(kind.Value))
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("%s, at byte %d", clip(strings.TrimPrefix(text, "json: ")), syntax.Offset)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends in the middle"
+	default:
+		return clip(strings.Replace(strings.TrimPrefix(text, "json: "), "unknown field", "there is no key", 1))
+	}
+}

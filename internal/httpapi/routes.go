@@ -1,0 +1,192 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// RollbackRequest is the body of a rollback.
+type RollbackRequest struct {
+	ID string `json:"id,omitempty" doc:"the version to deploy again; empty means the one before the current"`
+}
+
+// RefreshRequest is the body of a refresh.
+type RefreshRequest struct {
+	Force bool `json:"force,omitempty" doc:"replace an update that is under way"`
+}
+
+// input is a request that has been read and checked.
+type input struct {
+	name  string // path parameter {name}
+	id    string // path parameter {id}
+	query query
+	body  any // what route.body returned, filled; never nil when that is set
+}
+
+// route is one operation: how it is reached, what it does, and what the document
+// says about it.
+type route struct {
+	id, method, path string
+	summary, about   string
+	query            []param
+	body             func() any // a new value to read the body into; nil for none
+	bodyOptional     bool
+	faults           []fault.Kind // beyond those that any operation can end in
+
+	call   func(context.Context, workload.Service, input) (any, error) // one answer…
+	stream func(context.Context, workload.Service, input, func(any) error) error
+	answer reflect.Type // of the answer, or of each line of the stream
+}
+
+// answers makes an operation with one answer; its type is part of the document.
+func answers[T any](rt route, call func(context.Context, workload.Service, input) (T, error)) route {
+	rt.answer = reflect.TypeFor[T]()
+	rt.call = func(ctx context.Context, s workload.Service, in input) (any, error) {
+		v, err := call(ctx, s, in)
+		if err != nil {
+			return nil, err
+		}
+		if list := reflect.ValueOf(v); list.Kind() == reflect.Slice && list.IsNil() {
+			return []struct{}{}, nil // a list is a list, even when it is empty
+		}
+		return v, nil
+	}
+	return rt
+}
+
+// streams makes an operation that answers with a line for each value.
+func streams[T any](rt route, run func(context.Context, workload.Service, input, func(T) error) error) route {
+	rt.answer = reflect.TypeFor[T]()
+	rt.stream = func(ctx context.Context, s workload.Service, in input, emit func(any) error) error {
+		return run(ctx, s, in, func(v T) error { return emit(v) })
+	}
+	return rt
+}
+
+// routes is every operation of the contract, in the order of the document.
+var routes = []route{
+	answers(route{
+		id: "info", method: http.MethodGet, path: "/v1/info",
+		summary: "Describe the environment that answers",
+	}, func(ctx context.Context, s workload.Service, _ input) (workload.Info, error) { return s.Info(ctx) }),
+
+	answers(route{
+		id: "deploy", method: http.MethodPost, path: "/v1/deploy",
+		summary: "Deploy every API of a cortex.yaml",
+		about: "The whole file is validated first, and nothing changes when any of it is wrong. After that each API " +
+			"succeeds or fails on its own: see error in each result.",
+		body:   func() any { return new(workload.DeployRequest) },
+		faults: []fault.Kind{fault.Invalid, fault.Conflict, fault.Unsupported},
+	}, func(ctx context.Context, s workload.Service, in input) ([]workload.DeployResult, error) {
+		return s.Deploy(ctx, *in.body.(*workload.DeployRequest))
+	}),
+
+	answers(route{
+		id: "listAPIs", method: http.MethodGet, path: "/v1/apis",
+		summary: "List what is deployed, with its status",
+	}, func(ctx context.Context, s workload.Service, _ input) ([]workload.APIResponse, error) {
+		return s.List(ctx)
+	}),
+
+	answers(route{
+		id: "getAPI", method: http.MethodGet, path: "/v1/apis/{name}",
+		summary: "Show one API: spec, status, endpoint and its newest versions",
+		faults:  []fault.Kind{fault.NotFound},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+		return s.Get(ctx, in.name)
+	}),
+
+	answers(route{
+		id: "deleteAPI", method: http.MethodDelete, path: "/v1/apis/{name}",
+		summary: "Delete an API",
+		query:   []param{paramKeepCache},
+		faults:  []fault.Kind{fault.NotFound, fault.Conflict},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.Message, error) {
+		return s.Delete(ctx, in.name, workload.DeleteOptions{KeepCache: in.query.keepCache})
+	}),
+
+	answers(route{
+		id: "getVersion", method: http.MethodGet, path: "/v1/apis/{name}/versions/{id}",
+		summary: "Show one earlier version of an API",
+		about:   "The id may be shortened to a unique prefix of six or more characters.",
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+		return s.Version(ctx, in.name, in.id)
+	}),
+
+	answers(route{
+		id: "describeAPI", method: http.MethodGet, path: "/v1/apis/{name}/describe",
+		summary: "Count the replicas of an API, with the reason of each that is not ready",
+		faults:  []fault.Kind{fault.NotFound, fault.Unsupported},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+		return s.Describe(ctx, in.name)
+	}),
+
+	answers(route{
+		id: "getHistory", method: http.MethodGet, path: "/v1/apis/{name}/history",
+		summary: "List every kept version of an API, newest first",
+		faults:  []fault.Kind{fault.NotFound},
+	}, func(ctx context.Context, s workload.Service, in input) ([]workload.APIVersion, error) {
+		return s.History(ctx, in.name)
+	}),
+
+	answers(route{
+		id: "rollbackAPI", method: http.MethodPost, path: "/v1/apis/{name}/rollback",
+		summary: "Deploy the spec of an earlier version again, as a new version",
+		body:    func() any { return new(RollbackRequest) }, bodyOptional: true,
+		faults: []fault.Kind{fault.NotFound, fault.Invalid, fault.Conflict},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.DeployResult, error) {
+		return s.Rollback(ctx, in.name, in.body.(*RollbackRequest).ID)
+	}),
+
+	answers(route{
+		id: "refreshAPI", method: http.MethodPost, path: "/v1/apis/{name}/refresh",
+		summary: "Replace every replica of an API without changing its spec",
+		body:    func() any { return new(RefreshRequest) }, bodyOptional: true,
+		faults: []fault.Kind{fault.NotFound, fault.Conflict, fault.Unsupported},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.Message, error) {
+		return s.Refresh(ctx, in.name, in.body.(*RefreshRequest).Force)
+	}),
+
+	answers(route{
+		id: "explainAPI", method: http.MethodGet, path: "/v1/apis/{name}/explain",
+		summary: "Find the first cause of an API not being ready",
+		faults:  []fault.Kind{fault.NotFound},
+	}, func(ctx context.Context, s workload.Service, in input) (workload.Explanation, error) {
+		return s.Explain(ctx, in.name)
+	}),
+
+	streams(route{
+		id: "readLogs", method: http.MethodGet, path: "/v1/apis/{name}/logs",
+		summary: "Read the log lines of an API, all replicas merged",
+		query:   []param{paramFollow, paramSince, paramTail, paramPrevious, paramReplica},
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid, fault.Unsupported},
+	}, func(ctx context.Context, s workload.Service, in input, emit func(workload.LogLine) error) error {
+		return s.Logs(ctx, workload.LogQuery{
+			Name: in.name, Follow: in.query.follow, Since: in.query.since, Tail: in.query.tail,
+			Previous: in.query.previous, Replica: in.query.replica,
+		}, emit)
+	}),
+
+	streams(route{
+		id: "readAPIEvents", method: http.MethodGet, path: "/v1/apis/{name}/events",
+		summary: "Read what happened to one API",
+		query:   []param{paramFollow, paramSince},
+		faults:  []fault.Kind{fault.NotFound},
+	}, readEvents),
+
+	streams(route{
+		id: "readEvents", method: http.MethodGet, path: "/v1/events",
+		summary: "Read what happened to every API",
+		query:   []param{paramFollow, paramSince},
+	}, readEvents),
+}
+
+// readEvents serves both routes of events: without {name}, the name is empty.
+func readEvents(ctx context.Context, s workload.Service, in input, emit func(workload.Event) error) error {
+	return s.Events(ctx, workload.EventQuery{Name: in.name, Follow: in.query.follow, Since: in.query.since}, emit)
+}
