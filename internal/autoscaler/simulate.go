@@ -1,0 +1,311 @@
+package autoscaler
+
+import (
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// SimulateOptions describe what a trace file does not say. The zero value is usable.
+type SimulateOptions struct {
+	Tick      time.Duration // between decisions; 0 is DefaultTick
+	Latency   time.Duration // what the server takes for one request; 0 is 100ms. A latency in the trace wins
+	ColdStart time.Duration // from asking for a replica to its first request; 0 is 5s, negative is none
+	// Hold bounds the requests that wait while no replica is ready; 0 is
+	// max_concurrency + max_queue_length.
+	Hold int64
+	// Replicas at the start, all ready; negative or 0 with AtZero unset is init_replicas.
+	Replicas int
+	AtZero   bool // start with no replica
+}
+
+// Result is what would have happened.
+type Result struct {
+	API     string  `json:"api"`
+	Trace   string  `json:"trace"`
+	Unit    Unit    `json:"unit"`
+	Rows    []Row   `json:"rows"`    // over time, evenly spaced
+	Changes []Move  `json:"changes"` // every decision that changed something, at most maxMoves
+	Summary Summary `json:"summary"`
+}
+
+// Row sums up one slice of time.
+type Row struct {
+	Seconds   float64 `json:"seconds"`   // when it begins
+	Offered   float64 `json:"offered"`   // mean load in the trace's unit
+	InFlight  float64 `json:"in_flight"` // mean of running and waiting
+	Requested int     `json:"requested"` // at its end
+	Ready     int     `json:"ready"`     // at its end
+	Waiting   int64   `json:"waiting"`   // the most at any moment
+	Answered  int64   `json:"answered"`
+	Dropped   int64   `json:"dropped"` // refused with 503
+}
+
+// Move is one change of the number of requested replicas.
+type Move struct {
+	Seconds float64 `json:"seconds"`
+	From    int     `json:"from"`
+	To      int     `json:"to"`
+	Reason  string  `json:"reason"`
+}
+
+// Summary is the whole run in a few numbers.
+type Summary struct {
+	Seconds        float64 `json:"seconds"`
+	Requests       int64   `json:"requests"`
+	Answered       int64   `json:"answered"`
+	Dropped        int64   `json:"dropped"`
+	StillInFlight  int64   `json:"still_in_flight"` // when the trace ended
+	MostWaiting    int64   `json:"most_waiting"`
+	LongestWait    float64 `json:"longest_wait"` // seconds
+	MeanWait       float64 `json:"mean_wait"`    // seconds, of the requests that started
+	MostReplicas   int     `json:"most_replicas"`
+	ReplicaSeconds float64 `json:"replica_seconds"` // requested, whether ready or not
+}
+
+// Bounds of a result.
+const (
+	maxRows  = 2000
+	maxMoves = 2000
+	maxSteps = 4_000_000
+)
+
+// Simulate runs a workload's spec against a trace on a virtual clock: the rules
+// are Decide itself, the replicas a queueing model. A replica serves up to
+// max_concurrency requests at once, each for the server's latency; up to
+// max_queue_length more wait for it, and past that a request is refused. While no
+// replica is ready requests are held, and the first one wakes an API at zero.
+// Kinds that have no replicas are refused, as are traces beyond its bounds.
+func Simulate(spec workload.Spec, trace Trace, opts SimulateOptions) (Result, error) {
+	if !spec.Kind.Scales() || spec.Autoscaling == nil || spec.Pod == nil {
+		return Result{}, fault.New(fault.Invalid, "resources.operation_is_only_supported_for_kind",
+			"%s is a %s, which has no replicas that follow its load", spec.Name, spec.Kind).
+			WithHint("simulate a RealtimeAPI or an AsyncAPI")
+	}
+	if len(trace.Points) == 0 || trace.End() <= 0 {
+		return Result{}, fault.New(fault.Invalid, "simulate.empty_trace", "the trace has no traffic in it")
+	}
+	if trace.End() > 2*maxTraceTime {
+		return Result{}, fault.New(fault.Invalid, "simulate.trace_too_large", "the trace is longer than %s", 2*maxTraceTime)
+	}
+	if opts.Tick != 0 && opts.Tick < MinTick {
+		return Result{}, fault.New(fault.Usage, "simulate.tick_too_short", "the tick is %s, and must be at least %s", opts.Tick, MinTick)
+	}
+	if opts.Latency < 0 || opts.Latency > maxTraceLatency || opts.ColdStart > maxTraceLatency || opts.Hold < 0 || opts.Tick > maxTraceLatency {
+		return Result{}, fault.New(fault.Usage, "simulate.out_of_range", "tick, latency and cold start are at most %s, and nothing is negative", maxTraceLatency)
+	}
+	s := newSimulation(spec, trace, opts)
+	s.run()
+	return s.result, nil
+}
+
+// simulation is the clock and what is counted; line is the queueing model.
+type simulation struct {
+	spec      workload.Autoscaling
+	trace     Trace
+	tick      time.Duration
+	step      time.Duration
+	latency   time.Duration
+	coldStart time.Duration
+	state     State
+	line      line
+	requested int
+	ready     int
+	starting  []starting // in order of time
+	point     int        // index of the present point, -1 before the first
+	arrivals  float64    // a fraction of a request that has not arrived yet
+	sampled   float64    // in flight, summed over the steps since the latest sample
+	samples   float64
+	result    Result
+	row       Row
+	rowTime   time.Duration // length of a row
+	rowEnd    time.Duration
+	rowSteps  float64
+}
+
+// starting are replicas that become ready at one moment.
+type starting struct {
+	at    time.Duration
+	count int
+}
+
+var epoch = time.Unix(0, 0).UTC()
+
+func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simulation {
+	s := &simulation{
+		spec: *spec.Autoscaling, trace: trace, point: -1,
+		tick: opts.Tick, latency: opts.Latency, coldStart: opts.ColdStart,
+		result: Result{API: spec.Name, Trace: trace.Name, Unit: trace.Unit, Changes: []Move{}},
+	}
+	if s.tick == 0 {
+		s.tick = DefaultTick
+	}
+	if s.latency == 0 {
+		s.latency = 100 * time.Millisecond
+	}
+	if s.coldStart == 0 {
+		s.coldStart = 5 * time.Second
+	}
+	end := trace.End()
+	fine := s.fineness()
+	s.step = roundUp(max(end/maxSteps, fine), fine)
+	s.rowTime = roundUp(max(end/maxRows, min(s.tick, time.Second)), s.step)
+	if s.rowTime > time.Second {
+		s.rowTime = roundUp(s.rowTime, time.Second)
+	}
+	s.rowEnd = s.rowTime
+	s.line = line{concurrency: max(spec.Pod.MaxConcurrency, 1), queue: max(spec.Pod.MaxQueueLength, 0), hold: opts.Hold, step: s.step}
+	if s.line.hold == 0 {
+		s.line.hold = s.line.concurrency + s.line.queue
+	}
+	s.requested = int(s.spec.InitReplicas)
+	if opts.Replicas > 0 {
+		s.requested = opts.Replicas
+	}
+	if opts.AtZero {
+		s.requested = 0
+	}
+	s.ready = s.requested
+	s.state = Start(s.tick, epoch)
+	return s
+}
+
+// fineness is a step that resolves the shortest latency.
+func (s *simulation) fineness() time.Duration {
+	shortest := s.latency
+	for _, p := range s.trace.Points {
+		if p.Latency > 0 {
+			shortest = min(shortest, p.Latency)
+		}
+	}
+	return max(min(shortest/5, 10*time.Millisecond).Truncate(time.Millisecond), time.Millisecond)
+}
+
+func roundUp(d, unit time.Duration) time.Duration { return (d + unit - 1) / unit * unit }
+
+func (s *simulation) run() {
+	end := s.trace.End()
+	nextSample, nextTick := min(SampleEvery, s.tick), s.tick
+	s.result.Summary.MostReplicas = s.requested
+	for now := time.Duration(0); now < end; now += s.step {
+		s.advance(now)
+		s.sampled += float64(s.line.inFlight())
+		s.samples++
+		after := now + s.step
+		if after >= nextSample {
+			s.state = s.state.Observe(s.sampled/s.samples, epoch.Add(after))
+			s.sampled, s.samples = 0, 0
+			nextSample += min(SampleEvery, s.tick)
+		}
+		if after >= nextTick {
+			s.decide(after)
+			nextTick += s.tick
+		}
+		s.count(now)
+	}
+	if s.rowSteps > 0 {
+		s.closeRow()
+	}
+	sum := &s.result.Summary
+	sum.Seconds = end.Seconds()
+	sum.StillInFlight = s.line.inFlight()
+	sum.LongestWait = s.line.longest.Seconds()
+	if s.line.started > 0 {
+		sum.MeanWait = s.line.waited / float64(s.line.started)
+	}
+}
+
+// advance lets one step pass: replicas become ready, requests end, arrive and start.
+func (s *simulation) advance(now time.Duration) {
+	for s.point+1 < len(s.trace.Points) && s.trace.Points[s.point+1].At <= now {
+		s.point++
+	}
+	for len(s.starting) > 0 && s.starting[0].at <= now {
+		s.ready += s.starting[0].count
+		s.starting = s.starting[1:]
+	}
+	s.row.Answered += s.line.finish()
+	var load float64
+	latency := s.latency
+	if s.point >= 0 {
+		load = s.trace.Points[s.point].Load
+		if l := s.trace.Points[s.point].Latency; l > 0 {
+			latency = l
+		}
+	}
+	n := s.arriving(load)
+	if n > 0 && s.requested == 0 {
+		s.scale(max(1, int(s.spec.MinReplicas)), now, "the first request wakes an API at zero")
+	}
+	refused := s.line.arrive(n, s.ready, now)
+	s.line.start(s.ready, latency, now)
+	s.row.Dropped += refused
+	s.result.Summary.Dropped += refused
+	s.result.Summary.Requests += n
+	s.row.Offered += load
+}
+
+// arriving returns how many requests arrive in this step.
+func (s *simulation) arriving(load float64) int64 {
+	if s.trace.Unit == InFlight {
+		// Each client has one request under way; one that was refused waits a second.
+		return max(int64(load)-s.line.inFlight()-s.line.refusedClients(), 0)
+	}
+	s.arrivals += load * s.step.Seconds()
+	n := int64(s.arrivals + 1e-9)
+	s.arrivals -= float64(n)
+	return n
+}
+
+func (s *simulation) decide(now time.Duration) {
+	var d Decision
+	d, s.state = Decide(s.spec, s.state, s.requested, epoch.Add(now))
+	if d.Changed {
+		s.scale(d.Replicas, now, d.Reason())
+	}
+}
+
+func (s *simulation) scale(n int, now time.Duration, reason string) {
+	if len(s.result.Changes) < maxMoves {
+		s.result.Changes = append(s.result.Changes, Move{Seconds: now.Seconds(), From: s.requested, To: n, Reason: reason})
+	}
+	if n > s.requested {
+		s.starting = append(s.starting, starting{at: now + max(s.coldStart, 0), count: n - s.requested})
+	}
+	surplus := max(s.requested-n, 0)
+	for k := len(s.starting); surplus > 0 && k > 0; k-- { // the youngest go first
+		gone := min(surplus, s.starting[k-1].count)
+		s.starting[k-1].count -= gone
+		surplus -= gone
+		if s.starting[k-1].count == 0 {
+			s.starting = s.starting[:k-1]
+		}
+	}
+	s.ready -= surplus
+	s.requested = n
+	s.result.Summary.MostReplicas = max(s.result.Summary.MostReplicas, n)
+}
+
+// count adds the step to the present row.
+func (s *simulation) count(now time.Duration) {
+	s.rowSteps++
+	s.row.InFlight += float64(s.line.inFlight())
+	s.row.Waiting = max(s.row.Waiting, s.line.waiting)
+	s.result.Summary.MostWaiting = max(s.result.Summary.MostWaiting, s.line.waiting)
+	s.result.Summary.ReplicaSeconds += float64(s.requested) * s.step.Seconds()
+	if now+s.step >= s.rowEnd {
+		s.closeRow()
+	}
+}
+
+func (s *simulation) closeRow() {
+	s.row.Seconds = (s.rowEnd - s.rowTime).Seconds()
+	s.row.Offered /= s.rowSteps
+	s.row.InFlight /= s.rowSteps
+	s.row.Requested, s.row.Ready = s.requested, s.ready
+	s.result.Summary.Answered += s.row.Answered
+	s.result.Rows = append(s.result.Rows, s.row)
+	s.row, s.rowSteps = Row{}, 0
+	s.rowEnd += s.rowTime
+}
