@@ -12,13 +12,15 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Version counts the writes of one record; 0 means that it does not exist.
+// Version grows with each write of a record, also across its deletion; 0 means
+// that it does not exist.
 type Version uint64
 
 // Workload is the desired state of one workload.
 type Workload struct {
 	Revision *workload.Revision // current
 	Replicas int                // requested; 0 for kinds without replicas, and when idle
+	Cause    string             // of the revision, as Past.Cause; what History is repaired with after a crash
 	Version  Version            // of this record, set by the store
 }
 
@@ -56,7 +58,8 @@ type Store interface {
 	// events too unless keepHistory.
 	Delete(ctx context.Context, name string, version Version, keepHistory bool) error
 	// Watch calls fn with every present workload, then once with Change{} to say
-	// that those were all, then with each change in order. It returns ctx's error
+	// that those were all, then with each change in order; one that a later change
+	// of the same workload has overtaken may be left out. It returns ctx's error
 	// when ctx ends.
 	Watch(ctx context.Context, fn func(Change)) error
 

@@ -1,0 +1,55 @@
+package nats
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+type pastRecord struct {
+	Revision *workload.Revision `json:"revision"`
+	Cause    string             `json:"cause"`
+}
+
+// Remember appends to the workload's history. The stream drops the oldest.
+func (s *Store) Remember(ctx context.Context, p store.Past) error {
+	if p.Revision == nil || !legalName.MatchString(p.Revision.Name) {
+		return illegalName(p.Revision)
+	}
+	data, err := encode(pastRecord(p))
+	if err != nil {
+		return fmt.Errorf("remembering %s: %w", p.Revision.Name, err)
+	}
+	if err := s.ready(len(data), reserveGrow); err != nil {
+		return err
+	}
+	if _, err := s.js.Publish(ctx, prefixHistory+p.Revision.Name, data); err != nil {
+		return s.failure(ctx, "remembering "+p.Revision.Name, err)
+	}
+	return nil
+}
+
+// History returns the kept revisions of a workload, newest first.
+func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) {
+	if !legalName.MatchString(name) {
+		return nil, nil
+	}
+	var list []store.Past
+	err := s.scan(ctx, streamHistory, prefixHistory+name, func(m message) error {
+		var p pastRecord
+		if err := decode(m.data, &p); err != nil || p.Revision == nil {
+			return fault.New(fault.Unavailable, "store.corrupt", "the history of %s in %s cannot be read: %v", name, s.cfg.Dir, err)
+		}
+		list = append(list, store.Past(p))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(list)
+	return list, nil
+}

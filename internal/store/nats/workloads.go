@@ -1,0 +1,259 @@
+package nats
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// legalName is what may stand as one token of a subject; a superset of what the
+// manifest allows, and never a wildcard.
+var legalName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,254}$`)
+
+// record is a workload as it is written.
+type record struct {
+	Revision *workload.Revision `json:"revision"`
+	Replicas int                `json:"replicas"`
+	Cause    string             `json:"cause,omitempty"`
+}
+
+// Put writes w if the record is still at w.Version.
+func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error) {
+	if w.Revision == nil || !legalName.MatchString(w.Revision.Name) {
+		return 0, illegalName(w.Revision)
+	}
+	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause})
+	if err != nil {
+		return 0, fmt.Errorf("writing %s: %w", w.Name(), err)
+	}
+	if err := s.ready(len(data), reserveGrow); err != nil {
+		return 0, err
+	}
+	var seq uint64
+	if w.Version == 0 {
+		seq, err = s.kv.Create(ctx, w.Name(), data)
+	} else {
+		seq, err = s.kv.Update(ctx, w.Name(), data, uint64(w.Version))
+	}
+	if isConflict(err) {
+		return 0, conflict(w.Name())
+	}
+	if err != nil {
+		return 0, s.failure(ctx, "writing "+w.Name(), err)
+	}
+	return store.Version(seq), nil
+}
+
+// Get returns one workload.
+func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
+	if !legalName.MatchString(name) {
+		return store.Workload{}, notDeployed(name)
+	}
+	if err := s.ready(0, 0); err != nil {
+		return store.Workload{}, err
+	}
+	entry, err := s.kv.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) { // ErrKeyDeleted wraps it too
+		return store.Workload{}, notDeployed(name)
+	}
+	if err != nil {
+		return store.Workload{}, s.failure(ctx, "reading "+name, err)
+	}
+	return s.decodeWorkload(name, entry.Value(), entry.Revision())
+}
+
+// List returns all workloads, by name.
+func (s *Store) List(ctx context.Context) ([]store.Workload, error) {
+	present, _, err := s.present(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]store.Workload, 0, len(present))
+	for _, w := range present {
+		list = append(list, w)
+	}
+	slices.SortFunc(list, func(a, b store.Workload) int { return strings.Compare(a.Name(), b.Name()) })
+	return list, nil
+}
+
+// present reads every workload, and the last sequence of the stream before the
+// first was read: every change that is not in the result comes after it.
+func (s *Store) present(ctx context.Context) (map[string]store.Workload, uint64, error) {
+	last, err := s.lastSequence(ctx, streamWorkloads)
+	if err != nil {
+		return nil, 0, err
+	}
+	present := make(map[string]store.Workload)
+	err = s.scan(ctx, streamWorkloads, prefixWorkloads+"*", func(m message) error {
+		if m.operation != "" {
+			delete(present, m.name)
+			return nil
+		}
+		w, err := s.decodeWorkload(m.name, m.data, m.sequence)
+		if err != nil {
+			return err
+		}
+		present[m.name] = w
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return present, last, nil
+}
+
+// Delete forgets the workload if it is still at version.
+//
+// The marker it leaves says whether history goes too; when this process dies in
+// between, the next Open finishes the work.
+func (s *Store) Delete(ctx context.Context, name string, version store.Version, keepHistory bool) error {
+	if !legalName.MatchString(name) || version == 0 {
+		return notDeployed(name)
+	}
+	if err := s.ready(0, reserveShrink); err != nil {
+		return err
+	}
+	// What is remembered from now on belongs to a workload to come.
+	history, err := s.lastSequence(ctx, streamHistory)
+	if err != nil {
+		return err
+	}
+	events, err := s.lastSequence(ctx, streamEvents)
+	if err != nil {
+		return err
+	}
+	remove := s.kv.Purge
+	if keepHistory {
+		remove = s.kv.Delete
+	}
+	err = remove(ctx, name, jetstream.LastRevision(uint64(version)))
+	if isConflict(err) {
+		if _, err := s.Get(ctx, name); fault.Is(err, fault.NotFound) {
+			return err
+		}
+		return conflict(name)
+	}
+	if err != nil {
+		return s.failure(ctx, "deleting "+name, err)
+	}
+	if keepHistory {
+		return nil
+	}
+	return s.forget(ctx, name, history+1, events+1)
+}
+
+// forget drops history and events of a workload below the given sequences.
+func (s *Store) forget(ctx context.Context, name string, history, events uint64) error {
+	for _, part := range []struct {
+		stream, subject string
+		below           uint64
+	}{{streamHistory, prefixHistory + name, history}, {streamEvents, prefixEvents + name, events}} {
+		stream, err := s.js.Stream(ctx, part.stream)
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(part.subject), jetstream.WithPurgeSequence(part.below))
+		}
+		if err != nil {
+			return s.failure(ctx, "deleting the history of "+name, err)
+		}
+	}
+	return nil
+}
+
+// finishDeletions does what a Delete of an earlier life left undone and drops the
+// markers, which have no reader left.
+func (s *Store) finishDeletions(ctx context.Context) error {
+	type marker struct {
+		name  string
+		purge bool
+	}
+	var markers []marker
+	err := s.scan(ctx, streamWorkloads, prefixWorkloads+"*", func(m message) error {
+		if m.operation != "" {
+			markers = append(markers, marker{m.name, m.operation == "PURGE"})
+		}
+		return nil
+	})
+	if err != nil || len(markers) == 0 {
+		return err
+	}
+	stream, err := s.js.Stream(ctx, streamWorkloads)
+	if err != nil {
+		return s.failure(ctx, "opening the state", err)
+	}
+	for _, m := range markers {
+		if m.purge {
+			if err := s.forget(ctx, m.name, 1<<62, 1<<62); err != nil {
+				return err
+			}
+		}
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(prefixWorkloads+m.name)); err != nil {
+			return s.failure(ctx, "deleting "+m.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) decodeWorkload(name string, data []byte, version uint64) (store.Workload, error) {
+	var r record
+	if err := decode(data, &r); err != nil || r.Revision == nil || r.Revision.Name != name {
+		return store.Workload{}, fault.New(fault.Unavailable, "store.corrupt",
+			"the record of %s in %s cannot be read: %v", name, s.cfg.Dir, err).
+			WithHint("was it written by a newer version? otherwise delete %s and deploy it again", name)
+	}
+	return store.Workload{Revision: r.Revision, Replicas: r.Replicas, Cause: r.Cause, Version: store.Version(version)}, nil
+}
+
+func encode(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxRecordBytes {
+		return nil, fault.New(fault.Invalid, "store.too_large", "it takes %d bytes, more than the %d that one API may take", len(data), maxRecordBytes).
+			WithHint("split the file, and keep data out of it")
+	}
+	return data, nil
+}
+
+// decode keeps numbers as they were written: the user's YAML may hold integers
+// that a float64 cannot.
+func decode(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
+func notDeployed(name string) error {
+	return fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", name)
+}
+
+func conflict(name string) error {
+	return fault.New(fault.Conflict, "store.version_conflict", "%s was changed by someone else at the same time", name).
+		WithHint("try again")
+}
+
+func illegalName(r *workload.Revision) error {
+	name := ""
+	if r != nil {
+		name = r.Name
+	}
+	return fault.New(fault.Invalid, "store.illegal_name", "%q cannot be the name of an API", name)
+}
+
+// isConflict reports whether err says that a record is not where it was expected.
+func isConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, jetstream.ErrKeyExists) ||
+		errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}

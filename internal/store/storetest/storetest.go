@@ -1,0 +1,125 @@
+// Package storetest is the suite that every implementation of store.Store passes.
+//
+// It promises that a Store which passes can stand in for any other: it asserts
+// what the port says and nothing else. It must not know any implementation.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Open opens one state, which is empty the first time. Calling it again after
+// Close opens the same state. The test closes what it opened.
+type Open func(t *testing.T) store.Store
+
+// Run runs the suite. New makes a state of its own for every test.
+func Run(t *testing.T, newState func(t *testing.T) Open) {
+	t.Helper()
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, store.Store)
+	}{
+		{"PutAndGetKeepEverything", testRoundTrip},
+		{"NamesWithEveryLegalCharacter", testLegalNames},
+		{"IllegalNamesAreRefused", testIllegalNames},
+		{"PutAgainstAnotherVersionConflicts", testConflict},
+		{"ManyWritersLoseNothing", testManyWriters},
+		{"ListIsByName", testList},
+		{"DeleteWantsTheVersion", testDeleteVersion},
+		{"DeleteForgetsHistoryAndEvents", testDeleteForgets},
+		{"DeleteKeepsHistoryWhenAsked", testDeleteKeeps},
+		{"VersionsGrowAcrossDeletion", testVersionsGrow},
+		{"HistoryIsNewestFirstAndBounded", testHistory},
+		{"WatchTellsPresentMarkerThenChanges", testWatch},
+		{"WatchOfNothingIsTheMarker", testWatchEmpty},
+		{"WatchersSeeTheLastOfManyWrites", testWatchUnderLoad},
+		{"WatchEndsWithItsContext", testWatchEnds},
+		{"EventsAreFilteredAndOrdered", testEvents},
+		{"EventsAreBoundedPerWorkload", testEventsBounded},
+		{"EventsSince", testEventsSince},
+		{"EventsFollow", testEventsFollow},
+		{"EventsEndWithFnsError", testEventsError},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			open := newState(t)
+			s := open(t)
+			t.Cleanup(func() { closeStore(t, s) })
+			tt.test(t, s)
+		})
+	}
+	t.Run("EverythingIsThereAfterReopening", func(t *testing.T) {
+		t.Parallel()
+		testReopen(t, newState(t))
+	})
+}
+
+func closeStore(t *testing.T, s store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+}
+
+// Sample returns a workload in which every field has a value.
+func Sample(name string, n int) store.Workload {
+	port := int32(8080)
+	cpu := workload.MustQuantity("200m")
+	return store.Workload{
+		Replicas: n,
+		Cause:    "deploy",
+		Revision: &workload.Revision{
+			Spec: workload.Spec{
+				Name: name, Kind: workload.Realtime,
+				Pod: &workload.Pod{
+					Port: &port, MaxQueueLength: 100, MaxConcurrency: 1,
+					Containers: []workload.Container{{
+						Name: "api", Command: []string{"./serve", "--n", fmt.Sprint(n)}, Env: map[string]string{"A": "ä\n"},
+						ReadinessProbe: &workload.Probe{HTTPGet: &workload.HTTPGet{Path: "/", Port: 8080}, PeriodSeconds: 10},
+						Compute:        &workload.Compute{CPU: &cpu},
+					}},
+				},
+				Networking:     &workload.Networking{Endpoint: "/" + name},
+				Autoscaling:    &workload.Autoscaling{MinReplicas: 1, MaxReplicas: 100, Window: workload.Duration(time.Minute)},
+				UpdateStrategy: &workload.UpdateStrategy{MaxSurge: "25%", MaxUnavailable: "25%"},
+			},
+			ID: fmt.Sprintf("%016x-abcdefghij-0123", 1<<40-n), SpecID: "0123", PodID: "4567", DeploymentID: "abcdefghij",
+			Index: 2, FileName: "cortex.yaml", Directory: "/srv/" + name,
+			SubmittedAPISpec:      map[string]any{"name": name, "list": []any{"x", true, nil}},
+			InitialDeploymentTime: 1_700_000_000_123_456_789,
+			LastUpdated:           time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC),
+		},
+	}
+}
+
+// within gives a test that waits an end that is far beyond what it needs.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func mustPut(t *testing.T, s store.Store, w store.Workload) store.Workload {
+	t.Helper()
+	version, err := s.Put(t.Context(), w)
+	if err != nil {
+		t.Fatalf("Put(%s at %d) = %v", w.Name(), w.Version, err)
+	}
+	w.Version = version
+	return w
+}
+
+func wantFault(t *testing.T, what string, err error, kind fault.Kind, code string) {
+	t.Helper()
+	if !fault.Is(err, kind) || fault.Code(err) != code {
+		t.Errorf("%s = %v (code %q), want a %s fault with code %s", what, err, fault.Code(err), kind, code)
+	}
+}
