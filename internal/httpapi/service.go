@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -159,7 +160,7 @@ func (c *Client) about(ctx context.Context, name, tail string, k call) error {
 
 // isSegment reports whether s can stand in a path: what cannot is nobody's name.
 func isSegment(s string) bool {
-	return s != "" && s != "." && s != ".." && len(s) <= maxNameBytes && utf8.ValidString(s)
+	return s != "" && s != "." && s != ".." && len(s) <= maxNameBytes && utf8.ValidString(s) && !strings.Contains(s, "/")
 }
 
 func notDeployed(name string) error {
