@@ -31,6 +31,7 @@ const (
 	MaxContainerNameLength = 63
 	MaxEndpointLength      = 1000
 	MaxImageLength         = 512
+	MaxQuantityLength      = 64
 )
 
 var (
@@ -39,6 +40,7 @@ var (
 	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
 	envShape       = regexp.MustCompile(EnvPattern)
 	imageShape     = regexp.MustCompile(ImagePattern)
+	shareShape     = regexp.MustCompile(SharePattern)
 )
 
 // ReservedContainerNames are those of the containers the platform adds to a pod.

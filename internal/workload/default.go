@@ -177,8 +177,12 @@ func (u *UpdateStrategy) fill() {
 }
 
 // CanonicalEndpoint returns e with a leading slash and without a trailing one, or
-// "" when nothing is left.
+// "" when nothing is left. It leaves an endpoint with two slashes in a row as it
+// is, for Validate to refuse.
 func CanonicalEndpoint(e string) string {
+	if strings.Contains(e, "//") {
+		return e
+	}
 	e = strings.TrimSuffix(strings.TrimPrefix(e, "/"), "/")
 	if e == "" {
 		return ""

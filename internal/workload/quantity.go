@@ -40,7 +40,7 @@ func (d Duration) String() string {
 // The text the user wrote is kept; the value is exact.
 type Quantity struct{ text string }
 
-var quantityShape = regexp.MustCompile(`^([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,3})?$`)
+var quantityShape = regexp.MustCompile(QuantityPattern)
 
 var quantityScale = map[string]*big.Rat{
 	"": big.NewRat(1, 1), "m": big.NewRat(1, 1000),
@@ -54,7 +54,7 @@ func pow(base, exp int64) *big.Rat {
 
 // ParseQuantity reads an amount. It refuses negative and unbounded values.
 func ParseQuantity(text string) (Quantity, error) {
-	if len(text) > 64 || !quantityShape.MatchString(text) {
+	if len(text) > MaxQuantityLength || !quantityShape.MatchString(text) {
 		return Quantity{}, fmt.Errorf("%q is not a quantity such as 200m, 1.5 or 256Mi", text)
 	}
 	return Quantity{text: text}, nil
@@ -82,10 +82,10 @@ func (q Quantity) rat() *big.Rat {
 	if !ok {
 		return new(big.Rat)
 	}
-	if scale, ok := quantityScale[m[2]]; ok {
+	if scale, ok := quantityScale[m[3]]; ok {
 		return v.Mul(v, scale)
 	}
-	exp, ok := new(big.Rat).SetString("1" + m[2])
+	exp, ok := new(big.Rat).SetString("1" + m[3])
 	if !ok {
 		return new(big.Rat)
 	}

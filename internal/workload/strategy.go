@@ -37,13 +37,10 @@ func (u UpdateStrategy) Unavailable(n int) int {
 
 // parseShare reads "N%" (0 to 100) or "N".
 func parseShare(text string) (value int, percent, ok bool) {
+	if !shareShape.MatchString(text) {
+		return 0, false, false
+	}
 	number, percent := strings.CutSuffix(text, "%")
-	if number == "" || strings.TrimLeft(number, "0123456789") != "" {
-		return 0, false, false
-	}
-	v, err := strconv.ParseInt(number, 10, 32)
-	if err != nil || percent && v > 100 {
-		return 0, false, false
-	}
-	return int(v), percent, true
+	v, err := strconv.Atoi(number)
+	return v, percent, err == nil
 }

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -14,7 +15,7 @@ func (vs *violations) targets(targets []Target) {
 		return
 	}
 	var sum, shadows int
-	var weights []string
+	var related []string
 	seen := map[string]bool{}
 	for i, t := range targets {
 		path := fmt.Sprintf("apis[%d]", i)
@@ -25,9 +26,9 @@ func (vs *violations) targets(targets []Target) {
 		}
 		seen[t.Name] = true
 		vs.bounds(Splitter, path+".weight", "apis[].weight", float64(t.Weight))
+		related = append(related, path+".weight", path+".shadow")
 		if !t.Shadow {
 			sum += int(t.Weight)
-			weights = append(weights, path+".weight")
 			continue
 		}
 		if shadows++; shadows == 2 {
@@ -37,7 +38,7 @@ func (vs *violations) targets(targets []Target) {
 	if sum != 100 {
 		vs.add(Violation{
 			Path: "apis", Code: CodeSplitterWeight, Message: "the weights of the targets that are not the shadow must add up to 100",
-			Found: strconv.Itoa(sum), Related: weights,
+			Found: strconv.Itoa(sum), Related: related,
 		})
 	}
 }
@@ -80,7 +81,7 @@ func ValidateSet(specs []Spec) []Violation {
 	}
 	for i := range specs {
 		for j, t := range specs[i].APIs {
-			if at, here := names[t.Name]; here && t.Name != "" && specs[at].Kind != Realtime {
+			if at, here := names[t.Name]; here && t.Name != "" && specs[at].Kind != Realtime && slices.Contains(Kinds(), specs[at].Kind) {
 				vs.add(Violation{
 					Index: i, Path: fmt.Sprintf("apis[%d].name", j), Code: CodeTargetNotDeployed, Found: t.Name,
 					Message: fmt.Sprintf("%s is a %s; only a RealtimeAPI can be a target", t.Name, specs[at].Kind),

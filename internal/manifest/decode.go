@@ -1,0 +1,318 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// decoder reads the APIs of one file and collects their problems.
+type decoder struct {
+	file      string
+	problems  []fault.Problem
+	dropped   int // problems beyond maxProblems
+	budget    int // values that may still be looked at
+	exhausted bool
+	// placeOf is the function of that name. It reads the tables whose setters lead
+	// here, which Go allows through a variable only.
+	placeOf func(key string, k workload.Kind) string
+}
+
+// scope is the reading of one API.
+type scope struct {
+	d            *decoder
+	root         *yaml.Node
+	label        string
+	target, init bool // whether the file gives target_in_flight and init_replicas
+	spec         workload.Spec
+	wrong        []string // key paths whose values could not be read
+}
+
+// value is a value of the file with its place.
+type value struct {
+	path string
+	key  *yaml.Node // nil for elements of lists
+	node *yaml.Node // never an alias
+}
+
+// at is where to point for the value as a whole.
+func (v value) at() *yaml.Node {
+	if v.key != nil && (v.node.Kind != yaml.ScalarNode || isNull(v.node)) {
+		return v.key
+	}
+	return v.node
+}
+
+// section describes one map of the file: the decoder and the schema both work
+// from it, so that they cannot disagree about its keys.
+type section[T any] struct {
+	doc    string
+	fields []field[T]
+}
+
+type field[T any] struct {
+	key      string
+	doc      string
+	on       func(workload.Kind) bool // the kinds that have it; nil means all
+	required bool
+	nullable bool
+	schema   func(workload.Kind) object
+	set      func(s *scope, t *T, v value) // never called with null
+	null     func(t *T)                    // what null does, where it is more than nothing
+}
+
+func (f *field[T]) has(k workload.Kind) bool { return f.on == nil || f.on(k) }
+
+// report records a problem of this API, up to a bound.
+func (s *scope) report(p fault.Problem) {
+	if len(s.d.problems) >= maxProblems {
+		s.d.dropped++
+		return
+	}
+	p.File, p.API = s.d.file, s.label
+	s.d.problems = append(s.d.problems, p)
+}
+
+// wrongAt records a problem of a value, so that no rule judges what it stands for.
+func (s *scope) wrongAt(v value, code, message, found, allowed, hint string) {
+	s.wrong = append(s.wrong, v.path)
+	at := v.at()
+	s.report(fault.Problem{
+		Line: at.Line, Column: at.Column, Path: v.path, Code: code,
+		Message: message, Found: found, Allowed: allowed, Hint: hint,
+	})
+}
+
+// violation records a broken rule, unless it follows from a value that could not
+// be read: one mistake is told once.
+func (s *scope) violation(v workload.Violation) {
+	if s.isWrong(v.Path) {
+		return
+	}
+	for _, r := range v.Related {
+		if s.isWrong(r) {
+			return
+		}
+	}
+	at := locate(s.root, v.Path)
+	p := fault.Problem{
+		Line: at.line, Column: at.column, Path: v.Path, Code: v.Code,
+		Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint,
+	}
+	if p.Found != "" && strings.TrimSpace(p.Found) != p.Found {
+		p.Found = quote(p.Found)
+	}
+	s.report(p)
+}
+
+// isWrong reports whether the value at path, one that holds it or one directly in
+// it could not be read.
+func (s *scope) isWrong(path string) bool {
+	for _, w := range s.wrong {
+		if within(path, w) || within(w, path) && !strings.ContainsAny(strings.TrimLeft(w[len(path):], ".["), ".[") {
+			return true
+		}
+	}
+	return false
+}
+
+// within reports whether path is at or below above.
+func within(path, above string) bool {
+	rest, ok := strings.CutPrefix(path, above)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[' || above == "")
+}
+
+// listOf returns the APIs of a document.
+func listOf(file string, root *yaml.Node) ([]*yaml.Node, error) {
+	if root != nil {
+		root = resolve(root)
+	}
+	if root == nil || isNull(root) || root.Kind == yaml.SequenceNode && len(root.Content) == 0 {
+		return nil, malformed(problemAt(file, 0, 0, workload.CodeNoAPIs, "at least one API must be defined"),
+			"a cortex.yaml is a list of APIs, each with a name and a kind")
+	}
+	if root.Kind == yaml.SequenceNode {
+		return root.Content, nil
+	}
+	p := problemAt(file, root.Line, root.Column, workload.CodeMalformed, "the file must be a list of APIs")
+	p.Found = shown(root)
+	hint := "begin every API with a dash, as in \"- name: iris\""
+	if root.Kind == yaml.ScalarNode {
+		hint = "is this a cortex.yaml?"
+	}
+	return nil, malformed(p, hint)
+}
+
+// entry reads one API: name and kind first, so that every problem can say whose it
+// is, then everything the kind has.
+func (d *decoder) entry(i int, item *yaml.Node) *scope {
+	s := &scope{d: d, root: resolve(item), label: label("", "", i)}
+	d.visit(1)
+	if s.root.Kind != yaml.MappingNode {
+		s.problem(item, "", workload.CodeMalformed, "every element of the list must be a map", shown(s.root), "")
+		return s
+	}
+	pairs := s.pairs("", s.root)
+	s.identify(i, pairs)
+	if !known(s.spec.Kind) {
+		return s
+	}
+	decodeFields(s, specSection.fields, value{node: s.root}, pairs, &s.spec)
+	s.fillGaps()
+	for _, v := range s.spec.Validate() {
+		s.violation(v)
+	}
+	s.spec.Default()
+	return s
+}
+
+func known(k workload.Kind) bool {
+	for _, each := range workload.Kinds() {
+		if k == each {
+			return true
+		}
+	}
+	return false
+}
+
+// identify reads the name and the kind as far as that is possible. Where the kind
+// is none of ours it tells what is wrong with both: nothing else can be judged.
+func (s *scope) identify(i int, pairs []pair) {
+	given := map[string]value{}
+	for _, p := range pairs {
+		if k := p.key.Value; k == "name" || k == "kind" {
+			given[k] = value{k, p.key, p.value}
+		}
+	}
+	s.spec.Name = plainText(given["name"])
+	s.spec.Kind = workload.Kind(plainText(given["kind"]))
+	if known(s.spec.Kind) {
+		s.label = label(string(s.spec.Kind), s.spec.Name, i)
+		return
+	}
+	for _, key := range []string{"name", "kind"} {
+		if v, ok := given[key]; ok && isNull(v.node) {
+			s.notNull(v, true)
+		} else if ok {
+			s.text(v)
+		}
+	}
+	for _, v := range s.spec.Validate() {
+		if v.Path == "kind" && v.Hint == "" {
+			v.Hint = kindHint(v.Found)
+		}
+		s.violation(v)
+	}
+}
+
+// plainText returns the text of a string, or "".
+func plainText(v value) string {
+	if v.node == nil || v.node.Kind != yaml.ScalarNode || v.node.Tag != "!!str" {
+		return ""
+	}
+	return v.node.Value
+}
+
+// decodeFields reads the keys of one map into t.
+func decodeFields[T any](s *scope, fields []field[T], at value, pairs []pair, t *T) {
+	var given uint64
+	for _, p := range pairs {
+		v := value{join(at.path, p.key.Value), p.key, p.value}
+		i := fieldOf(fields, p.key.Value)
+		if i < 0 || !fields[i].has(s.spec.Kind) {
+			for _, hinted := range s.unknown(at, v, i >= 0, names(fields, s.spec.Kind)) {
+				if j := fieldOf(fields, hinted); j >= 0 {
+					given |= 1 << j
+				}
+			}
+			continue
+		}
+		f := &fields[i]
+		given |= 1 << i
+		switch {
+		case !isNull(v.node):
+			f.set(s, t, v)
+		case !f.nullable:
+			s.notNull(v, f.required)
+		case f.null != nil:
+			f.null(t)
+		}
+	}
+	for i := range fields {
+		if f := &fields[i]; f.required && f.has(s.spec.Kind) && given&(1<<i) == 0 {
+			s.absent(at, f.key, f.doc)
+		}
+	}
+}
+
+func fieldOf[T any](fields []field[T], key string) int {
+	for i := range fields {
+		if fields[i].key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+func names[T any](fields []field[T], k workload.Kind) []string {
+	var keys []string
+	for i := range fields {
+		if fields[i].has(k) {
+			keys = append(keys, fields[i].key)
+		}
+	}
+	return keys
+}
+
+func (s *scope) notNull(v value, required bool) {
+	hint := fmt.Sprintf("remove the key %q to use its default", v.key.Value)
+	if required {
+		hint = "give it a value"
+	}
+	s.wrongAt(v, workload.CodeCannotBeNull, "must not be null", "", "", hint)
+}
+
+func (s *scope) absent(at value, key, doc string) {
+	path := join(at.path, key)
+	s.wrong = append(s.wrong, path)
+	node := at.at()
+	s.report(fault.Problem{
+		Line: node.Line, Column: node.Column, Path: path, Code: workload.CodeMustBeDefined,
+		Message: fmt.Sprintf("%q must be defined", key), Hint: doc,
+	})
+}
+
+// unknown reports a key that the section does not have, and returns the keys that
+// the user may have meant by it.
+func (s *scope) unknown(at, v value, elsewhere bool, keys []string) []string {
+	key := v.key.Value
+	s.wrong = append(s.wrong, v.path)
+	p := fault.Problem{
+		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: "configreader.unsupported_key",
+		Message: fmt.Sprintf("the key %s is not supported", quote(key)), Allowed: strings.Join(keys, ", "),
+	}
+	var meant []string
+	if elsewhere {
+		p.Code = workload.CodeFieldNotForKind
+		p.Message = fmt.Sprintf("%q is not supported for %s", key, s.spec.Kind)
+		p.Hint = "remove it"
+	} else if old, replaced := oldKey(v.path); old != "" {
+		p.Hint, meant = old, replaced
+	} else if close := nearest(key, keys); close != "" {
+		p.Hint, meant = fmt.Sprintf("did you mean %q?", close), []string{close}
+	} else if place := s.d.placeOf(key, s.spec.Kind); place != "" {
+		p.Hint = fmt.Sprintf("it belongs in %s", place)
+	}
+	if p.Hint != "" && p.Code != workload.CodeFieldNotForKind {
+		p.Allowed = ""
+	}
+	for _, m := range meant {
+		s.wrong = append(s.wrong, join(at.path, m))
+	}
+	s.report(p)
+	return meant
+}

@@ -1,0 +1,113 @@
+// Package manifest reads the user's cortex.yaml, strictly.
+//
+// It promises that Parse either returns specs that keep every rule a file can
+// keep on its own, with all defaults filled in, or one fault that carries every
+// problem of the file at once, each with file, line, column, key path, what was
+// found, what is allowed and what to do. Whatever the bytes are, it neither
+// panics nor uses more memory than a fixed multiple of workload.MaxConfigBytes.
+//
+// It must not know what is deployed or where: those rules are the operator's,
+// which gets their positions from Entry.Problem. Rules about values live in
+// package workload; here are only the keys, the types and the positions.
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// File is a cortex.yaml that was read without a problem.
+type File struct {
+	Entries []Entry // in the order of the file
+}
+
+// Entry is one API of a file.
+type Entry struct {
+	Spec      workload.Spec // valid, with all defaults
+	Index     int           // position in the file's list
+	Submitted any           // the user's YAML as plain maps, lists and scalars; aliases resolved
+
+	file string
+	root *yaml.Node
+}
+
+// maxProblems bounds what one fault tells; nobody reads more.
+const maxProblems = 500
+
+// Parse reads a cortex.yaml. JSON is read too, as YAML contains it. The name of
+// the file is used in problems only. Every error is a *fault.Fault: Malformed
+// with one problem when the text cannot be read as a list, otherwise Invalid with
+// all of them, in the order of the file.
+func Parse(file string, data []byte) (*File, error) {
+	root, err := parseYAML(file, data)
+	if err != nil {
+		return nil, err
+	}
+	items, err := listOf(file, root)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf}
+	entries := make([]Entry, len(items))
+	specs := make([]workload.Spec, len(items))
+	scopes := make([]*scope, len(items))
+	for i, item := range items {
+		scopes[i] = d.entry(i, item)
+		specs[i] = scopes[i].spec
+		entries[i] = Entry{Index: i, file: file, root: scopes[i].root}
+	}
+	for _, v := range workload.ValidateSet(specs) {
+		scopes[v.Index].violation(v)
+	}
+	if !d.exhausted && len(d.problems) == 0 {
+		for i := range entries {
+			entries[i].Spec = specs[i]
+			entries[i].Submitted = d.plain(scopes[i].root, 0)
+		}
+	}
+	if d.exhausted {
+		return nil, malformed(problemAt(file, 0, 0, codeInvalidYAML,
+			"the file's aliases expand to more than %d values", maxVisits), "write the repeated parts out, or split the file")
+	}
+	if len(d.problems) > 0 {
+		return nil, d.fault()
+	}
+	return &File{Entries: entries}, nil
+}
+
+// Problem returns a problem of e, positioned at the value with the given key path
+// or, where the file does not have it, at the nearest key above it.
+func (e Entry) Problem(path, code, format string, args ...any) fault.Problem {
+	p := fault.Problem{
+		File: e.file, API: label(string(e.Spec.Kind), e.Spec.Name, e.Index), Path: path, Code: code,
+		Message: fmt.Sprintf(format, args...),
+	}
+	at := locate(e.root, path)
+	p.Line, p.Column = at.line, at.column
+	return p
+}
+
+// label names an API in an error.
+func label(kind, name string, index int) string {
+	if name == "" || kind == "" {
+		return fmt.Sprintf("resource at index %d", index)
+	}
+	return fmt.Sprintf("%s (%s)", name, kind)
+}
+
+// fault returns all problems in the order of the file.
+func (d *decoder) fault() error {
+	slices.SortStableFunc(d.problems, func(a, b fault.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	if d.dropped > 0 {
+		d.problems = append(d.problems, problemAt(d.file, 0, 0, d.problems[0].Code, "and %d more problems", d.dropped))
+	}
+	return fault.OfProblems(d.problems)
+}

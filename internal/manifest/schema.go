@@ -1,0 +1,270 @@
+package manifest
+
+import (
+	"encoding/json"
+	"math"
+	"sync"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// object is a JSON object.
+type object = map[string]any
+
+// Schema returns the JSON Schema (draft 2020-12) of a cortex.yaml, for editors. It
+// refuses whatever Parse refuses, as far as a schema can say it; rules that
+// compare values are beyond it.
+func Schema() []byte { return schemaText() }
+
+var schemaText = sync.OnceValue(func() []byte {
+	defs := object{}
+	var kinds, cases []any
+	for _, k := range workload.Kinds() {
+		kinds = append(kinds, string(k))
+		defs[string(k)] = sectionSchema(&specSection)(k)
+		cases = append(cases, object{
+			"if":   object{"properties": object{"kind": object{"const": string(k)}}, "required": []string{"kind"}},
+			"then": object{"$ref": "#/$defs/" + string(k)},
+		})
+	}
+	text, err := json.MarshalIndent(object{
+		"$schema":     "https://json-schema.org/draft/2020-12/schema",
+		"title":       "cortex.yaml",
+		"description": "A list of APIs that cortex deploys.",
+		"type":        "array",
+		"minItems":    1,
+		"items": object{
+			"type":     "object",
+			"required": []string{"name", "kind"},
+			"properties": object{
+				"name": object{"type": "string"},
+				"kind": object{"enum": kinds, "description": "what the API is"},
+			},
+			"allOf": cases,
+		},
+		"$defs": defs,
+	}, "", "  ")
+	if err != nil {
+		panic(err) // built of strings, numbers and lists only
+	}
+	return append(text, '\n')
+})
+
+// sectionSchema describes a map.
+func sectionSchema[T any](sec *section[T]) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		properties := object{}
+		required := []string{}
+		for i := range sec.fields {
+			f := &sec.fields[i]
+			if !f.has(k) {
+				continue
+			}
+			o := f.schema(k)
+			o["description"] = f.doc
+			if f.nullable {
+				o = orNull(o)
+			}
+			properties[f.key] = o
+			if f.required {
+				required = append(required, f.key)
+			}
+		}
+		o := object{"type": "object", "additionalProperties": false, "properties": properties}
+		if len(required) > 0 {
+			o["required"] = required
+		}
+		return o
+	}
+}
+
+// orNull widens a schema by null, keeping what editors show.
+func orNull(o object) object {
+	wide := object{"anyOf": []any{o, object{"type": "null"}}}
+	for _, key := range []string{"description", "default"} {
+		if v, ok := o[key]; ok {
+			wide[key] = v
+			delete(o, key)
+		}
+	}
+	return wide
+}
+
+// listSchema describes a list of at least one map.
+func listSchema[T any](sec *section[T]) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		item := sectionSchema(sec)(k)
+		if any(sec) == any(&containerSection) {
+			withCommand(k, item)
+		}
+		return object{"type": "array", "minItems": 1, "items": item}
+	}
+}
+
+// withCommand adds which of image and command a container of kind k needs.
+func withCommand(k workload.Kind, item object) {
+	command := object{"required": []string{"command"}, "properties": object{"command": object{"type": "array"}}}
+	if k == workload.Batch || k == workload.Task {
+		item["allOf"] = []any{command}
+		return
+	}
+	item["anyOf"] = []any{object{"required": []string{"image"}}, command}
+}
+
+// handlersSchema describes a probe or hook, of which exactly one handler is set.
+func handlersSchema[T any](name string, sec *section[T]) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		o := sectionSchema(sec)(k)
+		var one []any
+		for _, h := range workload.Handlers(k, name) {
+			one = append(one, object{"required": []string{h}})
+		}
+		o["oneOf"] = one
+		return o
+	}
+}
+
+func fixed(o object) func(workload.Kind) object {
+	return func(workload.Kind) object {
+		c := object{}
+		for k, v := range o {
+			c[k] = v
+		}
+		return c
+	}
+}
+
+// noReference is the pattern of strings that do not begin with "@".
+const noReference = `^([^@]|$)`
+
+func nameSchema(workload.Kind) object {
+	return object{
+		"type": "string", "pattern": workload.NamePattern, "maxLength": workload.MaxNameLength,
+		"not": object{"pattern": "^b-"},
+	}
+}
+
+func kindSchema(k workload.Kind) object { return object{"const": string(k)} }
+
+func targetNameSchema(workload.Kind) object {
+	return object{"type": "string", "minLength": 1, "pattern": noReference}
+}
+
+func containerNameSchema(workload.Kind) object {
+	return object{
+		"type": "string", "pattern": workload.NamePattern, "maxLength": workload.MaxContainerNameLength,
+		"not": object{"enum": workload.ReservedContainerNames()},
+	}
+}
+
+func imageSchema(workload.Kind) object {
+	return object{"type": "string", "minLength": 1, "maxLength": workload.MaxImageLength, "pattern": workload.ImagePattern}
+}
+
+func endpointSchema(workload.Kind) object {
+	return object{
+		"type": "string", "minLength": 1, "maxLength": workload.MaxEndpointLength, "pattern": workload.EndpointPattern,
+		"not": object{"pattern": "//|^/$"},
+	}
+}
+
+func probePathSchema(workload.Kind) object {
+	return object{
+		"type": "string", "pattern": workload.EndpointPattern, "default": "/",
+		"not": object{"pattern": "//"},
+	}
+}
+
+func nodeGroupsSchema(workload.Kind) object {
+	return object{
+		"type": "array", "minItems": 1, "uniqueItems": true,
+		"items": object{"type": "string", "pattern": workload.NodeGroupPattern},
+	}
+}
+
+func stringSchema() object {
+	return object{"type": "string", "pattern": noReference, "not": object{"pattern": `\u0000`}}
+}
+
+func wordsSchema(workload.Kind) object {
+	return object{"type": "array", "minItems": 1, "items": stringSchema()}
+}
+
+func envSchema(workload.Kind) object {
+	var reserved []any
+	for _, prefix := range workload.ReservedEnvPrefixes() {
+		reserved = append(reserved, object{"pattern": "^" + prefix})
+	}
+	return object{
+		"type": "object", "default": object{},
+		"propertyNames":        object{"pattern": workload.EnvPattern, "not": object{"anyOf": reserved}},
+		"additionalProperties": stringSchema(),
+	}
+}
+
+// within adds the bounds of the numeric field at a path.
+func withBounds(o object, k workload.Kind, path string) object {
+	b := workload.BoundsOf(k, path)
+	put := func(key, openKey string, v float64, open bool) {
+		switch {
+		case math.IsInf(v, 0):
+		case open:
+			o[openKey] = v
+		default:
+			o[key] = v
+		}
+	}
+	put("minimum", "exclusiveMinimum", b.Min, b.MinOpen)
+	put("maximum", "exclusiveMaximum", b.Max, b.MaxOpen)
+	return o
+}
+
+func numeric(kind, path string, def any) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		o := withBounds(object{"type": kind}, k, path)
+		if def != nil {
+			o["default"] = def
+		}
+		return o
+	}
+}
+
+func wholeSchema(path string, def any) func(workload.Kind) object {
+	return numeric("integer", path, def)
+}
+
+func realSchema(path string, def any) func(workload.Kind) object {
+	return numeric("number", path, def)
+}
+
+func portSchema(path string, def any) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		o := numeric("integer", path, def)(k)
+		o["not"] = object{"enum": []any{workload.SidecarPort, workload.AdminPort}}
+		return o
+	}
+}
+
+func durationSchema(def string) func(workload.Kind) object {
+	return fixed(object{"type": "string", "pattern": workload.DurationPattern, "default": def})
+}
+
+func quantitySchema(def any) func(workload.Kind) object {
+	return func(workload.Kind) object {
+		o := object{
+			"type": []any{"string", "number"}, "minimum": 0,
+			"pattern": workload.QuantityPattern, "maxLength": workload.MaxQuantityLength,
+		}
+		if def != nil {
+			o["default"] = def
+		}
+		return o
+	}
+}
+
+func shareSchema(workload.Kind) object {
+	return object{
+		"type": []any{"string", "integer"}, "minimum": 0, "maximum": 999_999_999,
+		"pattern": workload.SharePattern, "default": workload.DefaultShare,
+	}
+}

@@ -1,0 +1,260 @@
+package manifest
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+func realtimeOnly(k workload.Kind) bool   { return k == workload.Realtime }
+func scaling(k workload.Kind) bool        { return k.Scales() }
+func splitterOnly(k workload.Kind) bool   { return k == workload.Splitter }
+func exceptSplitter(k workload.Kind) bool { return k != workload.Splitter }
+func exceptTask(k workload.Kind) bool     { return k != workload.Task }
+
+// decodeSection reads the map v into t and reports whether it is one.
+func decodeSection[T any](s *scope, sec *section[T], v value, t *T) bool {
+	if v.node.Kind != yaml.MappingNode {
+		s.wrongType(v, "a map", "")
+		return false
+	}
+	decodeFields(s, sec.fields, v, s.pairs(v.path, v.node), t)
+	return true
+}
+
+// set makes a setter of a reader.
+func set[T, V any](read func(*scope, value) (V, bool), into func(*T) *V) func(*scope, *T, value) {
+	return func(s *scope, t *T, v value) {
+		if x, ok := read(s, v); ok {
+			*into(t) = x
+		}
+	}
+}
+
+func (s *scope) int64(v value) (int64, bool) { return s.whole(v, 64) }
+
+func (s *scope) wordsPresent(v value) ([]string, bool) {
+	w := s.words(v)
+	return w, w != nil
+}
+
+func (s *scope) quantityPresent(v value) (*workload.Quantity, bool) {
+	q := s.quantity(v)
+	return q, q != nil
+}
+
+// specSection is an API: one element of the file's list.
+var specSection = section[workload.Spec]{
+	fields: []field[workload.Spec]{
+		{
+			key: "name", required: true, doc: "the name of the API, unique in its environment",
+			schema: nameSchema,
+			set:    set((*scope).text, func(t *workload.Spec) *string { return &t.Name }),
+		},
+		{
+			key: "kind", required: true, doc: "what the API is",
+			schema: kindSchema,
+			set:    func(*scope, *workload.Spec, value) {}, // read before everything else
+		},
+		{
+			key: "pod", required: true, on: exceptSplitter, doc: "the containers that make one replica",
+			schema: sectionSchema(&podSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				if p := workload.NewPod(s.spec.Kind); decodeSection(s, &podSection, v, p) {
+					t.Pod = p
+				}
+			},
+		},
+		{
+			key: "node_groups", nullable: true, on: exceptSplitter, doc: "the node groups that replicas may run on (default: all)",
+			schema: nodeGroupsSchema,
+			set:    set((*scope).wordsPresent, func(t *workload.Spec) *[]string { return &t.NodeGroups }),
+		},
+		{
+			key: "apis", required: true, on: splitterOnly, doc: "the RealtimeAPIs that share the traffic",
+			schema: listSchema(&targetSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				decodeList(s, &targetSection, v, &t.APIs, func() workload.Target { return workload.Target{} })
+			},
+		},
+		{
+			key: "networking", doc: "where the API is reached",
+			schema: sectionSchema(&networkingSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				t.Networking = &workload.Networking{}
+				decodeSection(s, &networkingSection, v, t.Networking)
+			},
+		},
+		{
+			key: "autoscaling", on: scaling, doc: "how the number of replicas follows the load",
+			schema: sectionSchema(&autoscalingSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				a := scaled{Autoscaling: workload.NewAutoscaling(0)}
+				if decodeSection(s, &autoscalingSection, v, &a) {
+					t.Autoscaling = a.Autoscaling
+					s.target, s.init = a.target, a.init
+				}
+			},
+		},
+		{
+			key: "update_strategy", on: scaling, doc: "how many replicas an update may add and take away at a time",
+			schema: sectionSchema(&updateSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				t.UpdateStrategy = workload.NewUpdateStrategy()
+				decodeSection(s, &updateSection, v, t.UpdateStrategy)
+			},
+		},
+	},
+}
+
+// decodeList reads a list of maps.
+func decodeList[T any](s *scope, sec *section[T], v value, into *[]T, empty func() T) {
+	elements, ok := s.list(v)
+	if !ok {
+		return
+	}
+	list := make([]T, len(elements))
+	for i, e := range elements {
+		list[i] = empty()
+		if isNull(e.node) {
+			s.wrongAt(e, workload.CodeCannotBeNull, "must not be null", "", "", "remove the dash")
+			continue
+		}
+		decodeSection(s, sec, e, &list[i])
+	}
+	*into = list
+}
+
+var targetSection = section[workload.Target]{
+	fields: []field[workload.Target]{
+		{
+			key: "name", required: true, doc: "the name of a RealtimeAPI",
+			schema: targetNameSchema,
+			set:    set((*scope).text, func(t *workload.Target) *string { return &t.Name }),
+		},
+		{
+			key: "weight", required: true, doc: "percent of the traffic; of the shadow: percent that is copied to it",
+			schema: wholeSchema("apis[].weight", nil),
+			set:    set((*scope).int32, func(t *workload.Target) *int32 { return &t.Weight }),
+		},
+		{
+			key: "shadow", doc: "send copies of requests and discard the answers",
+			schema: fixed(object{"type": "boolean", "default": false}),
+			set:    set((*scope).truth, func(t *workload.Target) *bool { return &t.Shadow }),
+		},
+	},
+}
+
+var networkingSection = section[workload.Networking]{
+	fields: []field[workload.Networking]{
+		{
+			key: "endpoint", doc: "the path at which the API is reached (default: / and its name)",
+			schema: endpointSchema,
+			set: func(s *scope, t *workload.Networking, v value) {
+				if e, ok := s.text(v); ok {
+					// The root stays what it is, to be refused by its rule.
+					t.Endpoint = max(workload.CanonicalEndpoint(e), "/")
+				}
+			},
+		},
+	},
+}
+
+// scaled is the autoscaling section while it is read: two defaults follow from
+// other fields, so it matters whether these two were given.
+type scaled struct {
+	*workload.Autoscaling
+	target, init bool
+}
+
+var autoscalingSection = section[scaled]{
+	fields: []field[scaled]{
+		replicas("min_replicas", 1, "the least number of replicas; 0 lets the API sleep until a request arrives",
+			func(t *scaled) *int32 { return &t.MinReplicas }),
+		replicas("max_replicas", 100, "the greatest number of replicas",
+			func(t *scaled) *int32 { return &t.MaxReplicas }),
+		replicas("init_replicas", nil, "replicas to begin with (default: min_replicas)",
+			func(t *scaled) *int32 { t.init = true; return &t.InitReplicas }),
+		factor("target_in_flight", nil, "requests in flight that one replica should have (default: max_concurrency)",
+			func(t *scaled) *float64 { t.target = true; return &t.TargetInFlight }),
+		period("window", "60s", "the time over which load is averaged, in steps of 10s",
+			func(t *scaled) *workload.Duration { return &t.Window }),
+		period("downscale_stabilization_period", "5m", "how long the load must stay low before replicas are taken away",
+			func(t *scaled) *workload.Duration { return &t.DownscaleStabilizationPeriod }),
+		period("upscale_stabilization_period", "1m", "how long the load must stay high before replicas are added",
+			func(t *scaled) *workload.Duration { return &t.UpscaleStabilizationPeriod }),
+		factor("max_downscale_factor", 0.75, "the smallest part of the replicas that one step may leave",
+			func(t *scaled) *float64 { return &t.MaxDownscaleFactor }),
+		factor("max_upscale_factor", 1.5, "the largest multiple of the replicas that one step may reach",
+			func(t *scaled) *float64 { return &t.MaxUpscaleFactor }),
+		factor("downscale_tolerance", 0.05, "how far below the present number a recommendation is ignored",
+			func(t *scaled) *float64 { return &t.DownscaleTolerance }),
+		factor("upscale_tolerance", 0.05, "how far above the present number a recommendation is ignored",
+			func(t *scaled) *float64 { return &t.UpscaleTolerance }),
+	},
+}
+
+func replicas(key string, def any, doc string, into func(*scaled) *int32) field[scaled] {
+	return field[scaled]{key: key, doc: doc, schema: wholeSchema("autoscaling."+key, def), set: set((*scope).int32, into)}
+}
+
+func factor(key string, def any, doc string, into func(*scaled) *float64) field[scaled] {
+	return field[scaled]{key: key, doc: doc, schema: realSchema("autoscaling."+key, def), set: set((*scope).real, into)}
+}
+
+func period(key, def, doc string, into func(*scaled) *workload.Duration) field[scaled] {
+	return field[scaled]{key: key, doc: doc, schema: durationSchema(def), set: set((*scope).duration, into)}
+}
+
+var updateSection = section[workload.UpdateStrategy]{
+	fields: []field[workload.UpdateStrategy]{
+		{
+			key: "max_surge", doc: "replicas that an update may add: a percentage, rounded up, or a number",
+			schema: shareSchema,
+			set:    set((*scope).share, func(t *workload.UpdateStrategy) *string { return &t.MaxSurge }),
+		},
+		{
+			key: "max_unavailable", doc: "replicas that an update may take away: a percentage, rounded down, or a number",
+			schema: shareSchema,
+			set:    set((*scope).share, func(t *workload.UpdateStrategy) *string { return &t.MaxUnavailable }),
+		},
+	},
+}
+
+// fillGaps sets the sections that the file leaves out, and the defaults that
+// follow from other fields.
+func (s *scope) fillGaps() {
+	t := &s.spec
+	if t.Networking == nil {
+		t.Networking = &workload.Networking{}
+	}
+	if t.Networking.Endpoint == "" {
+		t.Networking.Endpoint = "/" + t.Name
+		if slices.Contains(s.wrong, "name") || t.Name == "" {
+			s.wrong = append(s.wrong, "networking.endpoint")
+		}
+	}
+	if !t.Kind.Scales() {
+		return
+	}
+	concurrency := workload.DefaultMaxConcurrency
+	if t.Pod != nil {
+		concurrency = t.Pod.MaxConcurrency
+	}
+	if t.Autoscaling == nil {
+		t.Autoscaling = workload.NewAutoscaling(concurrency)
+	}
+	if !s.target {
+		t.Autoscaling.TargetInFlight = float64(concurrency)
+		s.wrong = append(s.wrong, "autoscaling.target_in_flight")
+	}
+	if !s.init {
+		t.Autoscaling.InitReplicas = t.Autoscaling.MinReplicas
+		s.wrong = append(s.wrong, "autoscaling.init_replicas")
+	}
+	if t.UpdateStrategy == nil {
+		t.UpdateStrategy = workload.NewUpdateStrategy()
+	}
+}

@@ -1,0 +1,245 @@
+package manifest
+
+import (
+	"slices"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+var podSection = section[workload.Pod]{
+	fields: []field[workload.Pod]{
+		{
+			key: "port", nullable: true, on: exceptTask, doc: "the port that receives requests, exported as CORTEX_PORT",
+			schema: portSchema("pod.port", workload.DefaultPort),
+			set: func(s *scope, t *workload.Pod, v value) {
+				if p, ok := s.int32(v); ok {
+					t.Port = &p
+				}
+			},
+		},
+		{
+			key: "max_concurrency", on: scaling, doc: "requests that one replica works on at once",
+			schema: wholeSchema("pod.max_concurrency", workload.DefaultMaxConcurrency),
+			set:    set((*scope).int64, func(t *workload.Pod) *int64 { return &t.MaxConcurrency }),
+		},
+		{
+			key: "max_queue_length", on: realtimeOnly, doc: "requests that wait for one replica; beyond it the answer is 503",
+			schema: wholeSchema("pod.max_queue_length", workload.DefaultMaxQueueLength),
+			set:    set((*scope).int64, func(t *workload.Pod) *int64 { return &t.MaxQueueLength }),
+		},
+		{
+			key: "containers", required: true, doc: "a list of at least one container",
+			schema: listSchema(&containerSection),
+			set: func(s *scope, t *workload.Pod, v value) {
+				decodeList(s, &containerSection, v, &t.Containers, workload.NewContainer)
+			},
+		},
+	},
+}
+
+var containerSection = section[workload.Container]{
+	fields: []field[workload.Container]{
+		{
+			key: "name", required: true, doc: "the name of the container, unique in its pod",
+			schema: containerNameSchema,
+			set:    set((*scope).text, func(t *workload.Container) *string { return &t.Name }),
+		},
+		{
+			key: "image", doc: "the image to run; on one machine a container without one runs its command as a process",
+			schema: imageSchema,
+			set: func(s *scope, t *workload.Container, v value) {
+				if t.Image, _ = s.text(v); t.Image == "" && !s.isWrong(v.path) {
+					s.wrongAt(v, workload.CodeCannotBeEmpty, "must not be empty", `""`, "",
+						"remove the key to run the command as a process, on one machine")
+				}
+			},
+		},
+		{
+			key: "env", doc: "environment variables",
+			schema: envSchema,
+			set:    set((*scope).texts, func(t *workload.Container) *map[string]string { return &t.Env }),
+		},
+		{
+			key: "command", nullable: true, doc: "the executable and its first arguments, not run in a shell (default: the image's entrypoint)",
+			schema: wordsSchema,
+			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Command }),
+		},
+		{
+			key: "args", nullable: true, doc: "arguments (default: those of the image)",
+			schema: wordsSchema,
+			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Args }),
+		},
+		probeField("readiness_probe", "asks whether the container can receive requests",
+			func(t *workload.Container) **workload.Probe { return &t.ReadinessProbe }),
+		probeField("liveness_probe", "asks whether the container must be restarted",
+			func(t *workload.Container) **workload.Probe { return &t.LivenessProbe }),
+		{
+			key: "pre_stop", nullable: true, on: hasHandlers("pre_stop"), doc: "runs before the container is told to stop",
+			schema: handlersSchema("pre_stop", &preStopSection),
+			set: func(s *scope, t *workload.Container, v value) {
+				if p := (&workload.PreStop{}); decodeSection(s, &preStopSection, v, p) {
+					t.PreStop = p
+				}
+			},
+		},
+		{
+			key: "compute", doc: "what the container requests",
+			schema: sectionSchema(&computeSection),
+			set: func(s *scope, t *workload.Container, v value) {
+				decodeSection(s, &computeSection, v, t.Compute)
+			},
+		},
+	},
+}
+
+var computeSection = section[workload.Compute]{
+	fields: []field[workload.Compute]{
+		amount("cpu", workload.DefaultCPU.String(), "cores, such as 200m or 1.5; null requests none",
+			func(t *workload.Compute) **workload.Quantity { return &t.CPU }),
+		amount("mem", nil, "memory, such as 256Mi",
+			func(t *workload.Compute) **workload.Quantity { return &t.Mem }),
+		devices("gpu", "GPUs", func(t *workload.Compute) *int64 { return &t.GPU }),
+		devices("inf", "Inferentia chips", func(t *workload.Compute) *int64 { return &t.Inf }),
+		amount("shm", nil, "the size of /dev/shm, part of mem",
+			func(t *workload.Compute) **workload.Quantity { return &t.Shm }),
+	},
+}
+
+func amount(key string, def any, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {
+	return field[workload.Compute]{
+		key: key, doc: doc, nullable: true,
+		schema: quantitySchema(def),
+		set:    set((*scope).quantityPresent, into),
+		null:   func(t *workload.Compute) { *into(t) = nil },
+	}
+}
+
+func devices(key, doc string, into func(*workload.Compute) *int64) field[workload.Compute] {
+	return field[workload.Compute]{
+		key: key, doc: doc,
+		schema: wholeSchema("pod.containers[].compute."+key, 0),
+		set:    set((*scope).int64, into),
+	}
+}
+
+// hasHandlers tells whether a kind has a probe or hook.
+func hasHandlers(section string) func(workload.Kind) bool {
+	return func(k workload.Kind) bool { return len(workload.Handlers(k, section)) > 0 }
+}
+
+// hasHandler tells whether a kind's probe or hook may ask in the given way.
+func hasHandler(section, handler string) func(workload.Kind) bool {
+	return func(k workload.Kind) bool { return slices.Contains(workload.Handlers(k, section), handler) }
+}
+
+func probeField(key, doc string, into func(*workload.Container) **workload.Probe) field[workload.Container] {
+	sec := probeSection(key)
+	return field[workload.Container]{
+		key: key, doc: doc, nullable: true, on: hasHandlers(key),
+		schema: handlersSchema(key, sec),
+		set: func(s *scope, t *workload.Container, v value) {
+			if p := workload.NewProbe(); decodeSection(s, sec, v, p) {
+				*into(t) = p
+			}
+		},
+	}
+}
+
+func probeSection(name string) *section[workload.Probe] {
+	fields := []field[workload.Probe]{
+		httpField(name, func(t *workload.Probe) **workload.HTTPGet { return &t.HTTPGet }),
+		{
+			key: "tcp_socket", on: hasHandler(name, "tcp_socket"), doc: "succeeds when a connection opens",
+			schema: sectionSchema(&tcpSection),
+			set: func(s *scope, t *workload.Probe, v value) {
+				t.TCPSocket = &workload.TCPSocket{}
+				decodeSection(s, &tcpSection, v, t.TCPSocket)
+			},
+		},
+		execField(name, func(t *workload.Probe) **workload.Exec { return &t.Exec }),
+	}
+	for _, f := range []struct {
+		key, doc string
+		def      int32
+		into     func(*workload.Probe) *int32
+	}{
+		{"initial_delay_seconds", "seconds before the first question", 0, func(t *workload.Probe) *int32 { return &t.InitialDelaySeconds }},
+		{"timeout_seconds", "seconds to wait for an answer", 1, func(t *workload.Probe) *int32 { return &t.TimeoutSeconds }},
+		{"period_seconds", "seconds between questions", 10, func(t *workload.Probe) *int32 { return &t.PeriodSeconds }},
+		{"success_threshold", "successes in a row that count", 1, func(t *workload.Probe) *int32 { return &t.SuccessThreshold }},
+		{"failure_threshold", "failures in a row that count", 3, func(t *workload.Probe) *int32 { return &t.FailureThreshold }},
+	} {
+		fields = append(fields, field[workload.Probe]{
+			key: f.key, doc: f.doc,
+			schema: wholeSchema("probe."+f.key, f.def),
+			set:    set((*scope).int32, f.into),
+		})
+	}
+	return &section[workload.Probe]{fields: fields}
+}
+
+func httpField[T any](name string, into func(*T) **workload.HTTPGet) field[T] {
+	return field[T]{
+		key: "http_get", on: hasHandler(name, "http_get"), doc: "succeeds on a status from 200 to 399",
+		schema: sectionSchema(&httpSection),
+		set: func(s *scope, t *T, v value) {
+			h := &workload.HTTPGet{Path: "/"}
+			*into(t) = h
+			decodeSection(s, &httpSection, v, h)
+		},
+	}
+}
+
+func execField[T any](name string, into func(*T) **workload.Exec) field[T] {
+	return field[T]{
+		key: "exec", on: hasHandler(name, "exec"), doc: "succeeds when the command exits with 0",
+		schema: sectionSchema(&execSection),
+		set: func(s *scope, t *T, v value) {
+			e := &workload.Exec{}
+			*into(t) = e
+			decodeSection(s, &execSection, v, e)
+		},
+	}
+}
+
+var preStopSection = section[workload.PreStop]{
+	fields: []field[workload.PreStop]{
+		httpField("pre_stop", func(t *workload.PreStop) **workload.HTTPGet { return &t.HTTPGet }),
+		execField("pre_stop", func(t *workload.PreStop) **workload.Exec { return &t.Exec }),
+	},
+}
+
+var httpSection = section[workload.HTTPGet]{
+	fields: []field[workload.HTTPGet]{
+		{
+			key: "path", doc: "the path to get",
+			schema: probePathSchema,
+			set:    set((*scope).text, func(t *workload.HTTPGet) *string { return &t.Path }),
+		},
+		{
+			key: "port", required: true, doc: "the container's port",
+			schema: portSchema("probe.http_get.port", nil),
+			set:    set((*scope).int32, func(t *workload.HTTPGet) *int32 { return &t.Port }),
+		},
+	},
+}
+
+var tcpSection = section[workload.TCPSocket]{
+	fields: []field[workload.TCPSocket]{
+		{
+			key: "port", required: true, doc: "the container's port",
+			schema: portSchema("probe.tcp_socket.port", nil),
+			set:    set((*scope).int32, func(t *workload.TCPSocket) *int32 { return &t.Port }),
+		},
+	},
+}
+
+var execSection = section[workload.Exec]{
+	fields: []field[workload.Exec]{
+		{
+			key: "command", required: true, doc: "the executable and its arguments",
+			schema: wordsSchema,
+			set:    set((*scope).wordsPresent, func(t *workload.Exec) *[]string { return &t.Command }),
+		},
+	},
+}

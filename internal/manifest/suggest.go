@@ -1,0 +1,168 @@
+package manifest
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// nearest returns the word that was probably meant, or "".
+func nearest(word string, words []string) string {
+	const longest = 64 // no key is longer, and the distance costs the product of the lengths
+	if len(word) > longest {
+		return ""
+	}
+	best, least := "", 1+max(1, len(word)/3)
+	for _, w := range words {
+		if spelling(w) == spelling(word) {
+			return w
+		}
+		if d := distance(strings.ToLower(word), strings.ToLower(w)); d < least && d < len(w) {
+			best, least = w, d
+		}
+	}
+	return best
+}
+
+// spelling is what stays of a key written in another convention: maxReplicas,
+// max-replicas and MAX_REPLICAS are one.
+func spelling(key string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(key))
+}
+
+// distance counts the letters to insert, remove, replace or swap with their
+// neighbour to turn a into b.
+func distance(a, b string) int {
+	before, last, now := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		now[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				now[j] = min(now[j], before[j-2]+1)
+			}
+		}
+		before, last, now = last, now, before
+	}
+	return last[len(b)]
+}
+
+// placeOf says in which section of a kind a key belongs that stands elsewhere, or
+// "".
+func placeOf(key string, k workload.Kind) string {
+	for _, p := range []struct {
+		place string
+		keys  []string
+	}{
+		{"the top level of the API", names(specSection.fields, k)},
+		{"pod", names(podSection.fields, k)},
+		{"pod.containers[]", names(containerSection.fields, k)},
+		{"pod.containers[].compute", names(computeSection.fields, k)},
+		{"networking", names(networkingSection.fields, k)},
+		{"autoscaling", names(autoscalingSection.fields, k)},
+		{"update_strategy", names(updateSection.fields, k)},
+	} {
+		if p.place != "the top level of the API" && !hasPlace(p.place, k) {
+			continue
+		}
+		for _, each := range p.keys {
+			if each == key && key != "name" {
+				return p.place
+			}
+		}
+	}
+	return ""
+}
+
+func hasPlace(place string, k workload.Kind) bool {
+	top, _, _ := strings.Cut(place, ".")
+	i := fieldOf(specSection.fields, top)
+	return specSection.fields[i].has(k)
+}
+
+// A key of an earlier release, and what replaces it.
+type old struct {
+	hint     string
+	replaces []string // keys of the same section that its user need not be asked for
+}
+
+const containersInstead = "APIs are containers since release 0.36: put the server in an image, or on one machine a command, " +
+	"under pod.containers"
+
+// The keys that releases 0.18 to 0.35 had (REFERENCE section 13), by key path
+// without indices.
+var oldKeys = map[string]old{
+	"predictor":       {"predictors are gone; " + containersInstead, []string{"pod"}},
+	"handler":         {"handlers are gone; " + containersInstead, []string{"pod"}},
+	"definition":      {"task definitions are gone; " + containersInstead, []string{"pod"}},
+	"python":          {"predictors are gone; " + containersInstead, []string{"pod"}},
+	"tensorflow":      {"predictors are gone; " + containersInstead, []string{"pod"}},
+	"onnx":            {"predictors are gone; " + containersInstead, []string{"pod"}},
+	"tracker":         {"remove it: metrics are on the /metrics page of the operator", nil},
+	"monitoring":      {"remove it: metrics are on the /metrics page of the operator, and a model's own belong in its server", nil},
+	"compute":         {"move it into each container: pod.containers[].compute", nil},
+	"endpoint":        {"it belongs in networking", nil},
+	"local_port":      {"remove it: on one machine all APIs share one port, http://localhost:8888/<endpoint>", nil},
+	"api_gateway":     {"remove it: every API is reached through the gateway of its environment", nil},
+	"pod.compute":     {"move it into each container: pod.containers[].compute", nil},
+	"pod.image":       {"move it into a container: pod.containers[].image", nil},
+	"pod.command":     {"move it into a container: pod.containers[].command", nil},
+	"node_selector":   {"it is called node_groups", nil},
+	"compute.mem_req": {"it is called mem", nil},
+
+	"autoscaling.max_replica_concurrency":    {"it is called pod.max_queue_length", nil},
+	"autoscaling.target_replica_concurrency": {"it is called target_in_flight", []string{"target_in_flight"}},
+	"autoscaling.target_queue_length":        {"it is called target_in_flight", []string{"target_in_flight"}},
+	"autoscaling.workers_per_replica":        {"it is called pod.max_concurrency", nil},
+	"autoscaling.threads_per_worker":         {"it is called pod.max_concurrency", nil},
+	"autoscaling.threads_per_process":        {"it is called pod.max_concurrency", nil},
+	"autoscaling.processes_per_replica":      {"it is called pod.max_concurrency", nil},
+	"autoscaling.max_concurrency":            {"it belongs in pod", nil},
+	"networking.local_port":                  {"remove it: on one machine all APIs share one port, http://localhost:8888/<endpoint>", nil},
+	"networking.api_gateway":                 {"remove it: every API is reached through the gateway of its environment", nil},
+	"pod.containers[].shm_size":              {"it is called compute.shm", nil},
+	"pod.containers[].compute.memory":        {"it is called mem", []string{"mem"}},
+}
+
+var indices = regexp.MustCompile(`\[[0-9]+\]`)
+
+// oldKey returns what to say of a key of an earlier release, and the keys it
+// stands for; an empty hint for all others.
+func oldKey(path string) (hint string, replaces []string) {
+	o := oldKeys[indices.ReplaceAllString(path, "[]")]
+	return o.hint, o.replaces
+}
+
+// The kinds of earlier releases.
+var oldKinds = map[string]workload.Kind{
+	"SyncAPI":     workload.Realtime,
+	"API":         workload.Realtime,
+	"APISplitter": workload.Splitter,
+}
+
+// kindHint says which kind was probably meant, or "".
+func kindHint(found string) string {
+	if k, ok := oldKinds[found]; ok {
+		return fmt.Sprintf("it is called %s", k)
+	}
+	var kinds []string
+	for _, k := range workload.Kinds() {
+		if strings.EqualFold(found, strings.TrimSuffix(string(k), "API")) {
+			return fmt.Sprintf("did you mean %q?", k)
+		}
+		kinds = append(kinds, string(k))
+	}
+	if k := nearest(found, kinds); k != "" {
+		return fmt.Sprintf("did you mean %q?", k)
+	}
+	return ""
+}

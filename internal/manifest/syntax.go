@@ -1,0 +1,179 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+const (
+	codeInvalidYAML = "configreader.invalid_yaml"
+
+	// maxMarks bounds the characters that can begin a value, and with them the
+	// values the YAML library allocates: each takes about 200 bytes, in a text
+	// that may need only two. A file of a thousand APIs has about 60,000.
+	maxMarks = 1_000_000
+)
+
+var marksOfYAML = []byte("\n,:-?[{")
+
+// parseYAML returns the one document of data, or nil when it is empty.
+func parseYAML(file string, data []byte) (*yaml.Node, error) {
+	data, err := checkText(file, data)
+	if err != nil {
+		return nil, err
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	doc, err := nextDocument(dec)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, syntaxFault(file, data, err)
+	}
+	second, err := nextDocument(dec)
+	switch {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, syntaxFault(file, data, err)
+	default:
+		return nil, malformed(problemAt(file, second.Line, second.Column, workload.CodeMalformed,
+			"the file holds more than one YAML document"), "put all APIs into one list, without a line of three dashes between them")
+	}
+	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
+		return doc.Content[0], nil
+	}
+	return doc, nil
+}
+
+// nextDocument decodes one document. A panic of the library becomes an error: the
+// text is not ours, and one file must not end the process that serves all others.
+func nextDocument(dec *yaml.Decoder) (doc *yaml.Node, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("yaml: the text cannot be read: %v", r)
+		}
+	}()
+	doc = new(yaml.Node)
+	return doc, dec.Decode(doc)
+}
+
+// checkText refuses what is not worth parsing, in the order of cost, and returns
+// the text without its byte order mark.
+func checkText(file string, data []byte) ([]byte, error) {
+	if len(data) > workload.MaxConfigBytes {
+		return nil, tooLarge(file, int64(len(data)))
+	}
+	for _, mark := range []string{"\xff\xfe", "\xfe\xff"} {
+		if bytes.HasPrefix(data, []byte(mark)) {
+			return nil, malformed(problemAt(file, 1, 1, codeInvalidYAML, "the file is not UTF-8 but UTF-16"), "save it as UTF-8")
+		}
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	marks := 0
+	for i := 0; i < len(data); i++ {
+		c := data[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRune(data[i:])
+			if r == utf8.RuneError && size == 1 {
+				return nil, badCharacter(file, data, i, "the file is not UTF-8: it holds the byte 0x%02x", c)
+			}
+			i += size - 1
+		case c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f:
+			return nil, badCharacter(file, data, i, "the file holds the control character 0x%02x", c)
+		case bytes.IndexByte(marksOfYAML, c) >= 0:
+			marks++
+		}
+	}
+	if marks > maxMarks {
+		return nil, malformed(problemAt(file, 0, 0, codeInvalidYAML, "the file holds more than %d values", maxMarks), "split it")
+	}
+	return data, nil
+}
+
+func badCharacter(file string, data []byte, at int, format string, args ...any) error {
+	line := 1 + bytes.Count(data[:at], []byte("\n"))
+	column := 1 + utf8.RuneCount(data[bytes.LastIndexByte(data[:at], '\n')+1:at])
+	return malformed(problemAt(file, line, column, codeInvalidYAML, format, args...), "is this a cortex.yaml?")
+}
+
+func tooLarge(file string, size int64) error {
+	p := problemAt(file, 0, 0, codeInvalidYAML, "the file is too large")
+	p.Found, p.Allowed = fmt.Sprintf("%d bytes", size), fmt.Sprintf("at most %d bytes", workload.MaxConfigBytes)
+	return malformed(p, "")
+}
+
+func problemAt(file string, line, column int, code, format string, args ...any) fault.Problem {
+	return fault.Problem{File: file, Line: line, Column: column, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// malformed is the fault of a file that cannot be read as a list of APIs.
+func malformed(p fault.Problem, hint string) error {
+	p.Hint = hint
+	return &fault.Fault{Kind: fault.Malformed, Code: p.Code, Message: p.String(), Problems: []fault.Problem{p}}
+}
+
+var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+
+// syntaxFault turns an error of the library into a problem with a position. The
+// library tells the line only.
+func syntaxFault(file string, data []byte, err error) error {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		message = message[len(m[0]):]
+		line, _ = strconv.Atoi(m[1])
+	}
+	text := lineOf(data, line)
+	column := 1 + len(text) - len(strings.TrimLeft(text, " "))
+	p := problemAt(file, line, column, codeInvalidYAML, "the file is not valid YAML: %s", message)
+	if trimmed := strings.TrimSpace(text); trimmed != "" {
+		p.Found = quote(trimmed)
+	}
+	return malformed(p, syntaxHint(message, text))
+}
+
+// lineOf returns one line of a text, counted from 1, or "".
+func lineOf(data []byte, line int) string {
+	for ; line > 1; line-- {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			return ""
+		}
+		data = data[i+1:]
+	}
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		data = data[:i]
+	}
+	return strings.TrimRight(string(data[:min(len(data), 4096)]), "\r")
+}
+
+func syntaxHint(message, line string) string {
+	trimmed := strings.TrimLeft(line, " ")
+	switch {
+	case strings.Contains(message, "max depth"):
+		return "a cortex.yaml nests six levels deep"
+	case strings.HasPrefix(trimmed, "\t") || strings.Contains(message, "tab"):
+		return "indent with spaces, not with tabs"
+	case strings.Contains(message, "cannot start any token"):
+		return "put the value in quotes"
+	case strings.Contains(message, "mapping values are not allowed"):
+		return "put a value that contains a colon in quotes, and check the indentation"
+	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "did not find expected '-' indicator"):
+		return "check the indentation of this line and the one before it"
+	case strings.Contains(message, "unknown anchor"):
+		return "an alias (*name) needs an anchor (&name) before it"
+	}
+	return ""
+}
