@@ -136,7 +136,7 @@ func stabilised(spec workload.Autoscaling, s *State, rec, current int, now time.
 	case rec < current:
 		if high, ok := s.highest.since(now.Add(-down)); ok && high > rec {
 			rec = min(high, current)
-			d.because("not below %d, the highest recommendation of the last %s (downscale_stabilization_period)", high, words(down))
+			d.held("below", "highest", "downscale_stabilization_period", down, high, rec)
 		}
 	case rec > current && current == 0:
 		d.because("an API at zero does not wait for upscale_stabilization_period")
@@ -147,10 +147,19 @@ func stabilised(spec workload.Autoscaling, s *State, rec, current int, now time.
 	case rec > current:
 		if low, ok := s.lowest.since(now.Add(-up)); ok && low < rec {
 			rec = max(low, current)
-			d.because("not above %d, the lowest recommendation of the last %s (upscale_stabilization_period)", low, words(up))
+			d.held("above", "lowest", "upscale_stabilization_period", up, low, rec)
 		}
 	}
 	return rec
+}
+
+// held says that an earlier recommendation, extreme, made the result what it is.
+func (d *Decision) held(side, which, field string, period time.Duration, extreme, result int) {
+	if extreme != result {
+		d.because("stays at %d: %d was recommended within the last %s (%s)", result, extreme, words(period), field)
+		return
+	}
+	d.because("not %s %d, the %s recommendation of the last %s (%s)", side, extreme, which, words(period), field)
 }
 
 func bounded(spec workload.Autoscaling, n int, d *Decision) int {

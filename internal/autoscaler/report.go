@@ -16,7 +16,7 @@ const tableRows = 40
 // of each change under the line in which it happened, and the summary.
 func (r Result) WriteTable(w io.Writer) error {
 	var b strings.Builder
-	rows := r.merged(tableRows)
+	rows := r.merged(round(time.Duration(r.Summary.Seconds / tableRows * float64(time.Second))))
 	fmt.Fprintf(&b, "%8s  %10s  %9s  %9s  %5s  %7s  %8s  %7s\n",
 		"time", r.unitWords(), "in flight", "requested", "ready", "waiting", "answered", "dropped")
 	k := 0
@@ -51,9 +51,9 @@ func (r Result) unitWords() string {
 	return "requests/s"
 }
 
-// merged sums neighbouring rows up until there are at most n.
-func (r Result) merged(n int) []Row {
-	per := max((len(r.Rows)+n-1)/n, 1)
+// merged sums neighbouring rows up until each covers about the given time.
+func (r Result) merged(each time.Duration) []Row {
+	per := max(int(math.Ceil(each.Seconds()/max(r.RowSeconds, 1e-3)-1e-9)), 1)
 	var out []Row
 	for i := 0; i < len(r.Rows); i += per {
 		out = append(out, merge(r.Rows[i:min(i+per, len(r.Rows))]))
@@ -95,6 +95,9 @@ const (
 // panel each for the load, the replicas, the waiting and the dropped requests,
 // over the same axis of time. Panels in which nothing happens are left out.
 func (r Result) WritePlot(w io.Writer, width int) error {
+	if len(r.Rows) == 0 {
+		return nil
+	}
 	width = min(max(width, minPlotWidth), maxPlotWidth)
 	panels := []struct {
 		title string

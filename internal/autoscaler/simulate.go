@@ -22,12 +22,13 @@ type SimulateOptions struct {
 
 // Result is what would have happened.
 type Result struct {
-	API     string  `json:"api"`
-	Trace   string  `json:"trace"`
-	Unit    Unit    `json:"unit"`
-	Rows    []Row   `json:"rows"`    // over time, evenly spaced
-	Changes []Move  `json:"changes"` // every decision that changed something, at most maxMoves
-	Summary Summary `json:"summary"`
+	API        string  `json:"api"`
+	Trace      string  `json:"trace"`
+	Unit       Unit    `json:"unit"`
+	RowSeconds float64 `json:"row_seconds"` // what one row covers
+	Rows       []Row   `json:"rows"`        // over time, evenly spaced
+	Changes    []Move  `json:"changes"`     // every decision that changed something, at most maxMoves
+	Summary    Summary `json:"summary"`
 }
 
 // Row sums up one slice of time.
@@ -150,10 +151,7 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 	end := trace.End()
 	fine := s.fineness()
 	s.step = roundUp(max(end/maxSteps, fine), fine)
-	s.rowTime = roundUp(max(end/maxRows, min(s.tick, time.Second)), s.step)
-	if s.rowTime > time.Second {
-		s.rowTime = roundUp(s.rowTime, time.Second)
-	}
+	s.rowTime = roundUp(round(max(end/maxRows, min(s.tick, time.Second))), s.step)
 	s.rowEnd = s.rowTime
 	s.line = line{concurrency: max(spec.Pod.MaxConcurrency, 1), queue: max(spec.Pod.MaxQueueLength, 0), hold: opts.Hold, step: s.step}
 	if s.line.hold == 0 {
@@ -182,12 +180,24 @@ func (s *simulation) fineness() time.Duration {
 	return max(min(shortest/5, 10*time.Millisecond).Truncate(time.Millisecond), time.Millisecond)
 }
 
+// round returns the next length of time that people like to read.
+func round(d time.Duration) time.Duration {
+	for _, nice := range []time.Duration{100 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
+		30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour} {
+		if d <= nice {
+			return nice
+		}
+	}
+	return roundUp(d, 6*time.Hour)
+}
+
 func roundUp(d, unit time.Duration) time.Duration { return (d + unit - 1) / unit * unit }
 
 func (s *simulation) run() {
 	end := s.trace.End()
 	nextSample, nextTick := min(SampleEvery, s.tick), s.tick
 	s.result.Summary.MostReplicas = s.requested
+	s.result.RowSeconds = s.rowTime.Seconds()
 	for now := time.Duration(0); now < end; now += s.step {
 		s.advance(now)
 		s.sampled += float64(s.line.inFlight())

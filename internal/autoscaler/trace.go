@@ -82,7 +82,7 @@ func ParseTrace(name string, r io.Reader) (Trace, error) {
 			text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // written by spreadsheets
 		}
 		p.read(string(text))
-		if len(p.problems) >= maxTraceProblems {
+		if p.lost || len(p.problems) >= maxTraceProblems {
 			break
 		}
 	}
@@ -107,7 +107,8 @@ func ParseTrace(name string, r io.Reader) (Trace, error) {
 type traceParser struct {
 	trace    Trace
 	line     int
-	columns  int // of the header; 0 before it
+	columns  int  // of the header; 0 before it
+	lost     bool // the header cannot be read, so nothing below it can
 	problems []fault.Problem
 }
 
@@ -166,6 +167,7 @@ func (p *traceParser) header(line string, cells []string, at []int) {
 		p.trace.Unit = Unit(cells[1])
 	}
 	if !known || p.trace.Unit != RPS && p.trace.Unit != InFlight {
+		p.lost = true
 		p.malformed(at[0], line, "the first line must be one of: time,rps  time,in_flight  time,rps,latency  time,in_flight,latency")
 	}
 }
@@ -177,7 +179,7 @@ func (p *traceParser) point(cells []string, at []int) {
 	if pt.At, err = moment(cells[0]); err != nil {
 		p.malformed(at[0], cells[0], "time is a number of seconds or a duration such as 90s, from 0 to %s", words(maxTraceTime))
 	} else if n := len(p.trace.Points); n > 0 && pt.At <= p.trace.Points[n-1].At {
-		p.malformed(at[0], cells[0], "times must rise; the line before is at %s", p.trace.Points[n-1].At)
+		p.malformed(at[0], cells[0], "times must rise; the line before is at %s", words(p.trace.Points[n-1].At))
 	}
 	load, err := strconv.ParseFloat(cells[1], 64)
 	if err != nil || math.IsNaN(load) || load < 0 || load > maxTraceLoad {

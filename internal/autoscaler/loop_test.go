@@ -1,0 +1,223 @@
+package autoscaler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cortex.dev/cortex/internal/telemetry"
+	"github.com/google/go-cmp/cmp"
+)
+
+// place is a source and a target in memory.
+type place struct {
+	mu        sync.Mutex
+	load      map[string]float64
+	workloads map[string]*Workload
+	listErr   error
+	scaleErr  error
+	scaled    []string // "name n"
+	reasons   []string
+	samples   int
+}
+
+func (p *place) Samples() []Sample {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.samples++
+	var out []Sample
+	for name, v := range p.load {
+		out = append(out, Sample{Name: name, InFlight: v})
+	}
+	return out
+}
+
+func (p *place) Workloads(context.Context) ([]Workload, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listErr != nil {
+		return nil, p.listErr
+	}
+	var out []Workload
+	for _, w := range p.workloads {
+		out = append(out, *w)
+	}
+	return out, nil
+}
+
+func (p *place) Scale(_ context.Context, name string, n int, reason string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.scaleErr != nil {
+		return p.scaleErr
+	}
+	p.workloads[name].Requested = n
+	p.scaled = append(p.scaled, fmt.Sprintf("%s %d", name, n))
+	p.reasons = append(p.reasons, reason)
+	return nil
+}
+
+func (p *place) change(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+}
+
+func eager() Workload {
+	spec := defaultSpec()
+	spec.UpscaleStabilizationPeriod, spec.DownscaleStabilizationPeriod = 0, 0
+	return Workload{Name: "iris", Autoscaling: spec, Requested: 1}
+}
+
+func inLoop(t *testing.T, tick time.Duration, w Workload, fn func(*testing.T, *place, *Loop, *telemetry.Registry)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &place{load: map[string]float64{w.Name: 1}, workloads: map[string]*Workload{w.Name: &w}}
+		metrics := telemetry.New()
+		l, err := NewLoop(Config{Tick: tick, Source: p, Target: p, Telemetry: metrics})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		time.Sleep(tick / 2)
+		fn(t, p, l, metrics)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run(…) = %v, want the context's error", err)
+		}
+	})
+}
+
+func TestLoopScalesWithReason(t *testing.T) {
+	t.Parallel()
+	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
+		time.Sleep(3 * DefaultTick)
+		if len(p.scaled) != 0 {
+			t.Fatalf("scaled %v under the load it carries, want nothing", p.scaled)
+		}
+		p.change(func() { p.load["iris"] = 3 })
+		time.Sleep(2 * time.Minute)
+		if diff := cmp.Diff([]string{"iris 2", "iris 3"}, p.scaled); diff != "" {
+			t.Errorf("scaled (-want +got):\n%s", diff)
+		}
+		if len(p.reasons) == 0 || !strings.Contains(p.reasons[0], "in flight on average over 1m, target 1 per replica") {
+			t.Errorf("reasons = %q, want what was observed in the first", p.reasons)
+		}
+		page := scrape(metrics)
+		for _, line := range []string{`cortex_autoscaler_replicas{api_name="iris"} 3`, `cortex_autoscaler_in_flight{api_name="iris"} 3`,
+			`cortex_autoscaler_changes_total{api_name="iris",direction="up"} 2`, "cortex_autoscaler_errors_total 0"} {
+			if !strings.Contains(page, line+"\n") {
+				t.Errorf("metrics lack %q", line)
+			}
+		}
+	})
+}
+
+func scrape(r *telemetry.Registry) string {
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body, _ := io.ReadAll(w.Body)
+	return string(body)
+}
+
+func TestLoopSamplesEachSecondAndDecidesEachTick(t *testing.T) {
+	t.Parallel()
+	for tick, want := range map[time.Duration]int{DefaultTick: 60, time.Second: 60, MinTick: 600} {
+		inLoop(t, tick, eager(), func(t *testing.T, p *place, l *Loop, _ *telemetry.Registry) {
+			before := p.samples
+			time.Sleep(time.Minute)
+			if got := p.samples - before; got != want {
+				t.Errorf("with a tick of %s: %d samples a minute, want %d", tick, got, want)
+			}
+		})
+	}
+}
+
+func TestLoopWithShortTickFollowsAtOnce(t *testing.T) {
+	t.Parallel()
+	inLoop(t, MinTick, eager(), func(t *testing.T, p *place, _ *Loop, _ *telemetry.Registry) {
+		p.change(func() { p.load["iris"] = 8 })
+		time.Sleep(2 * time.Second)
+		if n := p.workloads["iris"].Requested; n != 8 {
+			t.Errorf("two seconds after the load rose to 8 there are %d replicas, want 8", n)
+		}
+	})
+}
+
+func TestLoopSurvivesErrors(t *testing.T) {
+	t.Parallel()
+	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
+		p.change(func() { p.load["iris"] = 2; p.listErr = errors.New("no store") })
+		time.Sleep(time.Minute)
+		p.change(func() { p.listErr = nil; p.scaleErr = errors.New("no engine") })
+		time.Sleep(time.Minute)
+		if len(p.scaled) != 0 {
+			t.Fatalf("scaled %v though nothing could be", p.scaled)
+		}
+		p.change(func() { p.scaleErr = nil })
+		time.Sleep(DefaultTick)
+		if diff := cmp.Diff([]string{"iris 2"}, p.scaled); diff != "" {
+			t.Errorf("at the first tick that can scale (-want +got):\n%s", diff)
+		}
+		if page := scrape(metrics); !strings.Contains(page, "cortex_autoscaler_errors_total 12\n") {
+			t.Errorf("metrics do not count the 12 errors of two minutes")
+		}
+	})
+}
+
+func TestLoopFailedScaleIsNoRecommendation(t *testing.T) {
+	t.Parallel()
+	w := eager()
+	w.Requested = 3
+	spec := &w.Autoscaling
+	spec.DownscaleStabilizationPeriod = spec.Window
+	inLoop(t, DefaultTick, w, func(t *testing.T, p *place, _ *Loop, _ *telemetry.Registry) {
+		p.change(func() { p.scaleErr = errors.New("no engine") })
+		time.Sleep(10 * time.Minute)
+		p.change(func() { p.scaleErr = nil })
+		time.Sleep(DefaultTick)
+		if diff := cmp.Diff([]string{"iris 2"}, p.scaled[:min(1, len(p.scaled))]); diff != "" {
+			t.Errorf("the wish that failed for ten minutes is not carried out at once (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopForgetsRemovedWorkloads(t *testing.T) {
+	t.Parallel()
+	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, l *Loop, metrics *telemetry.Registry) {
+		time.Sleep(time.Minute)
+		p.change(func() { delete(p.workloads, "iris"); delete(p.load, "iris"); p.load["stranger"] = 5 })
+		time.Sleep(2 * DefaultTick)
+		l.mu.Lock()
+		_, iris := l.follows["iris"]
+		l.mu.Unlock()
+		if iris {
+			t.Errorf("a removed workload is still followed")
+		}
+		if page := scrape(metrics); strings.Contains(page, `"iris"`) || strings.Contains(page, `"stranger"`) {
+			t.Errorf("metrics name a workload that is not deployed")
+		}
+	})
+}
+
+func TestNewLoopRefuses(t *testing.T) {
+	t.Parallel()
+	p := &place{}
+	for name, c := range map[string]Config{
+		"no source":  {Target: p},
+		"no target":  {Source: p},
+		"short tick": {Source: p, Target: p, Tick: MinTick - 1},
+	} {
+		if _, err := NewLoop(c); err == nil {
+			t.Errorf("NewLoop(%s) = nil, want an error", name)
+		}
+	}
+}
