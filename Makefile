@@ -1,0 +1,104 @@
+# Run `make` for the list of targets.
+
+GO       ?= go
+FUZZTIME ?= 60s
+# The race detector needs cgo and a C compiler; `make test RACE=` runs without it.
+RACE     ?= -race
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   = -s -w -X main.version=$(VERSION)
+LINT      = $(GO) tool -modfile=tools/go.mod golangci-lint
+PYTHON   ?= python3
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: need-go
+need-go:
+	@command -v $(GO) >/dev/null || { echo "make: there is no Go on this machine: get it from https://go.dev/dl/" >&2; exit 1; }
+
+.PHONY: build
+build: need-go ## build bin/cortex, and the servers of the examples beside their files
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cortex ./cmd/cortex
+	@for dir in $(EXAMPLE_SERVERS); do $(GO) build -o examples/$$dir/bin/ ./examples/$$dir/... || exit 1; done
+
+# The examples that have programs of their own to build.
+EXAMPLE_SERVERS = iris streaming websocket grpc pod
+
+.PHONY: demo
+demo: need-go ## deploy a model here, call it, scale it, update it under load, clean up (a minute)
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo
+
+.PHONY: test
+test: need-go need-cc go-test ## run every test that needs no special machine, race detector on
+	@if command -v $(PYTHON) >/dev/null; then $(MAKE) --no-print-directory python; \
+	else echo "make: the tests of the Python client were not run: there is no $(PYTHON) on this machine" >&2; fi
+
+.PHONY: go-test
+go-test:
+	@$(GO) run ./scripts/testsum $(RACE) -timeout 15m ./...
+
+.PHONY: need-cc
+need-cc:
+	@[ -z "$(RACE)" ] || command -v $$($(GO) env CC) >/dev/null || { \
+	echo "make: the race detector needs a C compiler: install gcc (apt-get install gcc, dnf install gcc, xcode-select --install), or run the tests without it: make $(MAKECMDGOALS) RACE=" >&2; exit 1; }
+
+.PHONY: python
+python: need-go need-python ## run the tests of the Python client against a real local environment
+	@$(GO) build -o bin/cortex ./cmd/cortex
+	@CORTEX_CLI_PATH="$(CURDIR)/bin/cortex" PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m unittest discover -s python/tests -t python
+
+.PHONY: need-python
+need-python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) on this machine: install Python 3.9 or newer" >&2; exit 1; }
+
+.PHONY: check
+check: need-go need-cc need-python format vet lint portable test ## run exactly what CI runs: format, vet, lint, darwin, tests, fuzz
+	@scripts/fuzz 5s
+	@echo "make check: everything passed"
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { \
+	echo "make: these files are not formatted; run gofmt -w on them:" >&2; echo "$$unformatted" >&2; exit 1; }
+
+.PHONY: vet
+vet:
+	@$(GO) vet ./...
+
+.PHONY: lint
+lint: need-go ## run the pinned golangci-lint (its first build takes some minutes)
+	@$(LINT) run
+
+# Everything must build where users are: the command line also runs on darwin.
+.PHONY: portable
+portable:
+	@CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+
+.PHONY: fuzz
+fuzz: need-go ## run every fuzz target for FUZZTIME (60s)
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: need-go ## measure, beside the competitors that are installed, and print one table
+	@$(GO) run ./bench
+
+.PHONY: docs
+docs: need-go ## write the generated pages of docs/ again
+	@$(GO) generate ./...
+
+.PHONY: release
+release: need-go ## build static binaries for linux and darwin, amd64 and arm64, into dist/
+	@rm -rf dist && mkdir dist
+	@for os in linux darwin; do for arch in amd64 arm64; do \
+		echo "dist/cortex-$(VERSION)-$$os-$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
+			-o "dist/cortex-$(VERSION)-$$os-$$arch" ./cmd/cortex || exit 1; done; done
+	@cd dist && { command -v sha256sum >/dev/null && sha256sum cortex-* || shasum -a 256 cortex-*; } > SHA256SUMS && cat SHA256SUMS
+
+.PHONY: clean
+clean: ## remove everything that was built
+	@rm -rf bin dist && rm -rf examples/*/bin
