@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/workload"
+)
+
+const (
+	dialTimeout  = 5 * time.Second
+	startTimeout = 2 * time.Minute
+	maxLogBytes  = 8 << 20 // of daemon.log, before the file is put aside
+	maxErrorText = 4 << 10 // of what a daemon that died said
+)
+
+// peer is the process at the other end of the management socket.
+type peer struct{ pid, uid int }
+
+func (a *app) localFiles() LocalFiles { return LocalPaths(a.configDir) }
+
+// localPeer returns the process that listens on the management socket, or false
+// when none does. A process of another user is an error: it is not ours to trust.
+func (a *app) localPeer(ctx context.Context) (peer, bool, error) {
+	path := a.localFiles().Socket
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return peer{}, false, nil
+	case err != nil:
+		return peer{}, false, fault.New(fault.Disconnected, "cli.failed_to_connect_operator", "reaching the local environment: %w", err).
+			WithHint("make sure that %s is yours", filepath.Dir(path))
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return peer{}, false, err
+	}
+	var p peer
+	var asked error
+	if err := raw.Control(func(fd uintptr) { p, asked = peerOf(int(fd)) }); err != nil {
+		return peer{}, false, err
+	}
+	if asked != nil {
+		return peer{}, false, asked
+	}
+	if uid := os.Getuid(); p.uid != uid && p.uid != 0 && uid != 0 {
+		return peer{}, false, fault.New(fault.Forbidden, "cli.foreign_socket", "%s is served by another user (id %d)", path, p.uid).
+			WithHint("remove it, or set CORTEX_CLI_CONFIG_DIR to a folder of your own")
+	}
+	return p, true, nil
+}
+
+// localClient returns a client of the running local environment.
+func (a *app) localClient() (workload.Service, error) {
+	return httpapi.NewClient(httpapi.ClientConfig{Socket: a.localFiles().Socket})
+}
+
+// localInfo asks the running local environment who it is.
+func (a *app) localInfo(ctx context.Context) (workload.Info, error) {
+	client, err := a.localClient()
+	if err != nil {
+		return workload.Info{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return client.Info(ctx)
+}
+
+// startLocal makes sure that the local environment runs, in the background, and
+// reports whether it had to start it. Several callers at once start one.
+func (a *app) startLocal(ctx context.Context, flags ...string) (info workload.Info, started bool, err error) {
+	if _, ok, err := a.localPeer(ctx); err != nil || ok {
+		if err == nil {
+			info, err = a.localInfo(ctx)
+		}
+		return info, false, err
+	}
+	unlock, err := a.lockStart(ctx)
+	if err != nil {
+		return info, false, err
+	}
+	defer unlock()
+	if _, ok, err := a.localPeer(ctx); err != nil || ok {
+		if err == nil {
+			info, err = a.localInfo(ctx)
+		}
+		return info, false, err
+	}
+	info, err = a.spawn(ctx, flags)
+	return info, err == nil, err
+}
+
+// lockStart keeps other command lines from starting or stopping the local
+// environment at the same time.
+func (a *app) lockStart(ctx context.Context) (unlock func(), err error) {
+	dir := a.localFiles().StateDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, errFolder(dir, err)
+	}
+	unlock, err = lockFile(ctx, filepath.Join(dir, "start.lock"), os.O_RDWR|os.O_CREATE)
+	if err != nil && ctx.Err() == nil {
+		return nil, errFolder(dir, err)
+	}
+	return unlock, err
+}
+
+func errFolder(dir string, err error) error {
+	return fault.New(fault.Unavailable, "local.cannot_use_state", "using the state folder %s: %w", dir, err).
+		WithHint("make it readable and writable for you, or set CORTEX_CLI_CONFIG_DIR to another folder")
+}
+
+// spawn runs `cortex local run` in a session of its own and waits until it
+// answers; when it dies instead, what it said last is the error.
+func (a *app) spawn(ctx context.Context, flags []string) (workload.Info, error) {
+	files := a.localFiles()
+	exe, err := os.Executable()
+	if err != nil {
+		return workload.Info{}, fmt.Errorf("finding this program: %w", err)
+	}
+	log, err := openLog(files.Log)
+	if err != nil {
+		return workload.Info{}, errFolder(files.StateDir, err)
+	}
+	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return workload.Info{}, errFolder(files.StateDir, err)
+	}
+	cmd := exec.Command(exe, append([]string{"local", "run"}, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = files.StateDir
+	cmd.Env = append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+a.configDir, "NO_COLOR=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return workload.Info{}, fmt.Errorf("starting the local environment: %w", err)
+	}
+	pid := cmd.Process.Pid
+	_ = cmd.Process.Release() // waited for below, or left to outlive this program
+	return a.awaitLocal(ctx, pid, func() string { return lastError(log, before) })
+}
+
+// awaitLocal waits until the local environment answers.
+func (a *app) awaitLocal(ctx context.Context, pid int, said func() string) (workload.Info, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
+		fault.New(fault.Unavailable, "local.start_failed", "the local environment does not answer after %s", startTimeout).
+			WithHint("see %s; `cortex local stop --force` ends it", a.localFiles().Log))
+	defer cancel()
+	wait, died := backoff{}, false
+	for {
+		if _, ok, err := a.localPeer(ctx); err == nil && ok {
+			info, err := a.localInfo(ctx)
+			if err == nil {
+				return info, nil
+			}
+		}
+		if died {
+			return workload.Info{}, startFault(said(), a.localFiles().Log)
+		}
+		var status unix.WaitStatus
+		// Once dead, one more look: another one that was started elsewhere may be
+		// the reason, and it answers.
+		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+		died = got == pid || errors.Is(err, unix.ECHILD)
+		if err := wait.next(ctx); err != nil {
+			return workload.Info{}, context.Cause(ctx)
+		}
+	}
+}
+
+// startFault is the error of a daemon that died, made of what it said.
+func startFault(said, logFile string) error {
+	message, hint, _ := strings.Cut(said, "\nhint: ")
+	message = strings.TrimSpace(strings.TrimPrefix(message, "error: "))
+	if message == "" {
+		message = "it ended without a word"
+	}
+	f := fault.New(fault.Unavailable, "local.start_failed", "the local environment did not start: %s", message)
+	if hint = strings.TrimSpace(hint); hint != "" {
+		return f.WithHint("%s", hint)
+	}
+	return f.WithHint("see %s", logFile)
+}
+
+// openLog opens the log of the daemon, putting a long one aside.
+func openLog(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLogBytes {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+}
+
+// lastError returns what was written to the log after offset, from the last line
+// that begins with "error: " on, or all of it when there is none.
+func lastError(log io.ReaderAt, offset int64) string {
+	data, _ := io.ReadAll(io.NewSectionReader(log, offset, 1<<20))
+	if i := bytes.LastIndex(append([]byte("\n"), data...), []byte("\nerror: ")); i >= 0 {
+		data = data[i:]
+	}
+	if len(data) > maxErrorText {
+		data = data[len(data)-maxErrorText:]
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// stopLocal asks the local environment to stop and waits until it has. It
+// reports false when there was none.
+func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) (bool, error) {
+	if _, err := os.Stat(a.localFiles().StateDir); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	unlock, err := a.lockStart(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	p, ok, err := a.localPeer(ctx)
+	if err != nil || !ok {
+		return false, err
+	}
+	signal := unix.SIGTERM
+	if force {
+		signal = unix.SIGKILL
+	}
+	if err := unix.Kill(p.pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		return false, fmt.Errorf("stopping process %d: %w", p.pid, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for wait := (backoff{}); !gone(p.pid); {
+		if err := wait.next(limited); err != nil {
+			if ctx.Err() != nil {
+				return true, ctx.Err()
+			}
+			return true, fault.New(fault.Unavailable, "local.stop_timeout", "the local environment (process %d) has not stopped after %s", p.pid, timeout).
+				WithHint("it may be waiting for requests or for replicas; wait, or `cortex local stop --force`")
+		}
+	}
+	return true, nil
+}

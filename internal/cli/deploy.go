@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/workload"
+)
+
+const defaultDeployTimeout = 15 * time.Minute
+
+type deployOptions struct {
+	env     string
+	out     output
+	force   bool
+	dryRun  bool
+	noWait  bool
+	timeout time.Duration
+}
+
+func (a *app) deployCommand() *cobra.Command {
+	var o deployOptions
+	cmd := &cobra.Command{
+		Use:   "deploy [CONFIG_FILE]",
+		Short: "create or update apis",
+		Long: "Create or update the APIs of a file (default: cortex.yaml), and wait until they are live.\n\n" +
+			"An API whose specification has not changed is left alone. An update is rolled out\n" +
+			"replica by replica; one that does not become ready never takes traffic, and the\n" +
+			"command says why.",
+		Example: "  cortex deploy\n" +
+			"  cortex deploy iris/cortex.yaml --no-wait\n" +
+			"  cortex deploy --dry-run -o json",
+		Args: between(0, "CONFIG_FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := "cortex.yaml"
+			if len(args) > 0 {
+				file = args[0]
+			}
+			return a.deploy(cmd.Context(), file, len(args) == 0, o)
+		},
+		ValidArgsFunction: completeFiles(1),
+	}
+	a.envFlag(cmd, &o.env)
+	cmd.Flags().BoolVarP(&o.force, "force", "f", false, "override the in-progress api update")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
+	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the change is accepted")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultDeployTimeout, "how long to wait for the apis to be live")
+	cmd.Flags().BoolP("yes", "y", false, "skip prompts")
+	addOutputFlag(cmd, &o.out)
+	return cmd
+}
+
+func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployOptions) error {
+	req, err := readDeployRequest(file, byDefault, a.getenv("HOME"))
+	if err != nil {
+		return err
+	}
+	req.Force, req.DryRun = o.force, o.dryRun
+	c, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	env, err := c.choose(o.env)
+	if err != nil {
+		return err
+	}
+	if env.local() {
+		// Nothing is started for a file that cannot be deployed.
+		if _, err := manifest.Parse(req.FileName, []byte(req.Config)); err != nil {
+			return err
+		}
+	}
+	t, err := a.connect(ctx, o.env, o.out, start)
+	if err != nil {
+		return err
+	}
+	results, err := t.Deploy(ctx, req)
+	if err != nil {
+		return err
+	}
+	var outcome error
+	if !o.noWait && !o.dryRun {
+		w := newWaiter(a, t, o)
+		outcome = w.wait(ctx, results)
+		if ctx.Err() != nil {
+			return outcome
+		}
+	}
+	if o.out != pretty {
+		if err := a.print(o.out, results); err != nil {
+			return err
+		}
+	} else {
+		a.sayDeployed(results, o)
+	}
+	return a.deployOutcome(results, outcome)
+}
+
+// deployOutcome tells the errors of single APIs and returns errReported when
+// there were any.
+func (a *app) deployOutcome(results []workload.DeployResult, outcome error) error {
+	for _, r := range results {
+		if r.Error == "" {
+			continue
+		}
+		if outcome == nil || !errors.Is(outcome, errReported) {
+			a.printError(fault.New(fault.Unexpected, r.Code, "%s", strings.TrimPrefix(r.Error, "error: ")))
+		}
+	}
+	for _, r := range results {
+		if r.Error != "" {
+			return errReported
+		}
+	}
+	return outcome
+}
+
+// sayDeployed prints the messages of the results, and what to type next.
+func (a *app) sayDeployed(results []workload.DeployResult, o deployOptions) {
+	var names []string
+	for _, r := range results {
+		if r.Error != "" {
+			continue
+		}
+		if o.noWait || o.dryRun {
+			a.say("%s", r.Message)
+			if o.dryRun && len(r.Changes) > 0 {
+				a.say("  changes: %s", strings.Join(r.Changes, ", "))
+			}
+		}
+		names = append(names, apiName(r.API))
+	}
+	if len(names) == 0 || o.dryRun {
+		return
+	}
+	name := names[0]
+	a.say("")
+	rows := [][2]string{{"cortex get", "(show api statuses)"}}
+	if len(names) > 1 {
+		name = "API_NAME"
+	}
+	rows = append(rows,
+		[2]string{"cortex get " + name, "(show api info)"},
+		[2]string{"cortex logs " + name, "(show api logs)"})
+	width := 0
+	for _, r := range rows {
+		width = max(width, len(r[0]))
+	}
+	for _, r := range rows {
+		a.say("%s   %s", pad(r[0], width), a.paint.dim(r[1]))
+	}
+}
+
+func apiName(api *workload.APIResponse) string {
+	switch {
+	case api == nil:
+		return ""
+	case api.Metadata != nil:
+		return api.Metadata.Name
+	case api.Spec != nil:
+		return api.Spec.Name
+	}
+	return ""
+}
+
+// readDeployRequest reads the file to deploy. home is the user's home folder.
+func readDeployRequest(file string, byDefault bool, home string) (workload.DeployRequest, error) {
+	var req workload.DeployRequest
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return req, err
+	}
+	if _, err := os.Stat(path); byDefault && errors.Is(err, os.ErrNotExist) {
+		return req, fault.New(fault.NotFound, "cli.cortex_yaml_not_found",
+			"no api config file was specified, and ./cortex.yaml does not exist").
+			WithHint("create cortex.yaml, or reference an existing config file by running `cortex deploy <config_file_path>`")
+	}
+	dir := filepath.Dir(path)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	if which := topLevel(dir, home); which != "" {
+		return req, fault.New(fault.Invalid, "cli.deploy_from_top_level_dir",
+			"cannot deploy from your %s directory, in which everything would belong to the API", which).
+			WithHint("create a subdirectory for the project and move %s there", filepath.Base(file))
+	}
+	data, err := manifest.Read(path)
+	if err != nil {
+		return req, err
+	}
+	return workload.DeployRequest{FileName: file, Directory: filepath.Dir(path), Config: string(data)}, nil
+}
+
+// topLevel names the folder if it is one from which nothing is deployed.
+func topLevel(dir, home string) string {
+	if dir == "/" {
+		return "root"
+	}
+	if home == "" {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(home); err == nil {
+		home = real
+	}
+	if filepath.Clean(dir) == filepath.Clean(home) {
+		return "$HOME"
+	}
+	return ""
+}
+
+// completeFiles completes the first n arguments with names of YAML files; every
+// argument when n is 0.
+func completeFiles(n int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if n > 0 && len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+// summary is the state of an API in a few words: "live, 2/2 ready".
+func summary(s *workload.Status) string {
+	if s == nil {
+		return "deployed"
+	}
+	text := fmt.Sprintf("%s, %d/%d ready", s.Phase, s.Ready, s.Requested)
+	if s.UpToDate != s.Ready {
+		text += fmt.Sprintf(", %d up to date", s.UpToDate)
+	}
+	if s.Reason != "" {
+		text += ": " + s.Reason
+	}
+	return text
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+func (a *app) describeCommand() *cobra.Command {
+	var env string
+	var out output
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "describe API_NAME",
+		Short: "describe the replicas of an api, and why any is not ready",
+		Example: "  cortex describe iris\n" +
+			"  cortex describe iris -o json",
+		Args:              exactly("API_NAME"),
+		ValidArgsFunction: a.apiNames(&env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.maybeWatch(cmd.Context(), watch, func(ctx context.Context, w io.Writer) error {
+				t, err := a.connect(ctx, env, out, refuse)
+				if err != nil {
+					return err
+				}
+				api, err := t.Describe(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if out != pretty {
+					return a.printTo(w, out, []workload.APIResponse{api})
+				}
+				a.writeDescription(w, api)
+				return nil
+			})
+		},
+	}
+	a.envFlag(cmd, &env)
+	addWatchFlag(cmd, &watch)
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+// countRows are the rows of a description, in the order in which replicas live.
+func countRows(c *workload.Counts) [][2]string {
+	rows := [][2]string{{"ready", strconv.Itoa(c.Ready)}, {"requested", strconv.Itoa(c.Requested)}}
+	for _, r := range []struct {
+		name string
+		n    int
+	}{
+		{"ready (out of date)", c.ReadyOutOfDate}, {"pending", c.Pending}, {"creating", c.Creating}, {"not ready", c.NotReady},
+		{"terminating", c.Terminating}, {"failed", c.Failed}, {"killed", c.Killed}, {"killed (out of memory)", c.KilledOOM},
+		{"error while pulling image", c.ErrImagePull}, {"stalled", c.Stalled}, {"unknown", c.Unknown},
+	} {
+		if r.n > 0 {
+			rows = append(rows, [2]string{r.name, strconv.Itoa(r.n)})
+		}
+	}
+	return rows
+}
+
+func (a *app) writeDescription(w io.Writer, api workload.APIResponse) {
+	s := api.Status
+	if s == nil {
+		fmt.Fprintf(w, "%s has no replicas\n", apiName(&api))
+		return
+	}
+	fmt.Fprintf(w, "%s %s\n\n", a.paint.bold(apiName(&api)+":"), summary(s))
+	if s.ReplicaCounts != nil {
+		t := table{headers: []string{"replica status", "replica count"}}
+		for _, r := range countRows(s.ReplicaCounts) {
+			t.rows = append(t.rows, r[:])
+		}
+		t.write(w, a.paint)
+	}
+	for _, r := range s.Replicas {
+		if r.Reason == nil {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s %s", a.paint.bold("replica "+r.ID+":"), r.State)
+		if r.Restarts > 0 {
+			fmt.Fprintf(w, ", %s", count(r.Restarts, "restart"))
+		}
+		fmt.Fprintln(w)
+		writeCause(w, a.paint, r.Reason)
+	}
+}

@@ -1,0 +1,318 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	var env string
+	var out output
+	var watch, verbose bool
+	cmd := &cobra.Command{
+		Use:   "get [API_NAME [API_ID]]",
+		Short: "get information about apis",
+		Long: "Get information about all APIs, about one, or about one earlier version of one.\n\n" +
+			"Without a name and without --env, the APIs of every environment are shown.",
+		Example: "  cortex get\n" +
+			"  cortex get iris\n" +
+			"  cortex get iris --watch",
+		Args:              between(0, "API_NAME", "API_ID"),
+		ValidArgsFunction: a.apiNames(&env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			show := func(ctx context.Context, w io.Writer) error {
+				switch {
+				case len(args) == 2:
+					return a.getVersion(ctx, w, env, out, args[0], args[1])
+				case len(args) == 1:
+					return a.getOne(ctx, w, env, out, verbose, args[0])
+				case env == "":
+					return a.getEverywhere(ctx, w, out)
+				default:
+					return a.getAll(ctx, w, env, out)
+				}
+			}
+			return a.maybeWatch(cmd.Context(), watch, show)
+		},
+	}
+	a.envFlag(cmd, &env)
+	addWatchFlag(cmd, &watch)
+	addOutputFlag(cmd, &out)
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the configuration too")
+	return cmd
+}
+
+// inEnvironment is what one environment has deployed, as `get -o json` says it.
+type inEnvironment struct {
+	EnvName string                 `json:"env_name"`
+	APIs    []workload.APIResponse `json:"apis"`
+	Error   string                 `json:"error"`
+	fault   error
+}
+
+func (a *app) getEverywhere(ctx context.Context, w io.Writer, out output) error {
+	c, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	var all []inEnvironment
+	failed, apis := 0, 0
+	for _, env := range c.all() {
+		one := inEnvironment{EnvName: env.Name, APIs: []workload.APIResponse{}}
+		t, err := a.reach(ctx, env, refuse)
+		var list []workload.APIResponse
+		if err == nil {
+			list, err = t.List(ctx)
+		}
+		if err != nil {
+			one.fault, one.Error = err, err.Error()
+			failed++
+		} else if list != nil {
+			one.APIs = list
+			apis += len(list)
+		}
+		all = append(all, one)
+	}
+	if out != pretty {
+		return a.printTo(w, out, all)
+	}
+	if failed == len(all) {
+		return all[0].fault
+	}
+	if apis == 0 {
+		fmt.Fprintln(w, a.paint.bold("no apis are deployed"))
+	}
+	writeLists(w, a.paint, all, len(all) > 1, time.Now())
+	for _, one := range all {
+		if one.fault != nil {
+			fmt.Fprintf(w, "\nunable to detect apis from the %s environment; run `cortex get --env %s` if this is unexpected\n", one.EnvName, one.EnvName)
+		}
+	}
+	return nil
+}
+
+func (a *app) getAll(ctx context.Context, w io.Writer, env string, out output) error {
+	t, err := a.connect(ctx, env, out, refuse)
+	if err != nil {
+		return err
+	}
+	list, err := t.List(ctx)
+	if err != nil {
+		return err
+	}
+	if out != pretty {
+		if list == nil {
+			list = []workload.APIResponse{}
+		}
+		return a.printTo(w, out, list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(w, a.paint.bold("no apis are deployed"))
+		return nil
+	}
+	writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: list}}, false, time.Now())
+	return nil
+}
+
+func (a *app) getOne(ctx context.Context, w io.Writer, env string, out output, verbose bool, name string) error {
+	t, err := a.connect(ctx, env, out, refuse)
+	if err != nil {
+		return err
+	}
+	api, err := t.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	if out != pretty {
+		return a.printTo(w, out, []workload.APIResponse{api})
+	}
+	now := time.Now()
+	if api.Spec != nil && api.Spec.Kind == workload.Splitter {
+		targets, err := t.List(ctx)
+		if err != nil {
+			return err
+		}
+		splitTable(api, targets, now).write(w, a.paint)
+	} else {
+		writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: []workload.APIResponse{api}}}, false, now)
+	}
+	a.writeDetails(w, api, now)
+	if verbose && api.Spec != nil {
+		return a.writeConfiguration(w, api.Spec)
+	}
+	return nil
+}
+
+// writeDetails writes what is known of one API beside its line in the list.
+func (a *app) writeDetails(w io.Writer, api workload.APIResponse, now time.Time) {
+	if api.DashboardURL != "" {
+		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("metrics dashboard:"), api.DashboardURL)
+	}
+	if api.Endpoint != "" {
+		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("endpoint:"), api.Endpoint)
+	}
+	if len(api.APIVersions) > 0 {
+		fmt.Fprintln(w)
+		historyTable(api.APIVersions, now).write(w, a.paint)
+	}
+}
+
+func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out output, name, id string) error {
+	t, err := a.connect(ctx, env, out, refuse)
+	if err != nil {
+		return err
+	}
+	api, err := t.Version(ctx, name, id)
+	if err != nil {
+		return err
+	}
+	if out != pretty {
+		return a.printTo(w, out, []workload.APIResponse{api})
+	}
+	if api.Spec == nil {
+		return fault.New(fault.Unexpected, "errors.unexpected", "the environment sent no specification of %s %s", name, id)
+	}
+	fmt.Fprintf(w, "%s %s\n", a.paint.bold("api id:"), api.Spec.ID)
+	fmt.Fprintf(w, "%s %s\n", a.paint.bold("last deployed:"), api.Spec.LastUpdated.Local().Format(timeFormat))
+	return a.writeConfiguration(w, api.Spec)
+}
+
+// writeConfiguration writes the YAML that the user deployed.
+func (a *app) writeConfiguration(w io.Writer, spec *workload.Revision) error {
+	text, err := yaml.MarshalWithOptions([]any{spec.SubmittedAPISpec}, yaml.IndentSequence(true))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s\n\n%s\n", a.paint.bold("configuration"), strings.TrimSpace(string(text)))
+	return nil
+}
+
+func (a *app) printTo(w io.Writer, o output, v any) error {
+	b := *a
+	b.streams.Out = w
+	return b.print(o, v)
+}
+
+// writeLists writes one table per kind, and below them why an API is not live.
+func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, now time.Time) {
+	first := true
+	for _, kind := range workload.Kinds() {
+		t := listTable(kind, envs, paint, now)
+		if len(t.rows) == 0 {
+			continue
+		}
+		if !withEnv {
+			t = t.without("env")
+		}
+		if !first {
+			fmt.Fprintln(w)
+		}
+		first = false
+		t.write(w, paint)
+	}
+	var reasons bytes.Buffer
+	for _, env := range envs {
+		for _, api := range env.APIs {
+			if s := api.Status; s != nil && s.Reason != "" && s.Phase != workload.PhaseLive && api.Metadata != nil {
+				fmt.Fprintf(&reasons, "%s is %s: %s\n", api.Metadata.Name, s.Phase, s.Reason)
+			}
+		}
+	}
+	if reasons.Len() > 0 {
+		fmt.Fprintf(w, "\n%s", reasons.String())
+	}
+}
+
+func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time.Time) table {
+	t := table{headers: map[workload.Kind][]string{
+		workload.Batch:    {"env", "batch api", "running jobs", "latest job id", "last update"},
+		workload.Task:     {"env", "task api", "running jobs", "latest job id", "last update"},
+		workload.Realtime: {"env", "realtime api", "live (ready/requested)", "up-to-date", "last update", "status"},
+		workload.Async:    {"env", "async api", "live (ready/requested)", "up-to-date", "last update", "status"},
+		workload.Splitter: {"env", "traffic splitter", "apis", "last update"},
+	}[kind]}
+	for _, env := range envs {
+		for _, api := range env.APIs {
+			m := api.Metadata
+			if m == nil || m.Kind != kind {
+				continue
+			}
+			row := []string{env.EnvName, m.Name}
+			switch s := api.Status; {
+			case kind == workload.Splitter:
+				row = append(row, splitterTargets(api), since(m.LastUpdated, now))
+			case !kind.Scales():
+				row = append(row, "0", "-", since(m.LastUpdated, now))
+			case s == nil:
+				row = append(row, "-", "-", since(m.LastUpdated, now), "-")
+			default:
+				row = append(row, fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate), since(m.LastUpdated, now), phase(s.Phase, paint))
+			}
+			t.rows = append(t.rows, row)
+		}
+	}
+	slices.SortStableFunc(t.rows, func(x, y []string) int {
+		if x[0] != y[0] {
+			return 0 // environments stay in the order of the file
+		}
+		return strings.Compare(x[1], y[1])
+	})
+	return t
+}
+
+func phase(p workload.Phase, paint painter) string {
+	switch p {
+	case workload.PhaseLive:
+		return paint.green(string(p))
+	case workload.PhaseFailed:
+		return paint.red(string(p))
+	case workload.PhaseUpdating:
+		return paint.yellow(string(p))
+	}
+	return string(p)
+}
+
+func splitterTargets(api workload.APIResponse) string {
+	switch {
+	case api.NumTrafficSplitterTargets != nil:
+		return strconv.Itoa(*api.NumTrafficSplitterTargets)
+	case api.Spec != nil:
+		return strconv.Itoa(len(api.Spec.APIs))
+	}
+	return "-"
+}
+
+// splitTable shows the targets of a splitter beside how they are doing.
+func splitTable(api workload.APIResponse, all []workload.APIResponse, now time.Time) table {
+	t := table{headers: []string{"apis", "weights", "live (ready/requested)", "up-to-date", "last update"}}
+	for _, target := range api.Spec.APIs {
+		weight := strconv.Itoa(int(target.Weight))
+		if target.Shadow {
+			weight += " (shadow)"
+		}
+		row := []string{target.Name, weight, "-", "-", "-"}
+		for _, r := range all {
+			if r.Metadata == nil || r.Metadata.Name != target.Name {
+				continue
+			}
+			if s := r.Status; s != nil {
+				row[2], row[3] = fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate)
+			}
+			row[4] = since(r.Metadata.LastUpdated, now)
+		}
+		t.rows = append(t.rows, row)
+	}
+	return t
+}

@@ -1,0 +1,267 @@
+package cli
+
+import (
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// runFlags are the settings of the local environment that a command line can
+// give for one run; unset ones come from `cortex env configure local`.
+type runFlags struct {
+	port int
+	tick time.Duration
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.port, "api-port", -1, "port on which apis are served; 0 takes any free one (default 8888, or as configured)")
+	cmd.Flags().DurationVar(&f.tick, "autoscaling-tick", 0, "time between two decisions of the autoscaler (default 10s, or as configured)")
+}
+
+// check refuses impossible values, before anything is started with them.
+func (f *runFlags) check() error {
+	if f.port < -1 || f.port > 65535 {
+		return fault.New(fault.Usage, "cli.wrong_flag", "--api-port %d is not a port (0 to 65535)", f.port)
+	}
+	if f.tick != 0 {
+		if err := checkTick(f.tick); err != nil {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--autoscaling-tick: %w", err)
+		}
+	}
+	return nil
+}
+
+// args are the flags as another command line takes them.
+func (f *runFlags) args() []string {
+	var args []string
+	if f.port >= 0 {
+		args = append(args, "--api-port", strconv.Itoa(f.port))
+	}
+	if f.tick != 0 {
+		args = append(args, "--autoscaling-tick", f.tick.String())
+	}
+	return args
+}
+
+func (a *app) localCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "local",
+		Short: "manage the environment on this machine (contains subcommands)",
+		Long: "Manage the environment on this machine. `cortex deploy` starts it when it is needed;\n" +
+			"what was deployed survives stops, restarts and crashes.",
+		Example: "  cortex local start\n" +
+			"  cortex local status",
+	}
+	cmd.AddCommand(a.localStartCommand(), a.localStatusCommand(), a.localStopCommand(), a.localRunCommand())
+	return cmd
+}
+
+func (a *app) localStartCommand() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "start the local environment in the background",
+		Long:  "Start the local environment in the background, with everything that was deployed. Does nothing when it runs.",
+		Example: "  cortex local start\n" +
+			"  cortex local start --api-port 9000",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(); err != nil {
+				return err
+			}
+			if _, err := a.localConfig(runFlags{port: -1}); err != nil {
+				return err
+			}
+			info, started, err := a.startLocal(cmd.Context(), flags.args()...)
+			if err != nil {
+				return err
+			}
+			if started {
+				a.say("started the local environment; APIs are at %s", info.APIEndpoint)
+			} else {
+				a.say("the local environment is already running; APIs are at %s", info.APIEndpoint)
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// localStatus is what `cortex local status -o json` says.
+type localStatus struct {
+	Running bool   `json:"running"`
+	Socket  string `json:"socket"`
+	Log     string `json:"log"`
+	// Info is what the running environment says; its keys stand beside the others.
+	*workload.Info
+}
+
+func (a *app) localStatusCommand() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "say whether the local environment runs, and where",
+		Example: "  cortex local status\n" +
+			"  cortex local status -o json",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			files := a.localFiles()
+			s := localStatus{Socket: files.Socket, Log: files.Log}
+			p, ok, err := a.localPeer(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if ok {
+				info, err := a.localInfo(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if info.PID == 0 {
+					info.PID = p.pid
+				}
+				if info.StateDir == "" {
+					info.StateDir = files.StateDir
+				}
+				s.Running, s.Info = true, &info
+			}
+			if out != pretty {
+				return a.print(out, s)
+			}
+			a.sayStatus(s, time.Now())
+			return nil
+		},
+	}
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+func (a *app) sayStatus(s localStatus, now time.Time) {
+	if !s.Running {
+		a.say("the local environment is %s", a.paint.bold("not running"))
+		a.say("state: %s", a.localFiles().StateDir)
+		return
+	}
+	a.say("the local environment is %s", a.paint.green("running"))
+	row := func(name, format string, args ...any) { a.say("  "+a.paint.dim(pad(name, 10))+format, args...) }
+	row("apis", "%s", s.APIEndpoint)
+	row("deployed", "%s, %s", count(s.APIs, "api"), count(s.Replicas, "replica"))
+	row("pid", "%d", s.PID)
+	row("since", "%s (%s)", s.StartedAt.Local().Format(timeFormat), since(s.StartedAt, now))
+	row("version", "%s", s.Version)
+	row("state", "%s", s.StateDir)
+	row("socket", "%s", s.Socket)
+	for _, e := range s.Engines {
+		text := "available"
+		if !e.Available {
+			text = a.paint.yellow("not available")
+		}
+		if e.Detail != "" {
+			text += " (" + e.Detail + ")"
+		}
+		row("engine", "%s: %s", e.Name, text)
+	}
+}
+
+func (a *app) localStopCommand() *cobra.Command {
+	var timeout time.Duration
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "stop",
+		Short: "stop the local environment; what was deployed comes back with the next start",
+		Long: "Stop the local environment: requests under way are answered, replicas are stopped, and\n" +
+			"what was deployed comes back with the next start. Does nothing when it does not run.",
+		Example: "  cortex local stop\n" +
+			"  cortex local stop --force",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout <= 0 {
+				return fault.New(fault.Usage, "cli.wrong_flag", "--timeout must be positive")
+			}
+			stopped, err := a.stopLocal(cmd.Context(), timeout, force)
+			switch {
+			case err != nil:
+				return err
+			case stopped:
+				a.say("stopped the local environment")
+			default:
+				a.say("the local environment is not running")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait for the end")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill it without waiting for requests and replicas")
+	return cmd
+}
+
+func (a *app) localRunCommand() *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "run the local environment in the foreground",
+		Long: "Run the local environment in the foreground until it is interrupted (Ctrl-C). A second\n" +
+			"Ctrl-C ends it at once.",
+		Example: "  cortex local run\n" +
+			"  cortex local run --api-port 0 --autoscaling-tick 1s",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(); err != nil {
+				return err
+			}
+			cfg, err := a.localConfig(flags)
+			if err != nil {
+				return err
+			}
+			if a.hooks.RunLocal == nil {
+				return errors.New("this program cannot host the local environment")
+			}
+			return a.hooks.RunLocal(cmd.Context(), cfg)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// localConfig is what the configuration and the flags of one run make together.
+func (a *app) localConfig(flags runFlags) (LocalConfig, error) {
+	c, err := a.readConfig()
+	if err != nil {
+		return LocalConfig{}, err
+	}
+	env, err := c.get(localName)
+	if err != nil {
+		return LocalConfig{}, err
+	}
+	files := a.localFiles()
+	cfg := LocalConfig{StateDir: files.StateDir, Socket: files.Socket, Env: env.credentials(), Version: a.hooks.Version}
+	port := defaultAPIPort
+	if env.APIPort != nil {
+		port = *env.APIPort
+	}
+	if flags.port >= 0 {
+		port = flags.port
+	}
+	cfg.APIAddress = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	if cfg.Tick, err = env.tick(); err != nil {
+		return LocalConfig{}, err
+	}
+	if flags.tick != 0 {
+		cfg.Tick = flags.tick
+	}
+	return cfg, nil
+}
+
+func maskedKey(key string) string {
+	if len(key) <= 4 {
+		return strings.Repeat("*", len(key))
+	}
+	return strings.Repeat("*", len(key)-4) + key[len(key)-4:]
+}

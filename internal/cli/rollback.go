@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+func (a *app) rollbackCommand() *cobra.Command {
+	var o deployOptions
+	cmd := &cobra.Command{
+		Use:   "rollback API_NAME [API_ID]",
+		Short: "deploy an earlier version of an api again",
+		Long: "Deploy an earlier version of an API again, as a new version, and wait until it is live.\n\n" +
+			"Without an id it is the version before the current one. An id may be cut short;\n" +
+			"`cortex history` lists them.",
+		Example: "  cortex rollback iris\n" +
+			"  cortex rollback iris API_ID --no-wait",
+		Args:              between(1, "API_NAME", "API_ID"),
+		ValidArgsFunction: a.apiNames(&o.env),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			t, err := a.connect(ctx, o.env, o.out, refuse)
+			if err != nil {
+				return err
+			}
+			id := ""
+			if len(args) > 1 {
+				id = args[1]
+			}
+			result, err := t.Rollback(ctx, args[0], id)
+			if err != nil {
+				return err
+			}
+			results := []workload.DeployResult{result}
+			var outcome error
+			if !o.noWait {
+				outcome = newWaiter(a, t, o).wait(ctx, results)
+				if ctx.Err() != nil {
+					return outcome
+				}
+			}
+			if o.out != pretty {
+				if err := a.print(o.out, results[0]); err != nil {
+					return err
+				}
+			} else if o.noWait && result.Error == "" {
+				a.say("%s", result.Message)
+			}
+			return a.deployOutcome(results, outcome)
+		},
+	}
+	a.envFlag(cmd, &o.env)
+	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the change is accepted")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultDeployTimeout, "how long to wait for the api to be live")
+	addOutputFlag(cmd, &o.out)
+	return cmd
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package cli
+
+// runInTerminal is called by scripts for Linux only.
+func runInTerminal() {}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// validated is what `cortex validate -o json` says of one file.
+type validated struct {
+	File     string          `json:"file"`
+	Valid    bool            `json:"valid"`
+	APIs     []validatedAPI  `json:"apis"`
+	Problems []fault.Problem `json:"problems"`
+	fault    error
+}
+
+type validatedAPI struct {
+	Name string        `json:"name"`
+	Kind workload.Kind `json:"kind"`
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:   "validate [CONFIG_FILE|-]...",
+		Short: "check files without deploying them",
+		Long: "Check files (default: cortex.yaml) against every rule that does not depend on what is\n" +
+			"deployed, and list all problems with their positions. Needs no environment.",
+		Example: "  cortex validate\n" +
+			"  cortex validate a.yaml b.yaml -o json",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: completeFiles(0),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"cortex.yaml"}
+			}
+			return a.validate(args, out)
+		},
+	}
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+func (a *app) validate(files []string, out output) error {
+	failed := false
+	var all []validated
+	for _, file := range files {
+		v := a.validateFile(file)
+		failed = failed || !v.Valid
+		all = append(all, v)
+	}
+	if out != pretty {
+		if err := a.print(out, all); err != nil {
+			return err
+		}
+	}
+	for _, v := range all {
+		switch {
+		case !v.Valid:
+			a.printError(v.fault)
+		case out == pretty:
+			a.say("%s: %s, no problems", v.File, count(len(v.APIs), "api"))
+		}
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+func (a *app) validateFile(file string) validated {
+	v := validated{File: file, APIs: []validatedAPI{}, Problems: []fault.Problem{}}
+	var data []byte
+	if file == "-" {
+		v.File = "standard input"
+		data, v.fault = io.ReadAll(io.LimitReader(a.streams.In, workload.MaxConfigBytes+1))
+	} else {
+		data, v.fault = manifest.Read(file)
+	}
+	if v.fault == nil {
+		var parsed *manifest.File
+		if parsed, v.fault = manifest.Parse(v.File, data); v.fault == nil {
+			for _, e := range parsed.Entries {
+				v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind})
+			}
+			v.Valid = true
+			return v
+		}
+	}
+	f := fault.From(v.fault)
+	v.Problems = f.Problems
+	if len(v.Problems) == 0 {
+		v.Problems = []fault.Problem{{File: v.File, Code: f.Code, Message: f.Message, Hint: f.Hint}}
+	}
+	return v
+}
+
+func (a *app) schemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "print the JSON Schema of cortex.yaml",
+		Long: "Print the JSON Schema of cortex.yaml, from which editors know its keys.\n\n" +
+			"Editors that use the YAML language server take it from a comment at the top of the file:\n" +
+			"# yaml-language-server: $schema=./cortex.schema.json",
+		Example: "  cortex schema > cortex.schema.json",
+		Args:    exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.streams.Out.Write(manifest.Schema())
+			return err
+		},
+	}
+}
