@@ -87,7 +87,7 @@ func inLoop(t *testing.T, tick time.Duration, w Workload, fn func(*testing.T, *p
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- l.Run(ctx) }()
-		time.Sleep(tick / 2)
+		pass(tick/2 + time.Millisecond) // away from every sample and tick
 		fn(t, p, l, metrics)
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -96,15 +96,21 @@ func inLoop(t *testing.T, tick time.Duration, w Workload, fn func(*testing.T, *p
 	})
 }
 
+// pass lets time go by and the loop come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestLoopScalesWithReason(t *testing.T) {
 	t.Parallel()
 	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
-		time.Sleep(3 * DefaultTick)
+		pass(3 * DefaultTick)
 		if len(p.scaled) != 0 {
 			t.Fatalf("scaled %v under the load it carries, want nothing", p.scaled)
 		}
 		p.change(func() { p.load["iris"] = 3 })
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if diff := cmp.Diff([]string{"iris 2", "iris 3"}, p.scaled); diff != "" {
 			t.Errorf("scaled (-want +got):\n%s", diff)
 		}
@@ -133,7 +139,7 @@ func TestLoopSamplesEachSecondAndDecidesEachTick(t *testing.T) {
 	for tick, want := range map[time.Duration]int{DefaultTick: 60, time.Second: 60, MinTick: 600} {
 		inLoop(t, tick, eager(), func(t *testing.T, p *place, l *Loop, _ *telemetry.Registry) {
 			before := p.samples
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			if got := p.samples - before; got != want {
 				t.Errorf("with a tick of %s: %d samples a minute, want %d", tick, got, want)
 			}
@@ -145,7 +151,7 @@ func TestLoopWithShortTickFollowsAtOnce(t *testing.T) {
 	t.Parallel()
 	inLoop(t, MinTick, eager(), func(t *testing.T, p *place, _ *Loop, _ *telemetry.Registry) {
 		p.change(func() { p.load["iris"] = 8 })
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if n := p.workloads["iris"].Requested; n != 8 {
 			t.Errorf("two seconds after the load rose to 8 there are %d replicas, want 8", n)
 		}
@@ -156,14 +162,14 @@ func TestLoopSurvivesErrors(t *testing.T) {
 	t.Parallel()
 	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
 		p.change(func() { p.load["iris"] = 2; p.listErr = errors.New("no store") })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		p.change(func() { p.listErr = nil; p.scaleErr = errors.New("no engine") })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if len(p.scaled) != 0 {
 			t.Fatalf("scaled %v though nothing could be", p.scaled)
 		}
 		p.change(func() { p.scaleErr = nil })
-		time.Sleep(DefaultTick)
+		pass(DefaultTick)
 		if diff := cmp.Diff([]string{"iris 2"}, p.scaled); diff != "" {
 			t.Errorf("at the first tick that can scale (-want +got):\n%s", diff)
 		}
@@ -181,9 +187,9 @@ func TestLoopFailedScaleIsNoRecommendation(t *testing.T) {
 	spec.DownscaleStabilizationPeriod = spec.Window
 	inLoop(t, DefaultTick, w, func(t *testing.T, p *place, _ *Loop, _ *telemetry.Registry) {
 		p.change(func() { p.scaleErr = errors.New("no engine") })
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		p.change(func() { p.scaleErr = nil })
-		time.Sleep(DefaultTick)
+		pass(DefaultTick)
 		if diff := cmp.Diff([]string{"iris 2"}, p.scaled[:min(1, len(p.scaled))]); diff != "" {
 			t.Errorf("the wish that failed for ten minutes is not carried out at once (-want +got):\n%s", diff)
 		}
@@ -193,9 +199,9 @@ func TestLoopFailedScaleIsNoRecommendation(t *testing.T) {
 func TestLoopForgetsRemovedWorkloads(t *testing.T) {
 	t.Parallel()
 	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, l *Loop, metrics *telemetry.Registry) {
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		p.change(func() { delete(p.workloads, "iris"); delete(p.load, "iris"); p.load["stranger"] = 5 })
-		time.Sleep(2 * DefaultTick)
+		pass(2 * DefaultTick)
 		l.mu.Lock()
 		_, iris := l.follows["iris"]
 		l.mu.Unlock()

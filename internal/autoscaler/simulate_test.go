@@ -89,7 +89,7 @@ func TestSimulateWakesFromZero(t *testing.T) {
 	t.Parallel()
 	a := defaultSpec()
 	a.MinReplicas, a.InitReplicas = 0, 0
-	r := run(t, simulated(a, 8, 100), parsed(t, "time,in_flight\n0,0\n30,1000\n31,0\n61,0\n"), SimulateOptions{ColdStart: 3 * time.Second})
+	r := run(t, simulated(a, 8, 100), parsed(t, "time,in_flight\n0,0\n30,1000\n32,0\n62,0\n"), SimulateOptions{ColdStart: 3 * time.Second})
 	first := r.Changes[0]
 	if first.From != 0 || first.To != 1 || first.Seconds != 30 || !strings.Contains(first.Reason, "first request wakes") {
 		t.Errorf("the first change is %+v, want 0 → 1 at 30s by the first request", first)
