@@ -138,9 +138,11 @@ func TestLoopSamplesEachSecondAndDecidesEachTick(t *testing.T) {
 	t.Parallel()
 	for tick, want := range map[time.Duration]int{DefaultTick: 60, time.Second: 60, MinTick: 600} {
 		inLoop(t, tick, eager(), func(t *testing.T, p *place, l *Loop, _ *telemetry.Registry) {
-			before := p.samples
+			var before, after int
+			p.change(func() { before = p.samples })
 			pass(time.Minute)
-			if got := p.samples - before; got != want {
+			p.change(func() { after = p.samples })
+			if got := after - before; got != want {
 				t.Errorf("with a tick of %s: %d samples a minute, want %d", tick, got, want)
 			}
 		})
