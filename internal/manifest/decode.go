@@ -30,6 +30,7 @@ type scope struct {
 	target, init bool // whether the file gives target_in_flight and init_replicas
 	spec         workload.Spec
 	wrong        []string // key paths whose values could not be read
+	index        pairIndex
 }
 
 // value is a value of the file with its place.
@@ -67,19 +68,23 @@ type field[T any] struct {
 
 func (f *field[T]) has(k workload.Kind) bool { return f.on == nil || f.on(k) }
 
+// full reports whether nothing more is told; from then on problems are counted,
+// and no work goes into them.
+func (d *decoder) full() bool { return len(d.problems) >= maxProblems }
+
 // report records a problem of this API, up to a bound.
 func (s *scope) report(p fault.Problem) {
-	if len(s.d.problems) >= maxProblems {
+	if s.d.full() {
 		s.d.dropped++
 		return
 	}
-	p.File, p.API = s.d.file, s.label
+	p.File, p.API, p.Path = s.d.file, s.label, shorten(p.Path, 200)
 	s.d.problems = append(s.d.problems, p)
 }
 
 // wrongAt records a problem of a value, so that no rule judges what it stands for.
 func (s *scope) wrongAt(v value, code, message, found, allowed, hint string) {
-	s.wrong = append(s.wrong, v.path)
+	s.cannotRead(v.path)
 	at := v.at()
 	s.report(fault.Problem{
 		Line: at.Line, Column: at.Column, Path: v.path, Code: code,
@@ -87,9 +92,20 @@ func (s *scope) wrongAt(v value, code, message, found, allowed, hint string) {
 	})
 }
 
+// cannotRead remembers that no rule can judge the value at path.
+func (s *scope) cannotRead(path string) {
+	if !s.d.full() {
+		s.wrong = append(s.wrong, path)
+	}
+}
+
 // violation records a broken rule, unless it follows from a value that could not
 // be read: one mistake is told once.
 func (s *scope) violation(v workload.Violation) {
+	if s.d.full() {
+		s.d.dropped++
+		return
+	}
 	if s.isWrong(v.Path) {
 		return
 	}
@@ -98,15 +114,20 @@ func (s *scope) violation(v workload.Violation) {
 			return
 		}
 	}
-	at := locate(s.root, v.Path)
-	p := fault.Problem{
-		Line: at.line, Column: at.column, Path: v.Path, Code: v.Code,
+	if s.index == nil {
+		s.index = pairIndex{}
+	}
+	found, whole := s.index.locate(s.root, v.Path)
+	at := found.at()
+	if v.OfKey && whole && found.key != nil {
+		at = found.key
+	} else if v.Found != "" && whole && found.node.Kind == yaml.ScalarNode && !isNull(found.node) {
+		v.Found = asWritten(found.node)
+	}
+	s.report(fault.Problem{
+		Line: at.Line, Column: at.Column, Path: v.Path, Code: v.Code,
 		Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint,
-	}
-	if p.Found != "" && strings.TrimSpace(p.Found) != p.Found {
-		p.Found = quote(p.Found)
-	}
-	s.report(p)
+	})
 }
 
 // isWrong reports whether the value at path, one that holds it or one directly in
@@ -151,11 +172,12 @@ func listOf(file string, root *yaml.Node) ([]*yaml.Node, error) {
 // is, then everything the kind has.
 func (d *decoder) entry(i int, item *yaml.Node) *scope {
 	s := &scope{d: d, root: resolve(item), label: label("", "", i)}
-	d.visit(1)
+	d.look(item)
 	if s.root.Kind != yaml.MappingNode {
 		s.problem(item, "", workload.CodeMalformed, "every element of the list must be a map", shown(s.root), "")
 		return s
 	}
+	s.label = labelOf(i, s.root)
 	pairs := s.pairs("", s.root)
 	s.identify(i, pairs)
 	if !known(s.spec.Kind) {
@@ -168,6 +190,23 @@ func (d *decoder) entry(i int, item *yaml.Node) *scope {
 	}
 	s.spec.Default()
 	return s
+}
+
+// labelOf names an API by what its map says directly, for problems with its keys.
+func labelOf(i int, root *yaml.Node) string {
+	var name, kind string
+	for j := 0; j+1 < len(root.Content); j += 2 {
+		switch v := (value{node: resolve(root.Content[j+1])}); root.Content[j].Value {
+		case "name":
+			name = plainText(v)
+		case "kind":
+			kind = plainText(v)
+		}
+	}
+	if !known(workload.Kind(kind)) {
+		kind = ""
+	}
+	return label(kind, name, i)
 }
 
 func known(k workload.Kind) bool {
@@ -223,8 +262,8 @@ func decodeFields[T any](s *scope, fields []field[T], at value, pairs []pair, t 
 	for _, p := range pairs {
 		v := value{join(at.path, p.key.Value), p.key, p.value}
 		i := fieldOf(fields, p.key.Value)
-		if i < 0 || !fields[i].has(s.spec.Kind) {
-			for _, hinted := range s.unknown(at, v, i >= 0, names(fields, s.spec.Kind)) {
+		if i < 0 {
+			for _, hinted := range s.unknown(at, v, names(fields, s.spec.Kind)) {
 				if j := fieldOf(fields, hinted); j >= 0 {
 					given |= 1 << j
 				}
@@ -232,6 +271,10 @@ func decodeFields[T any](s *scope, fields []field[T], at value, pairs []pair, t 
 			continue
 		}
 		f := &fields[i]
+		if !f.has(s.spec.Kind) {
+			s.misplaced(v, f.on)
+			continue
+		}
 		given |= 1 << i
 		switch {
 		case !isNull(v.node):
@@ -278,7 +321,7 @@ func (s *scope) notNull(v value, required bool) {
 
 func (s *scope) absent(at value, key, doc string) {
 	path := join(at.path, key)
-	s.wrong = append(s.wrong, path)
+	s.cannotRead(path)
 	node := at.at()
 	s.report(fault.Problem{
 		Line: node.Line, Column: node.Column, Path: path, Code: workload.CodeMustBeDefined,
@@ -286,32 +329,47 @@ func (s *scope) absent(at value, key, doc string) {
 	})
 }
 
+// misplaced reports a key that other kinds have.
+func (s *scope) misplaced(v value, has func(workload.Kind) bool) {
+	s.cannotRead(v.path)
+	var kinds []string
+	for _, k := range workload.Kinds() {
+		if has(k) {
+			kinds = append(kinds, string(k))
+		}
+	}
+	s.report(fault.Problem{
+		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: workload.CodeFieldNotForKind,
+		Message: fmt.Sprintf("%q is not supported for %s", v.key.Value, s.spec.Kind),
+		Hint:    fmt.Sprintf("remove it; it is for %s", strings.Join(kinds, " and ")),
+	})
+}
+
 // unknown reports a key that the section does not have, and returns the keys that
 // the user may have meant by it.
-func (s *scope) unknown(at, v value, elsewhere bool, keys []string) []string {
+func (s *scope) unknown(at, v value, keys []string) []string {
+	if s.d.full() {
+		s.d.dropped++
+		return nil
+	}
 	key := v.key.Value
-	s.wrong = append(s.wrong, v.path)
+	s.cannotRead(v.path)
 	p := fault.Problem{
 		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: "configreader.unsupported_key",
-		Message: fmt.Sprintf("the key %s is not supported", quote(key)), Allowed: strings.Join(keys, ", "),
+		Message: fmt.Sprintf("the key %s is not supported", quote(key)),
 	}
 	var meant []string
-	if elsewhere {
-		p.Code = workload.CodeFieldNotForKind
-		p.Message = fmt.Sprintf("%q is not supported for %s", key, s.spec.Kind)
-		p.Hint = "remove it"
-	} else if old, replaced := oldKey(v.path); old != "" {
+	if old, replaced := oldKey(v.path); old != "" {
 		p.Hint, meant = old, replaced
 	} else if close := nearest(key, keys); close != "" {
 		p.Hint, meant = fmt.Sprintf("did you mean %q?", close), []string{close}
 	} else if place := s.d.placeOf(key, s.spec.Kind); place != "" {
 		p.Hint = fmt.Sprintf("it belongs in %s", place)
-	}
-	if p.Hint != "" && p.Code != workload.CodeFieldNotForKind {
-		p.Allowed = ""
+	} else {
+		p.Allowed = strings.Join(keys, ", ")
 	}
 	for _, m := range meant {
-		s.wrong = append(s.wrong, join(at.path, m))
+		s.cannotRead(join(at.path, m))
 	}
 	s.report(p)
 	return meant

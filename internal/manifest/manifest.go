@@ -88,8 +88,10 @@ func (e Entry) Problem(path, code, format string, args ...any) fault.Problem {
 		File: e.file, API: label(string(e.Spec.Kind), e.Spec.Name, e.Index), Path: path, Code: code,
 		Message: fmt.Sprintf(format, args...),
 	}
-	at := locate(e.root, path)
-	p.Line, p.Column = at.line, at.column
+	if e.root != nil {
+		v, _ := pairIndex{}.locate(e.root, path)
+		p.Line, p.Column = v.at().Line, v.at().Column
+	}
 	return p
 }
 
@@ -98,7 +100,7 @@ func label(kind, name string, index int) string {
 	if name == "" || kind == "" {
 		return fmt.Sprintf("resource at index %d", index)
 	}
-	return fmt.Sprintf("%s (%s)", name, kind)
+	return fmt.Sprintf("%s (%s)", shorten(name, 60), kind)
 }
 
 // fault returns all problems in the order of the file.

@@ -44,19 +44,22 @@ func (s *scope) whole(v value, bits int) (int64, bool) {
 		s.wrongType(v, want, unquoteHint(n))
 		return 0, false
 	}
-	if n.Tag == "!!float" {
-		f, err := strconv.ParseFloat(n.Value, 64)
-		if err != nil || f != math.Trunc(f) || math.Abs(f) >= 1<<53 {
-			s.wrongType(v, want, "")
-			return 0, false
-		}
-		return s.fits(v, int64(f), nil, bits)
-	}
 	digits := strings.TrimLeft(n.Value, "+-")
 	if len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' || strings.Contains(digits, "_") {
 		s.wrongAt(v, workload.CodePrimitiveType, "is a number that YAML 1.1 and 1.2 read differently", n.Value, "",
 			"write it without leading zeros and underscores")
 		return 0, false
+	}
+	if n.Tag == "!!float" {
+		f, err := strconv.ParseFloat(n.Value, 64)
+		if f != math.Trunc(f) || math.IsInf(f, 0) && err == nil {
+			s.wrongType(v, want, "")
+			return 0, false
+		}
+		if math.Abs(f) >= 1<<53 {
+			err = strconv.ErrRange // beyond it a float is no longer every whole number
+		}
+		return s.fits(v, int64(f), err, bits)
 	}
 	i, err := strconv.ParseInt(n.Value, 0, 64)
 	return s.fits(v, i, err, bits)
@@ -198,19 +201,26 @@ func (s *scope) list(v value) ([]value, bool) {
 	if v.node.Kind != yaml.SequenceNode {
 		hint := ""
 		if v.node.Kind == yaml.ScalarNode && v.node.Tag == "!!str" && len(v.node.Value) < 60 {
-			hint = fmt.Sprintf("write [%s]", quote(v.node.Value))
+			hint = fmt.Sprintf("write [%s]", strings.Join(quoted(strings.Fields(v.node.Value)), ", "))
 		}
 		s.wrongType(v, "a list", hint)
-		return nil, false
-	}
-	if !s.d.visit(len(v.node.Content)) {
 		return nil, false
 	}
 	elements := make([]value, len(v.node.Content))
 	for i, n := range v.node.Content {
 		elements[i] = value{path: index(v.path, i), node: resolve(n)}
+		if !s.d.look(elements[i].node) {
+			return nil, false
+		}
 	}
 	return elements, true
+}
+
+func quoted(words []string) []string {
+	for i, w := range words {
+		words[i] = strconv.Quote(w)
+	}
+	return words
 }
 
 // words reads a list of strings; never nil when it is one.

@@ -233,7 +233,7 @@ func (s *scope) fillGaps() {
 	if t.Networking.Endpoint == "" {
 		t.Networking.Endpoint = "/" + t.Name
 		if slices.Contains(s.wrong, "name") || t.Name == "" {
-			s.wrong = append(s.wrong, "networking.endpoint")
+			s.cannotRead("networking.endpoint")
 		}
 	}
 	if !t.Kind.Scales() {
@@ -248,11 +248,11 @@ func (s *scope) fillGaps() {
 	}
 	if !s.target {
 		t.Autoscaling.TargetInFlight = float64(concurrency)
-		s.wrong = append(s.wrong, "autoscaling.target_in_flight")
+		s.cannotRead("autoscaling.target_in_flight")
 	}
 	if !s.init {
 		t.Autoscaling.InitReplicas = t.Autoscaling.MinReplicas
-		s.wrong = append(s.wrong, "autoscaling.init_replicas")
+		s.cannotRead("autoscaling.init_replicas")
 	}
 	if t.UpdateStrategy == nil {
 		t.UpdateStrategy = workload.NewUpdateStrategy()

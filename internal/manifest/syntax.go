@@ -25,7 +25,8 @@ const (
 	maxMarks = 1_000_000
 )
 
-var marksOfYAML = []byte("\n,:-?[{")
+// marksOfYAML are the characters that can begin a value.
+var marksOfYAML = [256]int{'\n': 1, ',': 1, ':': 1, '-': 1, '?': 1, '[': 1, '{': 1}
 
 // parseYAML returns the one document of data, or nil when it is empty.
 func parseYAML(file string, data []byte) (*yaml.Node, error) {
@@ -92,8 +93,8 @@ func checkText(file string, data []byte) ([]byte, error) {
 			i += size - 1
 		case c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f:
 			return nil, badCharacter(file, data, i, "the file holds the control character 0x%02x", c)
-		case bytes.IndexByte(marksOfYAML, c) >= 0:
-			marks++
+		default:
+			marks += marksOfYAML[c]
 		}
 	}
 	if marks > maxMarks {
@@ -124,17 +125,11 @@ func malformed(p fault.Problem, hint string) error {
 	return &fault.Fault{Kind: fault.Malformed, Code: p.Code, Message: p.String(), Problems: []fault.Problem{p}}
 }
 
-var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
-
-// syntaxFault turns an error of the library into a problem with a position. The
-// library tells the line only.
+// syntaxFault turns an error of the library into a problem with a position.
 func syntaxFault(file string, data []byte, err error) error {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		message = message[len(m[0]):]
-		line, _ = strconv.Atoi(m[1])
-	}
+	line, message := cutLine(message)
+	line = syntaxLine(data, line, message)
 	text := lineOf(data, line)
 	column := 1 + len(text) - len(strings.TrimLeft(text, " "))
 	p := problemAt(file, line, column, codeInvalidYAML, "the file is not valid YAML: %s", message)
@@ -142,6 +137,78 @@ func syntaxFault(file string, data []byte, err error) error {
 		p.Found = quote(trimmed)
 	}
 	return malformed(p, syntaxHint(message, text))
+}
+
+var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+
+// cutLine splits "line 3: …".
+func cutLine(message string) (line int, rest string) {
+	m := yamlLine.FindStringSubmatch(message)
+	if m == nil {
+		return 1, message
+	}
+	line, _ = strconv.Atoi(m[1])
+	return line, message[len(m[0]):]
+}
+
+// syntaxLine returns the line that an error of the library is about. The library
+// tells where the construct began that it was reading, and for some errors one
+// line less.
+func syntaxLine(data []byte, told int, message string) int {
+	if anchor, ok := strings.CutPrefix(message, "unknown anchor '"); ok {
+		anchor, _, _ = strings.Cut(anchor, "'")
+		line := 0
+		for text := range bytes.Lines(data) {
+			line++
+			if bytes.Contains(text, []byte("*"+anchor)) && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
+				return line
+			}
+		}
+		return told
+	}
+	if strings.Contains(message, "expected ',' or") {
+		return told + 1 // where the bracket opens
+	}
+	if first := firstBadLine(data, message); first > 0 {
+		return first
+	}
+	return told
+}
+
+// firstBadLine returns the line without which the text before it is valid, or 0
+// where that cannot be told: within brackets and quotes the text before is not
+// valid either, and a long text costs too much.
+func firstBadLine(data []byte, message string) int {
+	const limit = 512 << 10
+	if len(data) > limit {
+		return 0
+	}
+	ends := []int{0}
+	for i, c := range data {
+		if c == '\n' {
+			ends = append(ends, i+1)
+		}
+	}
+	ends = append(ends, len(data))
+	failure := func(lines int) string {
+		if _, err := nextDocument(yaml.NewDecoder(bytes.NewReader(data[:ends[lines]]))); err != nil && !errors.Is(err, io.EOF) {
+			_, text := cutLine(strings.TrimPrefix(err.Error(), "yaml: "))
+			return text
+		}
+		return ""
+	}
+	good, bad := 0, len(ends)-1
+	for good+1 < bad {
+		if middle := (good + bad) / 2; failure(middle) == "" {
+			good = middle
+		} else {
+			bad = middle
+		}
+	}
+	if failure(good) == "" && failure(bad) == message {
+		return bad
+	}
+	return 0
 }
 
 // lineOf returns one line of a text, counted from 1, or "".
@@ -172,6 +239,10 @@ func syntaxHint(message, line string) string {
 		return "put a value that contains a colon in quotes, and check the indentation"
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "did not find expected '-' indicator"):
 		return "check the indentation of this line and the one before it"
+	case strings.Contains(message, "expected ',' or"):
+		return "a bracket that opens here is not closed, or a comma is missing"
+	case strings.Contains(message, "end of stream"):
+		return "is a quote not closed?"
 	case strings.Contains(message, "unknown anchor"):
 		return "an alias (*name) needs an anchor (&name) before it"
 	}

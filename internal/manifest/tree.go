@@ -37,9 +37,11 @@ func isMerge(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Value == "<<" && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) == 0
 }
 
-// visit counts a look at a value and reports whether the budget allows it.
-func (d *decoder) visit(n int) bool {
-	if d.budget -= n; d.budget < 0 {
+// look counts a look at a value and reports whether the budget allows it. Long
+// texts count more than once, because aliases may repeat them too.
+func (d *decoder) look(n *yaml.Node) bool {
+	const free = 32 // bytes
+	if d.budget -= 1 + len(n.Value)/free; d.budget < 0 {
 		d.exhausted = true
 	}
 	return !d.exhausted
@@ -51,12 +53,12 @@ func (d *decoder) visit(n int) bool {
 func (s *scope) pairs(path string, n *yaml.Node) []pair {
 	pairs := make([]pair, 0, len(n.Content)/2)
 	var merges []*yaml.Node
-	if !s.d.visit(len(n.Content)) {
-		return nil
-	}
 	seen := keySet{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := resolve(n.Content[i]), resolve(n.Content[i+1])
+		if !s.d.look(key) || !s.d.look(value) {
+			return nil
+		}
 		switch {
 		case isMerge(key):
 			merges = append(merges, value)
@@ -84,27 +86,29 @@ func (s *scope) merge(path string, pairs []pair, seen *keySet, from *yaml.Node, 
 		s.problem(from, path, codeInvalidYAML, "the merge key << merges a map into itself, or too deeply", "", "")
 		return pairs
 	}
-	if !s.d.visit(1 + len(from.Content)) {
+	if from.Kind != yaml.MappingNode && from.Kind != yaml.SequenceNode {
+		s.problem(from, path, codeInvalidYAML, "the merge key << needs a map", shown(from), "")
 		return pairs
 	}
-	switch from.Kind {
-	case yaml.SequenceNode:
+	if from.Kind == yaml.SequenceNode {
 		for _, m := range from.Content {
-			if pairs = s.merge(path, pairs, seen, resolve(m), depth+1); s.d.exhausted {
+			if !s.d.look(m) {
 				break
 			}
+			pairs = s.merge(path, pairs, seen, resolve(m), depth+1)
 		}
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(from.Content); i += 2 {
-			key, value := resolve(from.Content[i]), resolve(from.Content[i+1])
-			if isMerge(key) {
-				pairs = s.merge(path, pairs, seen, value, depth+1)
-			} else if key.Kind == yaml.ScalarNode && seen.add(pairs, key) == nil {
-				pairs = append(pairs, pair{key, value})
-			}
+		return pairs
+	}
+	for i := 0; i+1 < len(from.Content); i += 2 {
+		key, value := resolve(from.Content[i]), resolve(from.Content[i+1])
+		if !s.d.look(key) || !s.d.look(value) {
+			break
 		}
-	default:
-		s.problem(from, path, codeInvalidYAML, "the merge key << needs a map", shown(from), "")
+		if isMerge(key) {
+			pairs = s.merge(path, pairs, seen, value, depth+1)
+		} else if key.Kind == yaml.ScalarNode && seen.add(pairs, key) == nil {
+			pairs = append(pairs, pair{key, value})
+		}
 	}
 	return pairs
 }
@@ -140,7 +144,7 @@ func (k *keySet) add(pairs []pair, key *yaml.Node) *yaml.Node {
 // plain turns a value into plain maps, lists and scalars, as JSON can write them.
 func (d *decoder) plain(n *yaml.Node, depth int) any {
 	n = resolve(n)
-	if depth > maxMergeDepth || !d.visit(1) {
+	if depth > maxMergeDepth || !d.look(n) {
 		d.exhausted = true
 		return nil
 	}
@@ -176,47 +180,48 @@ func (d *decoder) plain(n *yaml.Node, depth int) any {
 	return n.Value
 }
 
-type position struct{ line, column int }
+// pairIndex remembers the keys of maps that were looked through.
+type pairIndex map[*yaml.Node][]pair
 
-// locate returns the position of the value at a key path, or of the nearest key
-// above it that the file has.
-func locate(root *yaml.Node, path string) position {
-	if root == nil {
-		return position{}
+func (x pairIndex) pairs(n *yaml.Node) []pair {
+	pairs, ok := x[n]
+	if !ok {
+		s := &scope{d: &decoder{budget: maxVisits}, root: n}
+		pairs = s.pairs("", n)
+		x[n] = pairs
 	}
-	at := position{root.Line, root.Column}
-	n := resolve(root)
+	return pairs
+}
+
+// locate returns the value at a key path, or the nearest one above it that the
+// file has; whole reports which.
+func (x pairIndex) locate(root *yaml.Node, path string) (v value, whole bool) {
+	v = value{node: resolve(root)}
 	for path != "" {
-		var key *yaml.Node
-		key, n, path = step(n, path)
-		if n == nil {
-			return at
+		key, node, rest := x.step(v.node, path)
+		if node == nil {
+			return v, false
 		}
-		at = position{n.Line, n.Column}
-		if key != nil && (n.Kind != yaml.ScalarNode || isNull(n)) {
-			at = position{key.Line, key.Column}
-		}
+		v, path = value{key: key, node: node}, rest
 	}
-	return at
+	return v, true
 }
 
 // step goes one key or index down and returns what is left of the path, or a nil
 // value when there is no such thing. The longest key wins, as keys of env may
 // contain dots.
-func step(n *yaml.Node, path string) (key, value *yaml.Node, rest string) {
-	if strings.HasPrefix(path, "[") {
-		end := strings.IndexByte(path, ']')
-		i, err := strconv.Atoi(path[1:max(1, end)])
-		if err != nil || n.Kind != yaml.SequenceNode || i >= len(n.Content) {
+func (x pairIndex) step(n *yaml.Node, path string) (key, value *yaml.Node, rest string) {
+	if number, after, ok := strings.Cut(path, "]"); ok && strings.HasPrefix(number, "[") {
+		i, err := strconv.Atoi(number[1:])
+		if err != nil || n.Kind != yaml.SequenceNode || i < 0 || i >= len(n.Content) {
 			return nil, nil, ""
 		}
-		return nil, resolve(n.Content[i]), strings.TrimPrefix(path[end+1:], ".")
+		return nil, resolve(n.Content[i]), strings.TrimPrefix(after, ".")
 	}
-	s := &scope{d: &decoder{budget: maxVisits}, root: n}
 	if n.Kind != yaml.MappingNode {
 		return nil, nil, ""
 	}
-	for _, p := range s.pairs("", n) {
+	for _, p := range x.pairs(n) {
 		k := p.key.Value
 		if !strings.HasPrefix(path, k) || key != nil && len(k) <= len(key.Value) {
 			continue
@@ -238,12 +243,13 @@ func join(path, key string) string {
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 // quote shows a text from the file, shortened so that an error stays readable.
-func quote(text string) string {
-	const limit = 60
-	if len(text) > limit {
-		text = strings.ToValidUTF8(text[:limit-3], "") + "…"
+func quote(text string) string { return strconv.Quote(shorten(text, 60)) }
+
+func shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return strconv.Quote(text)
+	return strings.ToValidUTF8(text[:limit-3], "") + "…"
 }
 
 // shown is a value as an error shows it: with its type, in the file's own words.
@@ -268,6 +274,14 @@ func shown(n *yaml.Node) string {
 		return quote(n.Value)
 	}
 	return quote(n.Value) + " with the tag " + n.Tag
+}
+
+// asWritten is a scalar as it stands in the file.
+func asWritten(n *yaml.Node) string {
+	if n.Value == "" || len(n.Value) > 60 || strings.TrimSpace(n.Value) != n.Value || strings.ContainsAny(n.Value, "\n\x00") {
+		return quote(n.Value)
+	}
+	return n.Value
 }
 
 // problem records what is wrong at a value.

@@ -128,8 +128,8 @@ func (b Bounds) String() string {
 		from = "more than " + number(b.Min)
 	}
 	switch {
-	case math.IsInf(b.Max, 1):
-		return from
+	case b.Max >= math.MaxInt32:
+		return from // nobody needs to know where the type ends
 	case b.MaxOpen:
 		return from + ", less than " + number(b.Max)
 	case b.MinOpen:

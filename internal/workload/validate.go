@@ -45,7 +45,7 @@ func (vs *violations) kind(k Kind) bool {
 		vs.missing("kind", "kind", kindWords())
 		return false
 	}
-	v := Violation{Path: "kind", Code: CodeInvalidString, Message: "is not a kind", Found: string(k), Allowed: kindWords()}
+	v := Violation{Path: "kind", Code: CodeInvalidString, Message: "is not a kind", Found: abbreviate(string(k)), Allowed: kindWords()}
 	for _, known := range kinds {
 		if strings.EqualFold(string(known), string(k)) {
 			v.Hint = fmt.Sprintf("did you mean %q?", known)
@@ -163,17 +163,19 @@ func (vs *violations) nodeGroups(groups []string) {
 	if groups != nil && len(groups) == 0 {
 		vs.empty("node_groups", "remove it to allow every node group")
 	}
+	seen := make(map[string]bool, len(groups))
 	for i, g := range groups {
 		path := fmt.Sprintf("node_groups[%d]", i)
 		if !nodeGroupShape.MatchString(g) {
 			vs.add(Violation{
-				Path: path, Code: CodeNodeGroupCharacters, Message: "is not the name of a node group", Found: g,
+				Path: path, Code: CodeNodeGroupCharacters, Message: "is not the name of a node group", Found: abbreviate(g),
 				Allowed: "letters, digits, dashes and underscores",
 			})
 		}
-		if slices.Contains(groups[:i], g) {
-			vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: fmt.Sprintf("%q is listed twice", g), Found: g})
+		if seen[g] {
+			vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: "is listed twice", Found: abbreviate(g)})
 		}
+		seen[g] = true
 	}
 }
 
@@ -196,7 +198,7 @@ func (vs *violations) networking(n *Networking) {
 			Message: fmt.Sprintf("must be no longer than %d characters, and has %d", MaxEndpointLength, len(e)),
 		})
 	case !endpointShape.MatchString(e):
-		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: e, Allowed: allowed})
+		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: abbreviate(e), Allowed: allowed})
 	case strings.Contains(e, "//"):
 		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: e})
 	}
@@ -282,7 +284,7 @@ func (vs *violations) updateStrategy(u *UpdateStrategy) {
 		v, _, ok := parseShare(text)
 		if !ok {
 			vs.add(Violation{
-				Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: text,
+				Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: abbreviate(text),
 				Allowed: "0% to 100%, or a whole number such as 1",
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,8 +21,11 @@ func (vs *violations) pod(k Kind, p *Pod) {
 	}
 	vs.limit(k, "pod.max_concurrency", p.MaxConcurrency, k.Scales())
 	vs.limit(k, "pod.max_queue_length", p.MaxQueueLength, k == Realtime)
-	if len(p.Containers) == 0 {
+	switch {
+	case p.Containers == nil:
 		vs.missing("pod.containers", "containers", "a list of at least one container")
+	case len(p.Containers) == 0:
+		vs.empty("pod.containers", "a pod needs at least one container")
 	}
 	names := map[string]bool{}
 	for i := range p.Containers {
@@ -75,8 +79,9 @@ func (vs *violations) container(k Kind, path string, c *Container) {
 		})
 	}
 	vs.image(k, path, c)
-	vs.words(path+".command", c.Command)
-	vs.words(path+".args", c.Args)
+	const fromImage = "remove it to use what the image says"
+	vs.words(path+".command", c.Command, fromImage)
+	vs.words(path+".args", c.Args, fromImage)
 	if len(c.Command) > 0 && c.Command[0] == "" {
 		vs.empty(path+".command[0]", "it names the executable")
 	}
@@ -126,9 +131,9 @@ func (vs *violations) image(k Kind, path string, c *Container) {
 }
 
 // words checks a command line: nil is none, empty is a mistake.
-func (vs *violations) words(path string, words []string) {
+func (vs *violations) words(path string, words []string, hint string) {
 	if words != nil && len(words) == 0 {
-		vs.empty(path, "remove it to use what the image says")
+		vs.empty(path, hint)
 	}
 	for i, w := range words {
 		vs.text(fmt.Sprintf("%s[%d]", path, i), w)
@@ -148,14 +153,14 @@ func (vs *violations) env(path string, env map[string]string) {
 		for _, prefix := range ReservedEnvPrefixes() {
 			if strings.HasPrefix(key, prefix) {
 				vs.add(Violation{
-					Path: at, Code: CodeReservedEnv, Found: key,
+					Path: at, OfKey: true, Code: CodeReservedEnv, Found: key,
 					Message: fmt.Sprintf("environment variables must not begin with %s: the platform sets those", prefix),
 				})
 			}
 		}
 		if !envShape.MatchString(key) {
 			vs.add(Violation{
-				Path: at, Code: CodeInvalidString, Message: "is not the name of an environment variable", Found: key,
+				Path: at, OfKey: true, Code: CodeInvalidString, Message: "is not the name of an environment variable", Found: strconv.Quote(key),
 				Allowed: "letters, digits, and the characters _ - ., not beginning with a digit",
 			})
 		}
@@ -262,10 +267,11 @@ func (vs *violations) handlers(k Kind, path string, allowed []string, h *HTTPGet
 		vs.port(k, path+".tcp_socket.port", "probe.tcp_socket.port", t.Port)
 	}
 	if has("exec", e != nil) {
-		if len(e.Command) == 0 {
-			vs.missing(path+".exec.command", "command", "a list of at least one string")
+		const hint = "it names the executable and its arguments"
+		if e.Command == nil {
+			vs.missing(path+".exec.command", "command", hint)
 		}
-		vs.words(path+".exec.command", e.Command)
+		vs.words(path+".exec.command", e.Command, hint)
 	}
 	if len(set) == 1 {
 		return

@@ -22,7 +22,7 @@ func (vs *violations) targets(targets []Target) {
 		if t.Name == "" {
 			vs.missing(path+".name", "name", "the name of a RealtimeAPI")
 		} else if seen[t.Name] {
-			vs.add(Violation{Path: path + ".name", Code: CodeSplitterNotUnique, Message: fmt.Sprintf("%q is a target twice", t.Name), Found: t.Name})
+			vs.add(Violation{Path: path + ".name", Code: CodeSplitterNotUnique, Message: "is a target twice", Found: abbreviate(t.Name)})
 		}
 		seen[t.Name] = true
 		vs.bounds(Splitter, path+".weight", "apis[].weight", float64(t.Weight))
@@ -57,8 +57,8 @@ func ValidateSet(specs []Spec) []Violation {
 		s := &specs[i]
 		if first, taken := names[s.Name]; taken && s.Name != "" {
 			vs.add(Violation{
-				Index: i, Path: "name", Code: CodeDuplicateName, Found: s.Name,
-				Message: fmt.Sprintf("the name %q is already used by the %s at index %d", s.Name, specs[first].Kind, first),
+				Index: i, Path: "name", Code: CodeDuplicateName, Found: abbreviate(s.Name),
+				Message: fmt.Sprintf("the name %q is already used by the %s at index %d", abbreviate(s.Name), specs[first].Kind, first),
 				Hint:    "every API of a file needs its own name",
 			})
 		} else {
@@ -72,8 +72,8 @@ func ValidateSet(specs []Spec) []Violation {
 				continue // the name is the problem
 			}
 			vs.add(Violation{
-				Index: i, Path: "networking.endpoint", Code: CodeDuplicateEndpoint, Found: s.Networking.Endpoint,
-				Message: fmt.Sprintf("the endpoint %s is already used by %s", s.Networking.Endpoint, specs[first].Name),
+				Index: i, Path: "networking.endpoint", Code: CodeDuplicateEndpoint, Found: abbreviate(s.Networking.Endpoint),
+				Message: fmt.Sprintf("the endpoint %s is already used by %s", abbreviate(s.Networking.Endpoint), abbreviate(specs[first].Name)),
 			})
 		} else {
 			endpoints[s.Networking.Endpoint] = i

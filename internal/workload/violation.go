@@ -52,7 +52,8 @@ type Violation struct {
 	Path    string   // key path within the spec, such as pod.containers[0].name
 	Code    string   // stable
 	Message string   // what is wrong, in one sentence
-	Found   string   // the value as it stands
+	OfKey   bool     // the last key of Path is wrong, not its value
+	Found   string   // the value as it stands, or the key
 	Allowed string   // what would be accepted
 	Hint    string   // what to do
 	Related []string // other key paths whose values the rule compares
@@ -63,7 +64,7 @@ type violations struct{ list []Violation }
 
 func (vs *violations) add(v Violation) { vs.list = append(vs.list, v) }
 
-// pick returns the elements joined for a sentence: a, b or c.
+// orList joins words for a sentence: a, b or c.
 func orList(words []string) string {
 	switch len(words) {
 	case 0:
