@@ -157,16 +157,10 @@ func stream[T any](ctx context.Context, c *Client, k call, fn func(T) error) err
 	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != contentNDJSON {
 		return c.unknown(resp, "no stream of lines")
 	}
-	err = readStream(resp.Body, fn)
-	var own *stopped
-	switch {
-	case errors.As(err, &own):
-		return own.cause
-	case errors.Is(err, errCutOff):
+	if err = readStream(resp.Body, fn); errors.Is(err, errCutOff) {
 		return ended(ctx, c.explain(ctx, k, err))
-	default:
-		return err
 	}
+	return err
 }
 
 // ended is err, unless the caller wanted the end: a stream that its context ends is done.

@@ -152,9 +152,6 @@ func takenHint(taken []param) string {
 
 // readBody reads a bounded JSON body strictly into v.
 func readBody(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
-	if r.ContentLength > maxBodyBytes {
-		return bodyTooLarge()
-	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {

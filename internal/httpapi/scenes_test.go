@@ -92,6 +92,7 @@ func scenes() []scene {
 			{Metadata: metadata, Status: status},
 			{Metadata: &workload.Metadata{Name: "split", Kind: workload.Splitter, ID: "6f", LastUpdated: noon}, NumTrafficSplitterTargets: &targets},
 		}},
+		{name: "list_with_specs", ask: question{"list", arguments{}}, answer: []workload.APIResponse{{Spec: &revision}}},
 		{name: "list_empty", ask: question{"list", arguments{}}, answer: []workload.APIResponse{}},
 		{name: "get", ask: question{"get", named}, answer: iris},
 		{name: "get_odd_name", ask: question{"get", arguments{Name: "a b\\ü?&%2F"}}, answer: workload.APIResponse{Endpoint: "x"}},

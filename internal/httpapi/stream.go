@@ -194,16 +194,10 @@ func readStream[T any](body io.Reader, fn func(T) error) error {
 			return fmt.Errorf("%w: a line cannot be read: %w", errCutOff, err)
 		}
 		if err := fn(v); err != nil {
-			return &stopped{err}
+			return err
 		}
 	}
 }
-
-// stopped marks an error of the caller's own function.
-type stopped struct{ cause error }
-
-func (s *stopped) Error() string { return s.cause.Error() }
-func (s *stopped) Unwrap() error { return s.cause }
 
 // readLine returns the next whole line without its end.
 func readLine(in *bufio.Reader) ([]byte, error) {

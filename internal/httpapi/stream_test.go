@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,9 +95,12 @@ func TestAPanicInTheMiddleCutsTheStreamOff(t *testing.T) {
 	d := &double{}
 	h := httpapi.NewHandler(&panicking{Service: d}, httpapi.Options{})
 	client := overTheWire(t, h)
-	_, err := collect(t.Context(), client, -1)
+	texts, err := collect(t.Context(), client, -1)
 	if !fault.Is(err, fault.Disconnected) {
 		t.Errorf("Logs() = %v, want that the connection is lost", err)
+	}
+	if len(texts) == 0 || slices.ContainsFunc(texts, func(s string) bool { return s != "one" }) {
+		t.Errorf("%d lines came, the last of them %q; want only what was told", len(texts), texts[len(texts)-1])
 	}
 }
 
@@ -233,6 +237,36 @@ func TestAFailedWriteEndsTheService(t *testing.T) {
 		t.Errorf("the service ended with %v, want the failed write or its context", err)
 	}
 }
+
+// The same when it is not the write that fails but the flush, and the service
+// looks at nothing but what it is answered.
+func TestAFailedFlushEndsTheService(t *testing.T) {
+	t.Parallel()
+	w := &brokenFlusher{httptest.NewRecorder()}
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/apis/iris/logs", nil)
+	s := &deaf{}
+	httpapi.NewHandler(s, httpapi.Options{}).ServeHTTP(w, r)
+	if !errors.Is(s.err, errBroken) {
+		t.Errorf("the service ended with %v, want the failed flush", s.err)
+	}
+}
+
+// deaf tells until a line is refused.
+type deaf struct {
+	workload.Service
+	err error
+}
+
+func (d *deaf) Logs(_ context.Context, _ workload.LogQuery, fn func(workload.LogLine) error) error {
+	for d.err == nil {
+		d.err = fn(logLine("again"))
+	}
+	return d.err
+}
+
+type brokenFlusher struct{ *httptest.ResponseRecorder }
+
+func (b *brokenFlusher) FlushError() error { return errBroken }
 
 var errBroken = errors.New("broken pipe")
 
