@@ -1,0 +1,161 @@
+package operator
+
+import (
+	"fmt"
+	"strings"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Stable codes of what a file may do to what is deployed (REFERENCE 11).
+const (
+	codeKindChange     = "resources.cannot_change_kind_of_deployed_api"
+	codeEndpointTaken  = "spec.duplicate_endpoint"
+	codeTargetMissing  = "resources.apis_not_deployed"
+	codeKindNotRunning = "resources.kind_not_supported_here"
+	codeUsedBySplitter = "resources.realtime_api_used_by_traffic_splitter"
+)
+
+// runsHere reports whether workloads of this kind can run on one machine.
+func runsHere(k workload.Kind) bool { return k == workload.Realtime || k == workload.Splitter }
+
+// check returns the fault that carries everything that keeps a file from being
+// applied to what is deployed, with positions; nil when nothing does.
+func check(file *manifest.File, deployed []store.Workload) error {
+	var problems []fault.Problem
+	elsewhere := 0
+	for _, e := range file.Entries {
+		if !runsHere(e.Spec.Kind) {
+			elsewhere++
+			p := e.Problem("kind", codeKindNotRunning, "%s cannot run in this environment yet", plural(e.Spec.Kind))
+			p.Found, p.Allowed = string(e.Spec.Kind), "RealtimeAPI, TrafficSplitter"
+			problems = append(problems, p)
+		}
+		problems = append(problems, against(e, file, deployed)...)
+	}
+	err := fault.OfProblems(problems)
+	if err == nil {
+		return nil
+	}
+	if elsewhere == len(problems) { // the file is right, the place is not
+		f := *fault.From(err)
+		f.Kind = fault.Unsupported
+		return f.WithHint("nothing was deployed; take %s out of the file, or deploy it to a cluster", these(elsewhere))
+	}
+	return err
+}
+
+func plural(k workload.Kind) string { return string(k) + "s" }
+
+func these(n int) string {
+	if n == 1 {
+		return "this API"
+	}
+	return "these APIs"
+}
+
+// against returns what keeps one API of the file from being applied.
+func against(e manifest.Entry, file *manifest.File, deployed []store.Workload) []fault.Problem {
+	var problems []fault.Problem
+	spec := &e.Spec
+	for _, w := range deployed {
+		was := w.Revision
+		if was.Name == spec.Name {
+			if was.Kind != spec.Kind {
+				p := e.Problem("kind", codeKindChange, "%s is deployed as a %s, and the kind of a deployed API cannot change", spec.Name, was.Kind)
+				p.Found, p.Allowed = string(spec.Kind), string(was.Kind)
+				p.Hint = fmt.Sprintf("delete it first (cortex delete %s), or give this one another name", spec.Name)
+				problems = append(problems, p)
+			}
+			continue
+		}
+		if sameEndpoint(&was.Spec, spec) {
+			p := e.Problem("networking.endpoint", codeEndpointTaken, "the endpoint %s is already used by %s", spec.Networking.Endpoint, label(&was.Spec))
+			p.Found = spec.Networking.Endpoint
+			p.Hint = fmt.Sprintf("choose another endpoint, or delete %s first", was.Name)
+			problems = append(problems, p)
+		}
+	}
+	for i, t := range spec.APIs {
+		path := fmt.Sprintf("apis[%d].name", i)
+		kind, found := kindOf(t.Name, file, deployed)
+		switch {
+		case !found:
+			p := e.Problem(path, codeTargetMissing, "%s is neither deployed nor in this file", t.Name)
+			p.Found, p.Allowed, p.Hint = t.Name, "a RealtimeAPI that is deployed or in this file", nearest(t.Name, file, deployed)
+			problems = append(problems, p)
+		case kind != workload.Realtime:
+			p := e.Problem(path, codeTargetMissing, "%s is a %s, and only RealtimeAPIs can be targets", t.Name, kind)
+			p.Found, p.Allowed = t.Name, "a RealtimeAPI that is deployed or in this file"
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+// sameEndpoint compares as the gateway routes: /a and /a/ are one.
+func sameEndpoint(a, b *workload.Spec) bool {
+	return a.Networking != nil && b.Networking != nil &&
+		strings.TrimRight(a.Networking.Endpoint, "/") == strings.TrimRight(b.Networking.Endpoint, "/")
+}
+
+func kindOf(name string, file *manifest.File, deployed []store.Workload) (workload.Kind, bool) {
+	for _, e := range file.Entries {
+		if e.Spec.Name == name {
+			return e.Spec.Kind, true
+		}
+	}
+	for _, w := range deployed {
+		if w.Name() == name {
+			return w.Revision.Kind, true
+		}
+	}
+	return "", false
+}
+
+// nearest suggests a target that differs in little from what was written.
+func nearest(name string, file *manifest.File, deployed []store.Workload) string {
+	best, distance := "", max(1, len(name)/3)+1
+	consider := func(s *workload.Spec) {
+		if s.Kind != workload.Realtime {
+			return
+		}
+		if d := edits(name, s.Name); d < distance {
+			best, distance = s.Name, d
+		}
+	}
+	for i := range file.Entries {
+		consider(&file.Entries[i].Spec)
+	}
+	for _, w := range deployed {
+		consider(&w.Revision.Spec)
+	}
+	if best == "" {
+		return "deploy it first, or add it to this file"
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// edits is the number of letters to insert, drop or replace to get from a to b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

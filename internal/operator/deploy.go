@@ -1,0 +1,319 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Deploy checks the whole file and then applies it, splitters last.
+func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]workload.DeployResult, error) {
+	if len(req.Config) > workload.MaxConfigBytes {
+		return nil, fault.New(fault.Malformed, "configreader.too_long", "%s has %d bytes, more than the %d that a file may have",
+			req.FileName, len(req.Config), workload.MaxConfigBytes).WithHint("split it into several files")
+	}
+	// Reading needs nothing that another change could alter.
+	file, err := manifest.Parse(req.FileName, []byte(req.Config))
+	if err != nil {
+		return nil, err
+	}
+	var results []workload.DeployResult
+	err = o.change(ctx, func() error {
+		deployed, err := o.store.List(ctx)
+		if err != nil {
+			return err
+		}
+		if err := check(file, deployed); err != nil {
+			return err
+		}
+		results = o.applyAll(ctx, req, file, deployed)
+		return nil
+	})
+	return results, err
+}
+
+// applyAll applies one API after the other and answers in the order of the file.
+func (o *Operator) applyAll(ctx context.Context, req workload.DeployRequest, file *manifest.File, deployed []store.Workload) []workload.DeployResult {
+	current := make(map[string]*store.Workload, len(deployed))
+	for i := range deployed {
+		current[deployed[i].Name()] = &deployed[i]
+	}
+	order := make([]int, len(file.Entries))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return last(file.Entries[a]) - last(file.Entries[b]) })
+
+	results := make([]workload.DeployResult, len(order))
+	failed := map[string]bool{}
+	for _, i := range order {
+		e := file.Entries[i]
+		result, err := o.applyOne(ctx, req, e, current[e.Spec.Name], failed)
+		if err != nil {
+			failed[e.Spec.Name] = current[e.Spec.Name] == nil
+			f := fault.From(err)
+			result = workload.DeployResult{Error: "error: " + f.Message, Code: f.Code}
+			if f.Hint != "" {
+				result.Error += " (" + f.Hint + ")"
+			}
+		}
+		results[i] = result
+	}
+	return results
+}
+
+// last sorts splitters behind everything they may divide traffic among.
+func last(e manifest.Entry) int {
+	if e.Spec.Kind == workload.Splitter {
+		return 1
+	}
+	return 0
+}
+
+// applyOne deploys one API. Missing holds those of the file that could not be
+// created: a splitter to one of them would lead nowhere.
+func (o *Operator) applyOne(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) (workload.DeployResult, error) {
+	for _, t := range e.Spec.APIs {
+		if missing[t.Name] {
+			return workload.DeployResult{}, fault.New(fault.Conflict, codeTargetMissing, "%s could not be deployed, so %s cannot send it traffic", t.Name, e.Spec.Name)
+		}
+	}
+	var prev *workload.Revision
+	if was != nil {
+		prev = was.Revision
+	}
+	next := workload.NewRevision(e.Spec, prev, workload.Origin{
+		Index: e.Index, FileName: req.FileName, Directory: req.Directory, Submitted: e.Submitted,
+	}, o.now())
+	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: req.Force, dryRun: req.DryRun}
+	return o.apply(ctx, c, was)
+}
+
+// plannedChange is a revision on its way to be the current one.
+type plannedChange struct {
+	name   string
+	next   *workload.Revision
+	cause  string
+	event  string // that it leaves behind when it replaces another
+	force  bool   // replace an update that is under way
+	dryRun bool
+}
+
+// apply makes c the current revision, unless it is already. The caller holds
+// o.changes, so only Scale and Wake can get in between.
+func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Workload) (workload.DeployResult, error) {
+	spec := &c.next.Spec
+	if was == nil {
+		return o.create(ctx, c)
+	}
+	es, err := o.engineStatus(ctx, *was)
+	if err != nil {
+		return workload.DeployResult{}, err
+	}
+	updating := isUpdating(*was, es)
+	if c.next.SpecID == was.Revision.SpecID {
+		message := label(spec) + " is up to date"
+		if updating {
+			message = label(spec) + " is already updating"
+		}
+		return o.result(ctx, *was, workload.ActionNone, nil, message)
+	}
+	if updating && !c.force {
+		return workload.DeployResult{}, errUpdating(spec)
+	}
+	changes := changesBetween(was.Revision, c.next)
+	if c.dryRun {
+		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, was.Replicas)}
+		return o.result(ctx, planned, workload.ActionUpdate, changes, "would update "+label(spec))
+	}
+	if err := o.remember(ctx, *was); err != nil {
+		return workload.DeployResult{}, err
+	}
+	_, now, err := o.mutate(ctx, c.name, func(w *store.Workload) (bool, error) {
+		w.Revision, w.Cause, w.Replicas = c.next, c.cause, replicasFor(spec, w.Replicas)
+		return true, nil
+	})
+	if err != nil {
+		return workload.DeployResult{}, err
+	}
+	o.settled(ctx, now)
+	o.record(ctx, c.name, normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
+	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
+}
+
+func (o *Operator) create(ctx context.Context, c plannedChange) (workload.DeployResult, error) {
+	spec := &c.next.Spec
+	w := store.Workload{Revision: c.next, Replicas: replicasFor(spec, 0), Cause: c.cause}
+	if c.dryRun {
+		return o.result(ctx, w, workload.ActionCreate, nil, "would create "+label(spec))
+	}
+	var err error
+	if w.Version, err = o.store.Put(ctx, w); err != nil {
+		return workload.DeployResult{}, err
+	}
+	o.settled(ctx, w)
+	o.record(ctx, w.Name(), normal, "Deployed", "deployed version %s", c.next.ID)
+	return o.result(ctx, w, workload.ActionCreate, nil, doing(spec.Kind, "creat")+" "+label(spec))
+}
+
+// settled finishes a change that is already durable. What fails here is repaired
+// by the next change and by Run, so it does not fail the change.
+func (o *Operator) settled(ctx context.Context, w store.Workload) {
+	if err := o.remember(ctx, w); err != nil {
+		o.log.Warn("the history will be repaired later", "api", w.Name(), "error", err)
+	}
+}
+
+// doing is the word for what begins with replicas and is done at once without.
+func doing(k workload.Kind, stem string) string {
+	if k.Scales() {
+		return stem + "ing"
+	}
+	return stem + "ed"
+}
+
+func errUpdating(s *workload.Spec) error {
+	code := "realtimeapi.api_updating"
+	if s.Kind == workload.Async {
+		code = "asyncapi.api_updating"
+	}
+	return fault.New(fault.Conflict, code, "%s is updating", s.Name).WithHint("wait until it is live, or override with --force")
+}
+
+// replicasFor is how many replicas a new revision begins with: as many as now, or
+// init_replicas where there are none, within its bounds (REFERENCE 6).
+func replicasFor(s *workload.Spec, now int) int {
+	a := s.Autoscaling
+	if a == nil {
+		return 0
+	}
+	if now <= 0 {
+		now = int(a.InitReplicas)
+	}
+	return within(a, now)
+}
+
+func within(a *workload.Autoscaling, n int) int {
+	return min(max(n, int(a.MinReplicas)), int(a.MaxReplicas))
+}
+
+// changesBetween returns the key paths that differ. The folder is one where only
+// it made the difference, because processes run in it.
+func changesBetween(a, b *workload.Revision) []string {
+	changes := workload.Diff(&a.Spec, &b.Spec)
+	if a.Directory != b.Directory && (len(changes) == 0 || runsProcesses(b)) {
+		changes = append(changes, "directory")
+	}
+	return changes
+}
+
+func runsProcesses(r *workload.Revision) bool {
+	return r.Pod != nil && slices.ContainsFunc(r.Pod.Containers, func(c workload.Container) bool { return c.Image == "" })
+}
+
+// result is the answer about one API after a change.
+func (o *Operator) result(ctx context.Context, w store.Workload, action workload.Action, changes []string, message string) (workload.DeployResult, error) {
+	api, err := o.brief(ctx, w)
+	if err != nil {
+		// The change is made; only its status is not known right now.
+		api = workload.APIResponse{Metadata: metadata(w.Revision)}
+		o.log.Warn("status after a deploy", "api", w.Name(), "error", err)
+	}
+	api.Spec, api.Endpoint = w.Revision, o.endpoint(w.Revision)
+	return workload.DeployResult{API: &api, Action: action, Changes: changes, Message: message}, nil
+}
+
+// Rollback deploys the spec of an earlier version again. It replaces an update
+// that is under way: that is what it is most often needed for.
+func (o *Operator) Rollback(ctx context.Context, name, id string) (result workload.DeployResult, err error) {
+	err = o.change(ctx, func() error {
+		result, err = o.rollBack(ctx, name, id)
+		return err
+	})
+	return result, err
+}
+
+func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.DeployResult, error) {
+	none := workload.DeployResult{}
+	w, err := o.store.Get(ctx, name)
+	if err != nil {
+		return none, err
+	}
+	list, err := o.past(ctx, &w, name)
+	if err != nil {
+		return none, err
+	}
+	var target store.Past
+	if id == "" {
+		target, err = previous(list, w.Revision)
+	} else {
+		target, err = find(list, name, id)
+	}
+	if err != nil {
+		return none, err
+	}
+	old := target.Revision
+	if err := o.stillFits(ctx, old); err != nil {
+		return none, err
+	}
+	next := workload.NewRevision(old.Spec, w.Revision, workload.Origin{
+		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Submitted: old.SubmittedAPISpec,
+	}, o.now())
+	result, err := o.apply(ctx, plannedChange{name: name, next: next, cause: "rollback to " + old.ID, event: "RolledBack", force: true}, &w)
+	if err == nil && result.Action == workload.ActionUpdate {
+		result.Message = fmt.Sprintf("rolling back %s to %s", label(&old.Spec), old.ID)
+	}
+	return result, err
+}
+
+// stillFits checks an earlier revision against what is deployed now.
+func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
+	deployed, err := o.store.List(ctx)
+	if err != nil {
+		return err
+	}
+	return check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed)
+}
+
+// Refresh replaces every replica without changing the spec.
+func (o *Operator) Refresh(ctx context.Context, name string, force bool) (message workload.Message, err error) {
+	err = o.change(ctx, func() error {
+		w, err := o.store.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		spec := &w.Revision.Spec
+		if !spec.Kind.Scales() {
+			return onlyFor("refresh", spec)
+		}
+		es, err := o.engineStatus(ctx, w)
+		if err != nil {
+			return err
+		}
+		if isUpdating(w, es) && !force {
+			return errUpdating(spec)
+		}
+		if err := o.remember(ctx, w); err != nil {
+			return err
+		}
+		next := w.Revision.Refreshed(o.now())
+		_, now, err := o.mutate(ctx, name, func(w *store.Workload) (bool, error) {
+			w.Revision, w.Cause = next, "refresh"
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		o.settled(ctx, now)
+		o.record(ctx, name, normal, "Refreshed", "replacing every replica, version %s", next.ID)
+		message.Message = "updating " + label(spec)
+		return nil
+	})
+	return message, err
+}

@@ -1,0 +1,316 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// The layers of an explanation, in the order in which they are looked at. Traffic
+// is always told: a broken update may well leave an earlier version answering.
+const (
+	layerSpec = iota
+	layerEngine
+	layerProcess
+	layerPort
+	layerProbe
+	layerTraffic
+)
+
+var layerNames = [...]string{"spec", "engine", "process", "port", "probe", "traffic"}
+
+// Codes of the reasons that are given here; the others are the engine's.
+const (
+	codeNotApplied = "not_applied"
+	codeStarting   = "starting"
+	codeTarget     = "target_not_serving"
+)
+
+// layerOfCode is the layer at which a reason of the engine belongs.
+var layerOfCode = map[string]int{
+	"docker_unavailable": layerEngine, "processes_unavailable": layerEngine,
+	"image_pull": layerEngine, "image_not_found": layerEngine,
+	codeNotApplied:       layerEngine,
+	"missing_executable": layerProcess, "not_executable": layerProcess, "bad_working_directory": layerProcess,
+	"start_failed": layerProcess, "crash_loop": layerProcess, "exited": layerProcess,
+	"killed": layerProcess, "oom_killed": layerProcess,
+	"port_in_use": layerPort, "never_listened": layerPort,
+	"probe_failing": layerProbe, "liveness_failing": layerProbe,
+}
+
+// layerOf is the layer of a reason; one that is not known is placed by the state
+// of the replica that gave it.
+func layerOf(r *workload.Reason, state workload.ReplicaState) int {
+	if layer, ok := layerOfCode[r.Code]; ok {
+		return layer
+	}
+	switch state {
+	case workload.Pending, workload.Stalled, workload.ErrImagePull:
+		return layerEngine
+	case workload.NotReady:
+		return layerProbe
+	default:
+		return layerProcess
+	}
+}
+
+// Explain walks from the file to the probe and says what is wrong first.
+func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanation, error) {
+	w, err := o.store.Get(ctx, name)
+	if err != nil {
+		return workload.Explanation{}, err
+	}
+	if w.Revision.Kind == workload.Splitter {
+		targets, err := o.targets(ctx, w.Revision.APIs)
+		if err != nil {
+			return workload.Explanation{}, err
+		}
+		return explainSplitter(w, targets, o.endpoint(w.Revision), o.now()), nil
+	}
+	es, err := o.engineStatus(ctx, w)
+	if err != nil {
+		return workload.Explanation{}, err
+	}
+	return explain(w, es, o.endpoint(w.Revision), o.now()), nil
+}
+
+// explain is the explanation of a workload with replicas: a pure function of its
+// record and of the engine's status (nil: not known to the engine).
+func explain(w store.Workload, es *engine.Status, endpoint string, at time.Time) workload.Explanation {
+	s := statusOf(w, es)
+	e := workload.Explanation{Name: w.Name(), Kind: w.Revision.Kind, At: at.UTC(), Steps: []workload.Step{}}
+	cause, layer := causeOf(w, es, s)
+	e.Cause, e.Healthy = cause, cause == nil
+	for l := range layerTraffic {
+		switch {
+		case cause != nil && l == layer:
+			e.Steps = append(e.Steps, workload.Step{Layer: layerNames[l], Detail: cause.Message})
+		case cause == nil || l < layer:
+			e.Steps = append(e.Steps, workload.Step{Layer: layerNames[l], OK: true, Detail: fineDetail(l, w, es, s, at)})
+		}
+	}
+	e.Steps = append(e.Steps, traffic(w, s, endpoint))
+	e.Summary = summary(w, s, cause)
+	return e
+}
+
+// causeOf returns what keeps the current revision from being ready, and its layer;
+// nil when nothing does. Among several replicas the earliest layer speaks: what
+// does not run cannot listen.
+func causeOf(w store.Workload, es *engine.Status, s *workload.Status) (*workload.Reason, int) {
+	switch {
+	case s.Phase == workload.PhaseLive || s.Phase == workload.PhaseIdle:
+		return nil, 0
+	case es == nil || es.Revision != w.Revision.ID:
+		return &workload.Reason{
+			Code: codeNotApplied, Message: "this version is not being started yet",
+			Fix: "nothing: it takes a moment; when it lasts, look at the log of the daemon",
+		}, layerEngine
+	case es.Failed != nil:
+		return es.Failed, layerOf(es.Failed, workload.Failed)
+	}
+	var cause *workload.Reason
+	layer := layerTraffic
+	for _, r := range replicasOf(w, es) {
+		if !r.UpToDate || r.Reason == nil || r.State == workload.Ready || r.State == workload.Terminating || r.Reason.Code == codeStarting {
+			continue
+		}
+		if l := layerOf(r.Reason, r.State); l < layer {
+			cause, layer = r.Reason, l
+		}
+	}
+	if cause != nil {
+		return cause, layer
+	}
+	running := 0
+	for _, r := range replicasOf(w, es) {
+		if r.UpToDate && (r.State == workload.NotReady || r.State == workload.Ready) {
+			running++
+		}
+	}
+	starting := &workload.Reason{
+		Code:    codeStarting,
+		Message: fmt.Sprintf("%d of %s ready, the others are being started", s.UpToDate, count(w.Replicas, "replica")),
+		Fix:     "nothing: wait until they are ready",
+	}
+	if running >= w.Replicas {
+		return starting, layerProbe
+	}
+	return starting, layerProcess
+}
+
+// fineDetail says what was found at a layer that is in order.
+func fineDetail(layer int, w store.Workload, es *engine.Status, s *workload.Status, at time.Time) string {
+	r := w.Revision
+	switch layer {
+	case layerSpec:
+		age := at.Sub(r.LastUpdated).Round(time.Second)
+		return fmt.Sprintf("version %s from %s, deployed %v ago, asks for %s", r.ID, r.FileName, max(0, age), count(w.Replicas, "replica"))
+	case layerEngine:
+		if es == nil {
+			return "nothing runs, and nothing is asked for"
+		}
+		return fmt.Sprintf("this version was taken over; %s there", are(len(es.Replicas), "replica"))
+	case layerProcess:
+		if w.Replicas == 0 {
+			return "nothing runs, as nothing is asked for"
+		}
+		return "the containers run"
+	case layerPort:
+		if list := addresses(w, es); len(list) > 0 {
+			return "listening on " + strings.Join(list, ", ")
+		}
+		return "nothing has to listen"
+	default:
+		if w.Replicas == 0 {
+			return "nothing to ask"
+		}
+		return fmt.Sprintf("%d of %s ready", s.UpToDate, count(w.Replicas, "replica"))
+	}
+}
+
+func are(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " is"
+	}
+	return count(n, noun) + " are"
+}
+
+// shownAddresses bounds how many addresses an explanation lists.
+const shownAddresses = 5
+
+func addresses(w store.Workload, es *engine.Status) []string {
+	var list []string
+	for _, r := range replicasOf(w, es) {
+		if r.UpToDate && r.Address != "" && r.State != workload.Terminating {
+			list = append(list, r.Address)
+		}
+	}
+	if len(list) > shownAddresses {
+		list = append(list[:shownAddresses], fmt.Sprintf("and %d more", len(list)-shownAddresses))
+	}
+	return list
+}
+
+func traffic(w store.Workload, s *workload.Status, endpoint string) workload.Step {
+	step := workload.Step{Layer: layerNames[layerTraffic], OK: true}
+	old := s.Ready - s.UpToDate
+	switch {
+	case s.UpToDate > 0 && old > 0:
+		step.Detail = fmt.Sprintf("%s: answered by %d of this version and %d of an earlier one", endpoint, s.UpToDate, old)
+	case s.UpToDate > 0:
+		step.Detail = fmt.Sprintf("%s: answered by %s", endpoint, count(s.UpToDate, "replica"))
+	case old > 0:
+		step.Detail = fmt.Sprintf("%s: still answered by %s of an earlier version", endpoint, count(old, "replica"))
+	case s.Phase == workload.PhaseIdle:
+		step.Detail = endpoint + ": the first request starts a replica and waits for it"
+	default:
+		step.OK, step.Detail = false, endpoint+": no replica answers; requests wait for one"
+	}
+	return step
+}
+
+func summary(w store.Workload, s *workload.Status, cause *workload.Reason) string {
+	name := w.Name()
+	switch {
+	case s.Phase == workload.PhaseIdle:
+		return name + " is scaled to zero on purpose; the first request starts a replica."
+	case cause == nil:
+		return fmt.Sprintf("%s is live: %d of %s ready.", name, s.UpToDate, count(w.Replicas, "replica"))
+	case s.Phase == workload.PhaseFailed:
+		return fmt.Sprintf("%s has failed: %s.", name, strings.TrimSuffix(cause.Message, "."))
+	default:
+		return fmt.Sprintf("%s is not ready yet: %s.", name, strings.TrimSuffix(cause.Message, "."))
+	}
+}
+
+// target is what is known of one target of a splitter; status is nil when it is
+// not deployed.
+type target struct {
+	workload.Target
+	status *workload.Status
+}
+
+func (o *Operator) targets(ctx context.Context, list []workload.Target) ([]target, error) {
+	targets := make([]target, 0, len(list))
+	for _, t := range list {
+		w, err := o.store.Get(ctx, t.Name)
+		if fault.Is(err, fault.NotFound) {
+			targets = append(targets, target{Target: t})
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		es, err := o.engineStatus(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target{Target: t, status: statusOf(w, es)})
+	}
+	return targets, nil
+}
+
+// explainSplitter is healthy when every target that gets requests can answer them,
+// now or after it was woken.
+func explainSplitter(w store.Workload, targets []target, endpoint string, at time.Time) workload.Explanation {
+	e := workload.Explanation{Name: w.Name(), Kind: w.Revision.Kind, At: at.UTC()}
+	var shares []string
+	for _, t := range targets {
+		shares = append(shares, share(t.Target))
+	}
+	e.Steps = []workload.Step{{
+		Layer: layerNames[layerSpec], OK: true,
+		Detail: fmt.Sprintf("version %s from %s: %s", w.Revision.ID, w.Revision.FileName, strings.Join(shares, ", ")),
+	}}
+	for _, t := range targets {
+		ok, words := serves(t.status)
+		e.Steps = append(e.Steps, workload.Step{Layer: layerNames[layerTraffic], OK: ok, Detail: fmt.Sprintf("%s: %s", share(t.Target), words)})
+		if ok || e.Cause != nil || t.Weight == 0 {
+			continue
+		}
+		e.Cause = &workload.Reason{
+			Code: codeTarget, Message: fmt.Sprintf("%s %s", t.Name, words),
+			Evidence: []workload.Evidence{{Kind: "engine", Text: share(t.Target)}},
+			Fix:      fmt.Sprintf("cortex explain %s says why, and what to do", t.Name),
+		}
+		if t.status == nil {
+			e.Cause.Fix = fmt.Sprintf("deploy %s again, or deploy %s without it", t.Name, w.Name())
+		}
+	}
+	e.Healthy = e.Cause == nil
+	e.Summary = fmt.Sprintf("%s divides the requests to %s among %s that can all answer.", w.Name(), endpoint, count(len(targets), "API"))
+	if !e.Healthy {
+		e.Summary = fmt.Sprintf("%s sends requests where none is answered: %s.", w.Name(), strings.TrimSuffix(e.Cause.Message, "."))
+	}
+	return e
+}
+
+func share(t workload.Target) string {
+	if t.Shadow {
+		return fmt.Sprintf("a copy of %d%% to %s", t.Weight, t.Name)
+	}
+	return fmt.Sprintf("%d%% to %s", t.Weight, t.Name)
+}
+
+// serves says in words whether a target answers requests.
+func serves(s *workload.Status) (bool, string) {
+	switch {
+	case s == nil:
+		return false, "is not deployed"
+	case s.Phase == workload.PhaseFailed && s.Ready == 0:
+		return false, "has failed: " + s.Reason
+	case s.Ready > 0:
+		return true, fmt.Sprintf("is %s, %s ready", s.Phase, count(s.Ready, "replica"))
+	case s.Phase == workload.PhaseIdle:
+		return true, "is at zero; the first request starts a replica"
+	default:
+		return false, fmt.Sprintf("is %s: %s", s.Phase, s.Reason)
+	}
+}

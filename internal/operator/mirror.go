@@ -1,0 +1,147 @@
+package operator
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// mirror is what Run has last seen of the store and of the engine. It is behind
+// by the time a change takes to arrive, so nothing that changes a record reads it.
+type mirror struct {
+	mu       sync.Mutex
+	complete bool                      // everything in the store has been seen
+	desired  map[string]store.Workload // of the store
+	fresh    map[string]bool           // seen by a watch of the store that is not complete yet
+	running  map[string]engine.Status  // of the engine, without events
+}
+
+// changed takes a change of the store over and returns the names to look at.
+func (m *mirror) changed(c store.Change) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.desired == nil {
+		m.desired = map[string]store.Workload{}
+	}
+	switch {
+	case c.Name == "": // all that were there have been told: the rest is gone
+		var gone []string
+		for name := range m.desired {
+			if !m.complete && m.fresh != nil && !m.fresh[name] {
+				delete(m.desired, name)
+				gone = append(gone, name)
+			}
+		}
+		for name := range m.running {
+			if _, ok := m.desired[name]; !ok {
+				gone = append(gone, name)
+			}
+		}
+		m.complete, m.fresh = true, nil
+		return gone
+	case c.Workload == nil:
+		delete(m.desired, c.Name)
+	default:
+		m.desired[c.Name] = *c.Workload
+		if m.fresh != nil {
+			m.fresh[c.Name] = true
+		}
+	}
+	return []string{c.Name}
+}
+
+// restart says that a watch of the store begins from the start.
+func (m *mirror) restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.complete, m.fresh = false, map[string]bool{}
+}
+
+// seen takes a status of the engine over and returns the one before it. Stray
+// says that the store does not have this workload.
+func (m *mirror) seen(es engine.Status) (w store.Workload, before *engine.Status, stray bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if was, ok := m.running[es.Name]; ok {
+		before = &was
+	}
+	w, ok := m.desired[es.Name]
+	es.Events = nil
+	if es.Removed {
+		delete(m.running, es.Name)
+		return w, before, false
+	}
+	if m.running == nil {
+		m.running = map[string]engine.Status{}
+	}
+	m.running[es.Name] = es
+	return w, before, !ok && m.complete
+}
+
+// want returns what should be of a workload: ok says that it should exist, known
+// that the mirror can tell.
+func (m *mirror) want(name string) (w store.Workload, ok, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w, ok = m.desired[name]
+	return w, ok, ok || m.complete
+}
+
+// workloads returns all of the store by name; ok says whether they are complete.
+func (m *mirror) workloads() (list []store.Workload, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.desired {
+		list = append(list, w)
+	}
+	slices.SortFunc(list, func(a, b store.Workload) int { return strings.Compare(a.Name(), b.Name()) })
+	return list, m.complete
+}
+
+func (m *mirror) status(name string) *engine.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if es, ok := m.running[name]; ok {
+		return &es
+	}
+	return nil
+}
+
+// measure registers the metrics, which are read from the mirror.
+func (o *Operator) measure(registry *telemetry.Registry) {
+	replicas := telemetry.Metric{
+		Name: "cortex_replicas", Type: telemetry.Gauge, Labels: []string{"api_name", "state"},
+		Help: "Replicas of each API: requested, ready (of any version) and up_to_date.",
+	}
+	registry.Collect(replicas, func(emit telemetry.Emit) {
+		list, _ := o.mirror.workloads()
+		for _, w := range list {
+			if !w.Revision.Kind.Scales() {
+				continue
+			}
+			s := statusOf(w, o.mirror.status(w.Name()))
+			emit(float64(s.Requested), w.Name(), "requested")
+			emit(float64(s.Ready), w.Name(), "ready")
+			emit(float64(s.UpToDate), w.Name(), "up_to_date")
+		}
+	})
+	apis := telemetry.Metric{
+		Name: "cortex_apis", Type: telemetry.Gauge, Labels: []string{"api_kind"},
+		Help: "Deployed APIs of each kind.",
+	}
+	registry.Collect(apis, func(emit telemetry.Emit) {
+		list, _ := o.mirror.workloads()
+		counts := map[workload.Kind]int{}
+		for _, w := range list {
+			counts[w.Revision.Kind]++
+		}
+		for kind, n := range counts {
+			emit(float64(n), string(kind))
+		}
+	})
+}

@@ -1,0 +1,164 @@
+// Package operator implements workload.Service: it checks what a user deploys,
+// remembers it in the store, keeps the engine at what the store says, and tells
+// what became of it.
+//
+// It promises that the store is the only truth: it is written before the engine is
+// asked for anything, one record at a time, so that a death at any moment leaves
+// the old desired state or the new one. Whole files are checked before any of
+// them is applied. What it says about a workload (phases, explanations) is computed
+// by pure functions of the record and the engine's status.
+//
+// It must not know how replicas run, how state is kept or how callers reach it.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Config of an Operator.
+type Config struct {
+	Store  store.Store   // required
+	Engine engine.Engine // required
+	// Telemetry receives the metrics. Nil measures nothing.
+	Telemetry *telemetry.Registry
+	// Log receives what goes wrong in the background. Nil discards it.
+	Log *slog.Logger
+	// Info is what Info answers; APIs and Replicas are counted afresh. The host of
+	// Info.APIEndpoint begins every endpoint that is shown.
+	Info workload.Info
+	// Now is the clock of revisions and events. Nil is time.Now.
+	Now func() time.Time
+}
+
+// Operator is the control plane of one environment. Its methods may be called at
+// once, also while Run is not running: then changes are remembered and applied
+// when it runs.
+type Operator struct {
+	store  store.Store
+	engine engine.Engine
+	log    *slog.Logger
+	info   workload.Info
+	now    func() time.Time
+
+	// changes serialises what checks the deployed workloads against each other:
+	// two files at once must not both take an endpoint, and a target must not
+	// vanish while a splitter to it is deployed. Its holder has received from it.
+	changes chan struct{}
+	// remembered holds, under changes, the revision of each workload that is known
+	// to be in its history.
+	remembered map[string]string
+
+	mirror mirror
+	wakes  wakes
+}
+
+var _ workload.Service = (*Operator)(nil)
+
+// New returns an operator that is not running yet.
+func New(c Config) (*Operator, error) {
+	if c.Store == nil || c.Engine == nil {
+		return nil, errors.New("operator: a store and an engine are needed")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	o := &Operator{
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now,
+		changes: make(chan struct{}, 1), remembered: map[string]string{},
+	}
+	o.changes <- struct{}{}
+	o.measure(c.Telemetry)
+	return o, nil
+}
+
+// change runs fn while no other change is under way.
+func (o *Operator) change(ctx context.Context, fn func() error) error {
+	select {
+	case <-o.changes:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { o.changes <- struct{}{} }()
+	return fn()
+}
+
+// Info describes the environment.
+func (o *Operator) Info(ctx context.Context) (workload.Info, error) {
+	list, err := o.store.List(ctx)
+	if err != nil {
+		return workload.Info{}, err
+	}
+	info := o.info
+	info.APIs = len(list)
+	for _, w := range list {
+		if es, err := o.engineStatus(ctx, w); err == nil && es != nil {
+			ready, _ := es.Ready()
+			info.Replicas += ready
+		}
+	}
+	return info, nil
+}
+
+// attempts bounds how often a change is tried that another one overtook.
+const attempts = 50
+
+// mutate changes the record of a workload to what edit makes of it, again from
+// the start when someone else changed it in between. Edit says whether there is
+// anything to write. It returns the record before and after.
+func (o *Operator) mutate(ctx context.Context, name string, edit func(*store.Workload) (bool, error)) (before, after store.Workload, err error) {
+	for range attempts {
+		before, err = o.store.Get(ctx, name)
+		if err != nil {
+			return before, before, err
+		}
+		after = before
+		write, err := edit(&after)
+		if err != nil || !write {
+			return before, before, err
+		}
+		after.Version, err = o.store.Put(ctx, store.Workload{
+			Revision: after.Revision, Replicas: after.Replicas, Cause: after.Cause, Version: before.Version,
+		})
+		if fault.Code(err) == "store.version_conflict" {
+			continue
+		}
+		return before, after, err
+	}
+	return before, before, fault.New(fault.Conflict, "store.version_conflict", "%s is being changed by others all the time", name).
+		WithHint("try again")
+}
+
+// endpoint is where a workload is reached.
+func (o *Operator) endpoint(r *workload.Revision) string {
+	if r.Networking == nil {
+		return ""
+	}
+	return o.info.APIEndpoint + r.Networking.Endpoint
+}
+
+// label is how messages name a workload: iris (RealtimeAPI).
+func label(s *workload.Spec) string { return fmt.Sprintf("%s (%s)", s.Name, s.Kind) }
+
+func notDeployed(name string) error {
+	return fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", name).
+		WithHint("cortex get shows what is")
+}
+
+// onlyFor refuses an operation that the kind does not have.
+func onlyFor(what string, s *workload.Spec) error {
+	return fault.New(fault.Invalid, "resources.operation_is_only_supported_for_kind",
+		"%s is only supported for RealtimeAPI, and %s is a %s", what, s.Name, s.Kind)
+}

@@ -1,0 +1,182 @@
+package operator
+
+import (
+	"context"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Delays between tries of something in the background that fails.
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// pendingEvents bounds the engine's events that wait to be written.
+const pendingEvents = 1024
+
+// Run keeps the engine at what the store says: everything that is stored is
+// applied, everything else removed, now and after every change; what fails is
+// tried again. It writes the engine's events into the store. It returns ctx's
+// error after everything it started has ended.
+func (o *Operator) Run(ctx context.Context) error {
+	work := newKeyed(func(ctx context.Context, name string) error { return o.reconcile(ctx, name) },
+		func(name string, err error) { o.log.Warn("will try again", "api", name, "error", err) })
+	events := make(chan workload.Event, pendingEvents)
+	var group tasks
+	group.start(func() {
+		o.retry(ctx, "watching the store", func() error {
+			o.mirror.restart()
+			return o.store.Watch(ctx, func(c store.Change) {
+				for _, name := range o.mirror.changed(c) {
+					work.add(ctx, name)
+				}
+				if c.Name == "" {
+					group.start(func() { o.repair(ctx) })
+				}
+			})
+		})
+	})
+	group.start(func() {
+		o.retry(ctx, "watching the engine", func() error {
+			return o.engine.Watch(ctx, func(es engine.Status) {
+				o.observe(es, events)
+				if _, _, stray := o.mirror.seen(es); stray {
+					work.add(ctx, es.Name)
+				}
+			})
+		})
+	})
+	group.start(func() { o.write(ctx, events) })
+	<-ctx.Done()
+	group.wait()
+	work.wait()
+	return ctx.Err()
+}
+
+// retry runs fn again and again until ctx ends, with longer pauses while it fails
+// at once.
+func (o *Operator) retry(ctx context.Context, what string, fn func() error) {
+	for pause := firstRetry; ctx.Err() == nil; pause = min(2*pause, lastRetry) {
+		began := time.Now()
+		err := fn()
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > lastRetry {
+			pause = firstRetry
+		}
+		o.log.Warn("will try again", "doing", what, "error", err, "in", pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// reconcile makes the engine do what the store says about one workload.
+func (o *Operator) reconcile(ctx context.Context, name string) error {
+	w, ok, known := o.mirror.want(name)
+	switch {
+	case ok && w.Revision.Kind.Scales():
+		return o.engine.Apply(ctx, engine.Deployment{Revision: w.Revision, Replicas: w.Replicas})
+	case known:
+		// Deleted, or a kind that runs nothing.
+		return o.engine.Remove(ctx, name)
+	default:
+		return nil // the store has not told everything yet
+	}
+}
+
+// repair puts into the history what an earlier life could not.
+func (o *Operator) repair(ctx context.Context) {
+	list, _ := o.mirror.workloads()
+	for _, w := range list {
+		err := o.change(ctx, func() error {
+			w, err := o.store.Get(ctx, w.Name())
+			if fault.Is(err, fault.NotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return o.remember(ctx, w)
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			o.log.Warn("repairing the history", "api", w.Name(), "error", err)
+		}
+	}
+}
+
+// observe queues the engine's events, and one of our own when a workload becomes
+// live or fails. The engine waits for this, so it never blocks.
+func (o *Operator) observe(es engine.Status, events chan<- workload.Event) {
+	queued := es.Events
+	if w, ok, _ := o.mirror.want(es.Name); ok && !es.Removed {
+		if e, ok := phaseEvent(w, o.mirror.status(es.Name), &es, o.now()); ok {
+			queued = append(queued[:len(queued):len(queued)], e)
+		}
+	}
+	for _, e := range queued {
+		if e.API == "" {
+			e.API = es.Name
+		}
+		select {
+		case events <- e:
+		default:
+			o.log.Warn("an event was lost: too many at once", "api", e.API, "event", e.Reason)
+		}
+	}
+}
+
+// phaseEvent is the event of a workload that has become live or has failed.
+func phaseEvent(w store.Workload, before, after *engine.Status, now time.Time) (workload.Event, bool) {
+	was, is := statusOf(w, before), statusOf(w, after)
+	e := workload.Event{Time: now.UTC(), API: w.Name(), Type: normal}
+	switch {
+	case was.Phase == is.Phase:
+		return e, false
+	case is.Phase == workload.PhaseLive:
+		e.Reason, e.Message = "Live", count(is.UpToDate, "replica")+" ready"
+	case is.Phase == workload.PhaseFailed:
+		e.Type, e.Reason, e.Message = warning, "Failed", is.Reason
+	default:
+		return e, false
+	}
+	return e, true
+}
+
+// write keeps the queued events until ctx ends, and then those that still wait.
+func (o *Operator) write(ctx context.Context, events <-chan workload.Event) {
+	keep := func(ctx context.Context, e workload.Event) {
+		if err := o.store.Record(ctx, e); err != nil {
+			o.log.Warn("an event was lost", "api", e.API, "event", e.Reason, "error", err)
+		}
+	}
+	for {
+		select {
+		case e := <-events:
+			keep(ctx, e)
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	for {
+		select {
+		case e := <-events:
+			keep(ctx, e)
+		default:
+			return
+		}
+	}
+}

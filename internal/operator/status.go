@@ -1,0 +1,261 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// newestVersions is how many versions Get shows.
+const newestVersions = 10
+
+// statusOf computes what a workload is doing from its record and from what the
+// engine says; es is nil when the engine does not know the workload yet.
+func statusOf(w store.Workload, es *engine.Status) *workload.Status {
+	s := &workload.Status{Requested: w.Replicas}
+	var notReady []workload.Replica
+	for _, r := range replicasOf(w, es) {
+		switch {
+		case r.State == workload.Ready:
+			s.Ready++
+			s.UpToDate++
+		case r.State == workload.ReadyOutOfDate:
+			s.Ready++
+		case r.State != workload.Terminating && r.UpToDate:
+			notReady = append(notReady, r)
+		}
+	}
+	s.Phase, s.Reason = phaseOf(w, es, s, notReady)
+	return s
+}
+
+// replicasOf returns the replicas as seen from the record: while the engine has
+// not taken the newest revision over, none is up to date.
+func replicasOf(w store.Workload, es *engine.Status) []workload.Replica {
+	if es == nil {
+		return nil
+	}
+	list := make([]workload.Replica, 0, len(es.Replicas))
+	for _, r := range es.Replicas {
+		v := r.Replica
+		v.UpToDate = v.UpToDate && es.Revision == w.Revision.ID
+		switch {
+		case v.State == workload.Ready && !v.UpToDate:
+			v.State = workload.ReadyOutOfDate
+		case v.State == workload.ReadyOutOfDate && v.UpToDate:
+			v.State = workload.Ready
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady []workload.Replica) (workload.Phase, string) {
+	current := es != nil && es.Revision == w.Revision.ID
+	old := s.Ready - s.UpToDate
+	switch {
+	case current && es.Failed != nil && old > 0:
+		return workload.PhaseFailed, fmt.Sprintf("%s; %s of an earlier version still answer requests", es.Failed.Message, count(old, "replica"))
+	case current && es.Failed != nil:
+		return workload.PhaseFailed, es.Failed.Message
+	case w.Replicas == 0:
+		return workload.PhaseIdle, "scaled to zero; the first request starts a replica"
+	case s.UpToDate >= w.Replicas:
+		return workload.PhaseLive, ""
+	case !current:
+		return workload.PhaseUpdating, fmt.Sprintf("%s about to be started", count(w.Replicas, "replica"))
+	}
+	reason := fmt.Sprintf("%d of %s ready", s.UpToDate, count(w.Replicas, "replica"))
+	for _, r := range notReady {
+		if r.Reason != nil {
+			reason += ": " + r.Reason.Message
+			break
+		}
+	}
+	if old > 0 {
+		reason += fmt.Sprintf("; %d of an earlier version still answer requests", old)
+	}
+	return workload.PhaseUpdating, reason
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// countsOf counts the replicas by state.
+func countsOf(w store.Workload, es *engine.Status) *workload.Counts {
+	c := &workload.Counts{Requested: w.Replicas}
+	for _, r := range replicasOf(w, es) {
+		*counterOf(c, r.State)++
+	}
+	return c
+}
+
+func counterOf(c *workload.Counts, state workload.ReplicaState) *int {
+	switch state {
+	case workload.Pending:
+		return &c.Pending
+	case workload.Creating:
+		return &c.Creating
+	case workload.NotReady:
+		return &c.NotReady
+	case workload.Ready:
+		return &c.Ready
+	case workload.ReadyOutOfDate:
+		return &c.ReadyOutOfDate
+	case workload.ErrImagePull:
+		return &c.ErrImagePull
+	case workload.Terminating:
+		return &c.Terminating
+	case workload.Failed:
+		return &c.Failed
+	case workload.Killed:
+		return &c.Killed
+	case workload.KilledOOM:
+		return &c.KilledOOM
+	case workload.Stalled:
+		return &c.Stalled
+	default:
+		return &c.Unknown
+	}
+}
+
+// isUpdating reports whether an update is under way that a new one would cut
+// short: fewer up-to-date replicas are ready than min_replicas, and none of them
+// has failed (REFERENCE 3.2).
+func isUpdating(w store.Workload, es *engine.Status) bool {
+	if w.Revision.Autoscaling == nil {
+		return false
+	}
+	current := es != nil && es.Revision == w.Revision.ID
+	if current && es.Failed != nil {
+		return false
+	}
+	if statusOf(w, es).UpToDate >= int(w.Revision.Autoscaling.MinReplicas) {
+		return false
+	}
+	for _, r := range replicasOf(w, es) {
+		if r.UpToDate && hasFailed(r.State) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasFailed(state workload.ReplicaState) bool {
+	switch state {
+	case workload.Failed, workload.Killed, workload.KilledOOM, workload.ErrImagePull, workload.Stalled:
+		return true
+	default:
+		return false
+	}
+}
+
+// engineStatus asks the engine about a workload; nil when it does not know it.
+func (o *Operator) engineStatus(ctx context.Context, w store.Workload) (*engine.Status, error) {
+	if !w.Revision.Kind.Scales() {
+		return nil, nil
+	}
+	es, err := o.engine.Status(ctx, w.Name())
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("status of %s: %w", w.Name(), err)
+	}
+	return &es, nil
+}
+
+// List returns all workloads: batch, task, realtime, async, splitter; then by name.
+func (o *Operator) List(ctx context.Context) ([]workload.APIResponse, error) {
+	list, err := o.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kinds := workload.Kinds()
+	slices.SortStableFunc(list, func(a, b store.Workload) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(kinds, a.Revision.Kind), slices.Index(kinds, b.Revision.Kind)),
+			cmp.Compare(a.Name(), b.Name()))
+	})
+	answer := make([]workload.APIResponse, 0, len(list))
+	for _, w := range list {
+		r, err := o.brief(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		answer = append(answer, r)
+	}
+	return answer, nil
+}
+
+// brief is one line of a list: metadata, and status or the number of targets.
+func (o *Operator) brief(ctx context.Context, w store.Workload) (workload.APIResponse, error) {
+	r := workload.APIResponse{Metadata: metadata(w.Revision)}
+	if w.Revision.Kind == workload.Splitter {
+		n := len(w.Revision.APIs)
+		r.NumTrafficSplitterTargets = &n
+	}
+	es, err := o.engineStatus(ctx, w)
+	if err != nil {
+		return r, err
+	}
+	if w.Revision.Kind.Scales() {
+		r.Status = statusOf(w, es)
+	}
+	return r, nil
+}
+
+// Get returns spec, status, endpoint and the ten newest versions.
+func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, error) {
+	w, err := o.store.Get(ctx, name)
+	if err != nil {
+		return workload.APIResponse{}, err
+	}
+	r, err := o.brief(ctx, w)
+	if err != nil {
+		return r, err
+	}
+	r.Spec, r.Endpoint = w.Revision, o.endpoint(w.Revision)
+	versions, err := o.versions(ctx, &w, name)
+	if err != nil {
+		return r, err
+	}
+	r.APIVersions = versions[:min(len(versions), newestVersions)]
+	return r, nil
+}
+
+// Describe adds counts, and every replica with the reason why it is not ready.
+func (o *Operator) Describe(ctx context.Context, name string) (workload.APIResponse, error) {
+	w, err := o.store.Get(ctx, name)
+	if err != nil {
+		return workload.APIResponse{}, err
+	}
+	if !w.Revision.Kind.Scales() {
+		return workload.APIResponse{}, onlyFor("describe", &w.Revision.Spec)
+	}
+	es, err := o.engineStatus(ctx, w)
+	if err != nil {
+		return workload.APIResponse{}, err
+	}
+	s := statusOf(w, es)
+	s.ReplicaCounts, s.Replicas = countsOf(w, es), replicasOf(w, es)
+	return workload.APIResponse{Metadata: metadata(w.Revision), Status: s, Endpoint: o.endpoint(w.Revision)}, nil
+}
+
+func metadata(r *workload.Revision) *workload.Metadata {
+	return &workload.Metadata{
+		Name: r.Name, Kind: r.Kind, ID: r.ID, DeploymentID: r.DeploymentID,
+		LastUpdated: r.LastUpdated.Truncate(time.Second),
+	}
+}
