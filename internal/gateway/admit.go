@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cortex.dev/cortex/internal/limiter"
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/workload"
+)
+
+var (
+	errStopping = errors.New("the gateway is shutting down")
+	errDeleted  = errors.New("the API was deleted")
+)
+
+// failedError is why a workload cannot serve: its revision does not become ready.
+type failedError struct {
+	name   string
+	reason *workload.Reason
+}
+
+func (e *failedError) Error() string {
+	return fmt.Sprintf("%s cannot start: %s", e.name, e.reason.Message)
+}
+
+var _ relay.Handler = (*Gateway)(nil)
+
+// Admit is the whole way of a request to its replica: route, split, limit.
+func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
+	w, ans := g.workFor(x, again)
+	if ans != nil {
+		return nil, ans
+	}
+	if s := w.pool.Try(); s != nil {
+		return s.Value, nil
+	}
+	r, ans := g.wait(x.Context(), w, x.Held(), again)
+	if ans != nil {
+		return nil, ans
+	}
+	return r, nil
+}
+
+// workFor finds the workload that answers x, once per exchange.
+func (g *Gateway) workFor(x *relay.Exchange, again int) (*work, *relay.Answer) {
+	if again > 0 {
+		return x.State.(*work), nil
+	}
+	w, strip, ans := g.route(x.Target())
+	if ans != nil {
+		return nil, ans
+	}
+	x.Strip(strip)
+	x.State = w
+	return w, nil
+}
+
+// route finds the workload under whose endpoint target lies, and the length of
+// that endpoint within target.
+func (g *Gateway) route(target []byte) (w *work, strip int, ans *relay.Answer) {
+	path := pathOf(target)
+	if climbs(path) {
+		return nil, 0, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
+	}
+	r, strip := g.snap.Load().find(path)
+	if r == nil {
+		g.metrics.unknown.Add(1)
+		return nil, 0, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
+	}
+	if r.work != nil {
+		return r.work, strip, nil
+	}
+	w = r.split.pick()
+	switch {
+	case w == nil:
+		return nil, 0, unavailable("no_target", "", 0, "%s sends its traffic nowhere: every weight is 0", r.name)
+	case !w.deployed.Load():
+		return nil, 0, unavailable("target_not_deployed", "", 5*time.Second, "%s sends this request to %s, which is not deployed", r.name, w.name)
+	}
+	return w, strip, nil
+}
+
+func unavailable(code, origin string, retry time.Duration, format string, args ...any) *relay.Answer {
+	return &relay.Answer{Status: 503, Code: code, Origin: origin, RetryAfter: retry, Message: fmt.Sprintf(format, args...)}
+}
+
+// maxUnreached is how many replicas in a row may refuse a connection before the
+// request is answered without one. While they are all suspected, each try takes
+// up to tendEvery, so this is some seconds.
+const maxUnreached = 25
+
+// wait takes a place in the line of w, wakes w if it sleeps, and returns the
+// replica whose turn it is.
+func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int) (*replica, *relay.Answer) {
+	if again > maxUnreached {
+		return nil, w.refuse("replica_unreachable", "api", unavailable("replica_unreachable", "api", time.Second,
+			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name))
+	}
+	t, err := w.pool.Join(size, again > 0)
+	if err != nil {
+		return nil, g.refusal(w, err)
+	}
+	if !t.Held() {
+		s, err := t.Wait(ctx, g.cfg.Hold.Time)
+		if err != nil {
+			return nil, g.refusal(w, err)
+		}
+		return s.Value, nil
+	}
+	began := time.Now()
+	w.counts.held.Add(1)
+	g.wake(w, began)
+	s, err := t.Wait(ctx, g.cfg.Hold.Time)
+	if err != nil {
+		return nil, g.refusal(w, err)
+	}
+	g.metrics.coldStart(time.Since(began).Seconds(), w.name)
+	return s.Value, nil
+}
+
+// refusal is the answer for a request that got no replica.
+func (g *Gateway) refusal(w *work, err error) *relay.Answer {
+	origin := "api"
+	if w.pool.Load().Open == 0 {
+		origin = "activator"
+	}
+	var failed *failedError
+	switch {
+	case errors.Is(err, limiter.ErrFull):
+		return w.refuse("queue_full", origin, &relay.Answer{Status: 503, Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second})
+	case errors.Is(err, limiter.ErrLate):
+		return w.refuse("hold_timeout", origin, unavailable("", "", 10*time.Second,
+			"no healthy upstream: no replica of %s became ready within %s", w.name, g.cfg.Hold.Time))
+	case errors.As(err, &failed):
+		return w.refuse(failed.reason.Code, origin, unavailable("", "", 10*time.Second, "%s", failed.Error()))
+	case errors.Is(err, errStopping):
+		return w.refuse("shutting_down", origin, unavailable("", "", time.Second, "%s", errStopping.Error()))
+	case errors.Is(err, errDeleted), errors.Is(err, limiter.ErrClosed):
+		return w.refuse("endpoint_not_found", origin, &relay.Answer{Status: 404, Message: errDeleted.Error()})
+	}
+	return w.refuse("client_gone", origin, &relay.Answer{Status: 503, Message: err.Error()}) // nobody reads it
+}
+
+// refuse counts a refusal and completes its answer.
+func (w *work) refuse(code, origin string, a *relay.Answer) *relay.Answer {
+	a.Code, a.Origin = code, origin
+	w.counts.refuse(code)
+	return a
+}

@@ -1,0 +1,231 @@
+// Package gateway is the front door of the data plane: it finds the workload of a
+// request by its path, divides the traffic of splitters, chooses the replica that
+// has the least to do, keeps to what each replica takes at once, and holds
+// requests while a workload starts.
+//
+// It promises that an accepted request is answered, that no replica ever works on
+// more requests than its pod allows, that a held request is bounded in number,
+// bytes and time, and that the cost of a request does not grow with the number of
+// workloads.
+//
+// It must not read or write bytes of HTTP/1 (relay does), decide how many replicas
+// there are, or change desired state other than by asking for a wake-up.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+// Routes tells what is deployed. Every store.Store is one.
+type Routes interface {
+	Watch(ctx context.Context, fn func(store.Change)) error
+}
+
+// Replicas tells what runs. Every engine.Engine is one.
+type Replicas interface {
+	Watch(ctx context.Context, fn func(engine.Status)) error
+}
+
+// HoldLimits bound what may wait for a workload of which no replica is ready. The
+// zero value of each means its default.
+type HoldLimits struct {
+	Requests int           // per workload; max_concurrency + max_queue_length of its pod
+	Bytes    int64         // of memory kept by waiting requests, per workload; 64 MiB
+	Time     time.Duration // 20 minutes
+}
+
+// Config is what a Gateway needs.
+type Config struct {
+	Store  Routes
+	Engine Replicas
+	// Wake asks for a first replica of a workload that has none and is asked for.
+	// It may be called again while that is still so, not more than once a second.
+	Wake      func(ctx context.Context, name string) error
+	Telemetry *telemetry.Registry // nil: no metrics
+	Log       *slog.Logger        // nil: none
+	Hold      HoldLimits
+	Limits    relay.Limits
+	// DrainTimeout is how long accepted requests may take to finish when Serve's
+	// context ends; 60 s.
+	DrainTimeout time.Duration
+}
+
+// Gateway serves the data plane. All methods may be called at once.
+type Gateway struct {
+	cfg  Config
+	log  *slog.Logger
+	snap atomic.Pointer[snapshot]
+
+	stopping atomic.Bool
+	serving  sync.WaitGroup // Serve calls
+	tasks    sync.WaitGroup // wake-ups
+	life     context.Context
+	end      context.CancelFunc
+
+	mu      sync.Mutex
+	works   map[string]*work
+	synced  bool // the store told everything it had
+	metrics metrics
+}
+
+// New returns a gateway that knows nothing until Run.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Store == nil || cfg.Engine == nil {
+		return nil, errors.New("a gateway needs a store and an engine to watch")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Wake == nil {
+		cfg.Wake = func(context.Context, string) error { return nil }
+	}
+	if cfg.Hold.Bytes <= 0 {
+		cfg.Hold.Bytes = 64 << 20
+	}
+	if cfg.Hold.Time <= 0 {
+		cfg.Hold.Time = 20 * time.Minute
+	}
+	if cfg.DrainTimeout <= 0 {
+		cfg.DrainTimeout = time.Minute
+	}
+	g := &Gateway{cfg: cfg, log: cfg.Log, works: map[string]*work{}}
+	g.life, g.end = context.WithCancel(context.Background())
+	g.snap.Store(&snapshot{})
+	g.register(cfg.Telemetry)
+	return g, nil
+}
+
+// Run follows the store and the engine until ctx ends and every Serve has
+// drained. It fails only when one of them can no longer be watched.
+func (g *Gateway) Run(ctx context.Context) error {
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	failed := make(chan error, 2)
+	var all sync.WaitGroup
+	all.Go(func() { failed <- g.cfg.Store.Watch(watch, g.storeChanged) })
+	all.Go(func() { failed <- g.cfg.Engine.Watch(watch, g.replicasChanged) })
+	all.Go(func() { g.tend(watch) })
+	var err error
+	select {
+	case <-ctx.Done():
+		g.serving.Wait()
+	case err = <-failed:
+		err = fmt.Errorf("watching what to serve: %w", err)
+	}
+	stop()
+	g.end()
+	all.Wait()
+	g.tasks.Wait()
+	return err
+}
+
+// Serve accepts requests from ln until ctx ends, and returns when the accepted ones
+// are finished, or after DrainTimeout.
+func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
+	g.serving.Add(1)
+	defer g.serving.Done()
+	stop := context.AfterFunc(ctx, g.refuseHeld)
+	defer stop()
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log})
+	return s.Serve(ctx, ln, g.cfg.DrainTimeout)
+}
+
+// refuseHeld ends the wait of requests for which nothing is ready: nothing more
+// will be started.
+func (g *Gateway) refuseHeld() {
+	g.stopping.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.works {
+		w.pool.Refuse(errStopping)
+	}
+}
+
+// Drain takes a replica out of the choice at once and returns when it works on no
+// request, or with ctx's error.
+func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
+	g.mu.Lock()
+	w := g.works[workload]
+	if w == nil {
+		g.mu.Unlock()
+		return nil
+	}
+	r := w.drain(replicaID)
+	g.mu.Unlock()
+	return r.seat.Idle(ctx)
+}
+
+// Sample is the load of one workload.
+type Sample struct {
+	Name     string
+	InFlight float64 // running, waiting and held requests
+}
+
+// Samples returns the present load of every deployed RealtimeAPI.
+func (g *Gateway) Samples() []Sample {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	samples := make([]Sample, 0, len(g.works))
+	for _, w := range g.works {
+		if w.deployed.Load() {
+			load := w.pool.Load()
+			samples = append(samples, Sample{w.name, float64(load.Running + load.Waiting)})
+		}
+	}
+	return samples
+}
+
+// tend does what has to be done now and then: trust suspected replicas again,
+// repeat wake-ups that have not helped yet, and close idle connections.
+func (g *Gateway) tend(ctx context.Context) {
+	t := time.NewTicker(tendEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			g.mu.Lock()
+			for _, w := range g.works {
+				w.tend(now)
+				if load := w.pool.Load(); load.Waiting > 0 && load.Open == 0 {
+					g.wake(w, now)
+				}
+			}
+			g.mu.Unlock()
+		}
+	}
+}
+
+const (
+	tendEvery = 200 * time.Millisecond
+	wakeEvery = time.Second
+)
+
+// wake asks for a first replica, unless one is asked for already.
+func (g *Gateway) wake(w *work, now time.Time) {
+	if w.requested.Load() > 0 || g.stopping.Load() {
+		return
+	}
+	last := w.woken.Load()
+	if now.UnixNano()-last < int64(wakeEvery) || !w.woken.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	g.tasks.Go(func() {
+		if err := g.cfg.Wake(g.life, w.name); err != nil && g.life.Err() == nil {
+			g.log.Warn("waking a workload", "api", w.name, "error", err)
+		}
+	})
+}

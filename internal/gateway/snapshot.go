@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"maps"
+	"strings"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// snapshot is everything a request is routed by. It is never changed; a new one
+// takes its place.
+type snapshot struct {
+	routes map[string]*route // by endpoint
+	depth  int               // path segments of the deepest endpoint
+}
+
+// route is where the requests under one endpoint go: to one workload, or to those
+// of a splitter.
+type route struct {
+	name  string
+	work  *work
+	split *split
+}
+
+// with returns a snapshot in which the workload name has the given route, or none.
+func (s *snapshot) with(name, endpoint string, r *route) *snapshot {
+	next := &snapshot{routes: maps.Clone(s.routes)}
+	if next.routes == nil {
+		next.routes = map[string]*route{}
+	}
+	maps.DeleteFunc(next.routes, func(_ string, old *route) bool { return old.name == name })
+	if r != nil {
+		next.routes[endpoint] = r
+	}
+	for e := range next.routes {
+		next.depth = max(next.depth, strings.Count(e, "/"))
+	}
+	return next
+}
+
+// storeChanged follows the desired state.
+func (g *Gateway) storeChanged(c store.Change) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.Name == "" {
+		g.synced = true
+		return
+	}
+	snap := g.snap.Load()
+	if c.Workload == nil {
+		g.snap.Store(snap.with(c.Name, "", nil))
+		if w := g.works[c.Name]; w != nil {
+			w.deployed.Store(false)
+			w.pool.Refuse(errDeleted)
+			g.forget(w)
+		}
+		return
+	}
+	spec := &c.Workload.Revision.Spec
+	r := &route{name: c.Name}
+	switch spec.Kind {
+	case workload.Realtime:
+		w := g.workOf(c.Name)
+		w.configure(spec, c.Workload.Replicas, g.cfg.Hold)
+		if !w.deployed.Swap(true) && !g.stopping.Load() {
+			w.pool.Refuse(nil)
+		}
+		r.work = w
+	case workload.Splitter:
+		r.split = newSplit(spec.APIs, g.workOf)
+	default: // its requests are not HTTP exchanges with a replica
+		r = nil
+	}
+	endpoint := "/" + c.Name
+	if spec.Networking != nil && spec.Networking.Endpoint != "" {
+		endpoint = spec.Networking.Endpoint
+	}
+	g.snap.Store(snap.with(c.Name, endpoint, r))
+}
+
+// replicasChanged follows what runs.
+func (g *Gateway) replicasChanged(s engine.Status) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := g.works[s.Name]
+	if w == nil {
+		if s.Removed {
+			return
+		}
+		w = g.workOf(s.Name)
+	}
+	w.update(s)
+	switch {
+	case g.stopping.Load():
+	case s.Removed:
+		g.forget(w)
+	case s.Failed != nil && s.Desired > 0:
+		w.pool.Refuse(&failedError{name: s.Name, reason: s.Failed})
+	default:
+		w.pool.Refuse(nil)
+	}
+}
+
+// workOf returns what is kept about a workload, beginning to if it is new: a
+// splitter may name it, or a replica of it run, before it is known itself.
+func (g *Gateway) workOf(name string) *work {
+	w := g.works[name]
+	if w == nil {
+		w = newWork(name)
+		g.works[name] = w
+	}
+	return w
+}
+
+// forget drops what is kept about a workload that neither exists nor runs, unless
+// a splitter sends requests to it.
+func (g *Gateway) forget(w *work) {
+	if w.deployed.Load() || len(w.replicas) > 0 {
+		return
+	}
+	for _, r := range g.snap.Load().routes {
+		if r.split != nil && r.split.has(w) {
+			return
+		}
+	}
+	delete(g.works, w.name)
+}

@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/limiter"
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// work is what the gateway keeps about one RealtimeAPI for as long as its name is
+// known, across revisions: its line, its replicas and its counters.
+type work struct {
+	name      string
+	pool      limiter.Pool[*replica]
+	replicas  map[string]*replica // guarded by Gateway.mu
+	deployed  atomic.Bool         // the store has it, as a RealtimeAPI
+	requested atomic.Int64        // replicas there should be
+	woken     atomic.Int64        // Unix nanoseconds of the last wake-up
+	counts    counts
+}
+
+// replica is one running copy as a place to send requests to. It is a relay.Place:
+// the place it stands for is one of its seat.
+type replica struct {
+	id        string
+	work      *work
+	seat      *limiter.Seat[*replica]
+	upstream  *relay.Upstream
+	draining  bool
+	suspected atomic.Bool
+}
+
+var _ relay.Place = (*replica)(nil)
+
+func newWork(name string) *work {
+	return &work{name: name, replicas: map[string]*replica{}}
+}
+
+// Upstream is where the replica listens.
+func (r *replica) Upstream() *relay.Upstream { return r.upstream }
+
+// Done gives a place back after a request.
+func (r *replica) Done(status int) {
+	r.seat.Release()
+	r.work.counts.answered(status)
+}
+
+// Unreached gives a place back that could not be used, and leaves the replica out
+// of the choice for a moment: it has died, or is about to be reported.
+func (r *replica) Unreached(error) {
+	r.suspected.Store(true)
+	r.seat.Suspect()
+	r.seat.Release()
+}
+
+// configure takes the bounds of a line without replicas from the pod.
+func (w *work) configure(spec *workload.Spec, requested int, hold HoldLimits) {
+	n := hold.Requests
+	if n <= 0 && spec.Pod != nil {
+		n = int(spec.Pod.MaxConcurrency + spec.Pod.MaxQueueLength)
+	}
+	w.pool.SetRoom(limiter.Room{Requests: n, Bytes: hold.Bytes})
+	w.requested.Store(int64(requested))
+}
+
+// update brings the replicas in line with what runs.
+func (w *work) update(s engine.Status) {
+	present := make(map[string]bool, len(s.Replicas))
+	for i := range s.Replicas {
+		r := &s.Replicas[i]
+		present[r.ID] = true
+		w.place(r)
+	}
+	for id, r := range w.replicas {
+		if !present[id] || s.Removed {
+			r.leave()
+			delete(w.replicas, id)
+		}
+	}
+}
+
+// place opens, resizes or shuts the seat of one replica.
+func (w *work) place(from *engine.Replica) {
+	r := w.replicas[from.ID]
+	if r != nil && r.upstream != nil && from.Address != "" && r.upstream.Addr() != from.Address {
+		r.leave() // it was restarted elsewhere
+		draining := r.draining
+		r = nil
+		if draining {
+			r = w.add(from.ID, from.Address, 0, 0)
+			r.draining = true
+		}
+	}
+	if !from.Ready() || from.Address == "" {
+		if r != nil {
+			r.seat.Shut()
+		}
+		return
+	}
+	limit, queue := int(max(from.MaxConcurrency, 1)), int(max(from.MaxQueueLength, 0))
+	if r == nil {
+		r = w.add(from.ID, from.Address, limit, queue)
+	}
+	if r.draining {
+		return
+	}
+	r.seat.Resize(limit, queue)
+	r.suspected.Store(false)
+	r.seat.Open()
+}
+
+func (w *work) add(id, addr string, limit, queue int) *replica {
+	r := &replica{id: id, work: w, upstream: relay.NewUpstream(addr)}
+	r.seat = w.pool.NewSeat(r, limit, queue)
+	w.replicas[id] = r
+	return r
+}
+
+// drain takes a replica out of the choice for good, known or not yet known.
+func (w *work) drain(id string) *replica {
+	r := w.replicas[id]
+	if r == nil {
+		r = w.add(id, "", 0, 0)
+	}
+	r.draining = true
+	r.seat.Shut()
+	return r
+}
+
+// leave ends the use of a replica that is gone.
+func (r *replica) leave() {
+	r.seat.Shut()
+	r.upstream.Close()
+}
+
+func (w *work) tend(now time.Time) {
+	for _, r := range w.replicas {
+		if r.suspected.Swap(false) {
+			r.seat.Trust()
+		}
+		r.upstream.Sweep(now)
+	}
+}

@@ -1,0 +1,72 @@
+package relay
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"encoding/json"
+)
+
+// Answer is a response that is made here instead of by an upstream.
+type Answer struct {
+	Status     int
+	Code       string        // stable; X-Cortex-Reason
+	Message    string        // one sentence for people
+	Text       bool          // the body is Message as plain text, not JSON
+	Origin     string        // X-Cortex-Origin; empty: none
+	RetryAfter time.Duration // rounded up to seconds; 0: no such field
+}
+
+// Body returns the body of a and its media type.
+func (a *Answer) Body() (body []byte, mediaType string) {
+	if a.Text {
+		return append([]byte(a.Message), '\n'), "text/plain; charset=utf-8"
+	}
+	body, err := json.Marshal(struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{a.Code, a.Message})
+	if err != nil { // two strings always marshal
+		body = []byte(`{}`)
+	}
+	return append(body, '\n'), "application/json"
+}
+
+// RetrySeconds is what Retry-After says; 0: nothing.
+func (a *Answer) RetrySeconds() int {
+	return int((a.RetryAfter + time.Second - 1) / time.Second)
+}
+
+// appendAnswer appends a whole response.
+func (c *conn) appendAnswer(out []byte, a *Answer, closing bool) []byte {
+	body, mediaType := a.Body()
+	out = append(out, "HTTP/1.1 "...)
+	out = strconv.AppendInt(out, int64(a.Status), 10)
+	out = append(append(append(out, ' '), http.StatusText(a.Status)...), "\r\nDate: "...)
+	out = time.Now().UTC().AppendFormat(out, http.TimeFormat)
+	out = append(append(out, "\r\nContent-Type: "...), mediaType...)
+	out = append(out, "\r\nContent-Length: "...)
+	out = strconv.AppendInt(out, int64(len(body)), 10)
+	out = append(append(out, "\r\nX-Cortex-Reason: "...), a.Code...)
+	if a.Origin != "" {
+		out = append(append(out, "\r\nX-Cortex-Origin: "...), a.Origin...)
+	}
+	if s := a.RetrySeconds(); s > 0 {
+		out = append(out, "\r\nRetry-After: "...)
+		out = strconv.AppendInt(out, int64(s), 10)
+	}
+	if c.x.idLen > 0 {
+		out = append(append(out, "\r\nX-Request-ID: "...), c.x.id()...)
+	}
+	if closing {
+		out = append(out, "\r\nConnection: close"...)
+	} else if c.req.minor == 0 {
+		out = append(out, "\r\nConnection: keep-alive"...)
+	}
+	out = append(out, "\r\n\r\n"...)
+	if !c.x.toHead {
+		out = append(out, body...)
+	}
+	return out
+}

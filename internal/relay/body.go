@@ -1,0 +1,223 @@
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// body reads one message body off a reader, decoded.
+type body struct {
+	from    *reader
+	framing framing
+	left    int64 // of a sized body, or of the present chunk
+	strict  bool  // as of a client: lines end in CR LF
+	begun   bool  // a chunk was read
+	done    bool
+	excess  int // bytes of chunk framing beyond what chunks of a decent size need
+	trailer []byte
+}
+
+var (
+	errChunk    = bad("malformed_chunk", "the chunked body is malformed")
+	errOverhead = bad("malformed_chunk", "the chunked body is mostly framing")
+	errTrailer  = bad("malformed_trailer", "the trailer section is malformed or too large")
+)
+
+const (
+	maxChunkLine = 256
+	maxExcess    = 16 << 10
+)
+
+func (b *body) begin(from *reader, f framing, length int64, strict bool) {
+	*b = body{from: from, framing: f, left: max(length, 0), strict: strict, trailer: b.trailer[:0]}
+	if f != sized {
+		b.left = 0 // no chunk has begun
+	}
+	b.done = f == noBody
+}
+
+// read reads some of the body; io.EOF exactly when it ended well.
+func (b *body) read(p []byte) (int, error) {
+	if b.done {
+		return 0, io.EOF
+	}
+	switch b.framing {
+	case sized:
+		return b.readLeft(p)
+	case untilClose:
+		n, err := b.from.read(p)
+		if n > 0 {
+			return n, nil
+		}
+		b.done = errors.Is(err, io.EOF)
+		return 0, err
+	}
+	return b.readChunks(p)
+}
+
+// readChunks gathers as many chunks as are buffered and fit, so that a stream of
+// small ones costs one read and one write; it waits for the first one only.
+func (b *body) readChunks(p []byte) (n int, err error) {
+	for n < len(p) {
+		if n > 0 && !b.ready() {
+			return n, nil
+		}
+		if b.left == 0 {
+			if err := b.nextChunk(); err != nil {
+				if n > 0 && b.done {
+					return n, nil // the end is told by the next call
+				}
+				return n, err
+			}
+			if n > 0 && b.from.r == b.from.w {
+				return n, nil
+			}
+		}
+		m, err := b.from.read(p[n:][:min(int64(len(p)-n), b.left)])
+		b.left -= int64(m)
+		n += m
+		if err != nil {
+			return n, noEOF(err)
+		}
+	}
+	return n, nil
+}
+
+func (b *body) readLeft(p []byte) (int, error) {
+	n, err := b.from.read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	b.done = b.left == 0
+	if n > 0 {
+		return n, nil
+	}
+	return 0, noEOF(err)
+}
+
+// ready reports whether the next read is served from the buffer alone.
+func (b *body) ready() bool {
+	buf := b.from.buffered()
+	if b.framing != chunked || b.left > 0 {
+		return len(buf) > 0
+	}
+	if b.begun { // the line end after the last chunk's data
+		if len(buf) < 2 || buf[0] != '\r' {
+			return false
+		}
+		buf = buf[2:]
+	}
+	if len(buf) > 0 && buf[0] == '0' {
+		return bytes.HasPrefix(buf, lastChunk)
+	}
+	i := bytes.IndexByte(buf, '\n')
+	return i >= 0 && i+1 < len(buf)
+}
+
+var lastChunk = []byte("0\r\n\r\n")
+
+// nextChunk reads up to the data of the next chunk; io.EOF after the last one.
+func (b *body) nextChunk() error {
+	if b.begun {
+		line, err := b.from.line(2, b.strict)
+		if err != nil {
+			return err
+		}
+		if len(line) != 0 {
+			return errChunk
+		}
+	}
+	b.begun = true
+	line, err := b.from.line(maxChunkLine, b.strict)
+	if err != nil {
+		return err
+	}
+	size, ok := chunkSize(line)
+	if !ok {
+		return errChunk
+	}
+	// A chunk may cost 16 bytes and its own size in framing; more is saved up
+	// against, so that a flood of extensions or of tiny chunks has an end.
+	b.excess += len(line) + 4 - 16 - int(2*min(size, 1<<20))
+	if b.excess = max(b.excess, 0); b.excess > maxExcess {
+		return errOverhead
+	}
+	b.left = size
+	if size == 0 {
+		if err := b.readTrailer(); err != nil {
+			return err
+		}
+		b.done = true
+		return io.EOF
+	}
+	return nil
+}
+
+// chunkSize parses the line before a chunk. An extension is checked and ignored.
+func chunkSize(line []byte) (int64, bool) {
+	var n int64
+	i := 0
+	for ; i < len(line); i++ {
+		d := unhex(line[i])
+		if d > 15 {
+			break
+		}
+		if i >= 15 { // sixteen digits could be a negative number
+			return 0, false
+		}
+		n = n<<4 | int64(d)
+	}
+	if i == 0 {
+		return 0, false
+	}
+	ext := line[i:]
+	for len(ext) > 0 && (ext[0] == ' ' || ext[0] == '\t') {
+		ext = ext[1:]
+	}
+	if len(ext) > 0 && ext[0] != ';' {
+		return 0, false
+	}
+	for _, c := range ext {
+		if class[c]&isValue == 0 {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// readTrailer keeps the trailer fields that may be forwarded, as lines.
+func (b *body) readTrailer() error {
+	total := 0
+	for {
+		line, err := b.from.line(maxTrailer, b.strict)
+		if errors.Is(err, errTooLong) {
+			return errTrailer
+		}
+		if err != nil {
+			return err
+		}
+		if len(line) == 0 {
+			return nil
+		}
+		if total += len(line); total > maxTrailer {
+			return errTrailer
+		}
+		i := 0
+		for i < len(line) && class[line[i]]&isToken != 0 {
+			i++
+		}
+		if i == 0 || i == len(line) || line[i] != ':' {
+			return errTrailer
+		}
+		for _, c := range line[i+1:] {
+			if class[c]&isValue == 0 {
+				return errTrailer
+			}
+		}
+		// Fields that frame, route or authenticate a message have no meaning
+		// after it, and receivers that merge them would be misled.
+		if kindOf(line[:i]) == ordinary && !equalFold(line[:i], "authorization") && !equalFold(line[:i], "cookie") &&
+			!equalFold(line[:i], "content-encoding") && !equalFold(line[:i], "content-type") && !equalFold(line[:i], "content-range") {
+			b.trailer = append(append(b.trailer, line...), '\r', '\n')
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a client's connection. Its goroutine owns every field up to the mutex.
+type conn struct {
+	srv *Server
+	nc  net.Conn
+	ip  string
+	in  reader
+	out []byte // what is written next
+	req head
+	res head
+	x   Exchange
+
+	info    []byte // a 1xx answer; out may still be needed
+	reqBody body
+	resBody body
+	uploads *upload // nil: the body went out with the head
+	keep    bool    // the answer promised another exchange
+
+	mark      atomic.Int64 // see watch.go
+	timedOut  atomic.Bool  // the watch ended an incomplete head
+	uploading atomic.Bool  // the request's body is still being read
+	reading   atomic.Int64 // when the present read of a body began; 0: none
+	writing   atomic.Int64 // when the present write to the client began; 0: none
+
+	mu      sync.Mutex
+	aborted error   // why the exchange is given up; nil: it is not
+	up      *upConn // closed by an abort
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+}
+
+// Exchange is one request on its way. It is valid until its Place is done.
+type Exchange struct {
+	// State is the Handler's, to remember between its calls for one exchange.
+	State any
+
+	conn      *conn
+	prefix    int // bytes of the target that do not travel on
+	traced    bool
+	upgrade   bool // the upstream may switch protocols
+	toHead    bool // the answer has no body
+	traceLen  int
+	idLen     int
+	trace     [maxTraceparent]byte
+	requestID [maxRequestID]byte
+}
+
+// Method returns the request's method.
+func (x *Exchange) Method() []byte { return x.conn.req.method }
+
+// Target returns the path as the client sent it, with its query. It begins with a
+// slash, or is an asterisk.
+func (x *Exchange) Target() []byte { return x.conn.req.target }
+
+// Strip keeps the first n bytes of the target from the upstream.
+func (x *Exchange) Strip(n int) { x.prefix = n }
+
+// Held returns how many bytes of memory the request keeps while it waits.
+func (x *Exchange) Held() int64 { return int64(len(x.conn.in.buf) + cap(x.conn.out)) }
+
+// Context returns a context that ends when the client goes away, with the reason
+// as its cause, or when the exchange is over. It is made on the first call: an
+// exchange that waits for nothing needs none.
+func (x *Exchange) Context() context.Context {
+	c := x.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancelCause(context.Background())
+		if c.aborted != nil {
+			c.cancel(c.aborted)
+		}
+	}
+	return c.ctx
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, nc: nc}
+	c.x.conn = c
+	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
+		c.ip = host
+	} else {
+		c.ip = "unknown"
+	}
+	c.mark.Store(mark(idle, s.clock.now()))
+	return c
+}
+
+// serve runs exchanges until the connection ends. A defect costs its connection,
+// not the process.
+func (c *conn) serve() {
+	defer func() {
+		if r := recover(); r != nil {
+			c.srv.log.Error("relaying a request", "panic", r, "stack", string(debug.Stack()))
+		}
+		c.end()
+		_ = c.nc.Close() // the client may have closed it
+	}()
+	c.in.open(c.nc)
+	c.out = (*smallBuffers.Get().(*[]byte))[:0]
+	for first := true; ; first = false {
+		if !c.readHead() {
+			break
+		}
+		if string(c.req.method) == "PRI" && c.req.target[0] == '*' {
+			if first && c.srv.http2 != nil {
+				c.handOver()
+			} else {
+				c.refuse(errVersion)
+			}
+			break
+		}
+		open := c.exchange()
+		c.end()
+		if !open || c.srv.draining.Load() {
+			break
+		}
+		c.rest()
+	}
+	c.in.shut()
+	if cap(c.out) == smallBuffer {
+		b := c.out[:smallBuffer]
+		smallBuffers.Put(&b)
+	}
+}
+
+// enter moves to the next phase; false when the watch is closing the connection.
+func (c *conn) enter(p phase) bool {
+	m := c.mark.Load()
+	if at, _ := unmark(m); at == closing {
+		return false
+	}
+	return c.mark.CompareAndSwap(m, mark(p, c.srv.clock.now()))
+}
+
+// rest prepares for the next request.
+func (c *conn) rest() {
+	c.in.shrink()
+	c.in.rewind()
+	if cap(c.out) > 2*smallBuffer { // a large head or answer; do not keep it
+		c.out = (*smallBuffers.Get().(*[]byte))[:0]
+	}
+	c.enter(idle)
+}
+
+// readHead reads and parses the next request head, which then lies before c.in.r.
+// It returns false when the connection is to be closed, after answering why.
+func (c *conn) readHead() bool {
+	scanned := 0
+	for skipped := false; ; {
+		buf := c.in.buffered()
+		if !skipped && len(buf) >= 2 && buf[0] == '\r' && buf[1] == '\n' {
+			c.in.r += 2 // an empty line that old clients send after a body
+			skipped, scanned = true, 0
+			continue
+		}
+		if n := headEnd(buf, scanned, true); n > 0 {
+			c.in.r += n
+			if !c.enter(busy) {
+				return false
+			}
+			if n > c.srv.limits.Header {
+				return c.refuse(errHeadTooLarge)
+			}
+			if r := c.req.parseRequest(buf[:n]); r != nil && !isPreface(buf[:n]) {
+				return c.refuse(r)
+			}
+			return true
+		}
+		if len(buf) > 0 {
+			if p, _ := unmark(c.mark.Load()); p == idle && !c.enter(heading) {
+				return false
+			}
+			if r := hopeless(buf, scanned); r != nil {
+				c.req.reset()
+				return c.refuse(r)
+			}
+		}
+		scanned = len(buf)
+		if err := c.in.fill(c.srv.limits.Header + 1); err != nil {
+			return c.unread(err)
+		}
+	}
+}
+
+// hopeless finds out early that buf cannot become a request head.
+func hopeless(buf []byte, from int) *refusal {
+	for i := max(from, 0); i < len(buf); i++ {
+		if buf[i] == '\n' && (i == 0 || buf[i-1] != '\r') {
+			return errBareLine
+		}
+	}
+	return nil
+}
+
+// unread answers a head that never became complete, where there is anything to say.
+func (c *conn) unread(err error) bool {
+	c.req.reset()
+	switch {
+	case errors.Is(err, errTooLong):
+		for _, b := range c.in.buffered() {
+			if b == '\n' {
+				return c.refuse(errHeadTooLarge)
+			}
+		}
+		return c.refuse(errTargetTooLong)
+	case c.timedOut.Load():
+		return c.refuse(&refusal{408, "header_timeout", "the request head did not arrive in time"})
+	}
+	return false
+}
+
+// refuse answers r and says that the connection is to be closed. What follows
+// such a head cannot be told apart from its body.
+func (c *conn) refuse(r *refusal) bool {
+	c.x.idLen, c.x.toHead = 0, false
+	c.out = c.appendAnswer(c.out[:0], &Answer{Status: r.status, Code: r.code, Message: r.message}, true)
+	if c.write(c.out) == nil {
+		c.linger()
+	}
+	return false
+}
+
+// write writes to the client.
+func (c *conn) write(p []byte) error {
+	c.writing.Store(c.srv.clock.now())
+	_, err := c.nc.Write(p)
+	c.writing.Store(0)
+	return err
+}
+
+const (
+	lingerBytes = 256 << 10
+	lingerTime  = time.Second
+)
+
+// linger lets the client read the last answer before the connection closes:
+// closing with unread input would reset it, and the answer might be lost.
+func (c *conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes) // whatever ends it, we are done
+}
+
+// abort gives the present exchange up from another goroutine.
+func (c *conn) abort(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.aborted != nil {
+		return
+	}
+	c.aborted = why
+	if c.cancel != nil {
+		c.cancel(why)
+	}
+	if c.up != nil {
+		_ = c.up.nc.Close() // its reader reports it
+	}
+}
+
+// attach makes u the connection an abort closes; false after one.
+func (c *conn) attach(u *upConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.aborted != nil {
+		return false
+	}
+	c.up = u
+	return true
+}
+
+// detach takes the upstream connection out of an abort's reach; false after one.
+func (c *conn) detach() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.up = nil
+	return c.aborted == nil
+}
+
+// end releases what the exchange made.
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel(nil)
+		c.ctx, c.cancel = nil, nil
+	}
+}
+
+var preface = []byte("PRI * HTTP/2.0\r\n\r\n")
+
+func isPreface(b []byte) bool { return string(b) == string(preface) }

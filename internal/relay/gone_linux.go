@@ -1,0 +1,48 @@
+package relay
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// poll asks the kernel for the present state of nc without waiting, and without
+// taking anything from it.
+func poll(nc net.Conn, events int16) (got int16, ok bool) {
+	sc, is := nc.(syscall.Conn)
+	if !is {
+		return 0, false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		if n, err := unix.Poll(fds, 0); err == nil {
+			ok = true
+			if n > 0 {
+				got = fds[0].Revents
+			}
+		}
+	})
+	return got, ok && err == nil
+}
+
+// gone reports whether the peer of nc closed it; where it only closed its
+// sending side, that counts if half does. Unread data does not hide it.
+func gone(nc net.Conn, half bool) bool {
+	events := int16(0)
+	if half {
+		events = unix.POLLRDHUP
+	}
+	got, ok := poll(nc, events)
+	return ok && got&(events|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+}
+
+// quiet reports whether an idle connection is open and has nothing to read.
+func quiet(nc net.Conn) bool {
+	got, ok := poll(nc, unix.POLLIN|unix.POLLRDHUP)
+	return ok && got == 0
+}

@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync/atomic"
+)
+
+// pump writes head and then the body b to dst, as it arrives and in chunks if
+// asked. wait is marked while dst is being written, for the watch. The error is
+// errSource or errSink with its cause.
+func (c *conn) pump(dst net.Conn, wait *atomic.Int64, b *body, inChunks bool, head []byte) error {
+	// What is here already goes out with the head.
+	if len(head) > 0 && !b.ready() && !b.done {
+		if err := c.send(dst, wait, head); err != nil {
+			return err
+		}
+		head = nil
+	}
+	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil {
+		if done, err := c.splice(dst, wait, b); done || err != nil {
+			return err
+		}
+	}
+	buf := *bodyBuffers.Get().(*[]byte)
+	defer bodyBuffers.Put(&buf)
+	for {
+		room := chunkRoom
+		if len(head) > 0 {
+			if len(head)+chunkRoom > len(buf)/2 {
+				if err := c.send(dst, wait, head); err != nil {
+					return err
+				}
+			} else {
+				room = copy(buf, head) + chunkRoom
+			}
+		}
+		n, err := b.read(buf[room : len(buf)-2-len(lastChunk)])
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: %w", errSource, err)
+		}
+		// The data stays where it is; what goes before it moves up to it.
+		begin := room
+		if n > 0 && inChunks {
+			var size [chunkRoom]byte
+			line := append(strconv.AppendInt(size[:0], int64(n), 16), crlf...)
+			begin -= copy(buf[room-len(line):], line)
+		}
+		if lead := room - chunkRoom; lead > 0 {
+			copy(buf[begin-lead:], buf[:lead])
+			begin -= lead
+		}
+		out := buf[begin : room+n]
+		if n > 0 && inChunks {
+			out = append(out, crlf...)
+		}
+		if b.done && inChunks {
+			if len(b.trailer) == 0 {
+				out = append(out, lastChunk...)
+			} else {
+				out = append(append(append(out, "0\r\n"...), b.trailer...), crlf...)
+			}
+		}
+		head = nil
+		if len(out) > 0 {
+			if err := c.send(dst, wait, out); err != nil {
+				return err
+			}
+		}
+		if b.done {
+			return nil
+		}
+	}
+}
+
+func (c *conn) send(dst net.Conn, wait *atomic.Int64, p []byte) error {
+	wait.Store(c.srv.clock.now())
+	_, err := dst.Write(p)
+	wait.Store(0)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSink, err)
+	}
+	return nil
+}
+
+// splice moves a large sized body inside the kernel where it can. done says that
+// the body is over.
+func (c *conn) splice(dst net.Conn, wait *atomic.Int64, b *body) (done bool, err error) {
+	to, ok := dst.(*net.TCPConn)
+	if !ok || b.from.r < b.from.w {
+		return false, nil
+	}
+	from, ok := b.from.nc.(*net.TCPConn)
+	if !ok {
+		return false, nil
+	}
+	for b.left > spliceAbove {
+		wait.Store(c.srv.clock.now())
+		n, err := to.ReadFrom(&io.LimitedReader{R: from, N: min(b.left, splicePiece)})
+		wait.Store(0)
+		b.left -= n
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", errSink, err)
+		}
+		if n == 0 {
+			return false, fmt.Errorf("%w: %w", errSource, io.ErrUnexpectedEOF)
+		}
+	}
+	b.done = b.left == 0
+	return b.done, nil
+}

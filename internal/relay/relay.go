@@ -1,0 +1,72 @@
+// Package relay forwards HTTP/1.x exchanges between clients and upstream servers,
+// fast: one goroutine per client connection, pooled buffers and upstream
+// connections, no timer, allocation or extra goroutine for an ordinary exchange.
+//
+// It promises that a request either reaches the upstream with exactly the meaning
+// it has by RFC 9112, or is refused; that bodies are streamed both ways at the
+// same time and never collected; that hop-by-hop fields stay on their hop; and
+// that every input is bounded.
+//
+// It must not decide where a request goes: that is its Handler's. It knows no
+// workload, no replica and no metric.
+package relay
+
+import (
+	"time"
+)
+
+// Handler decides where requests go. Its methods are called from the goroutine of
+// the client's connection, and may block as long as x.Context() lives.
+type Handler interface {
+	// Admit returns a place for x, or the answer that refuses it. again counts the
+	// places that were given up because their upstream could not be reached.
+	Admit(x *Exchange, again int) (Place, *Answer)
+}
+
+// Place is the right to forward one request to an upstream.
+type Place interface {
+	// Upstream is where the request goes.
+	Upstream() *Upstream
+	// Done gives the place back, exactly once. status is that of the answer the
+	// client got, or 0 when it got none.
+	Done(status int)
+	// Unreached gives the place back when no connection could be opened, so that
+	// nothing was sent.
+	Unreached(err error)
+}
+
+// Limits bound what clients may do. The zero value of each means its default.
+type Limits struct {
+	Header        int           // bytes of a request line and its fields; 64 KiB
+	HeaderTimeout time.Duration // for a head to arrive whole once it began; 10 s
+	IdleTimeout   time.Duration // between exchanges of one connection; 75 s
+	BodyTimeout   time.Duration // without any progress of a body to or from the client; 5 min
+	Conns         int           // open client connections; 20,000
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Header <= 0 {
+		l.Header = 64 << 10
+	}
+	if l.HeaderTimeout <= 0 {
+		l.HeaderTimeout = 10 * time.Second
+	}
+	if l.IdleTimeout <= 0 {
+		l.IdleTimeout = 75 * time.Second
+	}
+	if l.BodyTimeout <= 0 {
+		l.BodyTimeout = 5 * time.Minute
+	}
+	if l.Conns <= 0 {
+		l.Conns = 20_000
+	}
+	return l
+}
+
+const (
+	smallBuffer = 4 << 10  // a head and a small body
+	bodyBuffer  = 32 << 10 // for bodies that do not fit
+	maxFields   = 500      // fields of one head
+	maxInformal = 100      // 1xx answers to one request
+	maxTrailer  = 16 << 10 // bytes of a trailer section
+)

@@ -1,0 +1,191 @@
+package relay
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"strconv"
+)
+
+// appendRequest appends the head that goes upstream: the request line in origin
+// form without the prefix, the fields that travel on, and ours.
+func (c *conn) appendRequest(out []byte) []byte {
+	h, x := &c.req, &c.x
+	out = append(append(out, h.method...), ' ')
+	target := h.target[x.prefix:]
+	if len(target) == 0 || target[0] != '/' {
+		out = append(out, '/')
+	}
+	out = append(append(out, target...), " HTTP/1.1\r\nHost: "...)
+	out = append(append(out, h.host...), crlf...)
+	for i := range h.fields {
+		f := &h.fields[i]
+		if f.kind == ordinary && !f.hop || f.kind == kDate || f.kind == kTrailer && h.body == chunked ||
+			f.kind == kTracestate && x.traced {
+			out = append(append(out, f.line...), crlf...)
+		}
+	}
+	out = c.appendForwarded(out)
+	out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
+	out = append(append(append(out, "Traceparent: "...), x.trace[:x.traceLen]...), crlf...)
+	switch {
+	case h.body == chunked:
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	case h.length >= 0:
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
+	}
+	if h.trailers {
+		out = append(out, "TE: trailers\r\n"...)
+	}
+	if h.expects {
+		out = append(out, "Expect: 100-continue\r\n"...)
+	}
+	if x.upgrade {
+		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
+	}
+	return append(out, crlf...)
+}
+
+const crlf = "\r\n"
+
+// appendForwarded appends X-Forwarded-For with this hop added, and the scheme and
+// host that the client used unless an earlier proxy already said so.
+func (c *conn) appendForwarded(out []byte) []byte {
+	h := &c.req
+	out = append(out, "X-Forwarded-For: "...)
+	if h.xff >= 0 {
+		for i := range h.fields {
+			if h.fields[i].kind == kForwardedFor && len(h.fields[i].value) > 0 {
+				out = append(append(out, h.fields[i].value...), ", "...)
+			}
+		}
+	}
+	out = append(out, c.ip...)
+	if h.xfp >= 0 {
+		out = append(append(out, "\r\nX-Forwarded-Proto: "...), h.fields[h.xfp].value...)
+	} else {
+		out = append(out, "\r\nX-Forwarded-Proto: http"...)
+	}
+	out = append(out, "\r\nX-Forwarded-Host: "...)
+	if h.xfh >= 0 {
+		out = append(out, h.fields[h.xfh].value...)
+	} else {
+		out = append(out, h.host...)
+	}
+	return append(out, crlf...)
+}
+
+// identify keeps the request's id and trace context where they are sane, and
+// makes what is missing. The slices of the head may be forgotten afterwards.
+func (x *Exchange) identify(h *head) {
+	x.traced = false
+	if h.trace >= 0 && validTraceparent(h.fields[h.trace].value) {
+		x.traced = true
+		x.traceLen = copy(x.trace[:], h.fields[h.trace].value)
+	} else {
+		b := append(x.trace[:0], "00-"...)
+		b = appendHex(b, rand.Uint64()|1)
+		b = appendHex(b, rand.Uint64())
+		b = appendHex(append(b, '-'), rand.Uint64()|1)
+		// Sampled: a service that follows its parent's decision would otherwise
+		// record nothing of requests that begin here.
+		x.traceLen = len(append(b, "-01"...))
+	}
+	if h.requestID >= 0 && saneID(h.fields[h.requestID].value) {
+		x.idLen = copy(x.requestID[:], h.fields[h.requestID].value)
+		return
+	}
+	x.idLen = copy(x.requestID[:], x.trace[3:35]) // one id to look for in logs and traces
+}
+
+func (x *Exchange) id() []byte { return x.requestID[:x.idLen] }
+
+const maxRequestID = 128
+
+func saneID(v []byte) bool {
+	if len(v) == 0 || len(v) > maxRequestID {
+		return false
+	}
+	for _, c := range v {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// validTraceparent follows W3C Trace Context: version, trace, parent and flags.
+func validTraceparent(v []byte) bool {
+	const length = 55
+	if len(v) < length || len(v) > maxTraceparent || len(v) > length && (v[length] != '-' || v[0] == '0' && v[1] == '0') {
+		return false
+	}
+	if v[2] != '-' || v[35] != '-' || v[52] != '-' || v[0] == 'f' && v[1] == 'f' {
+		return false
+	}
+	for i, c := range v[:length] {
+		if i != 2 && i != 35 && i != 52 && !(isDigit(c) || c >= 'a' && c <= 'f') {
+			return false
+		}
+	}
+	return !allZero(v[3:35]) && !allZero(v[36:52])
+}
+
+const maxTraceparent = 96
+
+func allZero(v []byte) bool { return len(bytes.TrimLeft(v, "0")) == 0 }
+
+func appendHex(b []byte, n uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, digits[n>>shift&15])
+	}
+	return b
+}
+
+// appendResponse appends the head that goes to the client. chunkedOut says that
+// the body is sent in chunks, closing that no further exchange follows.
+func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
+	h, x := &c.res, &c.x
+	out = append(out, "HTTP/1.1 "...)
+	out = strconv.AppendInt(out, int64(h.status), 10)
+	if len(h.reason) == 0 {
+		out = append(out, ' ')
+	}
+	out = append(append(out, h.reason...), crlf...)
+	for i := range h.fields {
+		f := &h.fields[i]
+		switch f.kind {
+		case kContentLength, kTransferEncoding, kCortex:
+		case kTrailer:
+			if chunkedOut {
+				out = append(append(out, f.line...), crlf...)
+			}
+		default:
+			if !f.hop {
+				out = append(append(out, f.line...), crlf...)
+			}
+		}
+	}
+	if h.requestID == -1 {
+		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
+	}
+	out = append(out, "X-Cortex-Origin: api\r\n"...)
+	switch {
+	case chunkedOut:
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	case h.length >= 0 && !h.transfer && h.status >= 200 && h.status != 204:
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
+	}
+	switch {
+	case h.status == 101:
+		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
+	case h.status < 200:
+	case closing:
+		out = append(out, "Connection: close\r\n"...)
+	case c.req.minor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	return append(out, crlf...)
+}

@@ -1,0 +1,153 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config is what a Server needs.
+type Config struct {
+	Handler Handler
+	Limits  Limits
+	// HTTP2 takes over connections that begin with the HTTP/2 preface, which is
+	// still to be read from nc. It returns when the connection is closed. Nil
+	// refuses them.
+	HTTP2 func(nc net.Conn)
+	Log   *slog.Logger // defects only; nil: none
+}
+
+// Server accepts connections of clients and forwards their requests.
+type Server struct {
+	handler Handler
+	limits  Limits
+	http2   func(nc net.Conn)
+	log     *slog.Logger
+
+	clock    clock
+	draining atomic.Bool
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	work  sync.WaitGroup
+}
+
+// NewServer returns a server that serves nothing yet.
+func NewServer(cfg Config) *Server {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, log: log,
+		conns: map[*conn]struct{}{},
+	}
+	s.clock.renew()
+	return s
+}
+
+// Serve accepts from ln until ctx ends; then it finishes the requests that were
+// accepted, for at most grace, closes everything and returns nil. It returns
+// early only when ln fails. A server serves once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
+	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(watch) })
+	stopAccept := context.AfterFunc(ctx, func() {
+		s.draining.Store(true)
+		_ = ln.Close() // unblocks Accept, which reports it
+	})
+	err := s.accept(ctx, ln)
+	stopAccept()
+	s.draining.Store(true)
+	_ = ln.Close() // a second time when ctx ended
+	s.drain(grace)
+	stopWatch()
+	watching.Wait()
+	return err
+}
+
+func (s *Server) accept(ctx context.Context, ln net.Listener) error {
+	var pause time.Duration
+	for {
+		nc, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			s.start(nc)
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		var temporary interface{ Temporary() bool }
+		if !errors.As(err, &temporary) || !temporary.Temporary() {
+			return err
+		}
+		// Out of file descriptors, most likely: those who wait in the backlog are
+		// served when connections close.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.log.Warn("accepting a connection", "error", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// start serves nc in a goroutine of its own, or closes it when there are too many.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	ok := len(s.conns) < s.limits.Conns
+	if ok {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if !ok {
+		_ = nc.Close() // nothing was read from it
+		return
+	}
+	s.work.Go(func() {
+		c.serve()
+		s.forget(c)
+	})
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+// drain returns when the last connection is closed; after grace it closes them.
+func (s *Server) drain(grace time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		s.work.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.abort(errDrained)
+		_ = c.nc.Close() // its goroutine reports it
+	}
+	s.mu.Unlock()
+	<-done
+}
+
+var (
+	errDrained = errors.New("the server stopped")
+	errGone    = errors.New("the client went away")
+)

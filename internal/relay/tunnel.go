@@ -1,0 +1,64 @@
+package relay
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// tunnel passes bytes both ways after the upstream switched protocols, until both
+// sides said that they are done, or one failed.
+func (c *conn) tunnel(up *upConn) outcome {
+	c.keep = false
+	c.enter(tunnelled) // a stalled or half closed tunnel is legal
+	first := c.appendResponse(c.out[:0], false, false)
+	first = append(first, up.in.buffered()...)
+	up.in.r = up.in.w
+	if c.write(first) != nil {
+		return broken
+	}
+	early := c.in.buffered()
+	c.in.r = c.in.w
+	if len(early) > 0 {
+		if _, err := up.nc.Write(early); err != nil {
+			return broken
+		}
+	}
+	var other sync.WaitGroup
+	other.Go(func() { pass(up.nc, c.nc) })
+	pass(c.nc, up.nc)
+	other.Wait()
+	return answered
+}
+
+// pass copies src to dst and hands its end on. An error ends both directions.
+func pass(dst, src net.Conn) {
+	_, err := io.Copy(dst, src)
+	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil && half.CloseWrite() == nil {
+		return
+	}
+	_ = dst.Close() // unblocks the other direction
+	_ = src.Close()
+}
+
+// handOver gives the connection to the HTTP/2 server, with what was read of it.
+func (c *conn) handOver() {
+	c.enter(tunnelled)
+	read := append([]byte(nil), c.in.buf[c.in.r-len(preface):c.in.w]...)
+	c.srv.http2(&startedConn{Conn: c.nc, read: read})
+}
+
+// startedConn is a connection of which something was read already.
+type startedConn struct {
+	net.Conn
+	read []byte
+}
+
+func (s *startedConn) Read(p []byte) (int, error) {
+	if len(s.read) > 0 {
+		n := copy(p, s.read)
+		s.read = s.read[n:]
+		return n, nil
+	}
+	return s.Conn.Read(p)
+}

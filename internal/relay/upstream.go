@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Upstream is a server that requests are forwarded to, with its idle connections.
+// All methods may be called at once.
+type Upstream struct {
+	addr   string
+	mu     sync.Mutex
+	idle   []*upConn // the last one was used last
+	closed bool
+}
+
+const (
+	maxIdle     = 1024             // connections kept per upstream
+	idleTimeout = 30 * time.Second // of a kept connection; less if the server says so
+	// freshIdle is how long ago a connection must have been used to carry a request
+	// that cannot be sent twice: a server that closes idle connections does so
+	// after seconds, and its closing could cross the request.
+	freshIdle   = time.Second
+	dialTimeout = 5 * time.Second
+)
+
+// NewUpstream returns the upstream at addr, host:port.
+func NewUpstream(addr string) *Upstream { return &Upstream{addr: addr} }
+
+// Addr returns host:port.
+func (u *Upstream) Addr() string { return u.addr }
+
+// upConn is a connection to an upstream.
+type upConn struct {
+	nc     net.Conn
+	in     reader
+	up     *Upstream
+	reused bool
+	since  int64         // milliseconds of the clock when it became idle
+	keep   time.Duration // how long it may stay idle
+}
+
+var errAborted = errors.New("the client went away")
+
+// get returns a kept connection, or opens one. replayable says that the request
+// may be sent again if the connection turns out to be closed.
+func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
+	now := x.conn.srv.clock.now()
+	for !fresh {
+		c := u.pop()
+		if c == nil {
+			break
+		}
+		age := time.Duration(now-c.since) * time.Millisecond
+		if age > c.keep || age > freshIdle && !replayable || age > 2*tick && !quiet(c.nc) {
+			c.shut()
+			continue
+		}
+		c.reused = true
+		return c, nil
+	}
+	return u.dial(x.Context())
+}
+
+func (u *Upstream) pop() *upConn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n := len(u.idle)
+	if n == 0 {
+		return nil
+	}
+	c := u.idle[n-1]
+	u.idle[n-1] = nil
+	u.idle = u.idle[:n-1]
+	return c
+}
+
+func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	nc, err := d.DialContext(ctx, "tcp", u.addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &upConn{nc: nc, up: u, keep: idleTimeout}
+	c.in.open(nc)
+	return c, nil
+}
+
+// put keeps c for the next request.
+func (u *Upstream) put(c *upConn, now int64) {
+	c.since = now
+	c.in.r, c.in.w = 0, 0
+	c.in.shrink()
+	u.mu.Lock()
+	keep := !u.closed && len(u.idle) < maxIdle
+	if keep {
+		u.idle = append(u.idle, c)
+	}
+	u.mu.Unlock()
+	if !keep {
+		c.shut()
+	}
+}
+
+// shut closes c for good.
+func (c *upConn) shut() {
+	_ = c.nc.Close() // nothing depends on what closing says
+	c.in.shut()
+}
+
+// Sweep closes connections that were idle for too long. Call it every few seconds.
+func (u *Upstream) Sweep(now time.Time) {
+	ms := now.UnixMilli()
+	u.mu.Lock()
+	var old []*upConn
+	for len(u.idle) > 0 { // the first ones were used longest ago
+		c := u.idle[0]
+		if time.Duration(ms-c.since)*time.Millisecond <= c.keep {
+			break
+		}
+		old = append(old, c)
+		u.idle = u.idle[1:]
+	}
+	u.mu.Unlock()
+	for _, c := range old {
+		c.shut()
+	}
+}
+
+// Close closes the idle connections, and every other one when its request is done.
+func (u *Upstream) Close() {
+	u.mu.Lock()
+	idle := u.idle
+	u.idle, u.closed = nil, true
+	u.mu.Unlock()
+	for _, c := range idle {
+		c.shut()
+	}
+}
+
+// clock is the time in milliseconds, renewed by the watch instead of read by
+// every request.
+type clock struct{ ms atomic.Int64 }
+
+func (c *clock) now() int64 { return c.ms.Load() }
+
+func (c *clock) renew() int64 {
+	ms := time.Now().UnixMilli()
+	c.ms.Store(ms)
+	return ms
+}
+
+// refused reports whether err says that nothing was sent.
+func refused(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}

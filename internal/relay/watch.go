@@ -1,0 +1,104 @@
+package relay
+
+import (
+	"context"
+	"time"
+)
+
+// tick is how often the watch looks at every connection. It is the resolution of
+// the clock, of every timeout and of noticing that a client went away.
+const tick = 50 * time.Millisecond
+
+// phase is what a connection waits for.
+type phase int64
+
+const (
+	idle      phase = iota // the first byte of a request
+	heading                // the rest of its head
+	busy                   // its answer
+	tunnelled              // one side of an upgraded connection to close it
+	closing                // nothing: it is being closed
+	phaseBits = 3
+)
+
+// A mark is a phase with the millisecond in which it began.
+func mark(p phase, ms int64) int64 { return ms<<phaseBits | int64(p) }
+
+func unmark(m int64) (p phase, ms int64) { return phase(m & (1<<phaseBits - 1)), m >> phaseBits }
+
+// watch is the only timer of a server: it renews the clock, ends what takes too
+// long and notices clients that went away, so that exchanges need no timer and no
+// goroutine for any of it.
+func (s *Server) watch(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	var late []*conn
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := s.clock.renew()
+		late = s.look(now, late[:0])
+		for _, c := range late {
+			c.judge(now)
+		}
+		clear(late)
+	}
+}
+
+// look gathers the connections that need a closer look. A short exchange begins
+// and ends between two looks and is never among them.
+func (s *Server) look(now int64, late []*conn) []*conn {
+	idleFor := s.limits.IdleTimeout
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) >= s.limits.Conns/10*9 {
+		idleFor = min(idleFor, time.Second) // make room
+	}
+	if s.draining.Load() {
+		idleFor = 0
+	}
+	for c := range s.conns {
+		p, since := unmark(c.mark.Load())
+		age := time.Duration(now-since) * time.Millisecond
+		switch {
+		case p == idle && age >= idleFor,
+			p == heading && age >= s.limits.HeaderTimeout,
+			p == busy && age >= tick:
+			late = append(late, c)
+		}
+	}
+	return late
+}
+
+// judge ends what c waits for if that takes too long or makes no sense any more.
+func (c *conn) judge(now int64) {
+	m := c.mark.Load()
+	switch p, _ := unmark(m); p {
+	case idle, heading:
+		// The goroutine of c takes its phase back the same way when bytes arrive,
+		// so a request is either begun or refused, never cut in two.
+		if c.mark.CompareAndSwap(m, mark(closing, now)) {
+			c.timedOut.Store(p == heading)
+			_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // only fails when closed
+		}
+	case busy:
+		if c.stalled(now) {
+			c.abort(errGone)
+			_ = c.nc.Close() // unblocks whoever reads or writes it
+			return
+		}
+		if gone(c.nc, !c.uploading.Load()) {
+			c.abort(errGone)
+		}
+	}
+}
+
+// stalled reports whether a body made no progress for too long on the client's side.
+func (c *conn) stalled(now int64) bool {
+	limit := c.srv.limits.BodyTimeout.Milliseconds()
+	r, w := c.reading.Load(), c.writing.Load()
+	return r != 0 && now-r > limit || w != 0 && now-w > limit
+}
