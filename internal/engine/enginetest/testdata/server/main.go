@@ -1,0 +1,160 @@
+// Command server is the container that the conformance suite runs. It behaves as
+// its environment says:
+//
+//	SERVER_LISTEN_AFTER  wait so long before listening
+//	SERVER_PORT          listen there instead of on CORTEX_PORT; "none": nowhere
+//	SERVER_HOST          listen on this address only
+//	SERVER_EXIT          exit with this code at once (after SERVER_EXIT_AFTER)
+//	SERVER_IGNORE_TERM   do not end on SIGTERM
+//	SERVER_CHILD         start a child in a session of its own that ignores SIGTERM
+//	SERVER_SICK          answer 500 on /health
+//	SERVER_PRINT         print this at the start
+//	SERVER_WAIT_FOR      exit with code 1 unless this file exists
+//
+// Called as "server check FILE" it exits 0 when FILE exists, and as
+// "server touch FILE" it makes FILE.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) == 3 {
+		os.Exit(helper(os.Args[1], os.Args[2]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == "child" {
+		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
+		select {}
+	}
+	os.Exit(serve())
+}
+
+func helper(verb, file string) int {
+	switch verb {
+	case "check":
+		if _, err := os.Stat(file); err != nil {
+			fmt.Println(err)
+			return 3
+		}
+	case "touch":
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	case "sleep":
+		d, _ := time.ParseDuration(file)
+		time.Sleep(d)
+	}
+	return 0
+}
+
+func duration(name string) time.Duration {
+	d, _ := time.ParseDuration(os.Getenv(name))
+	return d
+}
+
+func serve() int {
+	fmt.Println("server starts")
+	if text := os.Getenv("SERVER_PRINT"); text != "" {
+		fmt.Println(text)
+		fmt.Fprintln(os.Stderr, text+" (stderr)")
+	}
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	if os.Getenv("SERVER_CHILD") != "" {
+		child := exec.Command(os.Args[0], "child")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := child.Start(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Println("child", child.Process.Pid)
+	}
+	if file := os.Getenv("SERVER_WAIT_FOR"); file != "" {
+		if _, err := os.Stat(file); err != nil {
+			fmt.Fprintln(os.Stderr, "cannot work without", file)
+			return 1
+		}
+	}
+	if code := os.Getenv("SERVER_EXIT"); code != "" {
+		time.Sleep(duration("SERVER_EXIT_AFTER"))
+		n, _ := strconv.Atoi(code)
+		fmt.Fprintln(os.Stderr, "exiting with", n)
+		return n
+	}
+	failed := make(chan error, 1)
+	time.AfterFunc(duration("SERVER_LISTEN_AFTER"), func() { failed <- listen() })
+	for {
+		select {
+		case err := <-failed:
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		case <-terminated:
+			fmt.Println("server was told to end")
+			if os.Getenv("SERVER_IGNORE_TERM") == "" {
+				return 0
+			}
+		}
+	}
+}
+
+func listen() error {
+	port := os.Getenv("SERVER_PORT")
+	if port == "none" {
+		return nil
+	}
+	if port == "" {
+		port = os.Getenv("CORTEX_PORT")
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("SERVER_HOST"), port))
+	if err != nil {
+		return err
+	}
+	var sick atomic.Bool
+	sick.Store(os.Getenv("SERVER_SICK") != "")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+		env := map[string]string{}
+		for _, e := range os.Environ() {
+			name, value, _ := strings.Cut(e, "=")
+			env[name] = value
+		}
+		env["_args"] = strings.Join(os.Args[1:], " ")
+		env["_pid"] = strconv.Itoa(os.Getpid())
+		env["_dir"], _ = os.Getwd()
+		_ = json.NewEncoder(w).Encode(env)
+	})
+	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+		if sick.Load() {
+			http.Error(w, "the model is not loaded", http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
+	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
+	mux.HandleFunc("/print", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("text")) })
+	mux.HandleFunc("/touch", func(_ http.ResponseWriter, r *http.Request) { helper("touch", r.URL.Query().Get("file")) })
+	mux.HandleFunc("/exit", func(_ http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.URL.Query().Get("code"))
+		fmt.Fprintln(os.Stderr, "exiting with", code)
+		os.Exit(code)
+	})
+	mux.HandleFunc("/kill", func(http.ResponseWriter, *http.Request) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	})
+	go func() { _ = http.Serve(l, mux) }()
+	return nil
+}

@@ -1,0 +1,325 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/probe"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// container keeps one container of a replica running.
+type container struct {
+	r       *replica
+	spec    *workload.Container
+	serving bool       // expected to listen on the pod's port
+	network *container // whose network it joins; nil for its own
+	log     *logWriter
+
+	// Guarded by r.mu:
+	view   view
+	handle Container // nil while nothing runs
+}
+
+func newContainer(r *replica, spec *workload.Container, serving bool) *container {
+	c := &container{r: r, spec: spec, serving: serving}
+	c.log = r.e.logs.writer(r.rev.Name, r.id, spec.Name, c.logTrouble)
+	c.view = view{name: spec.Name, command: spec.Command, image: spec.Image}
+	return c
+}
+
+// logTrouble records that log lines cannot be kept, once per cause.
+func (c *container) logTrouble(reason, message string) {
+	c.r.update(func() { c.r.event("warning", reason, message) })
+}
+
+// loop starts the container, and again whenever it ends, until ctx ends. It
+// returns when nothing of the container runs any more.
+func (c *container) loop(ctx context.Context) {
+	for ctx.Err() == nil {
+		if c.network != nil && !c.r.await(ctx, func() bool { return c.network.handle != nil }) {
+			return
+		}
+		h, err := c.start(ctx)
+		if err != nil {
+			c.failedToStart(ctx, err)
+		} else {
+			c.watchOver(ctx, h)
+		}
+		if !c.pause(ctx) {
+			return
+		}
+	}
+}
+
+func (c *container) runtime() Runtime {
+	if c.spec.Image == "" {
+		return c.r.e.cfg.Process
+	}
+	return c.r.e.cfg.Docker
+}
+
+func (c *container) start(ctx context.Context) (Container, error) {
+	rt := c.runtime()
+	if rt == nil {
+		return nil, noRuntime(c.spec.Image)
+	}
+	rev := c.r.revision()
+	spec := ContainerSpec{
+		Workload: rev.Name, Replica: c.r.id, Name: c.spec.Name, Image: c.spec.Image,
+		Directory: rev.Directory, Scratch: c.r.scratch, Compute: c.spec.Compute,
+	}
+	port := int32(0)
+	if c.r.pod.Port != nil {
+		spec.Port, port = *c.r.pod.Port, *c.r.pod.Port
+		if c.spec.Image == "" {
+			var err error
+			if port, err = c.r.portFor(c.serving && c.view.portTaken); err != nil {
+				return nil, &StartError{Reason: workload.Reason{
+					Code: "port_in_use", Message: err.Error(), Fix: "stop some of the servers on this machine",
+				}}
+			}
+			spec.HostPort = port
+		}
+	}
+	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.scratch)
+	spec.Command, spec.Args = expandAll(c.spec.Command, spec.Env), expandAll(c.spec.Args, spec.Env)
+	c.r.update(func() {
+		if c.network != nil {
+			spec.Network = c.network.handle
+		}
+		c.view.phase, c.view.starts = phaseStarting, c.view.starts+1
+		c.view.ready, c.view.probe, c.view.listening = false, "", nil
+		c.view.port = port
+		spec.Run = c.view.starts
+	})
+	c.log.startRun()
+	spec.Stdout, spec.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
+	return rt.Start(ctx, spec)
+}
+
+func (c *container) failedToStart(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // it was interrupted, which says nothing
+	}
+	var se *StartError
+	if !errors.As(err, &se) {
+		se = &StartError{Reason: workload.Reason{Code: "start_failed", Message: err.Error()}, Err: err}
+	}
+	c.r.update(func() {
+		c.view.phase, c.view.failed, c.view.exit = phaseEnded, se, nil
+		c.view.ends++
+		c.r.event("warning", "ContainerNotStarted", "container "+c.spec.Name+" of replica "+c.r.id+" did not start: "+se.Reason.Message)
+	})
+}
+
+// watchOver probes a running container until it ends, and records how it ended.
+func (c *container) watchOver(ctx context.Context, h Container) {
+	started := time.Now()
+	asked := c.hasReadiness()
+	c.r.update(func() {
+		c.handle = h
+		c.view.phase, c.view.failed, c.view.started = phaseRunning, nil, started
+		c.view.ready = !asked
+	})
+	if ctx.Err() != nil {
+		_ = h.Kill() // the end came while it started; it never served anyone
+	}
+	probing, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	sick := make(chan string, 1)
+	c.probe(probing, &wg, h, sick)
+
+	var cause string
+	var network <-chan struct{}
+	if c.network != nil {
+		c.r.mu.Lock()
+		if c.network.handle != nil {
+			network = c.network.handle.Done()
+		}
+		c.r.mu.Unlock()
+	}
+	select {
+	case <-h.Done():
+	case cause = <-sick:
+		c.restart(h, "its liveness probe fails: "+cause)
+	case <-network:
+		c.restart(h, "the container whose network it shares has ended")
+	}
+	cancel()
+	wg.Wait()
+	c.ended(h, started, cause)
+}
+
+// ended records the end of a run.
+func (c *container) ended(h Container, started time.Time, liveness string) {
+	exit := h.Exit()
+	c.log.flush()
+	recent := c.log.recent()
+	c.r.update(func() {
+		c.handle = nil
+		if c.r.stopping {
+			c.view.phase, c.view.ready = phaseStopped, false
+			return
+		}
+		if exit.At.Sub(started) >= c.r.e.cfg.Backoff.Healthy {
+			c.view.ends = 0
+		}
+		c.view.ends++
+		c.view.phase, c.view.ready, c.view.exit, c.view.recent = phaseEnded, false, &exit, recent
+		c.view.liveness = liveness
+		c.view.portTaken = mentionsPortInUse(recent) && !portIsFree(c.view.port)
+		c.r.event("warning", "ContainerExited", "container "+c.spec.Name+" of replica "+c.r.id+" "+exit.words())
+	})
+}
+
+// restart ends a container that is to be started again.
+func (c *container) restart(h Container, why string) {
+	c.r.update(func() {
+		c.r.event("warning", "ContainerRestarting", "restarting container "+c.spec.Name+" of replica "+c.r.id+": "+why)
+	})
+	c.terminate(h, time.Now().Add(c.r.e.cfg.Grace))
+}
+
+// pause waits as long as the backoff asks for and reports whether to go on.
+func (c *container) pause(ctx context.Context) bool {
+	var wait time.Duration
+	c.r.update(func() {
+		wait = c.r.e.cfg.Backoff.wait(c.view.ends)
+		c.view.pause = wait
+	})
+	if wait == 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// hasReadiness reports whether anything is asked before the container counts as ready.
+func (c *container) hasReadiness() bool { return c.spec.ReadinessProbe != nil || c.implicit() }
+
+// implicit reports whether a TCP probe of the pod's port is added: when no
+// readiness probe of the pod asks there.
+func (c *container) implicit() bool {
+	if !c.serving {
+		return false
+	}
+	port := *c.r.pod.Port
+	for _, other := range c.r.containers {
+		if asksAt(other.spec.ReadinessProbe, port) {
+			return false
+		}
+	}
+	return true
+}
+
+// probe starts the probes of a running container.
+func (c *container) probe(ctx context.Context, wg *sync.WaitGroup, h Container, sick chan<- string) {
+	var questions []question
+	if p := c.spec.ReadinessProbe; p != nil {
+		s := probe.From(p)
+		s.Quick = true
+		questions = append(questions, question{s, c.check(p, h), false})
+	}
+	if c.implicit() {
+		questions = append(questions, question{implicitSettings, c.check(&workload.Probe{TCPSocket: &workload.TCPSocket{Port: *c.r.pod.Port}}, h), true})
+	}
+	passing := make([]bool, len(questions)) // guarded by r.mu
+	for i, q := range questions {
+		wg.Go(func() {
+			probe.Run(ctx, q.settings, q.check, func(v probe.Verdict) {
+				c.readiness(h, v, q.implicit, func(ok bool) bool {
+					passing[i] = ok
+					return !slices.Contains(passing, false)
+				})
+			})
+		})
+	}
+	if p := c.spec.LivenessProbe; p != nil {
+		wg.Go(func() {
+			probe.Run(ctx, probe.From(p), c.check(p, h), func(v probe.Verdict) {
+				if v.Changed && !v.Passing {
+					select {
+					case sick <- v.Detail:
+					default:
+					}
+				}
+			})
+		})
+	}
+}
+
+type question struct {
+	settings probe.Settings
+	check    probe.Check
+	implicit bool
+}
+
+// implicitSettings are those of the probe nobody asked for: quick to see a server
+// come up, and cheap afterwards.
+var implicitSettings = probe.Settings{
+	Period: 2 * time.Second, Timeout: time.Second, SuccessThreshold: 1, FailureThreshold: 2,
+	Quick: true, Floor: 3 * time.Millisecond,
+}
+
+// readiness takes over one answer to a readiness question. Note, called with r.mu
+// held, writes down whether the question passes and returns whether all do.
+func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note func(ok bool) bool) {
+	c.r.mu.Lock()
+	same := !v.Changed && (v.Passing || v.OK || c.view.probe == v.Detail)
+	age := time.Since(c.view.started)
+	look := !v.OK && age >= silence && (c.view.looked.IsZero() || time.Since(c.view.looked) >= silence)
+	c.r.mu.Unlock()
+	if same && !look {
+		return
+	}
+	var listening []string
+	if look {
+		listening = h.Listening()
+	}
+	c.r.update(func() {
+		if !v.OK {
+			c.view.probe, c.view.implicit = v.Detail, implicit
+		}
+		if look {
+			c.view.listening, c.view.looked = listening, time.Now()
+		}
+		c.view.ready = note(v.Known && v.Passing)
+	})
+}
+
+// silence is how long a server may take to listen before we look where else it
+// may be listening.
+const silence = time.Second
+
+// check returns the question a probe in the spec asks of a running container.
+func (c *container) check(p *workload.Probe, h Container) probe.Check {
+	switch {
+	case p.HTTPGet != nil:
+		return probe.HTTP(httpURL(h.Address(p.HTTPGet.Port), p.HTTPGet.Path))
+	case p.TCPSocket != nil:
+		lingering := time.Duration(0)
+		if h.Forwarded() {
+			lingering = 50 * time.Millisecond
+		}
+		return probe.TCP(h.Address(p.TCPSocket.Port), lingering)
+	default:
+		return probe.Exec(p.Exec.Command, h.Exec)
+	}
+}
+
+func httpURL(address, path string) string {
+	if path == "" || path[0] != '/' {
+		path = "/" + path
+	}
+	return "http://" + address + path
+}

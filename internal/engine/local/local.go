@@ -1,0 +1,242 @@
+// Package local runs replicas on one machine: it keeps the asked-for number of
+// replicas of every workload, updates them within their strategy, restarts what
+// ends, probes, drains, and keeps their logs.
+//
+// It promises the behaviour that enginetest demands of every engine, that it works
+// by events and not by looking around every so often, and that nothing it started
+// outlives it. How a container runs is a Runtime's business (process, docker):
+// one with an image goes to Docker, one without to processes, and one pod may hold
+// both. It must not decide how many replicas there should be, route a request or
+// remember anything across its own life but logs.
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Config says where and how replicas run. Only StateDir and one runtime are needed.
+type Config struct {
+	StateDir string  // logs and scratch folders live here
+	Process  Runtime // for containers without an image; nil: they cannot run
+	Docker   Runtime // for containers with one; nil: they cannot run
+	// Drain takes a replica out of traffic and returns when no request is in
+	// flight there. It is called before any signal and bounded by Grace.
+	Drain func(ctx context.Context, workload, replica string) error
+	// Env is given to every container, such as AWS credentials of the environment.
+	// The user's own variables win.
+	Env     map[string]string
+	Version string // CORTEX_VERSION
+	Log     *slog.Logger
+
+	Grace            time.Duration // from the decision to stop a replica to SIGKILL; 60 s when zero
+	ProgressDeadline time.Duration // a replica not ready by then counts as failed; 10 min when zero
+	Backoff          Backoff       // between restarts
+	Logs             LogLimits
+}
+
+// Engine implements engine.Engine on one machine.
+type Engine struct {
+	cfg   Config
+	logs  *logStore
+	ports *portPool
+	hub   *hub
+
+	mu      sync.Mutex
+	units   map[string]*unit
+	running bool           // Run has opened the runtimes
+	closed  bool           // Run is on its way out
+	down    chan struct{}  // closed with it
+	wg      sync.WaitGroup // units
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// New returns an engine that starts replicas once Run is called.
+func New(cfg Config) (*Engine, error) {
+	if !filepath.IsAbs(cfg.StateDir) {
+		return nil, errors.New("the state folder of the engine must be an absolute path")
+	}
+	if cfg.Process == nil && cfg.Docker == nil {
+		return nil, errors.New("the engine needs a runtime for processes or for images")
+	}
+	if cfg.Drain == nil {
+		cfg.Drain = func(context.Context, string, string) error { return nil }
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Grace <= 0 {
+		cfg.Grace = 60 * time.Second
+	}
+	if cfg.ProgressDeadline <= 0 {
+		cfg.ProgressDeadline = 10 * time.Minute
+	}
+	cfg.Backoff = cfg.Backoff.defaulted()
+	return &Engine{
+		cfg:   cfg,
+		logs:  newLogStore(filepath.Join(cfg.StateDir, "logs"), cfg.Logs),
+		ports: newPortPool(),
+		hub:   newHub(),
+		units: map[string]*unit{},
+		down:  make(chan struct{}),
+	}, nil
+}
+
+func (e *Engine) runtimes() []Runtime {
+	var all []Runtime
+	for _, r := range []Runtime{e.cfg.Process, e.cfg.Docker} {
+		if r != nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// Engines says which ways of running containers work here now.
+func (e *Engine) Engines(ctx context.Context) []workload.Engine {
+	var all []workload.Engine
+	for _, r := range e.runtimes() {
+		detail, err := r.Available(ctx)
+		if err != nil {
+			detail = err.Error()
+		}
+		all = append(all, workload.Engine{Name: r.Name(), Available: err == nil, Detail: detail})
+	}
+	return all
+}
+
+// Run implements engine.Engine. What was applied before is started now, after
+// everything an earlier life left behind is gone.
+func (e *Engine) Run(ctx context.Context) error {
+	for _, r := range e.runtimes() {
+		if err := r.Open(ctx); err != nil {
+			return err
+		}
+		defer func() {
+			if err := r.Close(); err != nil {
+				e.cfg.Log.Warn("closing a runtime", "runtime", r.Name(), "error", err)
+			}
+		}()
+	}
+	if err := os.RemoveAll(e.scratchRoot()); err != nil {
+		e.cfg.Log.Warn("removing scratch folders of an earlier life", "error", err)
+	}
+
+	e.mu.Lock()
+	e.running = true
+	present := map[string]bool{}
+	for name := range e.units {
+		present[name] = true
+	}
+	e.logs.clean(present)
+	for _, u := range e.units {
+		e.wg.Go(u.run)
+	}
+	e.mu.Unlock()
+
+	<-ctx.Done()
+	e.mu.Lock()
+	e.closed = true
+	close(e.down)
+	e.mu.Unlock()
+	e.wg.Wait()
+	e.logs.close()
+	return nil
+}
+
+func (e *Engine) scratchRoot() string { return filepath.Join(e.cfg.StateDir, "replicas") }
+
+// Apply implements engine.Engine.
+func (e *Engine) Apply(_ context.Context, d engine.Deployment) error {
+	if d.Revision == nil || d.Revision.Pod == nil || len(d.Revision.Pod.Containers) == 0 {
+		return fault.New(fault.Invalid, "engine.no_pod", "a deployment without containers cannot run")
+	}
+	if d.Replicas < 0 {
+		return fault.New(fault.Invalid, "engine.negative_replicas", "%d replicas cannot run", d.Replicas)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return fault.New(fault.Unavailable, "engine.stopping", "the engine is stopping")
+	}
+	u := e.units[d.Revision.Name]
+	if u == nil {
+		u = newUnit(e, d.Revision.Name)
+		e.units[u.name] = u
+		if e.running {
+			e.wg.Go(u.run)
+		}
+	}
+	u.apply(d)
+	return nil
+}
+
+// Remove implements engine.Engine.
+func (e *Engine) Remove(_ context.Context, name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if u := e.units[name]; u != nil {
+		u.remove()
+		if !e.running {
+			e.forget(u)
+		}
+	}
+	return nil
+}
+
+// forget drops a unit that is to be removed and whose replicas are gone, and
+// reports whether it did. The caller holds e.mu.
+func (e *Engine) forget(u *unit) bool {
+	events, gone := u.isGone()
+	if gone {
+		delete(e.units, u.name)
+		e.hub.remove(u.name, events...)
+	}
+	return gone
+}
+
+// Status implements engine.Engine.
+func (e *Engine) Status(_ context.Context, name string) (engine.Status, error) {
+	s, ok := e.hub.get(name)
+	if !ok {
+		return engine.Status{}, fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", name)
+	}
+	return s, nil
+}
+
+// Watch implements engine.Engine.
+func (e *Engine) Watch(ctx context.Context, fn func(engine.Status)) error {
+	return e.hub.watch(ctx, fn)
+}
+
+// Names returns the workloads that are known, in order.
+func (e *Engine) Names() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.units))
+}
+
+// newID returns a random name for a replica: ten letters and digits that cannot
+// be misread for one another.
+func newID() string {
+	const alphabet = "bcdfghjkmnpqrstvwxz2456789"
+	raw := make([]byte, 10)
+	_, _ = rand.Read(raw) // never fails
+	for i, b := range raw {
+		raw[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(raw)
+}

@@ -1,0 +1,243 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	logTime    = "2006-01-02T15:04:05.000000000Z"
+	keptRecent = 20  // last lines kept in memory, as evidence
+	recentText = 500 // bytes of each
+	// troubleEvery is how often lost lines of one container are reported at most.
+	troubleEvery = time.Minute
+)
+
+// logWriter keeps the output of one container. It never blocks on a reader and
+// never fails: what cannot be written is counted, reported once and dropped.
+type logWriter struct {
+	store   *logStore
+	key     logKey
+	dir     string
+	trouble func(reason, message string)
+
+	mu       sync.Mutex
+	file     *os.File
+	number   int // of file
+	size     int64
+	run      int
+	closed   bool
+	streams  []*logStream
+	last     []string // newest last
+	dropped  int      // lines since the last one that was written
+	why      error    // of the drop
+	reported time.Time
+	buf      []byte
+}
+
+// startRun begins the output of the next start of the container.
+func (w *logWriter) startRun() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.run++
+	w.last = nil
+}
+
+func (w *logWriter) currentRun() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.run
+}
+
+// recent returns the last lines of the present run, oldest first.
+func (w *logWriter) recent() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.last)
+}
+
+// stream returns where the container writes one of its streams in this run.
+func (w *logWriter) stream(name string) io.Writer {
+	s := &logStream{w: w, name: name}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.streams = append(w.streams, s)
+	return s
+}
+
+// flush writes lines that did not end with a line feed, at the end of a run.
+func (w *logWriter) flush() {
+	w.mu.Lock()
+	now := time.Now().UTC().Format(logTime)
+	w.buf = w.buf[:0]
+	lines := 0
+	for _, s := range w.streams {
+		if len(s.partial) > 0 {
+			w.add(now, s.name, s.partial)
+			s.partial, lines = nil, lines+1
+		}
+	}
+	w.streams = nil
+	w.finish(lines)
+}
+
+func (w *logWriter) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	if w.file != nil {
+		_ = w.file.Close()
+		w.file = nil
+	}
+}
+
+// logStream splits what is written into lines.
+type logStream struct {
+	w       *logWriter
+	name    string
+	partial []byte
+}
+
+// Write implements io.Writer; it always takes everything.
+func (s *logStream) Write(p []byte) (int, error) {
+	w, n, lines := s.w, len(p), 0
+	w.mu.Lock()
+	now := time.Now().UTC().Format(logTime)
+	w.buf = w.buf[:0]
+	limit := w.store.limits.LineBytes
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		ended := i >= 0
+		if !ended {
+			i = len(p)
+		}
+		if room := limit - len(s.partial); i > room {
+			s.partial = append(s.partial, p[:room]...)
+			p = p[room:]
+		} else {
+			s.partial = append(s.partial, p[:i]...)
+			p = p[i:]
+			if !ended {
+				break
+			}
+			p = p[1:]
+		}
+		w.add(now, s.name, bytes.TrimSuffix(s.partial, []byte("\r")))
+		s.partial, lines = s.partial[:0], lines+1
+	}
+	w.finish(lines)
+	return n, nil
+}
+
+// add formats one line into w.buf. The caller holds w.mu.
+func (w *logWriter) add(now, stream string, text []byte) {
+	w.buf = fmt.Appendf(w.buf, "%s %d %s ", now, w.run, stream)
+	w.buf = append(w.buf, text...)
+	w.buf = append(w.buf, '\n')
+	if len(w.last) == keptRecent {
+		w.last = append(w.last[:0], w.last[1:]...)
+	}
+	w.last = append(w.last, strings.ToValidUTF8(string(text[:min(len(text), recentText)]), "\uFFFD"))
+}
+
+// finish writes w.buf, which holds so many lines, and gives up w.mu.
+func (w *logWriter) finish(lines int) {
+	var reason, message string
+	if lines > 0 && !w.closed {
+		reason, message = w.put(lines)
+	}
+	w.mu.Unlock()
+	if reason != "" && w.trouble != nil {
+		w.trouble(reason, message)
+	}
+	if lines > 0 {
+		w.store.written(w.key.workload)
+	}
+}
+
+// put writes w.buf and returns the event to report, if any. The caller holds w.mu.
+func (w *logWriter) put(lines int) (reason, message string) {
+	if w.dropped > 0 {
+		note := fmt.Sprintf("%s %d stderr [cortex] %d lines before this one could not be kept: %v\n", time.Now().UTC().Format(logTime), w.run, w.dropped, w.why)
+		w.buf = append([]byte(note), w.buf...)
+	}
+	err := w.write()
+	if err == nil {
+		w.dropped = 0
+		return "", ""
+	}
+	w.dropped += lines
+	w.why = cause(err)
+	if time.Since(w.reported) < troubleEvery {
+		return "", ""
+	}
+	w.reported = time.Now()
+	reason = "LogsUnwritable"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		reason = "DiskFull"
+	}
+	return reason, fmt.Sprintf("log lines of container %s of replica %s are lost: %v; the container itself goes on", w.key.container, w.key.replica, err)
+}
+
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func (w *logWriter) write() error {
+	if err := w.makeRoom(int64(len(w.buf))); err != nil {
+		return err
+	}
+	n, err := w.file.Write(w.buf)
+	if err == nil {
+		w.size += int64(n)
+		return nil
+	}
+	// Half a line would spoil the file; what cannot be taken back ends it.
+	if n > 0 && w.file.Truncate(w.size) != nil {
+		_ = w.file.Close()
+		w.file = nil
+	}
+	return err
+}
+
+// makeRoom opens the file that takes the next n bytes.
+func (w *logWriter) makeRoom(n int64) error {
+	if w.file != nil && (w.size == 0 || w.size+n <= w.store.limits.FileBytes) {
+		return nil
+	}
+	next := w.number + 1
+	if w.number == 0 {
+		if err := os.MkdirAll(w.dir, 0o700); err != nil {
+			return err
+		}
+		if there := numbers(w.dir, w.key.container); len(there) > 0 {
+			next = there[len(there)-1] + 1
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(w.dir, logName(w.key.container, next)), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	if w.file != nil {
+		_ = w.file.Close()
+	}
+	w.file, w.number, w.size = f, next, 0
+	all := numbers(w.dir, w.key.container)
+	for _, old := range all[:max(0, len(all)-w.store.limits.Files)] {
+		_ = os.Remove(filepath.Join(w.dir, logName(w.key.container, old)))
+	}
+	return nil
+}

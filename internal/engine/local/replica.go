@@ -1,0 +1,273 @@
+package local
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// replica runs one pod: it starts its containers, keeps them running until it is
+// told to stop, and then drains and ends them.
+type replica struct {
+	id      string
+	e       *Engine
+	poke    func() // tells the unit that something changed
+	created time.Time
+	scratch string
+	pod     *workload.Pod
+	stopped chan struct{} // closed by stop
+
+	mu         sync.Mutex
+	rev        *workload.Revision
+	containers []*container
+	hostPort   int32 // allocated for processes; 0 where none is needed
+	why        string
+	stopping   bool
+	gone       bool
+	ready      bool
+	everReady  bool
+	state      workload.ReplicaState
+	since      time.Time
+	reason     *workload.Reason
+	fatal      bool
+	events     []workload.Event
+	changed    chan struct{} // closed and replaced at every change
+}
+
+// snapshot is what the unit sees of a replica.
+type snapshot struct {
+	workload.Replica
+	rev         *workload.Revision
+	ready       bool
+	terminating bool
+	gone        bool
+	fatal       bool // the revision has proven unable to become ready
+}
+
+func newReplica(u *unit, rev *workload.Revision) *replica {
+	r := &replica{
+		id: newID(), e: u.e, poke: u.poke, rev: rev, pod: rev.Pod, created: time.Now(),
+		stopped: make(chan struct{}), changed: make(chan struct{}),
+		state: workload.Creating, since: time.Now(),
+	}
+	r.scratch = filepath.Join(u.e.scratchRoot(), u.name, r.id)
+	serving := servingContainer(rev.Pod)
+	var network *container
+	for i := range rev.Pod.Containers {
+		c := newContainer(r, &rev.Pod.Containers[i], i == serving)
+		if c.spec.Image != "" {
+			if network == nil {
+				network = c
+			} else {
+				c.network = network
+			}
+		}
+		r.containers = append(r.containers, c)
+	}
+	return r
+}
+
+// servingContainer returns the container that is expected to listen on the pod's
+// port: the one whose readiness probe asks there, else the first; -1 for a pod
+// without a port. Processes and images of one pod do not share a network, so one
+// of them has to be chosen.
+func servingContainer(p *workload.Pod) int {
+	if p.Port == nil {
+		return -1
+	}
+	for i := range p.Containers {
+		if asksAt(p.Containers[i].ReadinessProbe, *p.Port) {
+			return i
+		}
+	}
+	return 0
+}
+
+func asksAt(p *workload.Probe, port int32) bool {
+	return p != nil && (p.HTTPGet != nil && p.HTTPGet.Port == port || p.TCPSocket != nil && p.TCPSocket.Port == port)
+}
+
+// revision returns the revision whose pod this is.
+func (r *replica) revision() *workload.Revision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rev
+}
+
+// adopt makes rev, whose pod is the same, the revision of this replica.
+func (r *replica) adopt(rev *workload.Revision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rev = rev
+}
+
+// stop begins to end the replica. Later calls do nothing.
+func (r *replica) stop(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopping {
+		return
+	}
+	r.stopping, r.why = true, why
+	r.event("normal", "ReplicaStopping", "stopping replica "+r.id+": "+why)
+	r.settle()
+	close(r.stopped)
+}
+
+// run works until the replica is gone.
+func (r *replica) run() {
+	starting, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer r.vanish()
+	deadline := time.AfterFunc(r.e.cfg.ProgressDeadline, func() { r.update(func() {}) })
+	defer deadline.Stop()
+	if err := os.MkdirAll(filepath.Join(r.scratch, "client"), 0o700); err != nil {
+		r.e.cfg.Log.Warn("making the scratch folder of a replica", "replica", r.id, "error", err)
+	}
+
+	var wg sync.WaitGroup
+	for _, c := range r.containers {
+		wg.Go(func() { c.loop(starting) })
+	}
+	<-r.stopped
+	r.shutDown(cancel)
+	wg.Wait()
+}
+
+// vanish gives back what the replica held.
+func (r *replica) vanish() {
+	for _, c := range r.containers {
+		c.log.close()
+	}
+	if err := os.RemoveAll(r.scratch); err != nil {
+		r.e.cfg.Log.Warn("removing the scratch folder of a replica", "replica", r.id, "error", err)
+	}
+	_ = os.Remove(filepath.Dir(r.scratch)) // when it was the last
+	r.update(func() {
+		r.e.ports.release(r.hostPort)
+		r.gone = true
+	})
+	r.e.logs.retire(r.revision().Name, r.id)
+}
+
+// update changes what is observed and tells the unit when that changes the state.
+func (r *replica) update(change func()) {
+	r.mu.Lock()
+	change()
+	r.settle()
+	r.mu.Unlock()
+}
+
+// settle recomputes the state after a change. The caller holds r.mu.
+func (r *replica) settle() {
+	views := make([]view, len(r.containers))
+	for i, c := range r.containers {
+		views[i] = c.view
+	}
+	now := time.Now()
+	was := r.ready
+	p := judge(views, r.stopping, !r.everReady && now.Sub(r.created) >= r.e.cfg.ProgressDeadline)
+	r.ready, r.reason, r.fatal = p.ready, p.reason, p.fatal
+	r.everReady = r.everReady || p.ready
+	if p.state != r.state {
+		r.state, r.since = p.state, now
+	}
+	if r.ready != was && !r.stopping {
+		if r.ready {
+			r.event("normal", "ReplicaReady", "replica "+r.id+" is ready")
+		} else {
+			r.event("warning", "ReplicaNotReady", "replica "+r.id+" is not ready any more: "+p.reason.Message)
+		}
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	r.poke()
+}
+
+// event queues one for the unit. The caller holds r.mu.
+func (r *replica) event(kind, reason, message string) {
+	if len(r.events) < maxPendingEvents {
+		r.events = append(r.events, workload.Event{Time: time.Now(), Type: kind, Reason: reason, Message: message, Replica: r.id})
+	}
+}
+
+func (r *replica) takeEvents() []workload.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := r.events
+	r.events = nil
+	return events
+}
+
+func (r *replica) snapshot() snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := snapshot{rev: r.rev, ready: r.ready, terminating: r.stopping, gone: r.gone, fatal: r.fatal}
+	s.Replica = workload.Replica{ID: r.id, APIID: r.rev.ID, State: r.state, Reason: r.reason, Since: r.since}
+	for _, c := range r.containers {
+		s.Restarts += max(0, c.view.starts-1)
+		if c.serving && c.handle != nil {
+			s.Address = c.handle.Address(*r.pod.Port)
+		}
+	}
+	return s
+}
+
+// replica is the snapshot as watchers see it.
+func (s snapshot) replica(upToDate bool) engine.Replica {
+	r := s.Replica
+	r.UpToDate = upToDate
+	if r.State == workload.Ready && !upToDate {
+		r.State = workload.ReadyOutOfDate
+	}
+	return engine.Replica{
+		Replica: r, DeploymentID: s.rev.DeploymentID,
+		MaxConcurrency: s.rev.Pod.MaxConcurrency, MaxQueueLength: s.rev.Pod.MaxQueueLength,
+	}
+}
+
+// await returns when ok, which is asked with r.mu held, holds or ctx has ended.
+func (r *replica) await(ctx context.Context, ok func() bool) bool {
+	for {
+		r.mu.Lock()
+		done, changed := ok(), r.changed
+		r.mu.Unlock()
+		if done {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
+	}
+}
+
+// portFor returns the port a process of this pod is to listen on. It is kept
+// across restarts as long as nobody else has taken it.
+func (r *replica) portFor(fresh bool) (int32, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hostPort != 0 && !fresh && portIsFree(r.hostPort) {
+		return r.hostPort, nil
+	}
+	r.e.ports.release(r.hostPort)
+	r.hostPort = 0
+	port, err := r.e.ports.allocate()
+	if err == nil {
+		r.hostPort = port
+	}
+	return port, err
+}
+
+// loopback is the address of a port of this machine.
+func loopback(port int32) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+}

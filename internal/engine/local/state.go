@@ -1,0 +1,119 @@
+package local
+
+import (
+	"slices"
+	"time"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// phase is what a container is doing.
+type phase int
+
+const (
+	phaseWaiting  phase = iota // not started yet
+	phaseStarting              // its runtime works on it
+	phaseRunning
+	phaseEnded   // to be started again
+	phaseStopped // not to be started again
+)
+
+// view is what is observed of one container.
+type view struct {
+	name    string
+	command []string
+	image   string
+	port    int32 // where it is expected to listen; 0 for nowhere
+
+	phase   phase
+	starts  int
+	ends    int // that were not wanted, in a row
+	failed  *StartError
+	exit    *Exit
+	started time.Time
+	pause   time.Duration // before the next start
+	recent  []string      // last lines of the run that ended
+
+	ready     bool
+	probe     string   // the last failing answer to a readiness probe; empty when there was none
+	implicit  bool     // that answer is of the probe that was added
+	liveness  string   // the failing answer for which it was restarted; else empty
+	listening []string // where it was found to listen
+	looked    time.Time
+	portTaken bool // it could not listen because somebody else does
+}
+
+// pod is what follows from the views of a replica's containers.
+type pod struct {
+	state  workload.ReplicaState
+	reason *workload.Reason // nil when ready
+	ready  bool
+	fatal  bool // the revision has proven unable to become ready
+}
+
+// judge decides the state of a replica. Overdue says that it was never ready and
+// has had the time it is given.
+func judge(views []view, stopping, overdue bool) pod {
+	worst := pod{state: workload.Ready, ready: true}
+	for _, v := range views {
+		if p := judgeContainer(v, overdue); severity(p) > severity(worst) {
+			worst = p
+		}
+	}
+	if stopping {
+		return pod{state: workload.Terminating, reason: &workload.Reason{Code: "terminating", Message: "the replica is being stopped"}}
+	}
+	return worst
+}
+
+// severity orders what containers of one replica say: the worst speaks for it.
+func severity(p pod) int {
+	switch {
+	case p.fatal:
+		return 4
+	case p.ready:
+		return 0
+	case p.state == workload.Creating:
+		return 1
+	case p.state == workload.NotReady:
+		return 2
+	}
+	return 3
+}
+
+func judgeContainer(v view, overdue bool) pod {
+	fatal := overdue || v.ends >= crashLoop
+	switch {
+	case v.phase == phaseRunning && v.ready:
+		return pod{state: workload.Ready, ready: true}
+	case v.phase == phaseRunning:
+		reason := notAnswering(v)
+		if v.ends >= crashLoop && v.exit != nil {
+			reason = exited(v)
+		}
+		return pod{state: workload.NotReady, reason: reason, fatal: fatal}
+	case v.failed != nil:
+		state := workload.Failed
+		if slices.Contains([]string{"image_pull", "image_not_found"}, v.failed.Reason.Code) {
+			state = workload.ErrImagePull
+		}
+		reason := v.failed.Reason
+		return pod{state: state, reason: &reason, fatal: fatal || v.failed.Final}
+	case v.exit != nil:
+		return pod{state: exitState(v), reason: exited(v), fatal: fatal}
+	}
+	return pod{state: workload.Creating, reason: &workload.Reason{Code: "starting", Message: "container " + v.name + " is being started"}, fatal: overdue}
+}
+
+// exitState is the word for a container that ended (REFERENCE 4.5).
+func exitState(v view) workload.ReplicaState {
+	switch {
+	case v.liveness != "":
+		return workload.NotReady
+	case v.exit.OOM:
+		return workload.KilledOOM
+	case slices.Contains([]int{129, 130, 137, 143}, v.exit.Code):
+		return workload.Killed
+	}
+	return workload.Failed
+}

@@ -1,0 +1,163 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cortex.dev/cortex/internal/engine/local"
+)
+
+const (
+	// waitDelay bounds how long the output of a process is waited for after it has
+	// ended and all that it started was killed.
+	waitDelay = 2 * time.Second
+	// maxOutput bounds what is kept of the output of a probe or hook.
+	maxOutput = 4 << 10
+)
+
+// process is one running container.
+type process struct {
+	r         *Runtime
+	spec      local.ContainerSpec
+	mark      string
+	env       []string
+	cmd       *exec.Cmd
+	pid       int
+	done      chan struct{}
+	exit      local.Exit // valid after done
+	oomBefore uint64
+
+	mu        sync.Mutex
+	collected bool // its number may belong to somebody else by now
+}
+
+// wait returns when the process and everything it started is gone.
+func (p *process) wait() {
+	await(p.cmd, func() {
+		killGroup(p.pid)
+		endAll(p.mark, p.pid)
+		p.mu.Lock()
+		p.collected = true
+		p.mu.Unlock()
+	})
+	p.exit = exitOf(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
+	if p.exit.Signal == "SIGKILL" {
+		p.exit.OOM = oomKilled(p.pid, p.oomBefore)
+	}
+	p.r.ledger.forget(p.pid)
+	p.r.mu.Lock()
+	delete(p.r.running, p)
+	p.r.mu.Unlock()
+	close(p.done)
+}
+
+func exitOf(s syscall.WaitStatus) local.Exit {
+	if s.Signaled() {
+		return local.Exit{Code: 128 + int(s.Signal()), Signal: unix.SignalName(s.Signal()), At: time.Now()}
+	}
+	return local.Exit{Code: s.ExitStatus(), At: time.Now()}
+}
+
+// Done implements local.Container.
+func (p *process) Done() <-chan struct{} { return p.done }
+
+// Exit implements local.Container.
+func (p *process) Exit() local.Exit { return p.exit }
+
+// Terminate implements local.Container. The whole group is told, as a terminal would.
+func (p *process) Terminate() error { return p.signal(syscall.SIGTERM) }
+
+// Kill implements local.Container.
+func (p *process) Kill() error {
+	err := p.signal(syscall.SIGKILL)
+	endAll(p.mark, p.pid)
+	return err
+}
+
+func (p *process) signal(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.collected {
+		return nil
+	}
+	if err := syscall.Kill(-p.pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// Exec implements local.Container.
+func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, error) {
+	if len(command) == 0 {
+		return nil, 0, errors.New("the command is empty")
+	}
+	path, err := findExecutable(command[0], p.spec.Directory, lookup(p.env, "PATH"))
+	if err != nil {
+		return nil, 0, err
+	}
+	out := &bounded{}
+	cmd := &exec.Cmd{
+		Path: path, Args: command, Dir: p.spec.Directory, Env: p.env,
+		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
+	}
+	if err := p.r.spawner.start(cmd); err != nil {
+		return nil, 0, cannotStart(path, command[0], err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		await(cmd, func() { killGroup(cmd.Process.Pid) })
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		killGroup(cmd.Process.Pid)
+		<-ended
+	}
+	if ctx.Err() != nil {
+		return out.bytes(), 0, ctx.Err()
+	}
+	return out.bytes(), exitOf(cmd.ProcessState.Sys().(syscall.WaitStatus)).Code, nil
+}
+
+// Address implements local.Container.
+func (p *process) Address(port int32) string {
+	if port == p.spec.Port && p.spec.HostPort != 0 {
+		port = p.spec.HostPort
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+}
+
+// Forwarded implements local.Container.
+func (p *process) Forwarded() bool { return false }
+
+// Listening implements local.Container.
+func (p *process) Listening() []string { return listening(p.mark, p.pid) }
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Write(p[:min(len(p), maxOutput-b.buf.Len())])
+	return len(p), nil
+}
+
+func (b *bounded) bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buf.Bytes())
+}

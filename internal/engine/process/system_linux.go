@@ -1,0 +1,194 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cortex.dev/cortex/internal/engine/local"
+)
+
+// attributes put a process into a session of its own, and let the kernel end it
+// when the thread that starts it ends.
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+func executable() (string, error) { return "/proc/self/exe", nil } // even when the file was replaced
+
+// await waits for cmd. Cleanup runs after the process has ended and before it is
+// collected: until then its number, which is that of its group and session too,
+// cannot become somebody else's.
+func await(cmd *exec.Cmd, cleanup func()) {
+	for {
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	cleanup()
+	_ = cmd.Wait() // its error says what ProcessState says
+}
+
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+const (
+	// patience bounds how long processes are waited for that were sent SIGKILL; one
+	// that hangs in the kernel may take for ever.
+	patience = 5 * time.Second
+	between  = time.Millisecond
+)
+
+// endAll ends every process whose mark begins with mark or that is of the given
+// session (0: none), waits until there are none, and returns how many there were.
+// It looks again and again because a process may start another one in between.
+func endAll(mark string, session int) int {
+	seen := map[int]bool{}
+	for deadline := time.Now().Add(patience); ; time.Sleep(between) {
+		found := marked(mark, session)
+		for _, pid := range found {
+			seen[pid] = true
+			// The handle is that of one process, even when the number is used again.
+			if p, err := os.FindProcess(pid); err == nil {
+				if carries(pid, []byte("\x00"+markName+"="+mark), session) {
+					_ = p.Kill()
+				}
+				_ = p.Release()
+			}
+		}
+		if len(found) == 0 || time.Now().After(deadline) {
+			return len(seen)
+		}
+	}
+}
+
+// marked lists processes, this one excepted.
+func marked(mark string, session int) []int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = dir.Close() }()
+	names, _ := dir.Readdirnames(-1) // what could be read is looked at
+	var pids []int
+	want := []byte("\x00" + markName + "=" + mark)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err == nil && pid != os.Getpid() && carries(pid, want, session) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func carries(pid int, want []byte, session int) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	if raw, err := os.ReadFile(dir + "/environ"); err == nil && len(raw) > 0 {
+		if bytes.Contains(raw, want) || bytes.HasPrefix(raw, want[1:]) {
+			return true
+		}
+	}
+	if session == 0 {
+		return false
+	}
+	// pid (command) state ppid pgrp session …; the command may contain anything.
+	raw, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return false
+	}
+	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	return len(f) > 3 && f[0] != "Z" && f[3] == strconv.Itoa(session)
+}
+
+// listening lists where the processes of a container accept connections.
+func listening(mark string, leader int) []string {
+	inodes := map[uint64]bool{}
+	for _, pid := range marked(mark, leader) {
+		dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+		files, _ := os.ReadDir(dir) // none when it has just ended
+		for _, f := range files {
+			target, _ := os.Readlink(filepath.Join(dir, f.Name()))
+			if n, ok := strings.CutPrefix(target, "socket:["); ok {
+				if inode, err := strconv.ParseUint(strings.TrimSuffix(n, "]"), 10, 64); err == nil {
+					inodes[inode] = true
+				}
+			}
+		}
+	}
+	var all []string
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(file)
+		if err != nil {
+			continue
+		}
+		for _, l := range local.ParseListeners(f) {
+			if inodes[l.Inode] {
+				all = append(all, l.Address.String())
+			}
+		}
+		_ = f.Close()
+	}
+	slices.Sort(all)
+	return all
+}
+
+// oomKills counts the processes that this machine has killed for want of memory.
+func oomKills() uint64 {
+	raw, err := os.ReadFile("/proc/vmstat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if v, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, _ := strconv.ParseUint(strings.TrimSpace(v), 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// oomKilled reports whether a process that was ended by SIGKILL ran out of memory:
+// the machine has killed for want of memory since, and where the kernel's log can
+// be read, it names this process.
+func oomKilled(pid int, before uint64) bool {
+	if oomKills() == before {
+		return false
+	}
+	f, err := os.OpenFile("/dev/kmsg", os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return true
+	}
+	fd := int(f.Fd())
+	defer func() { _ = f.Close() }()
+	want := "Killed process " + strconv.Itoa(pid) + " "
+	record := make([]byte, 8<<10)
+	for range 100_000 {
+		n, err := unix.Read(fd, record)
+		if errors.Is(err, unix.EPIPE) {
+			continue // overwritten while we were reading
+		}
+		if err != nil {
+			return false
+		}
+		if strings.Contains(string(record[:max(n, 0)]), want) {
+			return true
+		}
+	}
+	return false
+}
+
+// ledger is not needed here: the mark of a process cannot be hidden from us.
+type ledger struct{ dir string }
+
+func (ledger) remember(int) {}
+func (ledger) forget(int)   {}
+func (ledger) end()         {}
