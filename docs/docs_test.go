@@ -60,7 +60,7 @@ func pages(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return append(files, "../README.md", "../examples/README.md")
 }
 
 // block is one fenced block of a page.
