@@ -1,0 +1,35 @@
+// Command testserver is the server behind the APIs of the benchmark: it starts at
+// once, answers every request with a small JSON document and dies at the first
+// signal without a word, so that whatever is not lost is the product's merit.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+func main() {
+	wait := flag.Duration("start", 0, "time before the port is opened")
+	work := flag.Duration("work", 0, "time one request takes")
+	flag.Parse()
+	time.Sleep(*wait)
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("CORTEX_PORT")))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	answer := fmt.Appendf(nil, `{"version":%q,"pid":%d}`, os.Getenv("VERSION"), os.Getpid())
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if *work > 0 {
+			time.Sleep(*work)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	})
+	fmt.Fprintln(os.Stderr, http.Serve(ln, handler))
+	os.Exit(1)
+}
