@@ -1,0 +1,177 @@
+// Package e2e runs the real program: each script has a home of its own, a daemon
+// of its own, and servers that misbehave on demand.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var (
+	update = flag.Bool("update", false, "rewrite the expected output in the scripts")
+	kills  = flag.Int("kills", envInt("CORTEX_E2E_KILLS", 40), "how often TestKill kills the daemon")
+)
+
+// bin is the folder of the programs under test.
+var bin string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "cx")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = dir
+		for name, pkg := range map[string]string{"cortex": "../cmd/cortex", "server": "./server"} {
+			args := []string{"build", "-o", filepath.Join(dir, name)}
+			if raceDetector {
+				args = append(args, "-race")
+			}
+			if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "building %s: %v\n%s", pkg, err, out)
+				return 1
+			}
+		}
+		return m.Run()
+	}())
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup:               setup,
+		Condition:           condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":     cmdExits,
+			"until":     cmdUntil,
+			"http":      cmdHTTP,
+			"load":      cmdLoad,
+			"sse":       cmdSSE,
+			"ws":        cmdWebSocket,
+			"apis":      cmdAPIs,
+			"daemon":    cmdDaemon,
+			"lingering": cmdLingering,
+			"tinydisk":  cmdTinyDisk,
+			"taken":     cmdTaken,
+			"replace":   cmdReplace,
+			"twice":     cmdTwice,
+		},
+	})
+}
+
+// condition answers [root] and [docker]; what is skipped says why.
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "root":
+		return os.Getuid() == 0, nil
+	case "docker":
+		return dockerRuns(), nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// setup gives a script its own home, configuration and state.
+func setup(env *testscript.Env) error {
+	config := filepath.Join(env.WorkDir, "cfg")
+	for _, dir := range []string{filepath.Join(env.WorkDir, "home"), config, filepath.Join(env.WorkDir, "app")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	text := "environments:\n- name: local\n  api_port: 0\n  autoscaling_tick: 200ms\n"
+	if err := os.WriteFile(filepath.Join(config, "cli.yaml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+	env.Setenv("CORTEX_CLI_CONFIG_DIR", config)
+	env.Setenv("TERM", "dumb")
+	env.Setenv("TZ", "UTC")
+	env.Cd = filepath.Join(env.WorkDir, "app")
+	vars := env.Vars
+	env.Defer(func() { finish(env.WorkDir, vars) })
+	return nil
+}
+
+// finish ends what a script, perhaps a failed one, has left behind.
+func finish(work string, vars []string) {
+	cmd := exec.Command(filepath.Join(bin, "cortex"), "local", "stop", "--force")
+	cmd.Env = vars
+	_ = cmd.Run()
+	for _, p := range processesIn(work) {
+		if proc, err := os.FindProcess(p.pid); err == nil {
+			_ = proc.Kill()
+		}
+	}
+}
+
+// cortexIn runs the program in the environment of a script, beside the script.
+func cortexIn(ctx context.Context, ts *testscript.TestScript, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "cortex"), args...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = []string{
+		"HOME=" + ts.Getenv("HOME"), "CORTEX_CLI_CONFIG_DIR=" + ts.Getenv("CORTEX_CLI_CONFIG_DIR"),
+		"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"),
+	}
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("cortex %s: %w: %s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	return out, err
+}
+
+type status struct {
+	Running     bool   `json:"running"`
+	PID         int    `json:"pid"`
+	APIEndpoint string `json:"api_endpoint"`
+}
+
+func statusOf(ts *testscript.TestScript) (status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var s status
+	out, err := cortexIn(ctx, ts, "local", "status", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal(out, &s)
+	}
+	return s, err
+}
+
+func dockerRuns() bool {
+	path, err := exec.LookPath("docker")
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return exec.CommandContext(ctx, path, "info").Run() == nil
+}
+
+func envInt(name string, otherwise int) int {
+	n := otherwise
+	if text := os.Getenv(name); text != "" {
+		if _, err := fmt.Sscan(text, &n); err != nil {
+			return otherwise
+		}
+	}
+	return n
+}

@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// process is a live process.
+type process struct {
+	pid  int
+	args string
+}
+
+// processesIn returns the processes that work in a folder or below it. The daemon
+// and every replica of a script do. It knows only what /proc tells; elsewhere
+// there are none.
+func processesIn(dir string) []process {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
+		cwd = strings.TrimSuffix(cwd, " (deleted)")
+		if err != nil || cwd != dir && !strings.HasPrefix(cwd, dir+"/") {
+			continue
+		}
+		args, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err != nil || len(args) == 0 { // a zombie
+			continue
+		}
+		found = append(found, process{pid, strings.TrimSpace(strings.ReplaceAll(string(args), "\x00", " "))})
+	}
+	return found
+}
+
+// waitGone waits until no process whose command line contains word works in dir.
+func waitGone(dir, word string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var left []string
+		for _, p := range processesIn(dir) {
+			if strings.Contains(p.args, word) {
+				left = append(left, fmt.Sprintf("%d %s", p.pid, p.args))
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("still there after %s:\n%s", patience, strings.Join(left, "\n"))
+		}
+		<-tick.C
+	}
+}
+
+// cmdLingering checks that processes of this script exist, or that none do:
+//
+//	lingering server      at least one runs
+//	! lingering server    none runs, or the last one ends within a few seconds
+//	! lingering           nothing of this script runs at all
+func cmdLingering(ts *testscript.TestScript, neg bool, args []string) {
+	word := ""
+	if len(args) > 0 {
+		word = args[0]
+	}
+	work := ts.Getenv("WORK")
+	if neg {
+		ts.Check(waitGone(work, word, 15*time.Second))
+		return
+	}
+	for _, p := range processesIn(work) {
+		if strings.Contains(p.args, word) {
+			return
+		}
+	}
+	ts.Fatalf("no process of this script matches %q", word)
+}

@@ -1,0 +1,166 @@
+// Command server is the model server of the end-to-end scripts: an HTTP server
+// that answers, and misbehaves, exactly as its flags say.
+//
+// It must not know anything about the product but CORTEX_PORT.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+type options struct {
+	version    string
+	port       string
+	delay      time.Duration
+	slow       time.Duration
+	crashAfter time.Duration
+	never      bool
+	ignoreTerm bool
+	say        string
+	exit       int
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.version, "version", "v1", "what / answers")
+	flag.StringVar(&o.port, "port", os.Getenv("CORTEX_PORT"), "port to listen on")
+	flag.DurationVar(&o.delay, "delay", 0, "time before listening")
+	flag.DurationVar(&o.slow, "slow", 0, "time before answering")
+	flag.DurationVar(&o.crashAfter, "crash-after", -1, "exit this long after the start")
+	flag.BoolVar(&o.never, "never-listen", false, "run without listening")
+	flag.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
+	flag.StringVar(&o.say, "say", "", "a line to write at the start")
+	flag.IntVar(&o.exit, "exit", 7, "code of a crash")
+	flag.Parse()
+	os.Exit(run(o))
+}
+
+func run(o options) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if o.ignoreTerm {
+		stop()
+		signal.Ignore(syscall.SIGTERM)
+		ctx = context.Background()
+	}
+	fmt.Println("starting", o.version)
+	if o.say != "" {
+		fmt.Fprintln(os.Stderr, o.say)
+	}
+	crash := make(<-chan time.Time)
+	if o.crashAfter >= 0 {
+		crash = time.After(o.crashAfter)
+	}
+	server := &http.Server{Handler: handler(o)}
+	failed := make(chan error, 1)
+	listen := time.After(o.delay)
+	if o.never {
+		listen = nil
+	}
+	for {
+		select {
+		case <-listen:
+			ln, err := net.Listen("tcp", "127.0.0.1:"+o.port)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "fatal:", err)
+				return 1
+			}
+			fmt.Println("listening", o.version)
+			go func() { failed <- server.Serve(ln) }()
+		case <-crash:
+			fmt.Fprintln(os.Stderr, "fatal: the model is broken")
+			return o.exit
+		case err := <-failed:
+			fmt.Fprintln(os.Stderr, "fatal:", err)
+			return 1
+		case <-ctx.Done():
+			fmt.Println("stopping", o.version)
+			limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			_ = server.Shutdown(limited)
+			return 0
+		}
+	}
+}
+
+func handler(o options) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		select {
+		case <-time.After(o.slow):
+		case <-r.Context().Done():
+			fmt.Println("canceled", r.URL.Path)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
+			"bytes": len(body), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
+		})
+	})
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+		_, _ = io.Copy(w, r.Body)
+	})
+	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+		env := os.Environ()
+		sort.Strings(env)
+		fmt.Fprintln(w, strings.Join(env, "\n"))
+	})
+	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(o.exit) })
+	mux.HandleFunc("/say", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("line")) })
+	mux.HandleFunc("/sse", sse)
+	mux.HandleFunc("/ws", echoWebSocket)
+	return mux
+}
+
+// sse sends each event only when the one before has been on its way for a while,
+// so that a buffer in between would show.
+func sse(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for i := range 3 {
+		fmt.Fprintf(w, "data: %d\n\n", i)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func echoWebSocket(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.CloseNow()
+	for {
+		kind, data, err := conn.Read(r.Context())
+		if err != nil {
+			return
+		}
+		if err := conn.Write(r.Context(), kind, append([]byte("echo: "), data...)); err != nil {
+			return
+		}
+	}
+}
