@@ -338,10 +338,14 @@ func (s *scope) misplaced(v value, has func(workload.Kind) bool) {
 			kinds = append(kinds, string(k))
 		}
 	}
+	list := kinds[len(kinds)-1]
+	if others := kinds[:len(kinds)-1]; len(others) > 0 {
+		list = strings.Join(others, ", ") + " and " + list
+	}
 	s.report(fault.Problem{
 		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: workload.CodeFieldNotForKind,
 		Message: fmt.Sprintf("%q is not supported for %s", v.key.Value, s.spec.Kind),
-		Hint:    fmt.Sprintf("remove it; it is for %s", strings.Join(kinds, " and ")),
+		Hint:    "remove it; it is for " + list,
 	})
 }
 

@@ -94,10 +94,15 @@ func orNull(o object) object {
 func listSchema[T any](sec *section[T]) func(workload.Kind) object {
 	return func(k workload.Kind) object {
 		item := sectionSchema(sec)(k)
-		if any(sec) == any(&containerSection) {
+		list := object{"type": "array", "minItems": 1, "items": item}
+		switch any(sec) {
+		case any(&containerSection):
 			withCommand(k, item)
+		case any(&targetSection):
+			shadow := object{"properties": object{"shadow": object{"const": true}}, "required": []string{"shadow"}}
+			list["contains"], list["minContains"], list["maxContains"] = shadow, 0, 1
 		}
-		return object{"type": "array", "minItems": 1, "items": item}
+		return list
 	}
 }
 
@@ -183,11 +188,19 @@ func nodeGroupsSchema(workload.Kind) object {
 }
 
 func stringSchema() object {
-	return object{"type": "string", "pattern": noReference, "not": object{"pattern": `\u0000`}}
+	return object{"type": "string", "pattern": noReference, "not": object{"pattern": `\x00`}}
 }
 
 func wordsSchema(workload.Kind) object {
 	return object{"type": "array", "minItems": 1, "items": stringSchema()}
+}
+
+// commandSchema describes words of which the first names an executable.
+func commandSchema(k workload.Kind) object {
+	o, executable := wordsSchema(k), stringSchema()
+	executable["minLength"] = 1
+	o["prefixItems"] = []any{executable}
+	return o
 }
 
 func envSchema(workload.Kind) object {
@@ -202,7 +215,7 @@ func envSchema(workload.Kind) object {
 	}
 }
 
-// within adds the bounds of the numeric field at a path.
+// withBounds adds the bounds of the numeric field at a path.
 func withBounds(o object, k workload.Kind, path string) object {
 	b := workload.BoundsOf(k, path)
 	put := func(key, openKey string, v float64, open bool) {
@@ -249,10 +262,12 @@ func durationSchema(def string) func(workload.Kind) object {
 	return fixed(object{"type": "string", "pattern": workload.DurationPattern, "default": def})
 }
 
-func quantitySchema(def any) func(workload.Kind) object {
+// quantitySchema describes an amount. The least is told for numbers; a pattern
+// cannot say it of strings.
+func quantitySchema(def any, least float64) func(workload.Kind) object {
 	return func(workload.Kind) object {
 		o := object{
-			"type": []any{"string", "number"}, "minimum": 0,
+			"type": []any{"string", "number"}, "minimum": least,
 			"pattern": workload.QuantityPattern, "maxLength": workload.MaxQuantityLength,
 		}
 		if def != nil {

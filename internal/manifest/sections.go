@@ -12,7 +12,7 @@ func realtimeOnly(k workload.Kind) bool   { return k == workload.Realtime }
 func scaling(k workload.Kind) bool        { return k.Scales() }
 func splitterOnly(k workload.Kind) bool   { return k == workload.Splitter }
 func exceptSplitter(k workload.Kind) bool { return k != workload.Splitter }
-func exceptTask(k workload.Kind) bool     { return k != workload.Task }
+func serving(k workload.Kind) bool        { return k != workload.Splitter && k != workload.Task }
 
 // decodeSection reads the map v into t and reports whether it is one.
 func decodeSection[T any](s *scope, sec *section[T], v value, t *T) bool {

@@ -9,7 +9,7 @@ import (
 var podSection = section[workload.Pod]{
 	fields: []field[workload.Pod]{
 		{
-			key: "port", nullable: true, on: exceptTask, doc: "the port that receives requests, exported as CORTEX_PORT",
+			key: "port", nullable: true, on: serving, doc: "the port that receives requests, exported as CORTEX_PORT",
 			schema: portSchema("pod.port", workload.DefaultPort),
 			set: func(s *scope, t *workload.Pod, v value) {
 				if p, ok := s.int32(v); ok {
@@ -61,7 +61,7 @@ var containerSection = section[workload.Container]{
 		},
 		{
 			key: "command", nullable: true, doc: "the executable and its first arguments, not run in a shell (default: the image's entrypoint)",
-			schema: wordsSchema,
+			schema: commandSchema,
 			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Command }),
 		},
 		{
@@ -94,21 +94,21 @@ var containerSection = section[workload.Container]{
 
 var computeSection = section[workload.Compute]{
 	fields: []field[workload.Compute]{
-		amount("cpu", workload.DefaultCPU.String(), "cores, such as 200m or 1.5; null requests none",
+		amount("cpu", workload.DefaultCPU.String(), float64(workload.MinCPU.Milli())/1000, "cores, such as 200m or 1.5; null requests none",
 			func(t *workload.Compute) **workload.Quantity { return &t.CPU }),
-		amount("mem", nil, "memory, such as 256Mi",
+		amount("mem", nil, float64(workload.MinMem.Value()), "memory, such as 256Mi",
 			func(t *workload.Compute) **workload.Quantity { return &t.Mem }),
 		devices("gpu", "GPUs", func(t *workload.Compute) *int64 { return &t.GPU }),
 		devices("inf", "Inferentia chips", func(t *workload.Compute) *int64 { return &t.Inf }),
-		amount("shm", nil, "the size of /dev/shm, part of mem",
+		amount("shm", nil, 0, "the size of /dev/shm, part of mem",
 			func(t *workload.Compute) **workload.Quantity { return &t.Shm }),
 	},
 }
 
-func amount(key string, def any, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {
+func amount(key string, def any, least float64, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {
 	return field[workload.Compute]{
 		key: key, doc: doc, nullable: true,
-		schema: quantitySchema(def),
+		schema: quantitySchema(def, least),
 		set:    set((*scope).quantityPresent, into),
 		null:   func(t *workload.Compute) { *into(t) = nil },
 	}
@@ -238,7 +238,7 @@ var execSection = section[workload.Exec]{
 	fields: []field[workload.Exec]{
 		{
 			key: "command", required: true, doc: "the executable and its arguments",
-			schema: wordsSchema,
+			schema: commandSchema,
 			set:    set((*scope).wordsPresent, func(t *workload.Exec) *[]string { return &t.Command }),
 		},
 	},

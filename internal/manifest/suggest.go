@@ -29,8 +29,10 @@ func nearest(word string, words []string) string {
 // spelling is what stays of a key written in another convention: maxReplicas,
 // max-replicas and MAX_REPLICAS are one.
 func spelling(key string) string {
-	return strings.NewReplacer("_", "", "-", "", " ", "", ".", "").Replace(strings.ToLower(key))
+	return separators.Replace(strings.ToLower(key))
 }
+
+var separators = strings.NewReplacer("_", "", "-", "", " ", "", ".", "")
 
 // distance counts the letters to insert, remove, replace or swap with their
 // neighbour to turn a into b.

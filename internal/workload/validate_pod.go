@@ -82,9 +82,7 @@ func (vs *violations) container(k Kind, path string, c *Container) {
 	const fromImage = "remove it to use what the image says"
 	vs.words(path+".command", c.Command, fromImage)
 	vs.words(path+".args", c.Args, fromImage)
-	if len(c.Command) > 0 && c.Command[0] == "" {
-		vs.empty(path+".command[0]", "it names the executable")
-	}
+	vs.executable(path+".command", c.Command)
 	vs.env(path+".env", c.Env)
 	if c.Compute != nil {
 		vs.compute(k, path+".compute", c.Compute)
@@ -137,6 +135,12 @@ func (vs *violations) words(path string, words []string, hint string) {
 	}
 	for i, w := range words {
 		vs.text(fmt.Sprintf("%s[%d]", path, i), w)
+	}
+}
+
+func (vs *violations) executable(path string, words []string) {
+	if len(words) > 0 && words[0] == "" {
+		vs.empty(path+"[0]", "it names the executable")
 	}
 }
 
@@ -272,6 +276,7 @@ func (vs *violations) handlers(k Kind, path string, allowed []string, h *HTTPGet
 			vs.missing(path+".exec.command", "command", hint)
 		}
 		vs.words(path+".exec.command", e.Command, hint)
+		vs.executable(path+".exec.command", e.Command)
 	}
 	if len(set) == 1 {
 		return

@@ -1,0 +1,503 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// The rules that Parse knows and the schema does not, because a schema judges one
+// value at a time, or by its spelling.
+var beyondSchema = []struct{ code, pattern, why string }{
+	{workload.CodeDuplicateName, `: name: `, "compares APIs"},
+	{workload.CodeDuplicateEndpoint, `: networking\.endpoint: `, "compares APIs"},
+	{workload.CodeTargetNotDeployed, `: apis\[\d+\]\.name: `, "compares APIs"},
+	{workload.CodeDuplicateContainer, `\]\.name: `, "compares containers"},
+	{workload.CodeComputeConflict, `\.compute: `, "compares containers"},
+	{workload.CodeSplitterNotUnique, `: apis\[\d+\]\.name: `, "compares targets"},
+	{workload.CodeSplitterWeight, `: apis: `, "adds up"},
+	{workload.CodeMinAboveMax, `\.min_replicas: `, "compares fields"},
+	{workload.CodeInitAboveMax, `\.init_replicas: `, "compares fields"},
+	{workload.CodeInitBelowMin, `\.init_replicas: `, "compares fields"},
+	{workload.CodeTargetInFlight, `\.target_in_flight: `, "compares fields"},
+	{workload.CodeSharesBothZero, `: update_strategy\.`, "compares fields"},
+	{workload.CodeShmExceedsMem, `\.compute\.shm: `, "compares fields"},
+	{workload.CodeGreaterOrEqual, `\.compute\.(cpu|mem): `, "needs the value of a string"},
+	{workload.CodeGreaterOrEqual, `: autoscaling\.(window|.*_stabilization_period): `, "needs the value of a string"},
+	{workload.CodeNotMultiple, `: autoscaling\.window: `, "needs the value of a string"},
+	{workload.CodeInvalidString, `: autoscaling\.(window|.*_stabilization_period): `, "a duration too long to count"},
+
+	// Beyond any schema: what is gone when YAML has become values.
+	{workload.CodeDuplicatedValue, `is given twice`, "keys that are given twice"},
+	{workload.CodePrimitiveType, `read differently`, "numbers that versions of YAML read differently"},
+	{workload.CodePrimitiveType, `with the tag`, "tags"},
+	{codeInvalidYAML, `the merge key`, "merges"},
+	{workload.CodeMalformed, `more than one YAML document`, "documents"},
+}
+
+func beyond(p fault.Problem) bool {
+	for _, b := range beyondSchema {
+		if p.Code == b.code && regexp.MustCompile(b.pattern).MatchString(p.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+func compiled(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("cortex.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("cortex.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSchemaAgreesWithTheCatalogue(t *testing.T) {
+	t.Parallel()
+	schema := compiled(t)
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("Glob() = %v, %v", files, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc any
+		if err := yaml.Unmarshal(data, &doc); err != nil {
+			continue // no schema sees it
+		}
+		text, err := json.Marshal(doc)
+		if err != nil {
+			continue // a map whose keys are no strings, or a number JSON has not
+		}
+		if doc, err = jsonschema.UnmarshalJSON(bytes.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		agree(t, file, schema, doc, data)
+	}
+}
+
+// agree compares what the schema and Parse say of one document.
+func agree(t interface {
+	Errorf(string, ...any)
+}, name string, schema *jsonschema.Schema, doc any, data []byte,
+) {
+	refused := schema.Validate(doc)
+	_, err := Parse("", data)
+	switch {
+	case refused != nil && err == nil:
+		t.Errorf("%s: the schema refuses what Parse accepts: %v\n%s", name, refused, data)
+	case refused == nil && err != nil:
+		for _, p := range fault.From(err).Problems {
+			if !beyond(p) {
+				t.Errorf("%s: the schema accepts what Parse refuses: [%s] %s\n%s", name, p.Code, p, data)
+			}
+		}
+	}
+}
+
+// Any document: a valid one made from the schema itself, with up to three values
+// replaced, removed or added at random places.
+func TestSchemaAgreesWithParse(t *testing.T) {
+	t.Parallel()
+	schema := compiled(t)
+	var root object
+	if err := json.Unmarshal(Schema(), &root); err != nil {
+		t.Fatal(err)
+	}
+	var valid, invalid int
+	rapid.Check(t, func(t *rapid.T) {
+		kind := rapid.SampledFrom(workload.Kinds()).Draw(t, "kind")
+		doc := []any{instance(t, root["$defs"].(object)[string(kind)].(object))}
+		for range rapid.IntRange(0, 3).Draw(t, "mutations") {
+			doc = mutate(t, doc).([]any)
+			if len(doc) == 0 {
+				break
+			}
+		}
+		text, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(again) == nil {
+			valid++
+		} else {
+			invalid++
+		}
+		agree(t, "document", schema, again, text)
+	})
+	if valid < 10 || invalid < 10 {
+		t.Errorf("%d valid and %d invalid documents were tried, want both kinds", valid, invalid)
+	}
+}
+
+// Every value of a document of each kind, replaced by every value we can think of.
+func TestSchemaAgreesWithParseAtEveryField(t *testing.T) {
+	t.Parallel()
+	schema := compiled(t)
+	others := []any{nil, true, object{}, []any{}, []any{"a"}, object{"port": 80}}
+	for _, s := range someStrings {
+		others = append(others, s)
+	}
+	others = append(others, someNumbers...)
+	for kind, text := range fullDocuments {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(doc); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Parse("", []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			places(doc, func(set func(any)) {
+				for _, other := range others {
+					set(other)
+					text, err := json.Marshal(doc)
+					if err != nil {
+						t.Fatal(err)
+					}
+					// Through JSON once more, so that both see the same numbers.
+					seen, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+					if err != nil {
+						t.Fatal(err)
+					}
+					agree(t, string(kind), schema, seen, text)
+				}
+			})
+		})
+	}
+}
+
+// places calls fn for every value of a document, with what replaces it.
+func places(v any, fn func(set func(any))) {
+	switch v := v.(type) {
+	case object:
+		for key, was := range v {
+			places(was, fn)
+			fn(func(other any) { v[key] = other })
+			v[key] = was
+		}
+	case []any:
+		for i, was := range v {
+			places(was, fn)
+			fn(func(other any) { v[i] = other })
+			v[i] = was
+		}
+	}
+}
+
+// One document of each kind in which every field of its schema stands.
+var fullDocuments = map[workload.Kind]string{
+	workload.Realtime: `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"},
+		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "containers": [
+			{"name": "c", "image": "i", "env": {"A": "b"}, "command": ["x", "y"], "args": ["z"],
+			 "compute": {"cpu": 1, "mem": "1Gi", "gpu": 1, "inf": 0, "shm": "1Mi"},
+			 "readiness_probe": {"http_get": {"path": "/", "port": 80}, "initial_delay_seconds": 1, "timeout_seconds": 1,
+			                     "period_seconds": 1, "success_threshold": 1, "failure_threshold": 1},
+			 "liveness_probe": {"exec": {"command": ["x"]}}, "pre_stop": {"http_get": {"port": 80}}},
+			{"name": "d", "image": "i", "readiness_probe": {"exec": {"command": ["x"]}},
+			 "liveness_probe": {"tcp_socket": {"port": 80}}, "pre_stop": {"exec": {"command": ["x"]}}}]},
+		"autoscaling": {"min_replicas": 1, "max_replicas": 9, "init_replicas": 2, "target_in_flight": 1.5, "window": "20s",
+			"downscale_stabilization_period": "1s", "upscale_stabilization_period": "1s", "max_downscale_factor": 0.5,
+			"max_upscale_factor": 2, "downscale_tolerance": 0.1, "upscale_tolerance": 0.1},
+		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,
+	workload.Async: `[{"name": "a", "kind": "AsyncAPI", "pod": {"max_concurrency": 2, "containers": [
+		{"name": "c", "image": "i", "readiness_probe": {"tcp_socket": {"port": 80}}}]}}]`,
+	workload.Batch: `[{"name": "a", "kind": "BatchAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"}, "pod": {"port": 80, "containers": [
+		{"name": "c", "image": "i", "command": ["x"], "readiness_probe": {"http_get": {"port": 80}}, "liveness_probe": {"exec": {"command": ["x"]}}}]}}]`,
+	workload.Task: `[{"name": "a", "kind": "TaskAPI", "pod": {"containers": [
+		{"name": "c", "command": ["x"], "liveness_probe": {"http_get": {"port": 80}}}]}}]`,
+	workload.Splitter: `[{"name": "a", "kind": "TrafficSplitter", "networking": {"endpoint": "/e"}, "apis": [
+		{"name": "x", "weight": 100, "shadow": false}, {"name": "y", "weight": 5, "shadow": true}]}]`,
+}
+
+// A field that stands in no full document would be compared by chance only.
+func TestFullDocumentsHaveEveryField(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	for _, text := range fullDocuments {
+		all.WriteString(text)
+	}
+	var keys []string
+	for _, k := range workload.Kinds() {
+		keys = append(keys, names(specSection.fields, k)...)
+		keys = append(keys, names(podSection.fields, k)...)
+		keys = append(keys, names(containerSection.fields, k)...)
+	}
+	keys = append(keys, names(computeSection.fields, workload.Realtime)...)
+	keys = append(keys, names(autoscalingSection.fields, workload.Realtime)...)
+	keys = append(keys, names(updateSection.fields, workload.Realtime)...)
+	keys = append(keys, names(networkingSection.fields, workload.Realtime)...)
+	keys = append(keys, names(targetSection.fields, workload.Splitter)...)
+	keys = append(keys, names(probeSection("readiness_probe").fields, workload.Realtime)...)
+	for _, key := range keys {
+		if !strings.Contains(all.String(), `"`+key+`"`) {
+			t.Errorf("no full document has %q", key)
+		}
+	}
+}
+
+// Strings in which the patterns differ.
+var someStrings = []string{
+	"", "a", "iris", "api-2", "Iris", "b-iris", "-a", "a-", "@a", "a@", "proxy", "dequeuer", "/", "//", "/a", "a/b/", "/a//b", "/a//",
+	"/A_b.c-d", "a b", "25%", "100%", "101%", "0%", "007%", "0", "1", "999999999", "9999999999", "1.5", "200m", "20m", "19m", "1Gi", "1GB", "20Mi",
+	".5", "5.", "1e3", "-1", "60s", "90s", "5m", "1h30m", "0", "-1s", "10", "1 s", "1.5h", "9999999h", "99999999999h", "quay.io/team/iris:1.0",
+	"localhost:5000/a@sha256:" + strings.Repeat("a", 64), "a:", "http://a", "CORTEX_A", "KUBEXIT_A", "A", "A.B", "1A", "A=B", "null", "true", "~",
+	"8080", "a\nb", "a\x00b", "é", "RealtimeAPI", "BatchAPI", "TrafficSplitter", strings.Repeat("a", 42), strings.Repeat("a", 43),
+	strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("a", 1001),
+}
+
+var someNumbers = []any{
+	0, 1, 2, 10, 99, 100, 101, 8080, 8888, 15000, 30000, 30001, 65535, 65536, 2147483647, 2147483648, -1, 0.5, 0.02, 0.01, 0.75, 1.5, 8080.0, 1e3, 1e6, 3e7, 1e20,
+}
+
+// instance makes a value that a schema describes.
+func instance(t *rapid.T, s object) any {
+	if c, ok := s["const"]; ok {
+		return c
+	}
+	if any, ok := s["anyOf"].([]any); ok && s["type"] == nil {
+		return instance(t, rapid.SampledFrom(any).Draw(t, "variant").(object))
+	}
+	types, ok := s["type"].([]any)
+	if !ok {
+		types = []any{s["type"]}
+	}
+	switch rapid.SampledFrom(types).Draw(t, "type") {
+	case "object":
+		return instanceObject(t, s)
+	case "array":
+		n := rapid.IntRange(1, 2).Draw(t, "length")
+		list := make([]any, n)
+		for i := range list {
+			item := s["items"].(object)
+			if prefix, ok := s["prefixItems"].([]any); ok && i == 0 {
+				item = prefix[0].(object)
+			}
+			list[i] = instance(t, item)
+		}
+		return list
+	case "boolean":
+		return rapid.Bool().Draw(t, "bool")
+	case "null":
+		return nil
+	case "string":
+		return rapid.SampledFrom(matching(someStrings, s)).Draw(t, "string")
+	case "number", "integer":
+		return rapid.SampledFrom(matching(someNumbers, s)).Draw(t, "number")
+	}
+	panic(fmt.Sprintf("a schema without a type: %v", s))
+}
+
+func instanceObject(t *rapid.T, s object) any {
+	o := object{}
+	properties, _ := s["properties"].(object)
+	required, _ := s["required"].([]any)
+	if one, ok := s["oneOf"].([]any); ok { // a probe: one handler
+		handler := rapid.SampledFrom(one).Draw(t, "handler").(object)["required"].([]any)[0]
+		required = append(slices.Clone(required), handler)
+		properties = shallow(properties)
+		for _, other := range one {
+			if h := other.(object)["required"].([]any)[0]; h != handler {
+				delete(properties, h.(string))
+			}
+		}
+	}
+	if properties["image"] != nil {
+		required = append(slices.Clone(required), "image", "command")
+	}
+	for _, key := range slices.Sorted(keysOf(properties)) {
+		if slices.Contains(required, any(key)) || rapid.IntRange(0, 2).Draw(t, key) == 0 {
+			o[key] = instance(t, properties[key].(object))
+		}
+	}
+	if more, ok := s["additionalProperties"].(object); ok {
+		for range rapid.IntRange(0, 2).Draw(t, "more") {
+			o[rapid.SampledFrom([]string{"A", "B", "LOG_LEVEL"}).Draw(t, "key")] = instance(t, more)
+		}
+	}
+	return o
+}
+
+func keysOf(o object) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range o {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func shallow(o object) object {
+	c := object{}
+	for k, v := range o {
+		c[k] = v
+	}
+	return c
+}
+
+// matching returns the values that a schema accepts.
+func matching[T any](values []T, s object) []T {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		panic(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("value.json", doc); err != nil {
+		panic(err)
+	}
+	schema := c.MustCompile("value.json")
+	var accepted []T
+	for _, v := range values {
+		if schema.Validate(any(v)) == nil {
+			accepted = append(accepted, v)
+		}
+	}
+	return accepted
+}
+
+// mutate changes one value of a document.
+func mutate(t *rapid.T, v any) any {
+	if rapid.IntRange(0, 3).Draw(t, "here") == 0 {
+		return odd(t, v)
+	}
+	switch v := v.(type) {
+	case object:
+		if len(v) == 0 {
+			return odd(t, v)
+		}
+		o := shallow(v)
+		key := rapid.SampledFrom(slices.Sorted(keysOf(o))).Draw(t, "key")
+		o[key] = mutate(t, o[key])
+		return o
+	case []any:
+		if len(v) == 0 {
+			return odd(t, v)
+		}
+		l := slices.Clone(v)
+		i := rapid.IntRange(0, len(l)-1).Draw(t, "index")
+		l[i] = mutate(t, l[i])
+		return l
+	}
+	return odd(t, v)
+}
+
+// odd returns something else in the place of v.
+func odd(t *rapid.T, v any) any {
+	switch v := v.(type) {
+	case object:
+		o := shallow(v)
+		if len(o) > 0 && rapid.Bool().Draw(t, "remove") {
+			delete(o, rapid.SampledFrom(slices.Sorted(keysOf(o))).Draw(t, "removed"))
+			return o
+		}
+		key := rapid.SampledFrom([]string{
+			"name", "kind", "pod", "port", "apis", "autoscaling", "exec", "http_get", "pre_stop", "readiness_probe", "max_concurrency",
+			"shadow", "colour", "CORTEX_A", "1A", "",
+		}).Draw(t, "added")
+		o[key] = rapid.SampledFrom([]any{nil, 1, "a", true, object{}, []any{}, object{"port": 80}}).Draw(t, "value")
+		return o
+	case []any:
+		switch rapid.IntRange(0, 2).Draw(t, "list") {
+		case 0:
+			return []any{}
+		case 1:
+			return append(slices.Clone(v), nil)
+		}
+		return append(slices.Clone(v), v...)
+	case string:
+		return rapid.SampledFrom(someStrings).Draw(t, "string")
+	case nil, bool:
+	default:
+		return rapid.SampledFrom(someNumbers).Draw(t, "number")
+	}
+	return rapid.SampledFrom([]any{nil, 1, "a", true, false, object{}, []any{}}).Draw(t, "other")
+}
+
+func TestSchemaTellsEditorsWhatAFieldIs(t *testing.T) {
+	t.Parallel()
+	var root object
+	if err := json.Unmarshal(Schema(), &root); err != nil {
+		t.Fatal(err)
+	}
+	if root["$schema"] != "https://json-schema.org/draft/2020-12/schema" {
+		t.Errorf("$schema = %v", root["$schema"])
+	}
+	var visit func(path string, v any)
+	visit = func(path string, v any) {
+		switch v := v.(type) {
+		case object:
+			for key, p := range v {
+				if properties, ok := p.(object); ok && key == "properties" && strings.HasPrefix(path, "/$defs") && !strings.Contains(path, "allOf") &&
+					!strings.Contains(path, "anyOf/1") && !strings.HasSuffix(path, "contains") {
+					for name, each := range properties {
+						if d, _ := each.(object)["description"].(string); d == "" {
+							t.Errorf("%s/%s has no description", path, name)
+						}
+					}
+				}
+				visit(path+"/"+key, p)
+			}
+		case []any:
+			for i, e := range v {
+				visit(fmt.Sprintf("%s/%d", path, i), e)
+			}
+		}
+	}
+	visit("", root)
+	for _, tt := range []struct{ path, want string }{
+		{"$defs/RealtimeAPI/properties/pod/properties/port/default", "8080"},
+		{"$defs/AsyncAPI/properties/pod/properties/max_concurrency/maximum", "100"},
+		{"$defs/RealtimeAPI/properties/autoscaling/properties/max_upscale_factor/exclusiveMinimum", "1"},
+		{"$defs/RealtimeAPI/properties/autoscaling/properties/window/default", "60s"},
+		{"$defs/BatchAPI/properties/autoscaling", "<nil>"},
+		{"$defs/TaskAPI/properties/pod/properties/port", "<nil>"},
+		{"$defs/TrafficSplitter/properties/pod", "<nil>"},
+	} {
+		var v any = root
+		for key := range strings.SplitSeq(tt.path, "/") {
+			o, _ := v.(object)
+			v = o[key]
+		}
+		if got := fmt.Sprint(v); got != tt.want {
+			t.Errorf("%s = %s, want %s", tt.path, got, tt.want)
+		}
+	}
+}
