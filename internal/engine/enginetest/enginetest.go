@@ -32,6 +32,7 @@ type Options struct {
 	Drain    func(ctx context.Context, workload, replica string) error
 	Env      map[string]string // for every container
 	Grace    time.Duration     // between the decision to stop a replica and SIGKILL
+	Deadline time.Duration     // for a replica to become ready
 	Server   string            // path of the compiled, static test server
 }
 
@@ -44,8 +45,15 @@ type Harness struct {
 	Self []string
 	// Broken returns containers that can never start, by the code of the reason.
 	Broken map[string]workload.Container
-	// OwnNetwork says that fixed ports of two replicas do not clash.
+	// OwnNetwork says that a container has a network of its own: fixed ports of
+	// two replicas do not clash, and CORTEX_PORT is the pod's port.
 	OwnNetwork bool
+	// DiesWithUs says that replicas end with the program that started them, however
+	// that dies; otherwise they are ended when the next engine begins.
+	DiesWithUs bool
+	// Alive reports whether a process, as the test server knows its number, still
+	// runs; nil where that cannot be seen from outside.
+	Alive func(pid int) bool
 }
 
 // Crash-loop timing an engine under test is to use, so that the suite is quick.
@@ -66,17 +74,20 @@ func Build(dir string) (string, error) {
 	return path, nil
 }
 
-// Run holds the engines that make returns to the contract.
-func Run(t *testing.T, make func(t *testing.T, o Options) Harness) {
+// Run holds the engines that build returns to the contract.
+func Run(t *testing.T, build func(o Options) (Harness, error)) {
 	dir := t.TempDir()
 	server, err := Build(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Setenv(secretName, "of the platform"); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range scenes() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &scene{T: t, make: make, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second}}
+			s := &scene{T: t, build: build, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second, Deadline: time.Hour}}
 			if tt.options != nil {
 				tt.options(s)
 			}
@@ -85,6 +96,9 @@ func Run(t *testing.T, make func(t *testing.T, o Options) Harness) {
 		})
 	}
 }
+
+// secretName is a variable of this program that no container may see.
+const secretName = "ENGINETEST_SECRET"
 
 type test struct {
 	name    string
@@ -95,13 +109,15 @@ type test struct {
 // scene is one running engine with what the suite needs around it.
 type scene struct {
 	*testing.T
-	make    func(t *testing.T, o Options) Harness
+	build   func(o Options) (Harness, error)
 	options Options
 	Harness
 	dir string // in which processes run
 
 	stop  context.CancelFunc
 	ended chan error
+
+	drained *drained // of recordDrains
 
 	mu     sync.Mutex
 	events []workload.Event
@@ -122,7 +138,10 @@ func (s *scene) start() {
 }
 
 func (s *scene) launch() {
-	s.Harness = s.make(s.T, s.options)
+	var err error
+	if s.Harness, err = s.build(s.options); err != nil {
+		s.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop, s.ended, s.wake = cancel, make(chan error, 1), make(chan struct{}, 1)
 	engineUnderTest, ended := s.Engine, s.ended
@@ -159,6 +178,26 @@ func (s *scene) note(st engine.Status) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// forget drops the statuses seen so far.
+func (s *scene) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}
+
+// statuses returns what the watcher was told of a workload.
+func (s *scene) statuses(name string) []engine.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []engine.Status
+	for _, st := range s.seen {
+		if st.Name == name {
+			all = append(all, st)
+		}
+	}
+	return all
 }
 
 // patience is how long anything may take before the test gives up. It is no

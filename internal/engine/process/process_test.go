@@ -2,6 +2,8 @@ package process_test
 
 import (
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"cortex.dev/cortex/internal/engine/enginetest"
@@ -14,29 +16,44 @@ func TestMain(m *testing.M) {
 	if process.ReaperMain(os.Args[1:]) {
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(enginetest.Main(m, harness))
+}
+
+func harness(o enginetest.Options) (enginetest.Harness, error) {
+	rt, err := process.New(process.Config{StateDir: o.StateDir})
+	if err != nil {
+		return enginetest.Harness{}, err
+	}
+	e, err := local.New(local.Config{
+		StateDir: o.StateDir, Process: rt, Drain: o.Drain, Env: o.Env, Version: enginetest.Version,
+		Grace: o.Grace, ProgressDeadline: o.Deadline,
+		Backoff: local.Backoff{First: enginetest.BackoffFirst, Max: enginetest.BackoffMax},
+	})
+	return enginetest.Harness{
+		Engine: e,
+		Container: func(args ...string) workload.Container {
+			return workload.Container{Command: []string{o.Server}, Args: args}
+		},
+		Self:       []string{o.Server},
+		DiesWithUs: true,
+		Alive:      alive,
+		Broken: map[string]workload.Container{
+			"missing_executable":    {Command: []string{"./never-built"}},
+			"not_executable":        {Command: []string{"/etc/hostname"}},
+			"bad_working_directory": {Command: []string{o.Server}},
+			"docker_unavailable":    {Image: "example.com/iris:1"},
+		},
+	}, err
+}
+
+// alive reports whether a process runs; one that has ended and was not collected
+// does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	enginetest.Run(t, func(t *testing.T, o enginetest.Options) enginetest.Harness {
-		rt, err := process.New(process.Config{StateDir: o.StateDir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := local.New(local.Config{
-			StateDir: o.StateDir, Process: rt, Drain: o.Drain, Env: o.Env, Grace: o.Grace, Version: enginetest.Version,
-			Backoff: local.Backoff{First: enginetest.BackoffFirst, Max: enginetest.BackoffMax},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return enginetest.Harness{
-			Engine: e,
-			Container: func(args ...string) workload.Container {
-				return workload.Container{Command: []string{o.Server}, Args: args}
-			},
-			Self: []string{o.Server},
-		}
-	})
+	enginetest.Run(t, harness)
 }

@@ -36,7 +36,7 @@ func main() {
 	}
 	if len(os.Args) == 2 && os.Args[1] == "child" {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
-		select {}
+		time.Sleep(time.Hour)
 	}
 	os.Exit(serve())
 }
@@ -53,6 +53,8 @@ func helper(verb, file string) int {
 			fmt.Println(err)
 			return 1
 		}
+	case "say":
+		fmt.Println(file)
 	case "sleep":
 		d, _ := time.ParseDuration(file)
 		time.Sleep(d)
