@@ -36,6 +36,8 @@ type Config struct {
 	// Info is what Info answers; APIs and Replicas are counted afresh. The host of
 	// Info.APIEndpoint begins every endpoint that is shown.
 	Info workload.Info
+	// Engines says which ways of running containers work here now. Nil says none.
+	Engines func(context.Context) []workload.Engine
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -49,6 +51,8 @@ type Operator struct {
 	log    *slog.Logger
 	info   workload.Info
 	now    func() time.Time
+
+	engines func(context.Context) []workload.Engine
 
 	// changes serialises what checks the deployed workloads against each other:
 	// two files at once must not both take an endpoint, and a target must not
@@ -76,7 +80,7 @@ func New(c Config) (*Operator, error) {
 		c.Now = time.Now
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now,
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines,
 		changes: make(chan struct{}, 1), remembered: map[string]string{},
 	}
 	o.changes <- struct{}{}
@@ -103,6 +107,9 @@ func (o *Operator) Info(ctx context.Context) (workload.Info, error) {
 	}
 	info := o.info
 	info.APIs = len(list)
+	if o.engines != nil {
+		info.Engines = o.engines(ctx)
+	}
 	for _, w := range list {
 		if es, err := o.engineStatus(ctx, w); err == nil && es != nil {
 			ready, _ := es.Ready()

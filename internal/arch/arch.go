@@ -1,0 +1,69 @@
+// Package arch is the map of the house as data: every package, and what it may
+// import. Its test fails on an arrow that is not drawn here, on a package nobody
+// declared, on a declaration without a package, on an arrow nobody uses and on a
+// package without a package comment. Drawing an arrow is a decision; the reason
+// for one that is not obvious stands beside it, the story in ARCHITECTURE.md.
+//
+// Nothing imports it. It must not hold code that anything needs at run time.
+package arch
+
+// Rule says what one package may import besides the standard library.
+type Rule struct {
+	Internal []string // folders of this module
+	Outside  []string // modules or package prefixes of others
+}
+
+// The libraries, named once.
+const (
+	yaml     = "go.yaml.in/yaml/v3"
+	huma     = "github.com/danielgtaylor/huma/v2"
+	natsd    = "github.com/nats-io/nats-server/v2"
+	nats     = "github.com/nats-io/nats.go"
+	moby     = "github.com/moby/moby"
+	prom     = "github.com/prometheus/client_golang"
+	cobra    = "github.com/spf13/cobra"
+	pflag    = "github.com/spf13/pflag"
+	lipgloss = "charm.land/lipgloss/v2"
+	xsys     = "golang.org/x/sys"
+	xterm    = "golang.org/x/term"
+	highway  = "github.com/minio/highwayhash" // the checksum of JetStream's files
+	gocmp    = "github.com/google/go-cmp"
+)
+
+// Rules holds every package of the module by its folder.
+var Rules = map[string]Rule{
+	"internal/arch":      {},
+	"internal/fault":     {},
+	"internal/workload":  {},
+	"internal/telemetry": {Outside: []string{prom}},
+
+	"internal/manifest":   {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{yaml}},
+	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
+	"internal/limiter":    {},
+	"internal/relay":      {Outside: []string{xsys}},
+	"internal/probe":      {Internal: []string{"internal/workload"}},
+
+	"internal/engine":       {Internal: []string{"internal/workload"}},
+	"internal/engine/local": {Internal: []string{"internal/engine", "internal/probe", "internal/workload", "internal/fault"}},
+	// The runtimes implement the interface that the local engine declares.
+	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
+	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
+
+	"internal/store":           {Internal: []string{"internal/workload"}},
+	"internal/store/nats":      {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{natsd, nats, highway, xsys}},
+	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
+
+	// One parser for the command line, Python and everyone else: the operator
+	// reads the file, and positions come back over the wire.
+	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry"}},
+	"internal/httpapi":  {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{huma}},
+	// cortex simulate runs the scaling rule itself, offline.
+	"internal/cli": {Internal: []string{"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault"}, Outside: []string{cobra, pflag, lipgloss, "github.com/goccy/go-yaml", xterm, xsys}},
+	"internal/solo": {Internal: []string{
+		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
+		"internal/engine/process", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
+	}, Outside: []string{xsys}},
+
+	"cmd/cortex": {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process"}},
+}

@@ -1,0 +1,190 @@
+// Package solo wires every role into one process: the whole product on one machine.
+//
+// It promises the order of things: the state is locked before anything listens,
+// and on the way out accepted requests are answered before any replica is
+// stopped. It must not contain a rule of its own; a decision found here belongs
+// to one of the roles.
+package solo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/engine/local"
+	"cortex.dev/cortex/internal/engine/process"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/operator"
+	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Config is what a one-machine system needs to know.
+type Config struct {
+	StateDir   string            // state, logs and scratch folders; made if it does not exist
+	Socket     string            // the Unix socket of the management API
+	APIAddress string            // host:port on which APIs are served; port 0 takes any free one
+	Tick       time.Duration     // of the autoscaler; 0 means 10 s
+	Env        map[string]string // given to every container, such as AWS credentials
+	Version    string
+	Log        *slog.Logger
+}
+
+// Run serves until ctx ends, then answers what was accepted, stops every replica
+// and returns. Errors are faults that say what to do: the state folder is in use,
+// the port is taken, the disk is full.
+func Run(ctx context.Context, cfg Config) error {
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fault.New(fault.Unavailable, "local.state_dir", "making the state folder: %w", err).
+			WithHint("set CORTEX_CLI_CONFIG_DIR to a folder that you can write")
+	}
+	st, err := nats.Open(ctx, nats.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	apis, err := listenAPI(cfg.APIAddress)
+	if err != nil {
+		return err
+	}
+	defer apis.Close()
+	management, err := listenManagement(cfg.Socket, cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer management.Close()
+
+	stages, err := assemble(cfg, st, apis, management)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("serving", "apis", apis.Addr().String(), "management", cfg.Socket, "state", cfg.StateDir)
+	return runStages(ctx, stages...)
+}
+
+// assemble builds the roles and says in which order they run: what comes later
+// relies on what comes before, and stops first.
+func assemble(cfg Config, st *nats.Store, apis, management net.Listener) ([][]task, error) {
+	metrics := telemetry.New()
+	// The engine drains replicas through the gateway, and the gateway watches the
+	// engine: one of the two has to be named before it exists.
+	var gate *gateway.Gateway
+	processes, err := process.New(process.Config{StateDir: cfg.StateDir, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	eng, err := local.New(local.Config{
+		StateDir: cfg.StateDir, Process: processes, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
+		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	op, err := operator.New(operator.Config{
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines,
+		Info: workload.Info{
+			Environment: "local", Version: cfg.Version, APIEndpoint: endpoint(apis.Addr()),
+			StateDir: cfg.StateDir, PID: os.Getpid(), StartedAt: time.Now().UTC(),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	gate, err = gateway.New(gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	scaler, err := autoscaler.NewLoop(autoscaler.Config{
+		Tick: cfg.Tick, Source: load{gate}, Target: target{op}, Log: cfg.Log, Telemetry: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	handler := httpapi.NewHandler(op, httpapi.Options{Metrics: metrics.Handler(), Log: cfg.Log, Version: cfg.Version})
+	return [][]task{
+		{{"engine", eng.Run}},
+		{{"gateway", gate.Run}},
+		{{"operator", op.Run}},
+		{
+			{"api listener", func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
+			{"autoscaler", scaler.Run},
+			{"management", func(ctx context.Context) error { return serve(ctx, management, handler) }},
+		},
+	}, nil
+}
+
+// endpoint is the address users are told: the name localhost for a loopback one.
+func endpoint(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return "http://" + addr.String()
+	}
+	if tcp.IP.IsLoopback() || tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("http://localhost:%d", tcp.Port)
+	}
+	return "http://" + tcp.String()
+}
+
+// serve answers management requests until ctx ends; streams end with it.
+func serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(graceful); err != nil {
+		server.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// load is the gateway as the autoscaler sees it.
+type load struct{ gate *gateway.Gateway }
+
+func (l load) Samples() []autoscaler.Sample {
+	seen := l.gate.Samples()
+	samples := make([]autoscaler.Sample, len(seen))
+	for i, s := range seen {
+		samples[i] = autoscaler.Sample(s)
+	}
+	return samples
+}
+
+// target is the operator as the autoscaler sees it.
+type target struct{ op *operator.Operator }
+
+func (t target) Workloads(ctx context.Context) ([]autoscaler.Workload, error) {
+	scalable, err := t.op.Scalable(ctx)
+	workloads := make([]autoscaler.Workload, len(scalable))
+	for i, s := range scalable {
+		workloads[i] = autoscaler.Workload(s)
+	}
+	return workloads, err
+}
+
+func (t target) Scale(ctx context.Context, name string, replicas int, reason string) error {
+	return t.op.Scale(ctx, name, replicas, reason)
+}

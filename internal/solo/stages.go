@@ -1,0 +1,60 @@
+package solo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// task is one long-lived part of the daemon. It returns when its context ends
+// and its goroutines have.
+type task struct {
+	name string
+	run  func(context.Context) error
+}
+
+// runStages runs all tasks until ctx ends or one of them returns, then stops the
+// stages one after another, the last one first: a stage is told to stop when
+// every task of the stages after it has returned. It returns the first error of
+// a task, wrapped with its name; an ended context is none.
+func runStages(ctx context.Context, stages ...[]task) error {
+	over, end := context.WithCancelCause(ctx)
+	defer end(nil)
+
+	type running struct {
+		stop context.CancelFunc
+		wait *sync.WaitGroup
+	}
+	live := make([]running, 0, len(stages))
+	for _, tasks := range stages {
+		// The stage outlives ctx on purpose: its turn to stop comes later.
+		stage, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		wait := new(sync.WaitGroup)
+		for _, t := range tasks {
+			wait.Go(func() {
+				err := t.run(stage)
+				if err != nil && !errors.Is(err, context.Canceled) {
+					err = fmt.Errorf("%s: %w", t.name, err)
+				} else if err = nil; stage.Err() == nil {
+					err = fmt.Errorf("%s: ended before its time", t.name)
+				}
+				if err != nil {
+					end(err)
+				}
+			})
+		}
+		live = append(live, running{stop, wait})
+	}
+
+	<-over.Done()
+	for i := len(live) - 1; i >= 0; i-- {
+		live[i].stop()
+		live[i].wait.Wait()
+	}
+	if err := context.Cause(over); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
