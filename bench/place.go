@@ -79,11 +79,14 @@ type home struct {
 func (p *place) newHome() (*home, error) {
 	p.homes++
 	h := &home{place: p, dir: filepath.Join(p.dir, fmt.Sprintf("h%d", p.homes))}
-	return h, os.MkdirAll(filepath.Join(h.dir, "config"), 0o700)
+	return h, errors.Join(os.MkdirAll(h.config(), 0o700), os.Mkdir(h.project(), 0o700))
 }
 
+func (h *home) config() string  { return filepath.Join(h.dir, "config") }
+func (h *home) project() string { return filepath.Join(h.dir, "project") } // a home itself cannot be deployed
+
 func (h *home) env() []string {
-	env := []string{"HOME=" + h.dir, "CORTEX_CLI_CONFIG_DIR=" + h.dir + "/config", "NO_COLOR=1"}
+	env := []string{"HOME=" + h.dir, "CORTEX_CLI_CONFIG_DIR=" + h.config(), "NO_COLOR=1"}
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		if name != "HOME" && !strings.HasPrefix(name, "CORTEX_") && !strings.HasPrefix(name, "AWS_") {
@@ -96,7 +99,7 @@ func (h *home) env() []string {
 // run runs the product's command line as a user would.
 func (h *home) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, h.cortex, args...)
-	cmd.Env, cmd.Dir = h.env(), h.dir
+	cmd.Env, cmd.Dir = h.env(), h.project()
 	out, err := cmd.CombinedOutput()
 	h.log("cortex %s\n%s", strings.Join(args, " "), out)
 	if err != nil {
@@ -105,9 +108,9 @@ func (h *home) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// file writes a file into the home and returns its path.
+// file writes a file into the project folder and returns its path.
 func (h *home) file(name, text string) (string, error) {
-	path := filepath.Join(h.dir, name)
+	path := filepath.Join(h.project(), name)
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
@@ -138,7 +141,7 @@ func (p *place) start(ctx context.Context, flags ...string) (*home, error) {
 	}
 	h.ended = make(chan error, 1)
 	go func() { h.ended <- h.daemon.Wait() }()
-	h.Service, err = httpapi.NewClient(httpapi.ClientConfig{Socket: cli.LocalPaths(h.dir + "/config").Socket})
+	h.Service, err = httpapi.NewClient(httpapi.ClientConfig{Socket: cli.LocalPaths(h.config()).Socket})
 	if err == nil {
 		err = h.until(ctx, 30*time.Second, "the daemon answers", func() (bool, error) {
 			info, err := h.Info(ctx)
