@@ -82,7 +82,7 @@ func (s *Spec) Default() {
 	}
 	s.Networking.Endpoint = CanonicalEndpoint(s.Networking.Endpoint)
 	if s.Networking.Endpoint == "" {
-		s.Networking.Endpoint = "/" + s.Name
+		s.Networking.Endpoint = CanonicalEndpoint("/" + s.Name)
 	}
 	if s.Pod != nil {
 		s.Pod.fill(s.Kind)
