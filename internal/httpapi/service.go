@@ -176,7 +176,7 @@ func setBool(v url.Values, name string, b bool) {
 
 func setSince(v url.Values, d time.Duration) {
 	if d != 0 {
-		v.Set("since", d.String())
+		v.Set("since", workload.Duration(d).String())
 	}
 }
 

@@ -1,0 +1,99 @@
+"""Builds the cortex package, by PEP 517 and PEP 660, with the standard library only.
+
+It promises that the same files make the same wheel, byte for byte, and that
+building needs no network. It must not know anything but how to pack: what the
+package is is in METADATA and in the folder cortex/.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import os
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "cortex" / "__init__.py").read_text("utf-8"), re.M).group(1)
+NAME = f"cortex-{VERSION}"
+
+METADATA = f"""\
+Metadata-Version: 2.1
+Name: cortex
+Version: {VERSION}
+Summary: Deploy, call and manage models and other containers as APIs
+License: Apache-2.0
+Requires-Python: >=3.9
+Classifier: License :: OSI Approved :: Apache Software License
+Classifier: Programming Language :: Python :: 3 :: Only
+Classifier: Typing :: Typed
+Description-Content-Type: text/markdown
+
+"""
+
+WHEEL = "Wheel-Version: 1.0\nGenerator: cortex_build\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def _metadata() -> str:
+    return METADATA + (ROOT / "README.md").read_text("utf-8")
+
+
+def _package_files() -> List[Tuple[str, bytes]]:
+    paths = sorted(p for p in (ROOT / "cortex").rglob("*") if p.suffix == ".py" or p.name == "py.typed")
+    return [(p.relative_to(ROOT).as_posix(), p.read_bytes()) for p in paths]
+
+
+def _write_wheel(directory: str, files: List[Tuple[str, bytes]]) -> str:
+    info = f"{NAME}.dist-info"
+    files = files + [(f"{info}/METADATA", _metadata().encode("utf-8")), (f"{info}/WHEEL", WHEEL.encode("utf-8"))]
+    record = []
+    name = f"{NAME}-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path, data in files:
+            _add(wheel, path, data)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode("ascii")
+            record.append(f"{path},sha256={digest},{len(data)}\n")
+        record.append(f"{info}/RECORD,,\n")
+        _add(wheel, f"{info}/RECORD", "".join(record).encode("utf-8"))
+    return name
+
+
+def _add(archive: zipfile.ZipFile, path: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, data)
+
+
+def build_wheel(
+    wheel_directory: str, config_settings: Optional[Dict[str, Any]] = None, metadata_directory: Optional[str] = None
+) -> str:
+    return _write_wheel(wheel_directory, _package_files())
+
+
+def build_editable(
+    wheel_directory: str, config_settings: Optional[Dict[str, Any]] = None, metadata_directory: Optional[str] = None
+) -> str:
+    return _write_wheel(wheel_directory, [("cortex.pth", (str(ROOT) + "\n").encode("utf-8"))])
+
+
+def build_sdist(sdist_directory: str, config_settings: Optional[Dict[str, Any]] = None) -> str:
+    files = _package_files()
+    for path in ("pyproject.toml", "README.md", "build_backend/cortex_build.py"):
+        files.append((path, (ROOT / path).read_bytes()))
+    files.append(("PKG-INFO", _metadata().encode("utf-8")))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path, data in files:
+            entry = tarfile.TarInfo(f"{NAME}/{path}")
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    name = f"{NAME}.tar.gz"
+    with open(os.path.join(sdist_directory, name), "wb") as f:
+        f.write(gzip.compress(buffer.getvalue(), mtime=0))
+    return name

@@ -1,0 +1,82 @@
+"""The Python client of Cortex: deploy, call and manage models and other containers as APIs.
+
+    import cortex
+
+    client = cortex.client()                      # the default environment, or this machine
+    client.deploy_from_file("cortex.yaml", wait=True)
+    print(client.predict("iris", {"sepal_length": 5.1}))
+
+It speaks to the operator itself, over HTTP, and needs nothing but Python. On one
+machine it starts the local environment with the cortex command line when it is
+not running.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, cast
+
+from cortex import environment as _environment
+from cortex import local as _local
+from cortex import transport as _transport
+from cortex.client import Client
+from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound
+from cortex.shapes import Environment
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "Client",
+    "CortexBinaryException",
+    "CortexException",
+    "DeployFailed",
+    "NotFound",
+    "client",
+    "env_delete",
+    "env_list",
+    "new_client",
+]
+
+
+def client(env_name: Optional[str] = None) -> Client:
+    """Returns a client of the named environment, else of the default one.
+
+    Without a configuration that is `local`, this machine.
+
+    Raises:
+        NotFound: There is no such environment, or several and no default.
+    """
+    env = _environment.read().choose(env_name)
+    if env["name"] == _environment.LOCAL:
+        folder = _environment.config_dir()
+        path = _local.socket_path(folder)
+        return Client({"name": _environment.LOCAL}, _transport.over_socket(path, lambda: _local.start(folder)))
+    endpoint = _environment.canonical_endpoint(str(env.get("operator_endpoint") or ""))
+    return Client({"name": env["name"], "operator_endpoint": endpoint}, _transport.to_endpoint(endpoint))
+
+
+def new_client(env_name: str, operator_endpoint: str) -> Client:
+    """Configures an environment, replacing one of the same name, and returns a client of it.
+
+    Nothing is changed when no operator answers there.
+    """
+    _environment.check_name(env_name)
+    endpoint = _environment.canonical_endpoint(operator_endpoint)
+    made = Client({"name": env_name, "operator_endpoint": endpoint}, _transport.to_endpoint(endpoint))
+    made.info()
+    with _environment.change() as config:
+        config.put(env_name, endpoint)
+    return made
+
+
+def env_list() -> List[Environment]:
+    """Returns every environment. The local one is always there."""
+    return [
+        cast(Environment, {k: e[k] for k in ("name", "operator_endpoint") if e.get(k)})
+        for e in _environment.read().all()
+    ]
+
+
+def env_delete(name: str) -> None:
+    """Removes an environment from the configuration; nothing that is deployed there changes."""
+    with _environment.change() as config:
+        config.remove(name)

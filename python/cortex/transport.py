@@ -1,0 +1,272 @@
+"""HTTP to an operator: over the Unix socket of this machine, or to an endpoint.
+
+Answers come back as decoded JSON, failures as CortexException. One connection
+per call, so that a client may be used by several threads at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from urllib.parse import quote, urlencode, urlsplit
+
+from cortex.exceptions import CortexException, from_error
+
+#: Seconds until a call without an answer is given up. Streams wait for ever.
+CALL_TIMEOUT = 600.0
+INFO_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 10.0
+
+MAX_ANSWER_BYTES = 256 << 20
+MAX_LINE_BYTES = 8 << 20
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("cortex", timeout=CONNECT_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Transport:
+    """Sends requests to one operator.
+
+    Args:
+        where: The operator's address as errors show it.
+        connect: Returns a new connection, not yet connected.
+        prefix: The path before /v1, without a slash at its end.
+        start: Called when nobody answers on the first attempt; returns when it is
+            worth a second one.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        connect: Callable[[], http.client.HTTPConnection],
+        prefix: str = "",
+        start: Optional[Callable[[], None]] = None,
+    ) -> None:
+        self.where = where
+        self._connect = connect
+        self._prefix = prefix
+        self._start = start
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Optional[Mapping[str, str]] = None,
+        body: Any = None,
+        timeout: Optional[float] = CALL_TIMEOUT,
+    ) -> Any:
+        """Returns the decoded answer. Raises CortexException for every other outcome."""
+        connection, response = self._send(method, path, query, body, timeout)
+        try:
+            data = self._read(response, MAX_ANSWER_BYTES)
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise self._refused(response, data)
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise self._unknown(response, "no JSON") from None
+
+    def stream(self, path: str, query: Optional[Mapping[str, str]] = None) -> Iterator[Dict[str, Any]]:
+        """Yields the objects of a stream until its end; closing the iterator ends it early.
+
+        The request is sent, and refused, when the first object is asked for.
+        """
+        connection, response = self._send("GET", path, query, None, None)
+        try:
+            if response.status != 200:
+                raise self._refused(response, self._read(response, MAX_LINE_BYTES))
+            if response.headers.get_content_type() != "application/x-ndjson":
+                raise self._unknown(response, "no stream of lines")
+            yield from self._lines(response)
+        finally:
+            connection.close()
+
+    def _lines(self, response: http.client.HTTPResponse) -> Iterator[Dict[str, Any]]:
+        while True:
+            try:
+                line = response.readline(MAX_LINE_BYTES + 1)
+            except (OSError, http.client.HTTPException) as e:
+                raise self._cut_off(f"the stream broke off: {e}") from e
+            if not line.endswith(b"\n"):
+                raise self._cut_off("the stream broke off" if len(line) <= MAX_LINE_BYTES else "a line is too long")
+            if not line.strip():
+                continue  # the operator says that it is still there
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if not isinstance(value, dict):
+                raise self._cut_off("a line cannot be read")
+            if "end" not in value:
+                yield value
+                continue
+            if value.get("error"):
+                raise from_error(value["error"])
+            return
+
+    def _send(
+        self, method: str, path: str, query: Optional[Mapping[str, str]], body: Any, timeout: Optional[float]
+    ) -> "tuple[http.client.HTTPConnection, http.client.HTTPResponse]":
+        try:
+            return self._attempt(method, path, query, body, timeout)
+        except _Unreachable as e:
+            if self._start is None or not e.startable:
+                raise e.exception from e.__cause__
+        self._start()
+        try:
+            return self._attempt(method, path, query, body, timeout)
+        except _Unreachable as e:
+            raise e.exception from e.__cause__
+
+    def _attempt(
+        self, method: str, path: str, query: Optional[Mapping[str, str]], body: Any, timeout: Optional[float]
+    ) -> "tuple[http.client.HTTPConnection, http.client.HTTPResponse]":
+        headers = {"Accept": "application/json, application/x-ndjson", "User-Agent": "cortex-python"}
+        data = None
+        if body is not None:
+            data = json.dumps(body, ensure_ascii=False).encode("utf-8")
+            headers["Content-Type"] = "application/json"
+        target = self._prefix + path + ("?" + urlencode(query) if query else "")
+        connection = self._connect()
+        try:
+            try:
+                connection.connect()
+            except OSError as e:
+                raise _Unreachable(e, self.where) from e
+            connection.sock.settimeout(timeout)
+            try:
+                connection.request(method, target, body=data, headers=headers)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have answered and closed before the whole body was sent
+            return connection, connection.getresponse()
+        except (socket.timeout, TimeoutError) as e:
+            connection.close()
+            raise CortexException(
+                f"{self.where} has not answered for {timeout:g} s",
+                code="cli.operator_timeout",
+                kind="unavailable",
+                hint="the operation may still be carried out; look at the result",
+            ) from e
+        except (OSError, http.client.HTTPException) as e:
+            connection.close()
+            raise CortexException(
+                f"the connection to {self.where} broke before the answer: {e}",
+                code="cli.operator_connection_lost",
+                kind="disconnected",
+                hint="the operation may have been carried out; look at the result",
+            ) from e
+        except BaseException:
+            connection.close()
+            raise
+
+    def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
+        try:
+            data = response.read(limit + 1)
+        except (OSError, http.client.HTTPException) as e:
+            raise self._cut_off(f"the answer broke off: {e}") from e
+        if len(data) > limit:
+            raise self._unknown(response, f"more than {limit} bytes")
+        if response.length:  # read(n) does not tell that an answer is shorter than it said
+            raise self._cut_off("the answer broke off")
+        return data
+
+    def _refused(self, response: http.client.HTTPResponse, data: bytes) -> CortexException:
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or not body.get("kind") or not body.get("code"):
+            return self._unknown(response, "no error of an operator")
+        return from_error(body)
+
+    def _unknown(self, response: http.client.HTTPResponse, what: str) -> CortexException:
+        return CortexException(
+            f"the answer of {self.where} is {what} (status {response.status}, {response.headers.get('Content-Type', '')})",
+            code="cli.operator_response_unknown",
+            kind="disconnected",
+            hint="is this the address of a cortex operator of the same version?",
+        )
+
+    def _cut_off(self, why: str) -> CortexException:
+        return CortexException(
+            f"reading from {self.where}: {why}",
+            code="cli.operator_connection_lost",
+            kind="disconnected",
+            hint="repeat the call",
+        )
+
+
+class _Unreachable(Exception):
+    """Nobody took the connection."""
+
+    def __init__(self, cause: OSError, where: str) -> None:
+        super().__init__(str(cause))
+        #: whether the local environment may simply not be running
+        self.startable = isinstance(cause, (FileNotFoundError, ConnectionRefusedError))
+        self.exception = CortexException(
+            f"nobody answers at {where}: {cause.strerror or cause}",
+            code="cli.failed_to_connect_operator",
+            kind="disconnected",
+            hint="check the address, and that the operator is running",
+        )
+
+
+def over_socket(path: str, start: Optional[Callable[[], None]] = None) -> Transport:
+    """Returns a transport over the Unix socket at path."""
+
+    def connect() -> http.client.HTTPConnection:
+        _check_owner(path)
+        return UnixConnection(path)
+
+    return Transport(path, connect, start=start)
+
+
+def _check_owner(path: str) -> None:
+    """Refuses a socket that somebody else put there: what is sent would be theirs."""
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return  # connecting says why
+    me = os.getuid()
+    if me != 0 and owner not in (me, 0):
+        raise CortexException(
+            f"{path} belongs to another user (id {owner})",
+            code="cli.foreign_socket",
+            kind="forbidden",
+            hint="remove it, or set CORTEX_CLI_CONFIG_DIR to a folder of your own",
+        )
+
+
+def to_endpoint(endpoint: str) -> Transport:
+    """Returns a transport to http://host:port or https://host, with or without a path."""
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+
+    def connect() -> http.client.HTTPConnection:
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_TIMEOUT, context=context)
+        return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_TIMEOUT)
+
+    return Transport(endpoint, connect, prefix=parts.path.rstrip("/"))
+
+
+def segment(name: str) -> str:
+    """Returns name as one segment of a path."""
+    return quote(name, safe="")
