@@ -14,6 +14,7 @@ import (
 var (
 	errStopping = errors.New("the gateway is shutting down")
 	errDeleted  = errors.New("the API was deleted")
+	errRefused  = errors.New("no replica took it")
 )
 
 // failedError is why a workload cannot serve: its revision does not become ready.
@@ -30,9 +31,20 @@ var _ relay.Handler = (*Gateway)(nil)
 
 // Admit is the whole way of a request to its replica: route, split, limit.
 func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
-	w, ans := g.workFor(x, again)
-	if ans != nil {
-		return nil, ans
+	var w *work
+	if again > 0 {
+		w = x.State.(*work)
+	} else {
+		found, strip, s, ans := g.route(x.Target())
+		if ans != nil {
+			return nil, ans
+		}
+		w = found
+		x.State = w
+		x.Strip(strip)
+		if s != nil {
+			x.CopyTo(g.copyFor(s.shadow))
+		}
 	}
 	if s := w.pool.Try(); s != nil {
 		return s.Value, nil
@@ -44,43 +56,37 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 	return r, nil
 }
 
-// workFor finds the workload that answers x, once per exchange.
-func (g *Gateway) workFor(x *relay.Exchange, again int) (*work, *relay.Answer) {
-	if again > 0 {
-		return x.State.(*work), nil
+// seat is Admit for a request whose workload is known. The caller owes a Done.
+func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int) (*replica, *relay.Answer) {
+	if s := w.pool.Try(); s != nil {
+		return s.Value, nil
 	}
-	w, strip, ans := g.route(x.Target())
-	if ans != nil {
-		return nil, ans
-	}
-	x.Strip(strip)
-	x.State = w
-	return w, nil
+	return g.wait(ctx, w, size, again)
 }
 
-// route finds the workload under whose endpoint target lies, and the length of
-// that endpoint within target.
-func (g *Gateway) route(target []byte) (w *work, strip int, ans *relay.Answer) {
+// route finds the workload under whose endpoint target lies, the length of that
+// endpoint within target, and the splitter that chose the workload, if one did.
+func (g *Gateway) route(target []byte) (w *work, strip int, s *split, ans *relay.Answer) {
 	path := pathOf(target)
 	if climbs(path) {
-		return nil, 0, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
+		return nil, 0, nil, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
 	}
 	r, strip := g.snap.Load().find(path)
 	if r == nil {
 		g.metrics.unknown.Add(1)
-		return nil, 0, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
+		return nil, 0, nil, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
 	}
 	if r.work != nil {
-		return r.work, strip, nil
+		return r.work, strip, nil, nil
 	}
 	w = r.split.pick()
 	switch {
 	case w == nil:
-		return nil, 0, unavailable("no_target", "", 0, "%s sends its traffic nowhere: every weight is 0", r.name)
+		return nil, 0, nil, unavailable("no_target", "", 0, "%s sends its traffic nowhere: every weight is 0", r.name)
 	case !w.deployed.Load():
-		return nil, 0, unavailable("target_not_deployed", "", 5*time.Second, "%s sends this request to %s, which is not deployed", r.name, w.name)
+		return nil, 0, nil, unavailable("target_not_deployed", "", 5*time.Second, "%s sends this request to %s, which is not deployed", r.name, w.name)
 	}
-	return w, strip, nil
+	return w, strip, r.split, nil
 }
 
 func unavailable(code, origin string, retry time.Duration, format string, args ...any) *relay.Answer {

@@ -138,8 +138,19 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	defer g.serving.Done()
 	stop := context.AfterFunc(ctx, g.refuseHeld)
 	defer stop()
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log})
-	return s.Serve(ctx, ln, g.cfg.DrainTimeout)
+	f := g.newFront(ln.Addr())
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: f.take})
+	ended, end := context.WithCancel(ctx) // also when the listener fails
+	var both sync.WaitGroup
+	both.Go(func() { _ = f.server.Serve(f) }) // ends with shutdown, and says just that
+	both.Go(func() {
+		<-ended.Done()
+		f.shutdown(g.cfg.DrainTimeout)
+	})
+	err := s.Serve(ctx, ln, g.cfg.DrainTimeout)
+	end()
+	both.Wait()
+	return err
 }
 
 // refuseHeld ends the wait of requests for which nothing is ready: nothing more

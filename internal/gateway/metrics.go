@@ -87,6 +87,17 @@ func (g *Gateway) register(r *telemetry.Registry) {
 				}
 			}
 		})
+	r.Collect(telemetry.Metric{Name: "cortex_shadow_requests_total", Help: "Copies of a splitter's requests; dropped: past a bound, or not answered.", Labels: []string{"api_name", "target", "result"}},
+		func(emit telemetry.Emit) {
+			for _, rt := range g.snap.Load().routes {
+				if rt.split == nil || rt.split.shadow == nil {
+					continue
+				}
+				s := rt.split.shadow
+				emit(float64(s.sent.Load()), rt.name, s.work.name, "sent")
+				emit(float64(s.dropped.Load()), rt.name, s.work.name, "dropped")
+			}
+		})
 	g.metrics.coldStart = r.Distribution(telemetry.Metric{Name: "cortex_cold_start_seconds",
 		Help: "How long held requests waited.", Labels: api}, []float64{.01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1200})
 }

@@ -11,6 +11,7 @@ type split struct {
 	targets []target
 	order   []uint8 // one period of the choice, as indices into targets
 	next    atomic.Uint64
+	shadow  *shadow // nil: none
 }
 
 type target struct {
@@ -25,6 +26,7 @@ func newSplit(apis []workload.Target, workOf func(name string) *work) *split {
 	var weights []int32
 	for _, a := range apis {
 		if a.Shadow {
+			s.shadow = &shadow{work: workOf(a.Name), weight: uint64(min(max(a.Weight, 0), 100))}
 			continue
 		}
 		s.targets = append(s.targets, target{work: workOf(a.Name), weight: a.Weight})
@@ -50,7 +52,7 @@ func (s *split) has(w *work) bool {
 			return true
 		}
 	}
-	return false
+	return s.shadow != nil && s.shadow.work == w
 }
 
 // maxPeriod bounds what spread builds; valid weights sum to 100.

@@ -16,6 +16,8 @@ type body struct {
 	done    bool
 	excess  int // bytes of chunk framing beyond what chunks of a decent size need
 	trailer []byte
+	tee     *Copy // gets what is read; nil: nothing
+	copied  func(*Copy)
 }
 
 var (
@@ -39,6 +41,14 @@ func (b *body) begin(from *reader, f framing, length int64, strict bool) {
 
 // read reads some of the body; io.EOF exactly when it ended well.
 func (b *body) read(p []byte) (int, error) {
+	n, err := b.decode(p)
+	if b.tee != nil {
+		b.take(p[:n])
+	}
+	return n, err
+}
+
+func (b *body) decode(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}

@@ -22,6 +22,7 @@ type conn struct {
 	res head
 	x   Exchange
 
+	headLen int    // bytes of out that are the upstream head
 	info    []byte // a 1xx answer; out may still be needed
 	reqBody body
 	resBody body
@@ -55,6 +56,7 @@ type Exchange struct {
 	idLen     int
 	trace     [maxTraceparent]byte
 	requestID [maxRequestID]byte
+	copyTo    func(*Copy)
 }
 
 // Method returns the request's method.

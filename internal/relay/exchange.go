@@ -92,6 +92,7 @@ func badGateway(err error) *Answer {
 func (c *conn) prepare() {
 	h := &c.req
 	c.out = c.appendRequest(c.out[:0])
+	c.headLen = len(c.out)
 	c.reqBody.begin(&c.in, h.body, h.length, true)
 	if h.body == sized {
 		n := min(int64(c.in.w-c.in.r), h.length)
@@ -100,6 +101,7 @@ func (c *conn) prepare() {
 		c.reqBody.left -= n
 		c.reqBody.done = c.reqBody.left == 0
 	}
+	c.startCopy()
 }
 
 // forward sends the request to u and the answer to the client. err says why for

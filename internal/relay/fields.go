@@ -1,6 +1,9 @@
 package relay
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // What a byte may be part of.
 const (
@@ -39,6 +42,30 @@ func validHost(v []byte) bool {
 		}
 	}
 	return true
+}
+
+// validAuthority is validHost for the authority of an absolute target, which
+// has to be a name or an address and maybe a port.
+func validAuthority(v []byte) bool {
+	host, port := v, []byte(nil)
+	if i := bytes.LastIndexByte(v, ':'); i >= 0 && bytes.IndexByte(v[i:], ']') < 0 {
+		host, port = v[:i], v[i+1:]
+	}
+	for _, c := range port {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		a, err := netip.ParseAddr(string(host[1 : len(host)-1]))
+		return err == nil && a.Is6() && a.Zone() == ""
+	}
+	for _, c := range host {
+		if !(isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_') {
+			return false
+		}
+	}
+	return len(host) > 0
 }
 
 // kind tells the fields apart that mean something to a relay.

@@ -176,7 +176,7 @@ func (h *head) splitTarget() *refusal {
 	for end < len(t) && t[end] != '/' && t[end] != '?' {
 		end++
 	}
-	if end == 0 || !validHost(t[:end]) {
+	if !validAuthority(t[:end]) {
 		return errTarget
 	}
 	h.host, h.hasHost = t[:end], true // it outranks the field

@@ -20,7 +20,7 @@ func (c *conn) pump(dst net.Conn, wait *atomic.Int64, b *body, inChunks bool, he
 		}
 		head = nil
 	}
-	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil {
+	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil && b.tee == nil {
 		if done, err := c.splice(dst, wait, b); done || err != nil {
 			return err
 		}

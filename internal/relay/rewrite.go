@@ -6,9 +6,30 @@ import (
 	"strconv"
 )
 
-// appendRequest appends the head that goes upstream: the request line in origin
-// form without the prefix, the fields that travel on, and ours.
+// appendRequest appends the head that goes upstream.
 func (c *conn) appendRequest(out []byte) []byte {
+	h, x := &c.req, &c.x
+	out = c.appendFields(out)
+	switch {
+	case h.body == chunked:
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	case h.length >= 0:
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
+	}
+	if h.expects {
+		out = append(out, "Expect: 100-continue\r\n"...)
+	}
+	if x.upgrade {
+		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
+	}
+	return append(out, crlf...)
+}
+
+// appendFields appends the part of a head that says what is asked and not how it
+// is sent: the request line in origin form without the prefix, the fields that
+// travel on, and ours.
+func (c *conn) appendFields(out []byte) []byte {
 	h, x := &c.req, &c.x
 	out = append(append(out, h.method...), ' ')
 	target := h.target[x.prefix:]
@@ -27,23 +48,10 @@ func (c *conn) appendRequest(out []byte) []byte {
 	out = c.appendForwarded(out)
 	out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
 	out = append(append(append(out, "Traceparent: "...), x.trace[:x.traceLen]...), crlf...)
-	switch {
-	case h.body == chunked:
-		out = append(out, "Transfer-Encoding: chunked\r\n"...)
-	case h.length >= 0:
-		out = append(out, "Content-Length: "...)
-		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
-	}
 	if h.trailers {
 		out = append(out, "TE: trailers\r\n"...)
 	}
-	if h.expects {
-		out = append(out, "Expect: 100-continue\r\n"...)
-	}
-	if x.upgrade {
-		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
-	}
-	return append(out, crlf...)
+	return out
 }
 
 const crlf = "\r\n"
@@ -96,6 +104,24 @@ func (x *Exchange) identify(h *head) {
 		return
 	}
 	x.idLen = copy(x.requestID[:], x.trace[3:35]) // one id to look for in logs and traces
+}
+
+// Identify is the same for requests that did not come as HTTP/1: it returns the
+// request id and the trace context to forward, and whether the latter was given.
+func Identify(requestID, traceparent string) (id, trace string, traced bool) {
+	var h head
+	h.reset()
+	if requestID != "" {
+		h.requestID = len(h.fields)
+		h.fields = append(h.fields, field{value: []byte(requestID)})
+	}
+	if traceparent != "" {
+		h.trace = len(h.fields)
+		h.fields = append(h.fields, field{value: []byte(traceparent)})
+	}
+	var x Exchange
+	x.identify(&h)
+	return string(x.id()), string(x.trace[:x.traceLen]), x.traced
 }
 
 func (x *Exchange) id() []byte { return x.requestID[:x.idLen] }

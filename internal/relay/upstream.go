@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -44,8 +43,6 @@ type upConn struct {
 	since  int64         // milliseconds of the clock when it became idle
 	keep   time.Duration // how long it may stay idle
 }
-
-var errAborted = errors.New("the client went away")
 
 // get returns a kept connection, or opens one. replayable says that the request
 // may be sent again if the connection turns out to be closed.
@@ -155,7 +152,9 @@ func (c *clock) renew() int64 {
 	return ms
 }
 
-// refused reports whether err says that nothing was sent.
-func refused(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+// Unreachable reports whether err says that no connection could be opened, so that
+// nothing was sent.
+func Unreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -1,0 +1,135 @@
+// Command proxy is one of the proxies that the data-plane benchmark compares, in
+// a process of its own so that its CPU time can be read: the product's gateway,
+// whole, or a plain httputil.ReverseProxy.
+//
+// It must not be used for anything else.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/http/pprof"
+	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+func run(ctx context.Context, args []string) int {
+	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
+	kind := fs.String("kind", "gateway", "gateway or httputil")
+	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
+	backend := fs.String("backend", "", "host:port of the server behind it")
+	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
+	debug := fs.String("pprof", "", "where to serve profiles")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	if err := serve(ctx, *kind, *listen, *backend, *debug, *workloads); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func serve(ctx context.Context, kind, listen, backend, debug string, workloads int) error {
+	if debug != "" {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		go http.ListenAndServe(debug, mux) // for the person at the keyboard; ends with the process
+	}
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr()) // the one who started it waits for this line
+	switch kind {
+	case "gateway":
+		return serveGateway(ctx, ln, backend, workloads)
+	case "httputil":
+		return serveReverseProxy(ctx, ln, backend)
+	}
+	return fmt.Errorf("no proxy is called %q", kind)
+}
+
+// serveReverseProxy is what one writes in a minute: connections are kept, nothing
+// else is tuned.
+func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) error {
+	tr := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
+	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: backend})
+	p.Transport = tr
+	s := &http.Server{Handler: http.StripPrefix("/api", p)}
+	context.AfterFunc(ctx, func() { _ = s.Close() })
+	if err := s.Serve(ln); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func serveGateway(ctx context.Context, ln net.Listener, backend string, workloads int) error {
+	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}})
+	if err != nil {
+		return err
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- g.Run(ctx) }()
+	if err := g.Serve(ctx, ln); err != nil {
+		return err
+	}
+	return <-ran
+}
+
+func name(i int) string {
+	if i == 0 {
+		return "api"
+	}
+	return fmt.Sprintf("api-%d", i)
+}
+
+// desired is a store with that many workloads.
+type desired int
+
+func (n desired) Watch(ctx context.Context, fn func(store.Change)) error {
+	for i := range int(n) {
+		rev := &workload.Revision{ID: "1", Spec: workload.Spec{
+			Name: name(i), Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/" + name(i)},
+			Pod: &workload.Pod{MaxConcurrency: 1000, MaxQueueLength: 1000},
+		}}
+		fn(store.Change{Name: name(i), Workload: &store.Workload{Revision: rev, Replicas: 1, Version: 1}})
+	}
+	fn(store.Change{})
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// running is an engine in which each of them has one replica, all the same server.
+type running struct {
+	addr string
+	n    int
+}
+
+func (r running) Watch(ctx context.Context, fn func(engine.Status)) error {
+	for i := range r.n {
+		fn(engine.Status{Name: name(i), Desired: 1, Replicas: []engine.Replica{{
+			Replica:        workload.Replica{ID: name(i) + "-a", State: workload.Ready, UpToDate: true, Address: r.addr},
+			MaxConcurrency: 1000, MaxQueueLength: 1000,
+		}}})
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}

@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"context"
+	"sync/atomic"
+
+	"cortex.dev/cortex/internal/relay"
+)
+
+// shadow sends copies of a splitter's requests to one workload and forgets the
+// answers. It never delays or changes what the client gets: past its bounds copies
+// are dropped and counted.
+type shadow struct {
+	work    *work
+	weight  uint64 // percent of the requests
+	seen    atomic.Uint64
+	sent    atomic.Uint64
+	dropped atomic.Uint64
+
+	running atomic.Int64 // copies that wait or are being answered
+	bytes   atomic.Int64 // they keep in memory
+}
+
+// Bounds of the copies of one splitter that are under way.
+const (
+	maxCopies    = 128
+	maxCopyBytes = 64 << 20
+)
+
+// due reports whether the next request is to be copied: of n requests, exactly
+// n × weight percent, rounded down, evenly spaced.
+func (s *shadow) due() bool {
+	n := s.seen.Add(1)
+	return n*s.weight/100 != (n-1)*s.weight/100
+}
+
+// copyFor returns what to do with a copy of the next request; nil: make none.
+func (g *Gateway) copyFor(s *shadow) func(*relay.Copy) {
+	if s == nil || !s.due() {
+		return nil
+	}
+	if s.running.Load() >= maxCopies || !s.work.deployed.Load() {
+		s.dropped.Add(1)
+		return nil
+	}
+	return func(c *relay.Copy) { g.send(s, c) }
+}
+
+// send sends c in a goroutine of its own, if the bounds allow.
+func (g *Gateway) send(s *shadow, c *relay.Copy) {
+	size := c.Size()
+	count, bytes := s.running.Add(1), s.bytes.Add(size)
+	release := func() {
+		s.running.Add(-1)
+		s.bytes.Add(-size)
+	}
+	if c.Over() || count > maxCopies || bytes > maxCopyBytes || g.stopping.Load() {
+		release()
+		s.dropped.Add(1)
+		return
+	}
+	g.tasks.Go(func() {
+		defer release()
+		if err := g.mirror(g.life, s.work, c, size); err != nil {
+			s.dropped.Add(1)
+			return
+		}
+		s.sent.Add(1)
+	})
+}
+
+// mirror gets c a place like any other request of w, and sends it there.
+func (g *Gateway) mirror(ctx context.Context, w *work, c *relay.Copy, size int64) error {
+	for again := 0; ; again++ {
+		r, ans := g.seat(ctx, w, size, again)
+		if ans != nil {
+			return errRefused
+		}
+		status, err := c.Send(ctx, r.upstream)
+		if relay.Unreachable(err) {
+			r.Unreached(err)
+			continue
+		}
+		r.Done(status)
+		return err
+	}
+}
