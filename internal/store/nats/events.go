@@ -24,10 +24,13 @@ func (s *Store) Record(ctx context.Context, e workload.Event) error {
 	if err != nil {
 		return fmt.Errorf("recording an event of %s: %w", e.API, err)
 	}
-	if err := s.ready(len(data), reserveGrow); err != nil {
+	defer s.names.share(e.API)()
+	ss, ctx, done, err := s.begin(ctx, len(data), reserveGrow)
+	if err != nil {
 		return err
 	}
-	if _, err := s.js.Publish(ctx, prefixEvents+e.API, data); err != nil {
+	defer done()
+	if _, err := ss.js.Publish(ctx, prefixEvents+e.API, data); err != nil {
 		return s.failure(ctx, "recording an event of "+e.API, err)
 	}
 	return nil
@@ -46,24 +49,14 @@ func (s *Store) Events(ctx context.Context, q workload.EventQuery, fn func(workl
 	if q.Since > 0 {
 		since = time.Now().Add(-q.Since)
 	}
-	last, err := s.lastSequence(ctx, streamEvents)
+	kept, last, err := s.keptEvents(ctx, subject)
 	if err != nil {
 		return quietEnd(ctx, err)
 	}
-	var kept []workload.Event
-	if err := s.scan(ctx, streamEvents, subject, func(m message) error {
-		last = max(last, m.sequence)
-		var e workload.Event
-		if err := json.Unmarshal(m.data, &e); err == nil && !e.Time.Before(since) {
-			kept = append(kept, e)
-		}
-		return nil
-	}); err != nil {
-		return quietEnd(ctx, err)
-	}
-	// Two sources may have recorded in another order than things happened.
-	slices.SortStableFunc(kept, func(a, b workload.Event) int { return a.Time.Compare(b.Time) })
 	for _, e := range kept {
+		if e.Time.Before(since) {
+			continue
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -76,11 +69,41 @@ func (s *Store) Events(ctx context.Context, q workload.EventQuery, fn func(workl
 	}
 	return quietEnd(ctx, s.follow(ctx, streamEvents, subject, last, func(m message) error {
 		var e workload.Event
-		if err := json.Unmarshal(m.data, &e); err != nil {
+		if m.operation != "" || json.Unmarshal(m.data, &e) != nil {
 			return nil
 		}
 		return fn(e)
 	}))
+}
+
+// keptEvents returns the events that are there in order of time, and the sequence
+// after which new ones come.
+func (s *Store) keptEvents(ctx context.Context, subject string) (kept []workload.Event, last uint64, err error) {
+	ss, ctx, done, err := s.begin(ctx, 0, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	if last, err = s.lastSequence(ctx, ss, streamEvents); err != nil {
+		return nil, 0, err
+	}
+	if err := s.scan(ctx, ss, streamEvents, subject, func(m message) error {
+		last = max(last, m.sequence)
+		if m.operation != "" {
+			kept = slices.DeleteFunc(kept, func(e workload.Event) bool { return e.API == m.name })
+			return nil
+		}
+		var e workload.Event
+		if err := json.Unmarshal(m.data, &e); err == nil {
+			kept = append(kept, e)
+		}
+		return nil
+	}); err != nil {
+		return nil, 0, err
+	}
+	// Two sources may have recorded in another order than things happened.
+	slices.SortStableFunc(kept, func(a, b workload.Event) int { return a.Time.Compare(b.Time) })
+	return kept, last, nil
 }
 
 // quietEnd returns nil when err only says that ctx has ended.

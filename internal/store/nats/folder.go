@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -86,8 +84,12 @@ func holderOf(file *os.File) string {
 }
 
 // release gives the folder free. The file stays: removing it would let two
-// processes lock two files of the same name.
-func (l *folderLock) release() { _ = l.file.Close() }
+// processes lock two files of the same name. Closing alone would not do: a program
+// that this process starts at this very moment may still hold a copy of the file.
+func (l *folderLock) release() {
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // closing is the second chance
+	_ = l.file.Close()
+}
 
 // markFolder notes that the state was set up, so that its absence is noticed later.
 func markFolder(dir string) error {
@@ -197,39 +199,5 @@ func (s *Store) room(size int, reserve uint64) error {
 	if free < reserve+uint64(size) {
 		return diskFull(s.cfg.Dir)
 	}
-	return nil
-}
-
-// ready says whether a call can be served. A reserve above 0 asks for room too.
-// When the server has switched its storage off, because another program filled
-// the disk at the wrong moment, ready switches it on again as soon as there is room.
-func (s *Store) ready(size int, reserve uint64) error {
-	if s.closing.Err() != nil {
-		return errClosed()
-	}
-	if reserve > 0 {
-		if err := s.room(size, reserve); err != nil {
-			return err
-		}
-	}
-	if s.server.JetStreamEnabled() {
-		return nil
-	}
-	s.revive.Lock()
-	defer s.revive.Unlock()
-	if s.server.JetStreamEnabled() {
-		return nil
-	}
-	if err := s.room(0, reserveShrink); err != nil {
-		return err
-	}
-	err := s.server.EnableJetStream(&server.JetStreamConfig{
-		MaxMemory: maxMemoryBytes, MaxStore: maxStoreBytes, StoreDir: s.cfg.Dir, SyncAlways: true,
-	})
-	if err != nil {
-		return fault.New(fault.Unavailable, "store.unavailable", "the state in %s cannot be opened again: %w", s.cfg.Dir, err).
-			WithHint("restart the daemon")
-	}
-	s.cfg.Log.Warn("store: opened again after the disk was full")
 	return nil
 }

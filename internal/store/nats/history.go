@@ -24,10 +24,13 @@ func (s *Store) Remember(ctx context.Context, p store.Past) error {
 	if err != nil {
 		return fmt.Errorf("remembering %s: %w", p.Revision.Name, err)
 	}
-	if err := s.ready(len(data), reserveGrow); err != nil {
+	defer s.names.share(p.Revision.Name)()
+	ss, ctx, done, err := s.begin(ctx, len(data), reserveGrow)
+	if err != nil {
 		return err
 	}
-	if _, err := s.js.Publish(ctx, prefixHistory+p.Revision.Name, data); err != nil {
+	defer done()
+	if _, err := ss.js.Publish(ctx, prefixHistory+p.Revision.Name, data); err != nil {
 		return s.failure(ctx, "remembering "+p.Revision.Name, err)
 	}
 	return nil
@@ -38,8 +41,17 @@ func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) 
 	if !legalName.MatchString(name) {
 		return nil, nil
 	}
+	ss, ctx, done, err := s.begin(ctx, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var list []store.Past
-	err := s.scan(ctx, streamHistory, prefixHistory+name, func(m message) error {
+	err = s.scan(ctx, ss, streamHistory, prefixHistory+name, func(m message) error {
+		if m.operation != "" {
+			list = nil
+			return nil
+		}
 		var p pastRecord
 		if err := decode(m.data, &p); err != nil || p.Revision == nil {
 			return fault.New(fault.Unavailable, "store.corrupt", "the history of %s in %s cannot be read: %v", name, s.cfg.Dir, err)

@@ -48,10 +48,14 @@ func inspect(dir string, log *slog.Logger) (known bool, _ error) {
 		if err := inspectDescription(path, stream); err != nil {
 			return false, err
 		}
-		if stream == streamEvents {
+		prefix := prefixWorkloads
+		switch stream {
+		case streamHistory:
+			prefix = prefixHistory
+		case streamEvents:
 			continue // may be lost, so what the server rescues is good enough
 		}
-		if err := inspectBlocks(path, stream, log); err != nil {
+		if err := inspectBlocks(path, stream, prefix, log); err != nil {
 			return false, err
 		}
 	}
@@ -94,7 +98,7 @@ func inspectDescription(path, stream string) error {
 }
 
 // inspectBlocks reads every record of a stream.
-func inspectBlocks(path, stream string, log *slog.Logger) error {
+func inspectBlocks(path, stream, prefix string, log *slog.Logger) error {
 	entries, err := os.ReadDir(filepath.Join(path, "msgs"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return corrupt(path, "a folder is missing")
@@ -118,11 +122,11 @@ func inspectBlocks(path, stream string, log *slog.Logger) error {
 			return folderFault(file, err)
 		}
 		key := fmt.Sprintf("%s-%d", stream, n)
-		at, why := firstBadRecord(key, data)
+		at, why := firstBadRecord(key, prefix, data)
 		if why == "" {
 			continue
 		}
-		if i == len(blocks)-1 && torn(key, data[at:]) {
+		if i == len(blocks)-1 && torn(key, prefix, data[at:]) {
 			// The write that was under way when the power went; nobody was told that it succeeded.
 			log.Warn("store: an unfinished write is dropped", "file", file, "at", at)
 			continue
@@ -133,10 +137,10 @@ func inspectBlocks(path, stream string, log *slog.Logger) error {
 }
 
 // firstBadRecord returns where the first record begins that cannot be read, and why.
-func firstBadRecord(key string, data []byte) (at int, why string) {
+func firstBadRecord(key, prefix string, data []byte) (at int, why string) {
 	hash := newHash(key)
 	for at < len(data) {
-		length, why := readRecord(hash, data[at:])
+		length, why := readRecord(hash, prefix, data[at:])
 		if why != "" {
 			return at, why
 		}
@@ -147,7 +151,7 @@ func firstBadRecord(key string, data []byte) (at int, why string) {
 
 // readRecord returns the length of the record at the start of data, or what is
 // wrong with it.
-func readRecord(hash hash, data []byte) (length int, why string) {
+func readRecord(hash hash, prefix string, data []byte) (length int, why string) {
 	if len(data) < recordHeader {
 		return 0, "is cut off"
 	}
@@ -163,23 +167,47 @@ func readRecord(hash hash, data []byte) (length int, why string) {
 	if length > len(data) {
 		return 0, "is cut off"
 	}
-	body := data[recordHeader:length]
+	body := data[recordHeader : length-recordHash]
 	hash.Reset()
 	_, _ = hash.Write(data[4:20]) // a hash never fails
 	_, _ = hash.Write(body[:subject])
-	_, _ = hash.Write(body[subject+headers : len(body)-recordHash])
-	if !bytes.Equal(hash.Sum(nil), body[len(body)-recordHash:]) {
+	_, _ = hash.Write(body[subject+headers:])
+	if !bytes.Equal(hash.Sum(nil), data[length-recordHash:length]) {
 		return 0, "has a wrong checksum"
+	}
+	if !plausible(prefix, body[:subject], body[subject:], headers > 0) {
+		return 0, "is divided at the wrong place"
 	}
 	return length, ""
 }
 
+// plausible checks what the checksum does not cover: where the subject, the
+// headers and the content end. A record without any of them marks a deletion.
+func plausible(prefix string, subject, rest []byte, headers bool) bool {
+	if len(subject) == 0 && len(rest) == 0 {
+		return true
+	}
+	name, ok := bytes.CutPrefix(subject, []byte(prefix))
+	if !ok || !legalName.Match(name) {
+		return false
+	}
+	if headers {
+		n := uint64(binary.LittleEndian.Uint32(rest))
+		rest = rest[4:]
+		if n > uint64(len(rest)) || !bytes.HasPrefix(rest[:n], []byte("NATS/1.0")) || !bytes.HasSuffix(rest[:n], []byte("\r\n\r\n")) {
+			return false
+		}
+		rest = rest[n:]
+	}
+	return len(rest) == 0 || rest[0] == '{' && rest[len(rest)-1] == '}'
+}
+
 // torn reports whether the bad end of the last file can be one unfinished write:
 // whether no good record follows.
-func torn(key string, end []byte) bool {
+func torn(key, prefix string, end []byte) bool {
 	hash := newHash(key)
 	for at := 1; at < len(end); at++ {
-		if _, why := readRecord(hash, end[at:]); why == "" {
+		if _, why := readRecord(hash, prefix, end[at:]); why == "" {
 			return false
 		}
 	}

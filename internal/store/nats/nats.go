@@ -13,18 +13,15 @@ package nats
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
 )
 
@@ -42,7 +39,7 @@ const (
 
 // Bounds of what is kept. MaxEvents bounds one workload, these bound all of them.
 const (
-	maxRecordBytes = 12 << 20 // one workload or one history entry, as JSON
+	maxRecordBytes = 7 << 20 // one workload or one history entry, as JSON
 	maxEventBytes  = 64 << 10
 	maxEvents      = 50_000
 	maxEventsBytes = 64 << 20
@@ -68,14 +65,12 @@ type Config struct {
 type Store struct {
 	cfg     Config
 	lock    *folderLock
-	server  *server.Server
-	conn    *natsgo.Conn
-	js      jetstream.JetStream
-	kv      jetstream.KeyValue
+	names   nameLocks
 	closing context.Context
 	close   context.CancelFunc
 	once    sync.Once
-	revive  sync.Mutex
+	restart sync.Mutex
+	current atomic.Pointer[session]
 }
 
 var _ store.Store = (*Store)(nil)
@@ -113,75 +108,36 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.prepare(ctx, known); err != nil {
+	if err := s.start(ctx, known); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// start brings up the server and connects to it.
-func (s *Store) start(ctx context.Context) error {
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "cortex",
-		DontListen: true,
-		NoSigs:     true,
-		JetStream:  true, StoreDir: s.cfg.Dir, SyncAlways: true,
-		JetStreamMaxMemory: maxMemoryBytes,
-		JetStreamMaxStore:  maxStoreBytes,
-		MaxPayload:         maxRecordBytes + 1<<20,
-		MaxPending:         4 * maxRecordBytes,
-
-		DisableJetStreamBanner: true,
-	})
+// start brings up a server over a folder that was inspected, makes the bucket and
+// the streams or finds them again, and finishes deletions that an earlier life began.
+func (s *Store) start(ctx context.Context, known bool) error {
+	ss, err := s.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("preparing the state server: %w", err)
+		return err
 	}
-	srv.SetLoggerV2(serverLog{s.cfg.Log}, false, false, false)
-	s.server = srv
-	srv.Start()
-	wait := startTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline))
-	}
-	if !srv.ReadyForConnections(wait) || !srv.JetStreamEnabled() {
-		return fault.New(fault.Unavailable, "store.not_started", "the state in %s could not be opened within %v", s.cfg.Dir, wait).
-			WithHint("look at the log of the daemon")
-	}
-	s.conn, err = natsgo.Connect("", natsgo.InProcessServer(srv), natsgo.Name("cortex"),
-		natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		return fmt.Errorf("connecting to the state server: %w", err)
-	}
-	s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(requestTimeout))
-	if err != nil {
-		return fmt.Errorf("connecting to the state server: %w", err)
-	}
-	return nil
-}
-
-// prepare makes the bucket and the streams, or finds them again, and finishes
-// deletions that an earlier life began.
-func (s *Store) prepare(ctx context.Context, known bool) error {
+	s.current.Store(ss)
 	if !known {
-		if err := s.create(ctx); err != nil {
+		if err := ss.create(ctx); err != nil {
 			return s.failure(ctx, "creating the state", err)
 		}
 		if err := markFolder(s.cfg.Dir); err != nil {
 			return err
 		}
 	}
-	var err error
-	if s.kv, err = s.js.KeyValue(ctx, bucketWorkloads); err != nil {
+	if ss.kv, err = ss.js.KeyValue(ctx, bucketWorkloads); err != nil {
 		return s.failure(ctx, "opening the state", err)
 	}
-	return s.finishDeletions(ctx)
+	return s.finishDeletions(ctx, ss)
 }
 
-func (s *Store) create(ctx context.Context) error {
-	if _, err := s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+func (ss *session) create(ctx context.Context) error {
+	if _, err := ss.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: bucketWorkloads, Storage: jetstream.FileStorage, History: 1,
 		Description: "desired state: one record for each workload",
 	}); err != nil {
@@ -198,11 +154,9 @@ func (s *Store) create(ctx context.Context) error {
 		MaxMsgs:           maxEvents,
 		MaxBytes:          maxEventsBytes,
 		MaxAge:            maxEventsAge,
-		// Events need not survive the power going off, so they cost no fsync.
-		PersistMode: jetstream.AsyncPersistMode,
 	}} {
-		cfg.Storage, cfg.Discard, cfg.AllowDirect = jetstream.FileStorage, jetstream.DiscardOld, true
-		if _, err := s.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		cfg.Storage, cfg.Discard, cfg.AllowDirect, cfg.AllowRollup = jetstream.FileStorage, jetstream.DiscardOld, true, true
+		if _, err := ss.js.CreateOrUpdateStream(ctx, cfg); err != nil {
 			return fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -218,56 +172,8 @@ func (s *Store) Close() error {
 
 func (s *Store) shutDown() {
 	s.close()
-	if s.conn != nil {
-		s.conn.Close()
-	}
-	if s.server != nil {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
-	}
+	s.restart.Lock() // a restart that is under way ends first
+	defer s.restart.Unlock()
+	s.current.Load().end()
 	s.lock.release()
 }
-
-// errClosed is what calls return that were under way when the store was closed.
-func errClosed() error {
-	return fault.New(fault.Unavailable, "store.closed", "the state is closed")
-}
-
-// failure turns an error of the server into one that says what happened.
-func (s *Store) failure(ctx context.Context, doing string, err error) error {
-	var known *fault.Fault
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &known):
-		return err
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
-	case s.closing.Err() != nil:
-		return errClosed()
-	case isDiskFull(err) || s.room(0, reserveShrink) != nil:
-		return diskFull(s.cfg.Dir)
-	case !s.server.JetStreamEnabled(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, natsgo.ErrTimeout):
-		return fault.New(fault.Unavailable, "store.unavailable", "%s: the state in %s does not answer: %w", doing, s.cfg.Dir, err).
-			WithHint("check that the disk works; the next call tries again")
-	default:
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-}
-
-// serverLog hands the server's words to slog. Its notices are of no interest to
-// those who run the daemon.
-type serverLog struct{ log *slog.Logger }
-
-func (l serverLog) Noticef(format string, v ...any) {
-	l.log.Debug("store: " + fmt.Sprintf(format, v...))
-}
-func (l serverLog) Warnf(format string, v ...any) { l.log.Warn("store: " + fmt.Sprintf(format, v...)) }
-func (l serverLog) Fatalf(format string, v ...any) {
-	l.log.Error("store: " + fmt.Sprintf(format, v...))
-}
-func (l serverLog) Errorf(format string, v ...any) {
-	l.log.Error("store: " + fmt.Sprintf(format, v...))
-}
-func (l serverLog) Debugf(string, ...any) {}
-func (l serverLog) Tracef(string, ...any) {}

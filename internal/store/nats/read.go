@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"hash/fnv"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -29,11 +31,8 @@ type message struct {
 // were written. A message written while it runs may be left out only if it came
 // after the last one seen. It asks for batches, so that a thousand messages take a
 // few round trips and no consumer.
-func (s *Store) scan(ctx context.Context, stream, subject string, fn func(message) error) error {
-	if err := s.ready(0, 0); err != nil {
-		return err
-	}
-	sub, err := s.conn.SubscribeSync(s.conn.NewInbox())
+func (s *Store) scan(ctx context.Context, ss *session, stream, subject string, fn func(message) error) error {
+	sub, err := ss.conn.SubscribeSync(ss.conn.NewInbox())
 	if err != nil {
 		return s.failure(ctx, "reading "+stream, err)
 	}
@@ -45,7 +44,7 @@ func (s *Store) scan(ctx context.Context, stream, subject string, fn func(messag
 		if err != nil {
 			return err
 		}
-		if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, request); err != nil {
+		if err := ss.conn.PublishRequest("$JS.API.DIRECT.GET."+stream, sub.Subject, request); err != nil {
 			return s.failure(ctx, "reading "+stream, err)
 		}
 		last, more, err := s.batch(ctx, sub, fn)
@@ -82,7 +81,7 @@ func (s *Store) batch(ctx context.Context, sub *natsgo.Subscription, fn func(mes
 		}
 		if err := fn(message{
 			name: lastToken(m.Header.Get("Nats-Subject")), sequence: last,
-			operation: m.Header.Get("KV-Operation"), data: m.Data,
+			operation: m.Header.Get(headerOperation), data: m.Data,
 		}); err != nil {
 			return 0, false, err
 		}
@@ -97,11 +96,31 @@ func (s *Store) next(ctx context.Context, sub *natsgo.Subscription) (*natsgo.Msg
 
 func lastToken(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
-func (s *Store) lastSequence(ctx context.Context, stream string) (uint64, error) {
-	if err := s.ready(0, 0); err != nil {
-		return 0, err
-	}
-	st, err := s.js.Stream(ctx, stream)
+// nameLocks keeps what is written under a name apart from the deletion of that
+// name. Several names share one lock, so that there are few.
+type nameLocks [64]sync.RWMutex
+
+func (l *nameLocks) of(name string) *sync.RWMutex {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // a hash never fails
+	return &l[h.Sum32()%uint32(len(l))]
+}
+
+// share and exclude lock a name and return what unlocks it.
+func (l *nameLocks) share(name string) (unlock func()) {
+	m := l.of(name)
+	m.RLock()
+	return m.RUnlock
+}
+
+func (l *nameLocks) exclude(name string) (unlock func()) {
+	m := l.of(name)
+	m.Lock()
+	return m.Unlock
+}
+
+func (s *Store) lastSequence(ctx context.Context, ss *session, stream string) (uint64, error) {
+	st, err := ss.js.Stream(ctx, stream)
 	if err != nil {
 		return 0, s.failure(ctx, "reading "+stream, err)
 	}
@@ -133,15 +152,17 @@ func (s *Store) follow(ctx context.Context, stream, subject string, after uint64
 			return context.Cause(ctx)
 		case <-time.After(wait):
 		}
-		// Nothing can be read while the server is down for want of space; ready
-		// brings it back, and its error is seen by the next round.
-		_ = s.ready(0, 0)
 	}
 }
 
 // consume runs one consumer until it breaks. Failed says that the error is fn's.
 func (s *Store) consume(ctx context.Context, stream, subject string, after *uint64, fn func(message) error) (failed bool, _ error) {
-	consumer, err := s.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+	ss, ctx, done, err := s.begin(ctx, 0, 0)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	consumer, err := ss.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1,
 		MaxResetAttempts: 1,
 	})
@@ -165,7 +186,7 @@ func (s *Store) consume(ctx context.Context, stream, subject string, after *uint
 		}
 		if err := fn(message{
 			name: lastToken(m.Subject()), sequence: meta.Sequence.Stream,
-			operation: m.Headers().Get("KV-Operation"), data: m.Data(),
+			operation: m.Headers().Get(headerOperation), data: m.Data(),
 		}); err != nil {
 			return true, err
 		}

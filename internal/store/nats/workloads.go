@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"cortex.dev/cortex/internal/fault"
@@ -37,14 +38,17 @@ func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error
 	if err != nil {
 		return 0, fmt.Errorf("writing %s: %w", w.Name(), err)
 	}
-	if err := s.ready(len(data), reserveGrow); err != nil {
+	defer s.names.share(w.Name())()
+	ss, ctx, done, err := s.begin(ctx, len(data), reserveGrow)
+	if err != nil {
 		return 0, err
 	}
+	defer done()
 	var seq uint64
 	if w.Version == 0 {
-		seq, err = s.kv.Create(ctx, w.Name(), data)
+		seq, err = ss.kv.Create(ctx, w.Name(), data)
 	} else {
-		seq, err = s.kv.Update(ctx, w.Name(), data, uint64(w.Version))
+		seq, err = ss.kv.Update(ctx, w.Name(), data, uint64(w.Version))
 	}
 	if isConflict(err) {
 		return 0, conflict(w.Name())
@@ -60,10 +64,12 @@ func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
 	if !legalName.MatchString(name) {
 		return store.Workload{}, notDeployed(name)
 	}
-	if err := s.ready(0, 0); err != nil {
+	ss, ctx, done, err := s.begin(ctx, 0, 0)
+	if err != nil {
 		return store.Workload{}, err
 	}
-	entry, err := s.kv.Get(ctx, name)
+	defer done()
+	entry, err := ss.kv.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) { // ErrKeyDeleted wraps it too
 		return store.Workload{}, notDeployed(name)
 	}
@@ -90,12 +96,17 @@ func (s *Store) List(ctx context.Context) ([]store.Workload, error) {
 // present reads every workload, and the last sequence of the stream before the
 // first was read: every change that is not in the result comes after it.
 func (s *Store) present(ctx context.Context) (map[string]store.Workload, uint64, error) {
-	last, err := s.lastSequence(ctx, streamWorkloads)
+	ss, ctx, done, err := s.begin(ctx, 0, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	last, err := s.lastSequence(ctx, ss, streamWorkloads)
 	if err != nil {
 		return nil, 0, err
 	}
 	present := make(map[string]store.Workload)
-	err = s.scan(ctx, streamWorkloads, prefixWorkloads+"*", func(m message) error {
+	err = s.scan(ctx, ss, streamWorkloads, prefixWorkloads+"*", func(m message) error {
 		if m.operation != "" {
 			delete(present, m.name)
 			return nil
@@ -121,21 +132,16 @@ func (s *Store) Delete(ctx context.Context, name string, version store.Version, 
 	if !legalName.MatchString(name) || version == 0 {
 		return notDeployed(name)
 	}
-	if err := s.ready(0, reserveShrink); err != nil {
-		return err
-	}
-	// What is remembered from now on belongs to a workload to come.
-	history, err := s.lastSequence(ctx, streamHistory)
+	// What is remembered under this name from now on belongs to a workload to come.
+	defer s.names.exclude(name)()
+	ss, ctx, done, err := s.begin(ctx, 0, reserveShrink)
 	if err != nil {
 		return err
 	}
-	events, err := s.lastSequence(ctx, streamEvents)
-	if err != nil {
-		return err
-	}
-	remove := s.kv.Purge
+	defer done()
+	remove := ss.kv.Purge
 	if keepHistory {
-		remove = s.kv.Delete
+		remove = ss.kv.Delete
 	}
 	err = remove(ctx, name, jetstream.LastRevision(uint64(version)))
 	if isConflict(err) {
@@ -150,55 +156,50 @@ func (s *Store) Delete(ctx context.Context, name string, version store.Version, 
 	if keepHistory {
 		return nil
 	}
-	return s.forget(ctx, name, history+1, events+1)
+	// The deletion is durable; it must not stay half done because a caller left.
+	return s.forget(context.WithoutCancel(ctx), ss, name)
 }
 
-// forget drops history and events of a workload below the given sequences.
-func (s *Store) forget(ctx context.Context, name string, history, events uint64) error {
-	for _, part := range []struct {
-		stream, subject string
-		below           uint64
-	}{{streamHistory, prefixHistory + name, history}, {streamEvents, prefixEvents + name, events}} {
-		stream, err := s.js.Stream(ctx, part.stream)
-		if err == nil {
-			err = stream.Purge(ctx, jetstream.WithPurgeSubject(part.subject), jetstream.WithPurgeSequence(part.below))
-		}
-		if err != nil {
+// Headers of the markers that end what was before them.
+const (
+	headerOperation = "KV-Operation"
+	headerRollup    = "Nats-Rollup"
+	operationPurge  = "PURGE"
+)
+
+// forget drops history and events of a workload. It leaves a marker in each,
+// because the server may find messages again after a crash that a limit had
+// dropped: whoever reads begins after the marker. For the same reason markers stay.
+func (s *Store) forget(ctx context.Context, ss *session, name string) error {
+	for _, subject := range []string{prefixHistory + name, prefixEvents + name} {
+		marker := natsgo.NewMsg(subject)
+		marker.Header.Set(headerOperation, operationPurge)
+		marker.Header.Set(headerRollup, "sub")
+		if _, err := ss.js.PublishMsg(ctx, marker); err != nil {
 			return s.failure(ctx, "deleting the history of "+name, err)
 		}
 	}
 	return nil
 }
 
-// finishDeletions does what a Delete of an earlier life left undone and drops the
-// markers, which have no reader left.
-func (s *Store) finishDeletions(ctx context.Context) error {
-	type marker struct {
-		name  string
-		purge bool
-	}
-	var markers []marker
-	err := s.scan(ctx, streamWorkloads, prefixWorkloads+"*", func(m message) error {
-		if m.operation != "" {
-			markers = append(markers, marker{m.name, m.operation == "PURGE"})
+// finishDeletions does what a Delete of an earlier life may have left undone, and
+// notes that it is done.
+func (s *Store) finishDeletions(ctx context.Context, ss *session) error {
+	unsure := map[string]uint64{}
+	if err := s.scan(ctx, ss, streamWorkloads, prefixWorkloads+"*", func(m message) error {
+		if m.operation == operationPurge {
+			unsure[m.name] = m.sequence
 		}
 		return nil
-	})
-	if err != nil || len(markers) == 0 {
+	}); err != nil {
 		return err
 	}
-	stream, err := s.js.Stream(ctx, streamWorkloads)
-	if err != nil {
-		return s.failure(ctx, "opening the state", err)
-	}
-	for _, m := range markers {
-		if m.purge {
-			if err := s.forget(ctx, m.name, 1<<62, 1<<62); err != nil {
-				return err
-			}
+	for name, sequence := range unsure {
+		if err := s.forget(ctx, ss, name); err != nil {
+			return err
 		}
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(prefixWorkloads+m.name)); err != nil {
-			return s.failure(ctx, "deleting "+m.name, err)
+		if err := ss.kv.Delete(ctx, name, jetstream.LastRevision(sequence)); err != nil {
+			return s.failure(ctx, "deleting "+name, err)
 		}
 	}
 	return nil

@@ -1,0 +1,74 @@
+package nats
+
+import (
+	"fmt"
+	"testing"
+
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/store/storetest"
+)
+
+// BenchmarkOpen opens and closes a warm folder with 100 workloads of 10 revisions.
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	s, err := Open(b.Context(), Config{Dir: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 1000 {
+		w := storetest.Sample(fmt.Sprintf("w%d", i%100), i)
+		if i < 100 {
+			if _, err := s.Put(b.Context(), w); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := s.Remember(b.Context(), store.Past{Revision: w.Revision}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if s, err = Open(b.Context(), Config{Dir: dir}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkPut writes one workload again and again, durably.
+func BenchmarkPut(b *testing.B) {
+	s, err := Open(b.Context(), Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	w := storetest.Sample("iris", 1)
+	for b.Loop() {
+		if w.Version, err = s.Put(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkList reads a thousand workloads.
+func BenchmarkList(b *testing.B) {
+	s, err := Open(b.Context(), Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 1000 {
+		if _, err := s.Put(b.Context(), storetest.Sample(fmt.Sprintf("w%d", i), i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if list, err := s.List(b.Context()); err != nil || len(list) != 1000 {
+			b.Fatal(len(list), err)
+		}
+	}
+}
