@@ -66,9 +66,9 @@ func setUp(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-func goBuild(output, what string) error {
+func goBuild(output, what string, env ...string) error {
 	cmd := exec.Command("go", "build", "-o", output, what) //nolint:noctx // the test's own time limit holds
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", what, err, out)
 	}

@@ -62,8 +62,9 @@ func (d *demo) underLoad(ctx context.Context) error {
 		return fmt.Errorf("starting the load: %w", err)
 	}
 	err := d.changes(ctx)
-	stopLoad() // an interrupt: the load finishes what it has begun, and counts
-	loadErr := cmd.Wait()
+	stopLoad()            // an interrupt: the load finishes what it has begun, and counts
+	waitErr := cmd.Wait() // says that it was interrupted even when it ended well
+	loaded := cmd.ProcessState
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -72,8 +73,8 @@ func (d *demo) underLoad(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case loadErr != nil:
-		return fmt.Errorf("requests failed while it was updated or rolled back: %w", loadErr)
+	case loaded == nil || !loaded.Success():
+		return fmt.Errorf("requests failed while it was updated or rolled back: %w", waitErr)
 	case !strings.Contains(counted.String(), ", 0 failed, "):
 		return errors.New("the load generator counted no requests")
 	}
@@ -86,6 +87,10 @@ func (d *demo) changes(ctx context.Context) error {
 		return err
 	}
 	if err := d.show(ctx, cortexBin, "get"); err != nil {
+		return err
+	}
+	d.title("What happened, and why")
+	if err := d.show(ctx, cortexBin, "events", "iris"); err != nil {
 		return err
 	}
 	d.title("Update it to a better model, under the same load")
@@ -104,9 +109,6 @@ func (d *demo) changes(ctx context.Context) error {
 
 func (d *demo) lookInside(ctx context.Context) error {
 	d.title("Look inside")
-	if err := d.show(ctx, cortexBin, "events", "iris"); err != nil {
-		return err
-	}
 	if err := d.show(ctx, cortexBin, "logs", "iris", "--tail", "4"); err != nil {
 		return err
 	}
