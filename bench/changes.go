@@ -136,8 +136,8 @@ func underLoad(ctx context.Context, h *home, c changing) (row.Row, error) {
 	}
 	failed, sent := l.failed.Load(), l.sent.Load()
 	r := row.Row{
-		What: c.what, Ours: fmt.Sprintf("%d of %d", failed, sent), Target: "0 of ≥ 20,000",
-		Met:  failed == 0 && sent >= 20_000,
+		What: c.what, Ours: fmt.Sprintf("%d of %d", failed, sent), Target: fmt.Sprintf("0 of ≥ %d", enough),
+		Met:  failed == 0 && sent >= enough,
 		Note: fmt.Sprintf("%d changes, %d replicas answered, %d keep-alive connections", done, len(l.seen), changeConnections),
 	}
 	if failed > 0 {

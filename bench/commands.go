@@ -25,7 +25,7 @@ func plainSpec(name, server string, replicas int, version string) string {
     max_queue_length: 1000
     containers:
       - name: server
-        command: [%q, -work, 2ms]
+        command: [%q, -work, 2ms, -slow, 80ms]
         env: {VERSION: %q}
   autoscaling: {min_replicas: %d, max_replicas: %d}
 `, name, server, version, replicas, replicas)

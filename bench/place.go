@@ -157,6 +157,7 @@ func (p *place) start(ctx context.Context, flags ...string) (*home, error) {
 
 // stop ends the daemon and waits for its end.
 func (h *home) stop() error {
+	defer func() { h.log("the daemon said:\n%s", h.output) }()
 	_ = h.daemon.Process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(90 * time.Second)
 	defer timer.Stop()

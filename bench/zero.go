@@ -64,6 +64,11 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 		if err := h.untilStatus(ctx, "zero", "the API is at zero", gone); err != nil {
 			return nil, err
 		}
+		// An API is idle for a while before a first request, so that a wake-up need
+		// not come right after the one before.
+		if err := wait(ctx, 1100*time.Millisecond); err != nil {
+			return nil, err
+		}
 		alone, err := startUp(ctx, p.server)
 		if err != nil {
 			return nil, err

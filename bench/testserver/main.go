@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
 func main() {
 	wait := flag.Duration("start", 0, "time before the port is opened")
 	work := flag.Duration("work", 0, "time one request takes")
+	slow := flag.Duration("slow", 0, "time every tenth request takes")
 	flag.Parse()
 	time.Sleep(*wait)
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("CORTEX_PORT")))
@@ -23,10 +25,13 @@ func main() {
 		os.Exit(1)
 	}
 	answer := fmt.Appendf(nil, `{"version":%q,"pid":%d}`, os.Getenv("VERSION"), os.Getpid())
+	var count atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if *work > 0 {
-			time.Sleep(*work)
+		takes := *work
+		if count.Add(1)%10 == 0 {
+			takes = max(takes, *slow)
 		}
+		time.Sleep(takes)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(answer)
 	})
