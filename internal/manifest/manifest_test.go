@@ -48,7 +48,7 @@ func TestTextThatCannotBeReadIsOneClearError(t *testing.T) {
 		{"10,000 brackets", deep("[", 10_001) + strings.Repeat("]", 10_001), codeInvalidYAML, "7:3", "max depth"},
 		{"10,000 dashes", strings.Repeat("- ", 10_001) + "a", codeInvalidYAML, "1:1", "max depth"},
 		{"10,000 maps", deep("{a: ", 10_001) + strings.Repeat("}", 10_001), codeInvalidYAML, "7:3", "max depth"},
-		{"too many values", "[" + strings.Repeat("a,", maxMarks) + "]", codeInvalidYAML, "0:0", "more than 1000000 values"},
+		{"too many values", "[" + strings.Repeat("a,", maxMarks) + "]", codeInvalidYAML, "0:0", "more than 500000 values"},
 		{"50 MB", strings.Repeat("#", 50<<20), codeInvalidYAML, "0:0", "too large; found 52428800 bytes; allowed: at most 8388608 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestAliasesThatExplodeAreRefused(t *testing.T) {
 		t.Errorf("Parse() = %.200v, want it refused for its aliases", err)
 	}
 
-	long := "- &c {name: api, image: iris, env: {" + strings.Repeat("A", 1<<20) + ": 1}}\n"
+	long := "- &c {name: api, image: iris, env: {" + strings.Repeat("A", 1<<18) + ": 1}}\n"
 	text := "- name: iris\n  kind: RealtimeAPI\n  pod:\n    containers:\n    " + long + strings.Repeat("    - *c\n", 10_000)
 	if _, err := Parse("cortex.yaml", []byte(text)); !fault.Is(err, fault.Malformed) {
 		t.Errorf("Parse() = %.200v, want it refused for its aliases", err)
@@ -102,15 +102,16 @@ func TestManyProblemsAreToldUpToABound(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	b.WriteString(iris + "        env:\n")
-	for i := range 20_000 {
+	const n = 5_000
+	for i := range n {
 		fmt.Fprintf(&b, "          CORTEX_%d: a\n          N%d: 1\n", i, i)
 	}
-	for i := range 20_000 {
+	for i := range n {
 		fmt.Fprintf(&b, "  unknown%d: 1\n", i)
 	}
 	_, err := Parse("cortex.yaml", []byte(b.String()))
 	f := fault.From(err)
-	if len(f.Problems) != maxProblems+1 || !strings.Contains(f.Problems[maxProblems].Message, "and 59500 more problems") {
+	if len(f.Problems) != maxProblems+1 || !strings.Contains(f.Problems[maxProblems].Message, fmt.Sprintf("and %d more problems", 3*n-maxProblems)) {
 		t.Errorf("Parse() told %d problems, the last %q; want %d and the number of the rest",
 			len(f.Problems), f.Problems[len(f.Problems)-1].Message, maxProblems+1)
 	}

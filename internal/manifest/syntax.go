@@ -21,8 +21,8 @@ const (
 
 	// maxMarks bounds the characters that can begin a value, and with them the
 	// values the YAML library allocates: each takes about 200 bytes, in a text
-	// that may need only two. A file of a thousand APIs has about 60,000.
-	maxMarks = 1_000_000
+	// that may need only two. A file of a thousand APIs has about 70,000.
+	maxMarks = 500_000
 )
 
 // marksOfYAML are the characters that can begin a value.

@@ -181,22 +181,30 @@ func (d *decoder) plain(n *yaml.Node, depth int) any {
 }
 
 // pairIndex remembers the keys of maps that were looked through.
-type pairIndex map[*yaml.Node][]pair
+type pairIndex map[*yaml.Node]map[string]pair
 
-func (x pairIndex) pairs(n *yaml.Node) []pair {
-	pairs, ok := x[n]
+func (x pairIndex) of(n *yaml.Node) map[string]pair {
+	keys, ok := x[n]
 	if !ok {
 		s := &scope{d: &decoder{budget: maxVisits}, root: n}
-		pairs = s.pairs("", n)
-		x[n] = pairs
+		pairs := s.pairs("", n)
+		keys = make(map[string]pair, len(pairs))
+		for _, p := range pairs {
+			keys[p.key.Value] = p
+		}
+		x[n] = keys
 	}
-	return pairs
+	return keys
 }
 
 // locate returns the value at a key path, or the nearest one above it that the
 // file has; whole reports which.
 func (x pairIndex) locate(root *yaml.Node, path string) (v value, whole bool) {
+	const longest = 4096 // beyond it a key is nothing that anyone looks for
 	v = value{node: resolve(root)}
+	if len(path) > longest {
+		return v, false
+	}
 	for path != "" {
 		key, node, rest := x.step(v.node, path)
 		if node == nil {
@@ -221,16 +229,12 @@ func (x pairIndex) step(n *yaml.Node, path string) (key, value *yaml.Node, rest 
 	if n.Kind != yaml.MappingNode {
 		return nil, nil, ""
 	}
-	for _, p := range x.pairs(n) {
-		k := p.key.Value
-		if !strings.HasPrefix(path, k) || key != nil && len(k) <= len(key.Value) {
-			continue
-		}
-		if after := path[len(k):]; after == "" || after[0] == '.' || after[0] == '[' {
-			key, value, rest = p.key, p.value, strings.TrimPrefix(after, ".")
+	for keys, end := x.of(n), len(path); end >= 0; end = strings.LastIndexAny(path[:end], ".[") {
+		if p, ok := keys[path[:end]]; ok {
+			return p.key, p.value, strings.TrimPrefix(path[end:], ".")
 		}
 	}
-	return key, value, rest
+	return nil, nil, ""
 }
 
 func join(path, key string) string {
