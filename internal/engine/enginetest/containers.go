@@ -222,6 +222,7 @@ func children(s *scene) {
 	rev := s.revision("iris", "r1", env("SERVER_CHILD", "1"))
 	s.apply(rev, 1)
 	r := s.settled("iris", 1).Replicas[0]
+	identity := s.identity(r)
 	child := 0
 	s.eventually("the child's number in the log", func() bool {
 		for _, l := range s.logs(workload.LogQuery{Name: "iris"}) {
@@ -239,7 +240,7 @@ func children(s *scene) {
 	if s.Alive != nil && s.Alive(child) {
 		s.Errorf("the child %d outlives its replica", child)
 	}
-	if _, _, err := s.get(r, "/health"); err == nil {
+	if s.answers(r, identity) {
 		s.Error("the replica outlives its end")
 	}
 }

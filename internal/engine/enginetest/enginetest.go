@@ -348,6 +348,19 @@ func (s *scene) environment(r engine.Replica) map[string]string {
 	return env
 }
 
+// identity returns what tells the server of a replica from others that may get
+// its address later.
+func (s *scene) identity(r engine.Replica) string {
+	s.T.Helper()
+	return s.environment(r)["_identity"]
+}
+
+// answers reports whether the very server that had this identity still answers.
+func (s *scene) answers(r engine.Replica, identity string) bool {
+	_, body, err := s.get(r, "/env")
+	return err == nil && strings.Contains(body, identity)
+}
+
 func (s *scene) print(r engine.Replica, text string) {
 	s.T.Helper()
 	s.mustGet(r, "/print?text="+url.QueryEscape(text))

@@ -56,6 +56,7 @@ func scales(s *scene) {
 	rev := s.revision("iris", "r1", nil)
 	s.apply(rev, 1)
 	first := s.settled("iris", 1).Replicas[0]
+	identity := s.identity(first)
 	s.apply(rev, 3)
 	st := s.settled("iris", 3)
 	if st.Replicas[0].ID != first.ID {
@@ -67,7 +68,7 @@ func scales(s *scene) {
 	}
 	s.apply(rev, 0)
 	s.settled("iris", 0)
-	if _, _, err := s.get(first, "/health"); err == nil {
+	if s.answers(first, identity) {
 		s.Error("a replica still answers after scaling to zero")
 	}
 	s.apply(rev, 1)
@@ -157,6 +158,7 @@ func refresh(s *scene) {
 func removeEndsEverything(s *scene) {
 	s.apply(s.revision("iris", "r1", nil), 2)
 	st := s.settled("iris", 2)
+	identities := []string{s.identity(st.Replicas[0]), s.identity(st.Replicas[1])}
 	if err := s.Engine.Remove(context.Background(), "iris"); err != nil {
 		s.Fatal(err)
 	}
@@ -168,8 +170,8 @@ func removeEndsEverything(s *scene) {
 	if _, err := s.Engine.Status(context.Background(), "iris"); !fault.Is(err, fault.NotFound) {
 		s.Errorf("Status of a removed workload = %v, want not found", err)
 	}
-	for _, r := range st.Replicas {
-		if _, _, err := s.get(r, "/health"); err == nil {
+	for i, r := range st.Replicas {
+		if s.answers(r, identities[i]) {
 			s.Errorf("replica %s of a removed workload answers", r.ID)
 		}
 	}
@@ -247,14 +249,15 @@ func endOfRun(s *scene) {
 	close(s.drained.held)
 	s.apply(s.revision("iris", "r1", nil), 2)
 	st := s.settled("iris", 2)
+	identities := []string{s.identity(st.Replicas[0]), s.identity(st.Replicas[1])}
 	if err := s.shutDown(); err != nil {
 		s.Errorf("Run() = %v, want nil", err)
 	}
-	for _, r := range st.Replicas {
+	for i, r := range st.Replicas {
 		if !s.drained.has("iris/" + r.ID) {
 			s.Errorf("replica %s was not drained at the end", r.ID)
 		}
-		if _, _, err := s.get(r, "/health"); err == nil {
+		if s.answers(r, identities[i]) {
 			s.Errorf("replica %s answers after the end", r.ID)
 		}
 	}
@@ -335,12 +338,9 @@ func killedDaemon(s *scene) {
 		s.Fatal("the daemon did not say where its replica is")
 	}
 	r := engine.Replica{Replica: workload.Replica{Address: d.address}}
-	s.mustGet(r, "/health")
+	identity := s.identity(r)
 	d.kill()
-	answers := func() bool {
-		_, _, err := s.get(r, "/health")
-		return err == nil
-	}
+	answers := func() bool { return s.answers(r, identity) }
 	if s.DiesWithUs {
 		s.eventually("the end of the replica", func() bool { return !answers() })
 		if s.Alive != nil {

@@ -70,7 +70,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	rev := c.r.revision()
 	spec := ContainerSpec{
 		Workload: rev.Name, Replica: c.r.id, Name: c.spec.Name, Image: c.spec.Image,
-		Directory: rev.Directory, Scratch: c.r.scratch, Compute: c.spec.Compute,
+		Directory: rev.Directory, Scratch: c.r.folder("mnt"), Compute: c.spec.Compute, Ports: podPorts(c.r.pod),
 	}
 	port := int32(0)
 	if c.r.pod.Port != nil {
@@ -85,7 +85,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 			spec.HostPort = port
 		}
 	}
-	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.scratch)
+	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.folder)
 	spec.Command, spec.Args = expandAll(c.spec.Command, spec.Env), expandAll(c.spec.Args, spec.Env)
 	c.r.update(func() {
 		if c.network != nil {
@@ -301,6 +301,10 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 // may be listening.
 const silence = time.Second
 
+// forwarderSilence is how long a connection that a forwarder accepted must stay
+// open to count: a forwarder closes it as soon as it fails to reach the container.
+const forwarderSilence = 500 * time.Millisecond
+
 // check returns the question a probe in the spec asks of a running container.
 func (c *container) check(p *workload.Probe, h Container) probe.Check {
 	switch {
@@ -309,7 +313,7 @@ func (c *container) check(p *workload.Probe, h Container) probe.Check {
 	case p.TCPSocket != nil:
 		lingering := time.Duration(0)
 		if h.Forwarded() {
-			lingering = 50 * time.Millisecond
+			lingering = forwarderSilence
 		}
 		return probe.TCP(h.Address(p.TCPSocket.Port), lingering)
 	default:

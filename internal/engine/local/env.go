@@ -2,7 +2,6 @@ package local
 
 import (
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,7 @@ import (
 // engine's Config, and the user's, which win over the latter (they cannot clash
 // with the former: names beginning with CORTEX_ are refused in a file). References
 // in the user's values are expanded.
-func environment(cfg Config, c *workload.Container, port int32, scratch string) map[string]string {
+func environment(cfg Config, c *workload.Container, port int32, folder func(name string) string) map[string]string {
 	env := maps.Clone(cfg.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -25,8 +24,8 @@ func environment(cfg Config, c *workload.Container, port int32, scratch string) 
 		"CORTEX_CLI_CONFIG_DIR": "/cortex/client",
 	}
 	if c.Image == "" {
-		platform["CORTEX_CLI_CONFIG_DIR"] = filepath.Join(scratch, "client")
-		platform["CORTEX_MNT"] = scratch
+		platform["CORTEX_CLI_CONFIG_DIR"] = folder("client")
+		platform["CORTEX_MNT"] = folder("mnt")
 	}
 	if port != 0 {
 		platform["CORTEX_PORT"] = strconv.Itoa(int(port))

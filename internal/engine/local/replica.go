@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -128,8 +129,8 @@ func (r *replica) run() {
 	defer r.vanish()
 	deadline := time.AfterFunc(r.e.cfg.ProgressDeadline, func() { r.update(func() {}) })
 	defer deadline.Stop()
-	if err := os.MkdirAll(filepath.Join(r.scratch, "client"), 0o700); err != nil {
-		r.e.cfg.Log.Warn("making the scratch folder of a replica", "replica", r.id, "error", err)
+	if err := r.makeFolders(); err != nil {
+		r.e.cfg.Log.Warn("making the folders of a replica", "replica", r.id, "error", err)
 	}
 
 	var wg sync.WaitGroup
@@ -139,6 +140,48 @@ func (r *replica) run() {
 	<-r.stopped
 	r.shutDown(cancel)
 	wg.Wait()
+}
+
+// makeFolders makes the folder that the containers share, open to whatever user
+// they run as, in one that only we can enter; and one for a CLI in them.
+func (r *replica) makeFolders() error {
+	if err := os.MkdirAll(r.folder("client"), 0o700); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.folder("mnt"), 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(r.folder("mnt"), 0o777)
+}
+
+func (r *replica) folder(name string) string { return filepath.Join(r.scratch, name) }
+
+// podPorts lists the container ports that somebody asks.
+func podPorts(p *workload.Pod) []int32 {
+	var ports []int32
+	add := func(get *workload.HTTPGet, tcp *workload.TCPSocket) {
+		if get != nil {
+			ports = append(ports, get.Port)
+		}
+		if tcp != nil {
+			ports = append(ports, tcp.Port)
+		}
+	}
+	if p.Port != nil {
+		ports = append(ports, *p.Port)
+	}
+	for _, c := range p.Containers {
+		for _, q := range []*workload.Probe{c.ReadinessProbe, c.LivenessProbe} {
+			if q != nil {
+				add(q.HTTPGet, q.TCPSocket)
+			}
+		}
+		if c.PreStop != nil {
+			add(c.PreStop.HTTPGet, nil)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 // vanish gives back what the replica held.

@@ -39,6 +39,7 @@ type ContainerSpec struct {
 	Scratch   string            // folder that all containers of the replica share
 	Port      int32             // the pod's container port; 0 where it has none
 	HostPort  int32             // processes: where they are to listen instead of Port
+	Ports     []int32           // every container port that is asked from here, by requests, probes and hooks
 	Compute   *workload.Compute
 	// Network is the container whose network this one joins; nil for its own.
 	// Processes share the machine's and ignore it.

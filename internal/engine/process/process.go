@@ -82,7 +82,7 @@ func (r *Runtime) Available(context.Context) (string, error) {
 
 // Open implements local.Runtime.
 func (r *Runtime) Open(context.Context) error {
-	instance, err := readInstance(filepath.Join(r.cfg.StateDir, "instance"))
+	instance, err := local.Instance(r.cfg.StateDir)
 	if err != nil {
 		return fmt.Errorf("naming the state folder: %w", err)
 	}
@@ -187,24 +187,4 @@ func newName() string {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // never fails
 	return hex.EncodeToString(b)
-}
-
-// readInstance returns the random name of a state folder, giving it one first.
-func readInstance(path string) (string, error) {
-	raw, err := os.ReadFile(path)
-	if name := strings.TrimSpace(string(raw)); err == nil && len(name) == 16 {
-		return name, nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
-	}
-	name := newName()
-	fresh := path + "." + name
-	if err := os.WriteFile(fresh, []byte(name+"\n"), 0o600); err != nil {
-		return "", err
-	}
-	return name, os.Rename(fresh, path)
 }

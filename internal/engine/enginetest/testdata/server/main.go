@@ -30,6 +30,9 @@ import (
 	"time"
 )
 
+// identity tells this server from any other that ever has its address.
+var identity = strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.Itoa(os.Getpid())
+
 func main() {
 	if len(os.Args) == 3 {
 		os.Exit(helper(os.Args[1], os.Args[2]))
@@ -136,7 +139,7 @@ func listen() error {
 			env[name] = value
 		}
 		env["_args"] = strings.Join(os.Args[1:], " ")
-		env["_pid"] = strconv.Itoa(os.Getpid())
+		env["_identity"] = identity
 		env["_dir"], _ = os.Getwd()
 		_ = json.NewEncoder(w).Encode(env)
 	})
