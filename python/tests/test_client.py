@@ -172,6 +172,8 @@ class Predicting(TestCase):
         self.predict(json_reply("1"), method="GET", path="/v2?x=1", headers={"Accept": "text/csv", "X-A": "b"})
         seen = self.seen[0]
         self.assertEqual((seen.method, seen.path, seen.query), ("GET", "/iris/v2", "x=1"))
+        self.predict(json_reply("1"), path="v2")
+        self.assertEqual(self.seen[0].path, "/iris/v2")
         self.assertEqual((seen.headers["Accept"], seen.headers["X-A"]), ("text/csv", "b"))
 
     def test_what_comes_back(self) -> None:

@@ -7,6 +7,7 @@ import random
 import stat
 import sys
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -106,6 +107,7 @@ class Reading(TestCase):
             value = "".join(rng.choice(alphabet) for _ in range(rng.randrange(8)))
             content = {"default_environment": value, "environments": [{"name": value, "n": i, "b": True, "x": None}]}
             self.assertEqual(environment.parse(environment.dump(content)), content)
+            self.assertEqual(len(environment.dump(content).splitlines()), 6, "no value looks like a line's end to anybody")
         for value in ("true", "No", "null", "~", "12", "1e3", "0x1", "1.5", "-", "2026-03-14", ".inf", ""):
             content = {"a": value}
             self.assertEqual(environment.parse(environment.dump(content)), content)
@@ -165,7 +167,7 @@ class Choosing(TestCase):
             ("environments: 7\n", "configreader.invalid_yaml"),
             ("environments:\n- nam: a\n", "configreader.invalid_yaml"),
             ("environments:\n- name: a\n- name: a\n", "cliconfig.duplicate_environment_names"),
-            ("x" * (2 << 20), "configreader.invalid_yaml"),
+            ("#" * (2 << 20), "configreader.invalid_yaml"),
         ):
             with self.subTest(text[:40]):
                 self.write(text)
@@ -208,10 +210,17 @@ class Changing(TestCase):
             cortex.new_client("staging", "http://127.0.0.1:1")
         self.assertEqual(cortex.env_list(), [{"name": "local"}])
 
+    def test_a_change_that_fails_leaves_nothing_behind(self) -> None:
+        endpoint = self.endpoint_of(recorder(json_reply("{}")))
+        with mock.patch("os.replace", side_effect=OSError("disk full")), self.assertRaises(OSError):
+            cortex.new_client("staging", endpoint)
+        self.assertEqual(os.listdir(self.config_dir), [])
+
     def test_what_cannot_be_an_environment(self) -> None:
         for name in ("", "a b", "a/b", "x" * 64, "local"):
-            with self.subTest(name), self.assertRaises(cortex.CortexException):
-                cortex.new_client(name, "https://operator.example.com")
+            with self.subTest(name), self.assertRaises(cortex.CortexException) as caught:
+                cortex.new_client(name, "http://127.0.0.1:1")
+            self.assertIn(caught.exception.code, ("configreader.invalid_str", "configreader.disallowed_value"))
         for endpoint in ("", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x:99999", "http://a b", "http://[::1"):
             with self.subTest(endpoint), self.assertRaises(cortex.CortexException) as caught:
                 cortex.new_client("x", endpoint)

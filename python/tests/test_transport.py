@@ -71,7 +71,10 @@ class Streams(TestCase):
         self.assertTrue(listening.wait(10))
         lines = cortex.Client({"name": "local"}, transport.over_socket(path)).logs("iris", follow=True)
         self.assertEqual(next(lines)["text"], "one")
-        lines.close()  # type: ignore[attr-defined]
+        with mock.patch.object(transport.UnixConnection, "close", autospec=True) as closed:
+            closed.side_effect = super(transport.UnixConnection, transport.UnixConnection).close
+            lines.close()  # type: ignore[attr-defined]
+        closed.assert_called()
         self.assertTrue(gone.wait(10), "the operator was not left")
 
     def test_a_line_that_is_too_long(self) -> None:
@@ -152,6 +155,33 @@ class Answers(TestCase):
         self.assertEqual(caught.exception.code, "cli.foreign_socket")
 
 
+    def test_an_answer_before_the_whole_request_was_sent(self) -> None:
+        path = os.path.join(self.folder, "early")
+        refusal = b'{"kind":"malformed","code":"endpoints.body_too_large","message":"too large","request_id":"x"}'
+
+        def operator() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                head = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                connection.sendall(head % len(refusal) + refusal)
+                connection.shutdown(socket.SHUT_RD)
+                done.wait(10)
+
+        done = threading.Event()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            thread = threading.Thread(target=operator)
+            thread.start()
+            client = cortex.Client({"name": "local"}, transport.over_socket(path))
+            with self.assertRaises(cortex.CortexException) as caught:
+                client.deploy({"name": "x" * (4 << 20)})
+            done.set()
+            thread.join()
+        self.assertEqual(caught.exception.code, "endpoints.body_too_large")
+
+
 class Local(TestCase):
     def program(self, script: str) -> str:
         """Returns the path of a program that stands for the command line."""
@@ -193,9 +223,9 @@ class Local(TestCase):
     def test_the_command_line_starts_it(self) -> None:
         program = self.program('printf "%s|%s" "$*" "$CORTEX_CLI_CONFIG_DIR" > "$CORTEX_CLI_CONFIG_DIR.args"')
         with mock.patch.dict(os.environ, {"CORTEX_CLI_PATH": program}):
-            local.start(self.config_dir)
-        with open(self.config_dir + ".args", encoding="utf-8") as f:
-            self.assertEqual(f.read(), f"local start|{self.config_dir}")
+            local.start(self.folder + "/other")
+        with open(self.folder + "/other.args", encoding="utf-8") as f:
+            self.assertEqual(f.read(), f"local start|{self.folder}/other")
 
     def test_a_start_that_fails_says_why(self) -> None:
         program = self.program('echo "error: port 8888 is taken" >&2; exit 1')
