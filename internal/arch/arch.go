@@ -20,6 +20,7 @@ const (
 	natsd    = "github.com/nats-io/nats-server/v2"
 	nats     = "github.com/nats-io/nats.go"
 	moby     = "github.com/moby/moby"
+	errdefs  = "github.com/containerd/errdefs" // the kinds of the errors of the Docker client
 	prom     = "github.com/prometheus/client_golang"
 	cobra    = "github.com/spf13/cobra"
 	pflag    = "github.com/spf13/pflag"
@@ -47,6 +48,7 @@ var Rules = map[string]Rule{
 	"internal/engine/local": {Internal: []string{"internal/engine", "internal/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
+	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	"internal/store":           {Internal: []string{"internal/workload"}},
@@ -62,7 +64,7 @@ var Rules = map[string]Rule{
 	"internal/cli": {Internal: []string{"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault"}, Outside: []string{cobra, pflag, lipgloss, "github.com/goccy/go-yaml", xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
-		"internal/engine/process", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
+		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
 	}, Outside: []string{xsys}},
 
 	"cmd/cortex": {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process"}},

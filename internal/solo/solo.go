@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/engine/docker"
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
 	"cortex.dev/cortex/internal/fault"
@@ -83,8 +84,12 @@ func assemble(cfg Config, st *nats.Store, apis, management net.Listener) ([][]ta
 	if err != nil {
 		return nil, err
 	}
+	images, err := docker.New(docker.Config{StateDir: cfg.StateDir, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
 	eng, err := local.New(local.Config{
-		StateDir: cfg.StateDir, Process: processes, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
+		StateDir: cfg.StateDir, Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
 		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
 	})
 	if err != nil {
