@@ -48,16 +48,27 @@ func (o *Operator) known(ctx context.Context, name string) error {
 	return notDeployed(name)
 }
 
-// Logs calls fn for the lines that the replicas of a workload wrote.
+// Logs calls fn for the lines that the replicas of a workload wrote; also of an API
+// that was deleted while its logs were kept.
 func (o *Operator) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
 	w, err := o.store.Get(ctx, q.Name)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		// Deleted with its logs kept, or never there: the engine knows.
-	case err != nil:
-		return err
-	case !w.Revision.Kind.Scales():
-		return onlyFor("logs", &w.Revision.Spec)
+	if err == nil {
+		if !w.Revision.Kind.Scales() {
+			return onlyFor("logs", &w.Revision.Spec)
+		}
+		return o.engine.Logs(ctx, q, fn)
 	}
-	return o.engine.Logs(ctx, q, fn)
+	if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	q.Follow = false // nothing more will come
+	found := false
+	err = o.engine.Logs(ctx, q, func(line workload.LogLine) error {
+		found = true
+		return fn(line)
+	})
+	if !found && (err == nil || fault.Is(err, fault.NotFound)) {
+		return notDeployed(q.Name)
+	}
+	return err
 }

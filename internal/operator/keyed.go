@@ -81,10 +81,12 @@ func (k *keyed) work(ctx context.Context, key string) {
 func (k *keyed) attempt(ctx context.Context, key string) error {
 	select {
 	case k.slots <- struct{}{}:
+		defer func() { <-k.slots }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil { // also where a slot was free at that moment
 		return ctx.Err()
 	}
-	defer func() { <-k.slots }()
 	return k.do(ctx, key)
 }
 

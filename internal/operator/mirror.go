@@ -62,25 +62,22 @@ func (m *mirror) restart() {
 	m.complete, m.fresh = false, map[string]bool{}
 }
 
-// seen takes a status of the engine over and returns the one before it. Stray
-// says that the store does not have this workload.
-func (m *mirror) seen(es engine.Status) (w store.Workload, before *engine.Status, stray bool) {
+// seen takes a status of the engine over. Stray says that the store does not have
+// this workload.
+func (m *mirror) seen(es engine.Status) (stray bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if was, ok := m.running[es.Name]; ok {
-		before = &was
-	}
-	w, ok := m.desired[es.Name]
-	es.Events = nil
 	if es.Removed {
 		delete(m.running, es.Name)
-		return w, before, false
+		return false
 	}
 	if m.running == nil {
 		m.running = map[string]engine.Status{}
 	}
+	es.Events = nil
 	m.running[es.Name] = es
-	return w, before, !ok && m.complete
+	_, ok := m.desired[es.Name]
+	return !ok && m.complete
 }
 
 // want returns what should be of a workload: ok says that it should exist, known

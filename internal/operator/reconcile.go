@@ -24,8 +24,9 @@ const pendingEvents = 1024
 // tried again. It writes the engine's events into the store. It returns ctx's
 // error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
-	work := newKeyed(func(ctx context.Context, name string) error { return o.reconcile(ctx, name) },
-		func(name string, err error) { o.log.Warn("will try again", "api", name, "error", err) })
+	work := newKeyed(o.reconcile, func(name string, err error) {
+		o.log.Warn("will try again", "api", name, "error", err)
+	})
 	events := make(chan workload.Event, pendingEvents)
 	var group tasks
 	group.start(func() {
@@ -45,7 +46,7 @@ func (o *Operator) Run(ctx context.Context) error {
 		o.retry(ctx, "watching the engine", func() error {
 			return o.engine.Watch(ctx, func(es engine.Status) {
 				o.observe(es, events)
-				if _, _, stray := o.mirror.seen(es); stray {
+				if o.mirror.seen(es) {
 					work.add(ctx, es.Name)
 				}
 			})
