@@ -269,7 +269,7 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, bool, error) {
 		}
 		return answered, keep, nil
 	}
-	err := c.pump(c.nc, &c.writing, b, inChunks, c.out)
+	err := c.pump(c.nc, b, inChunks, c.out)
 	switch {
 	case err == nil:
 		return answered, keep, nil

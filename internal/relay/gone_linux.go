@@ -46,3 +46,9 @@ func quiet(nc net.Conn) bool {
 	got, ok := poll(nc, unix.POLLIN|unix.POLLRDHUP)
 	return ok && got == 0
 }
+
+// writable reports whether a write to nc would not wait.
+func writable(nc net.Conn) bool {
+	got, ok := poll(nc, unix.POLLOUT)
+	return ok && got != 0
+}

@@ -1,10 +1,12 @@
-//go:build !linux
+//go:build unix && !linux
 
 package relay
 
 import (
 	"net"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // peek looks at the next byte without taking it or waiting.
@@ -39,4 +41,22 @@ func gone(nc net.Conn, half bool) bool {
 func quiet(nc net.Conn) bool {
 	_, err := peek(nc)
 	return err == syscall.EAGAIN
+}
+
+// writable reports whether a write to nc would not wait.
+func writable(nc net.Conn) (yes bool) {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(fds, 0)
+		yes = err == nil && n > 0
+	})
+	return yes && err == nil
 }

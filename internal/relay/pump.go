@@ -10,18 +10,23 @@ import (
 )
 
 // pump writes head and then the body b to dst, as it arrives and in chunks if
-// asked. wait is marked while dst is being written, for the watch. The error is
-// errSource or errSink with its cause.
-func (c *conn) pump(dst net.Conn, wait *atomic.Int64, b *body, inChunks bool, head []byte) error {
+// asked. The error is errSource or errSink with its cause.
+func (c *conn) pump(dst net.Conn, b *body, inChunks bool, head []byte) error {
+	// For the watch: which side the client is on, and since when it is waited for.
+	var ignored atomic.Int64 // how long the upstream takes is not judged
+	reading, writing := &c.reading, &ignored
+	if dst == c.nc {
+		reading, writing = &ignored, &c.writing
+	}
 	// What is here already goes out with the head.
 	if len(head) > 0 && !b.ready() && !b.done {
-		if err := c.send(dst, wait, head); err != nil {
+		if err := c.send(dst, writing, head); err != nil {
 			return err
 		}
 		head = nil
 	}
 	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil && b.tee == nil {
-		if done, err := c.splice(dst, wait, b); done || err != nil {
+		if done, err := c.splice(dst, b, reading, writing); done || err != nil {
 			return err
 		}
 	}
@@ -31,14 +36,16 @@ func (c *conn) pump(dst net.Conn, wait *atomic.Int64, b *body, inChunks bool, he
 		room := chunkRoom
 		if len(head) > 0 {
 			if len(head)+chunkRoom > len(buf)/2 {
-				if err := c.send(dst, wait, head); err != nil {
+				if err := c.send(dst, writing, head); err != nil {
 					return err
 				}
 			} else {
 				room = copy(buf, head) + chunkRoom
 			}
 		}
+		reading.Store(c.srv.clock.now())
 		n, err := b.read(buf[room : len(buf)-2-len(lastChunk)])
+		reading.Store(0)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: %w", errSource, err)
 		}
@@ -66,7 +73,7 @@ func (c *conn) pump(dst net.Conn, wait *atomic.Int64, b *body, inChunks bool, he
 		}
 		head = nil
 		if len(out) > 0 {
-			if err := c.send(dst, wait, out); err != nil {
+			if err := c.send(dst, writing, out); err != nil {
 				return err
 			}
 		}
@@ -88,7 +95,7 @@ func (c *conn) send(dst net.Conn, wait *atomic.Int64, p []byte) error {
 
 // splice moves a large sized body inside the kernel where it can. done says that
 // the body is over.
-func (c *conn) splice(dst net.Conn, wait *atomic.Int64, b *body) (done bool, err error) {
+func (c *conn) splice(dst net.Conn, b *body, reading, writing *atomic.Int64) (done bool, err error) {
 	to, ok := dst.(*net.TCPConn)
 	if !ok || b.from.r < b.from.w {
 		return false, nil
@@ -98,9 +105,12 @@ func (c *conn) splice(dst net.Conn, wait *atomic.Int64, b *body) (done bool, err
 		return false, nil
 	}
 	for b.left > spliceAbove {
-		wait.Store(c.srv.clock.now())
+		now := c.srv.clock.now()
+		reading.Store(now)
+		writing.Store(now)
 		n, err := to.ReadFrom(&io.LimitedReader{R: from, N: min(b.left, splicePiece)})
-		wait.Store(0)
+		reading.Store(0)
+		writing.Store(0)
 		b.left -= n
 		if err != nil {
 			return false, fmt.Errorf("%w: %w", errSink, err)

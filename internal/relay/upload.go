@@ -27,8 +27,7 @@ func (c *conn) upload(up *upConn) {
 		defer close(u.done)
 		defer c.uploading.Store(false)
 		inChunks := c.req.body == chunked
-		var unwatched atomic.Int64 // a slow upstream is not the client's fault
-		err := c.pump(up.nc, &unwatched, &c.reqBody, inChunks, nil)
+		err := c.pump(up.nc, &c.reqBody, inChunks, nil)
 		switch {
 		case err == nil:
 			u.sent.Store(true)

@@ -32,7 +32,7 @@ func unmark(m int64) (p phase, ms int64) { return phase(m & (1<<phaseBits - 1)),
 func (s *Server) watch(ctx context.Context) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	var late []*conn
+	var late []suspect
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,16 +41,22 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		now := s.clock.renew()
 		late = s.look(now, late[:0])
-		for _, c := range late {
-			c.judge(now)
+		for _, l := range late {
+			l.c.judge(l.mark, now)
 		}
 		clear(late)
 	}
 }
 
+// suspect is a connection with the mark that made it one.
+type suspect struct {
+	c    *conn
+	mark int64
+}
+
 // look gathers the connections that need a closer look. A short exchange begins
 // and ends between two looks and is never among them.
-func (s *Server) look(now int64, late []*conn) []*conn {
+func (s *Server) look(now int64, late []suspect) []suspect {
 	idleFor := s.limits.IdleTimeout
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,21 +67,22 @@ func (s *Server) look(now int64, late []*conn) []*conn {
 		idleFor = 0
 	}
 	for c := range s.conns {
-		p, since := unmark(c.mark.Load())
+		m := c.mark.Load()
+		p, since := unmark(m)
 		age := time.Duration(now-since) * time.Millisecond
 		switch {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
 			p == busy && age >= tick:
-			late = append(late, c)
+			late = append(late, suspect{c, m})
 		}
 	}
 	return late
 }
 
-// judge ends what c waits for if that takes too long or makes no sense any more.
-func (c *conn) judge(now int64) {
-	m := c.mark.Load()
+// judge ends what c waits for if that takes too long or makes no sense any more,
+// unless c has moved on since it was looked at.
+func (c *conn) judge(m, now int64) {
 	switch p, _ := unmark(m); p {
 	case idle, heading:
 		// The goroutine of c takes its phase back the same way when bytes arrive,
@@ -96,9 +103,11 @@ func (c *conn) judge(now int64) {
 	}
 }
 
-// stalled reports whether a body made no progress for too long on the client's side.
+// stalled reports whether a body made no progress for too long on the client's
+// side. Where the kernel moves the body, a mark covers both sides; the client is
+// the one who is waited for if there is nothing to read from it, or no room.
 func (c *conn) stalled(now int64) bool {
 	limit := c.srv.limits.BodyTimeout.Milliseconds()
 	r, w := c.reading.Load(), c.writing.Load()
-	return r != 0 && now-r > limit || w != 0 && now-w > limit
+	return r != 0 && now-r > limit && quiet(c.nc) || w != 0 && now-w > limit && !writable(c.nc)
 }
