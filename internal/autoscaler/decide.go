@@ -62,10 +62,9 @@ func Decide(spec workload.Autoscaling, state State, requested int, now time.Time
 	span := Span(spec, s.tick)
 	mean, known := s.window.mean(now.Add(-span))
 	s.window.forget(now.Add(-span))
-	if s.decided && requested != s.asked && requested != s.found {
+	if s.decided && requested != s.asked {
 		s.recommend(requested, now)
 	}
-	s.found = requested
 	switch {
 	case !known:
 		d.because("nothing is known of its load over the last %s", words(span))
@@ -79,7 +78,7 @@ func Decide(spec workload.Autoscaling, state State, requested int, now time.Time
 		d.Replicas = bounded(spec, d.Replicas, &d) // requested may be outside; that does not wait
 	}
 	d.Changed = d.Replicas != requested
-	s.asked, s.decided = d.Replicas, true
+	s.found, s.asked, s.decided = requested, d.Replicas, true
 	s.highest.forget(now.Add(-time.Duration(spec.DownscaleStabilizationPeriod)))
 	s.lowest.forget(now.Add(-time.Duration(spec.UpscaleStabilizationPeriod)))
 	return d, s

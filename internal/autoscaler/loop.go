@@ -139,6 +139,7 @@ func (l *Loop) decide(ctx context.Context, now time.Time) {
 		l.log.Info("scaling", "api", c.name, "from", c.from, "to", c.to, "reason", c.reason)
 		if err := l.target.Scale(ctx, c.name, c.to, c.reason); err != nil {
 			l.failed(ctx, "scaling "+c.name, err)
+			l.undone(c)
 			continue
 		}
 		l.scaled(c)
@@ -194,6 +195,14 @@ func (l *Loop) scaled(c change) {
 		f.ups++
 	} else {
 		f.downs++
+	}
+}
+
+func (l *Loop) undone(c change) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.follows[c.name]; f != nil {
+		f.state = f.state.Undone()
 	}
 }
 

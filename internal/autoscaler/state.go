@@ -26,6 +26,13 @@ type State struct {
 	found   int // what was requested when it was made
 }
 
+// Undone says that the latest decision could not be carried out, so that the
+// number of before does not look like somebody else's wish.
+func (s State) Undone() State {
+	s.asked = s.found
+	return s
+}
+
 // Start returns the state of a workload of which nothing was seen before now.
 func Start(tick time.Duration, now time.Time) State {
 	return State{since: now, tick: max(tick, MinTick)}
