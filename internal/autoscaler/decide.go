@@ -99,6 +99,9 @@ func Span(spec workload.Autoscaling, tick time.Duration) time.Duration {
 func recommendation(spec workload.Autoscaling, mean float64, span time.Duration, current int, d *Decision) int {
 	raw := mean / spec.TargetInFlight
 	rec := ceil(raw)
+	if mean > 0 { // however little it is: only no load at all is none
+		rec = max(rec, 1)
+	}
 	d.because("%s in flight on average over %s, target %s per replica: %s, so %s",
 		number(mean), words(span), number(spec.TargetInFlight), number(raw), replicas(rec))
 	c := float64(current)

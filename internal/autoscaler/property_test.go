@@ -166,6 +166,18 @@ func TestStateIsBounded(t *testing.T) {
 	}
 }
 
+func TestDecideKeepsOneReplicaForAnyLoad(t *testing.T) {
+	t.Parallel()
+	spec := defaultSpec()
+	spec.MinReplicas, spec.TargetInFlight, spec.DownscaleStabilizationPeriod = 0, 1e6, 0
+	for load, want := range map[float64]int{0: 0, 1e-9: 1} {
+		d, _ := Decide(spec, Start(DefaultTick, epoch).Observe(load, epoch.Add(time.Second)), 1, epoch.Add(DefaultTick))
+		if d.Replicas != want {
+			t.Errorf("Decide(load %v, target 1e6) = %d, want %d", load, d.Replicas, want)
+		}
+	}
+}
+
 func TestObserveLeavesOutWhatIsNoLoad(t *testing.T) {
 	t.Parallel()
 	state := Start(DefaultTick, epoch)
