@@ -66,11 +66,11 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 		if args[0] == "http" {
 			out, err = exchange(args[1:])
 		} else {
-			err = ts.Exec(args[0], args[1:]...)
-			out = ts.ReadFile("stdout")
+			out, err = quietly(ts, args)
 		}
 		matched := pattern.MatchString(out)
 		if neg && err != nil || !neg && err == nil && matched {
+			fmt.Fprint(ts.Stdout(), out)
 			return
 		}
 		if time.Now().After(deadline) {
@@ -78,6 +78,22 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-tick.C
 	}
+}
+
+// quietly runs a program of which only the last of many runs is of interest.
+func quietly(ts *testscript.TestScript, args []string) (string, error) {
+	path := args[0]
+	if own := filepath.Join(bin, path); path == "cortex" || path == "server" {
+		path = own
+	}
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), scriptEnv(ts)
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	return string(out), err
 }
 
 // cmdAPIs sets $API to where the APIs of this script are.
@@ -141,8 +157,7 @@ func cmdTwice(ts *testscript.TestScript, neg bool, args []string) {
 	results := make(chan result, 2)
 	for range cap(results) {
 		cmd := exec.Command(filepath.Join(bin, args[0]), args[1:]...)
-		cmd.Dir = ts.MkAbs(".")
-		cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "CORTEX_CLI_CONFIG_DIR="+ts.Getenv("CORTEX_CLI_CONFIG_DIR"))
+		cmd.Dir, cmd.Env = ts.MkAbs("."), scriptEnv(ts)
 		go func() {
 			out, err := cmd.CombinedOutput()
 			results <- result{out, err}

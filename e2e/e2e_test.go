@@ -5,13 +5,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -123,20 +121,13 @@ func finish(work string, vars []string) {
 	}
 }
 
-// cortexIn runs the program in the environment of a script, beside the script.
-func cortexIn(ctx context.Context, ts *testscript.TestScript, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "cortex"), args...)
-	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = []string{
-		"HOME=" + ts.Getenv("HOME"), "CORTEX_CLI_CONFIG_DIR=" + ts.Getenv("CORTEX_CLI_CONFIG_DIR"),
-		"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"),
+// scriptEnv is the environment of a script, for programs that are run beside it.
+func scriptEnv(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API"} {
+		env = append(env, name+"="+ts.Getenv(name))
 	}
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = fmt.Errorf("cortex %s: %w: %s", strings.Join(args, " "), err, exit.Stderr)
-	}
-	return out, err
+	return env
 }
 
 type status struct {
@@ -146,12 +137,10 @@ type status struct {
 }
 
 func statusOf(ts *testscript.TestScript) (status, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
 	var s status
-	out, err := cortexIn(ctx, ts, "local", "status", "-o", "json")
+	out, err := quietly(ts, []string{"cortex", "local", "status", "-o", "json"})
 	if err == nil {
-		err = json.Unmarshal(out, &s)
+		err = json.Unmarshal([]byte(out), &s)
 	}
 	return s, err
 }

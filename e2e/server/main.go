@@ -62,7 +62,11 @@ func run(o options) int {
 		fmt.Fprintln(os.Stderr, o.say)
 	}
 	crash := make(<-chan time.Time)
-	if o.crashAfter >= 0 {
+	if o.crashAfter == 0 { // before it could have listened
+		fmt.Fprintln(os.Stderr, "fatal: the model is broken")
+		return o.exit
+	}
+	if o.crashAfter > 0 {
 		crash = time.After(o.crashAfter)
 	}
 	server := &http.Server{Handler: handler(o)}

@@ -330,7 +330,7 @@ func lockFile(ctx context.Context, path string, flag int) (unlock func(), err er
 }
 
 // backoff waits between two looks at something: shortly at first, then longer.
-type backoff struct{ d time.Duration }
+type backoff struct{ d, total time.Duration }
 
 const (
 	firstWait = 10 * time.Millisecond
@@ -339,6 +339,7 @@ const (
 
 func (b *backoff) next(ctx context.Context) error {
 	b.d = min(lastWait, max(firstWait, b.d*3/2))
+	b.total += b.d
 	t := time.NewTimer(b.d)
 	defer t.Stop()
 	select {

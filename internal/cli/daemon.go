@@ -83,13 +83,32 @@ func (a *app) localInfo(ctx context.Context) (workload.Info, error) {
 	return client.Info(ctx)
 }
 
+// running returns what the local environment says of itself, or false when there
+// is none. One that ends while it is asked counts as none.
+func (a *app) running(ctx context.Context) (workload.Info, bool, error) {
+	for wait := (backoff{}); ; {
+		_, ok, err := a.localPeer(ctx)
+		if err != nil || !ok {
+			return workload.Info{}, false, err
+		}
+		info, err := a.localInfo(ctx)
+		if !fault.Is(err, fault.Disconnected) {
+			return info, err == nil, err
+		}
+		// Either it is ending, and then it will be gone, or it does not answer.
+		if wait.total > dialTimeout {
+			return workload.Info{}, false, err
+		}
+		if err := wait.next(ctx); err != nil {
+			return workload.Info{}, false, err
+		}
+	}
+}
+
 // startLocal makes sure that the local environment runs, in the background, and
 // reports whether it had to start it. Several callers at once start one.
 func (a *app) startLocal(ctx context.Context, flags ...string) (info workload.Info, started bool, err error) {
-	if _, ok, err := a.localPeer(ctx); err != nil || ok {
-		if err == nil {
-			info, err = a.localInfo(ctx)
-		}
+	if info, ok, err := a.running(ctx); err != nil || ok {
 		return info, false, err
 	}
 	unlock, err := a.lockStart(ctx)
@@ -97,10 +116,7 @@ func (a *app) startLocal(ctx context.Context, flags ...string) (info workload.In
 		return info, false, err
 	}
 	defer unlock()
-	if _, ok, err := a.localPeer(ctx); err != nil || ok {
-		if err == nil {
-			info, err = a.localInfo(ctx)
-		}
+	if info, ok, err := a.running(ctx); err != nil || ok {
 		return info, false, err
 	}
 	info, err = a.spawn(ctx, flags)

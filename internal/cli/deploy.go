@@ -87,13 +87,13 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
-	var outcome error
+	outcome := a.tellRefused(results)
 	if !o.noWait && !o.dryRun {
-		w := newWaiter(a, t, o)
-		outcome = w.wait(ctx, results)
+		err := newWaiter(a, t, o).wait(ctx, results)
 		if ctx.Err() != nil {
-			return outcome
+			return err
 		}
+		outcome = errors.Join(outcome, err)
 	}
 	if o.out != pretty {
 		if err := a.print(o.out, results); err != nil {
@@ -102,23 +102,17 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	} else {
 		a.sayDeployed(results, o)
 	}
-	return a.deployOutcome(results, outcome)
+	return outcome
 }
 
-// deployOutcome tells the errors of single APIs and returns errReported when
-// there were any.
-func (a *app) deployOutcome(results []workload.DeployResult, outcome error) error {
-	for _, r := range results {
-		if r.Error == "" {
-			continue
-		}
-		if outcome == nil || !errors.Is(outcome, errReported) {
-			a.printError(fault.New(fault.Unexpected, r.Code, "%s", strings.TrimPrefix(r.Error, "error: ")))
-		}
-	}
+// tellRefused tells which APIs were not deployed, and returns errReported when
+// there are any.
+func (a *app) tellRefused(results []workload.DeployResult) error {
+	var outcome error
 	for _, r := range results {
 		if r.Error != "" {
-			return errReported
+			a.printError(fault.New(fault.Conflict, r.Code, "%s", strings.TrimPrefix(r.Error, "error: ")))
+			outcome = errReported
 		}
 	}
 	return outcome

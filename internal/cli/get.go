@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -189,13 +190,28 @@ func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out outpu
 	return a.writeConfiguration(w, api.Spec)
 }
 
+// keyOrder is the order in which people write the keys of an API; a decoded
+// document has lost its own.
+var keyOrder = []string{"name", "kind", "apis", "pod", "node_groups", "networking", "autoscaling", "update_strategy"}
+
 // writeConfiguration writes the YAML that the user deployed.
 func (a *app) writeConfiguration(w io.Writer, spec *workload.Revision) error {
-	text, err := yaml.MarshalWithOptions([]any{spec.SubmittedAPISpec}, yaml.IndentSequence(true))
+	submitted := spec.SubmittedAPISpec
+	if keys, ok := submitted.(map[string]any); ok {
+		var ordered yaml.MapSlice
+		for _, key := range slices.Concat(keyOrder, slices.Sorted(maps.Keys(keys))) {
+			if value, ok := keys[key]; ok {
+				ordered = append(ordered, yaml.MapItem{Key: key, Value: value})
+				delete(keys, key)
+			}
+		}
+		submitted = ordered
+	}
+	text, err := yaml.Marshal([]any{submitted})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%s\n\n%s\n", a.paint.bold("configuration"), strings.TrimSpace(string(text)))
+	fmt.Fprintf(w, "\n%s\n\n%s", a.paint.bold("configuration"), text)
 	return nil
 }
 

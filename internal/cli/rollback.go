@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/workload"
@@ -33,12 +35,13 @@ func (a *app) rollbackCommand() *cobra.Command {
 				return err
 			}
 			results := []workload.DeployResult{result}
-			var outcome error
+			outcome := a.tellRefused(results)
 			if !o.noWait {
-				outcome = newWaiter(a, t, o).wait(ctx, results)
+				err := newWaiter(a, t, o).wait(ctx, results)
 				if ctx.Err() != nil {
-					return outcome
+					return err
 				}
+				outcome = errors.Join(outcome, err)
 			}
 			if o.out != pretty {
 				if err := a.print(o.out, results[0]); err != nil {
@@ -47,7 +50,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 			} else if o.noWait && result.Error == "" {
 				a.say("%s", result.Message)
 			}
-			return a.deployOutcome(results, outcome)
+			return outcome
 		},
 	}
 	a.envFlag(cmd, &o.env)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -173,6 +175,7 @@ func playAPI(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "3")
 		http.Error(w, "pending request queue full", http.StatusServiceUnavailable)
 	case "/slow":
+		_, _ = io.Copy(io.Discard, r.Body) // until then nobody watches for the end of the connection
 		<-r.Context().Done()
 	default:
 		http.NotFound(w, r)
@@ -208,8 +211,13 @@ func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("this script has no service.yaml")
 	}
+	pattern := regexp.MustCompile("(?m)" + args[0])
 	calls := svc.said()
-	if regexp.MustCompile("(?m)"+args[0]).MatchString(calls) == neg {
+	// A program in the background may be about to call.
+	for deadline := time.Now().Add(10 * time.Second); !neg && !pattern.MatchString(calls) && time.Now().Before(deadline); calls = svc.said() {
+		runtime.Gosched()
+	}
+	if pattern.MatchString(calls) == neg {
 		ts.Fatalf("calls match %q: %v, want %v; they were:\n%s", args[0], !neg, neg, calls)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // runInTerminal runs a program on a pseudo-terminal of 100 columns and copies
 // what it shows there to the standard output, escapes written as ^[. What stands
-// in $TYPE is typed after each time the text in $AWAIT appears; "^C" is Ctrl-C.
+// in $TYPE is typed after each time the text in $AWAIT appears; ^C is Ctrl-C, \n the enter key.
 func runInTerminal() {
 	code, err := inTerminal(os.Args[1:], os.Getenv("AWAIT"), os.Getenv("TYPE"))
 	if err != nil {
@@ -52,7 +52,8 @@ func inTerminal(args []string, await, typed string) (int, error) {
 		return 0, err
 	}
 	slave.Close()
-	if err := converse(master, await, strings.ReplaceAll(typed, "^C", "\x03")); err != nil {
+	defer func() { _ = cmd.Process.Kill() }()
+	if err := converse(master, await, strings.NewReplacer("^C", "\x03", `\n`, "\n").Replace(typed)); err != nil {
 		return 0, err
 	}
 	err = cmd.Wait()
@@ -66,7 +67,7 @@ func inTerminal(args []string, await, typed string) (int, error) {
 // converse copies from the terminal until its other end closes.
 func converse(master io.ReadWriter, await, typed string) error {
 	var seen bytes.Buffer
-	from := 0
+	from, answers := 0, 0
 	buf := make([]byte, 4096)
 	for {
 		n, err := master.Read(buf)
@@ -74,6 +75,9 @@ func converse(master io.ReadWriter, await, typed string) error {
 		fmt.Print(strings.NewReplacer("\x1b", "^[", "\r", "").Replace(string(buf[:n])))
 		if i := bytes.Index(seen.Bytes()[from:], []byte(await)); await != "" && i >= 0 {
 			from += i + len(await)
+		if answers++; answers > 10 {
+			return errors.New("the program asks again and again")
+		}
 			if _, err := io.WriteString(master, typed); err != nil {
 				return err
 			}

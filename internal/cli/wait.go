@@ -153,7 +153,7 @@ func (w *waiter) look(f *followed, list []workload.APIResponse) {
 // show redraws the board on a terminal, or writes a line about what changed.
 func (w *waiter) show(apis []*followed) {
 	for _, f := range apis {
-		if f.err == nil && f.status != nil {
+		if f.err == nil && (f.status != nil || f.done) {
 			w.tell(f, fmt.Sprintf("%s: %s", f.name, summary(f.status)))
 		}
 	}
