@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import ssl
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Union, cast
-from urllib.parse import urlsplit
 
 from cortex import shapes
 from cortex.exceptions import CortexException, DeployFailed, NotFound
+from cortex.prediction import encode, request
 from cortex.transport import INFO_TIMEOUT, Transport, segment
 
 MAX_CONFIG_BYTES = 8 << 20
-MAX_PREDICTION_BYTES = 256 << 20
 
 # How often wait=True looks, in seconds: often at first, then less.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 1.0
@@ -322,11 +319,11 @@ class Client:
                 code="resources.operation_is_only_supported_for_kind",
                 kind="unsupported",
             )
-        sent, body = _encode(payload)
+        sent, body = encode(payload)
         sent.update(headers or {})
         if path:
             endpoint = endpoint.rstrip("/") + "/" + path.lstrip("/")
-        return _request(api_name, method, endpoint, body, sent, timeout)
+        return request(api_name, method, endpoint, body, sent, timeout)
 
     def _name(self, api_name: str) -> str:
         if not api_name or api_name in (".", "..") or "/" in api_name:
@@ -350,67 +347,3 @@ def _flags(**flags: bool) -> Dict[str, str]:
 
 def _duration(value: Union[str, float]) -> str:
     return value if isinstance(value, str) else f"{value:f}s"
-
-
-def _encode(payload: Any) -> "tuple[Dict[str, str], Optional[bytes]]":
-    headers = {"Accept": "application/json, */*;q=0.9", "User-Agent": "cortex-python"}
-    if payload is None:
-        return headers, None
-    if isinstance(payload, (bytes, bytearray, memoryview)):
-        headers["Content-Type"] = "application/octet-stream"
-        return headers, bytes(payload)
-    if isinstance(payload, str):
-        headers["Content-Type"] = "text/plain; charset=utf-8"
-        return headers, payload.encode("utf-8")
-    headers["Content-Type"] = "application/json"
-    return headers, json.dumps(payload).encode("utf-8")
-
-
-def _request(
-    name: str, method: str, url: str, body: Optional[bytes], headers: Mapping[str, str], timeout: Optional[float]
-) -> Any:
-    parts = urlsplit(url)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
-    try:
-        connection.request(method, target, body=body, headers=dict(headers))
-        response = connection.getresponse()
-        data = response.read(MAX_PREDICTION_BYTES + 1)
-    except (OSError, http.client.HTTPException) as e:
-        raise CortexException(
-            f"calling {name} at {url}: {e}",
-            code="cli.api_unreachable",
-            kind="disconnected",
-            hint=f"client.explain({name!r}) says what is wrong with it",
-        ) from e
-    finally:
-        connection.close()
-    if len(data) > MAX_PREDICTION_BYTES:
-        raise CortexException(f"{name} answered more than {MAX_PREDICTION_BYTES} bytes", code="cli.prediction_failed")
-    if not 200 <= response.status < 300:
-        raise _prediction_failed(name, response, data)
-    media = response.headers.get_content_type()
-    if "Content-Type" in response.headers and (media == "application/json" or media.endswith("+json")):
-        try:
-            return json.loads(data)
-        except ValueError as e:
-            raise CortexException(f"{name} answered JSON that cannot be read: {e}", code="cli.prediction_failed") from e
-    if "Content-Type" in response.headers and media.startswith("text/"):
-        return data.decode(response.headers.get_content_charset("utf-8"), "replace")
-    return data
-
-
-def _prediction_failed(name: str, response: http.client.HTTPResponse, data: bytes) -> CortexException:
-    text = data[: 64 << 10].decode("utf-8", "replace").strip()
-    after = response.headers.get("Retry-After")
-    return CortexException(
-        f"{name} answered {response.status} {response.reason}" + (f": {text}" if text else ""),
-        code="cli.prediction_failed",
-        kind="unavailable" if response.status in (429, 502, 503, 504) else "invalid",
-        hint=f"it asks to be called again in {after} s" if after else f"client.logs({name!r}) shows what it wrote",
-    )

@@ -177,13 +177,11 @@ class Transport:
 
     def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         try:
-            data = response.read(limit + 1)
+            data = read_bounded(response, limit + 1)
         except (OSError, http.client.HTTPException) as e:
             raise self._cut_off(f"the answer broke off: {e}") from e
         if len(data) > limit:
             raise self._unknown(response, f"more than {limit} bytes")
-        if response.length:  # read(n) does not tell that an answer is shorter than it said
-            raise self._cut_off("the answer broke off")
         return data
 
     def _refused(self, response: http.client.HTTPResponse, data: bytes) -> CortexException:
@@ -265,6 +263,19 @@ def to_endpoint(endpoint: str) -> Transport:
         return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_TIMEOUT)
 
     return Transport(endpoint, connect, prefix=parts.path.rstrip("/"))
+
+
+def read_bounded(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """Returns at most limit bytes of the body, in pieces: Python 3.9 allocates what it is asked to read."""
+    data = bytearray()
+    while len(data) < limit:
+        piece = response.read(min(1 << 16, limit - len(data)))
+        if not piece:
+            if response.length:  # read does not tell that the body is shorter than was said
+                raise http.client.IncompleteRead(bytes(data), response.length)
+            break
+        data += piece
+    return bytes(data)
 
 
 def segment(name: str) -> str:

@@ -201,6 +201,15 @@ class Predicting(TestCase):
         with self.assertRaisesRegex(cortex.CortexException, "cannot be read"):
             self.predict(json_reply("{"), {})
 
+    def test_an_answer_that_breaks_off_or_is_too_large(self) -> None:
+        with self.assertRaises(cortex.CortexException) as caught:
+            self.predict(Reply(200, {}, b"half", cut_off=True), {})
+        self.assertEqual(caught.exception.code, "cli.api_unreachable")
+        with mock.patch("cortex.prediction.MAX_PREDICTION_BYTES", 3), self.assertRaisesRegex(
+            cortex.CortexException, "more than 3 bytes"
+        ):
+            self.predict(Reply(200, {}, b"four"), {})
+
     def test_an_api_that_cannot_be_called(self) -> None:
         client = self.client_of(lambda _: json_reply('{"metadata":{"kind":"TaskAPI"}}'))
         with self.assertRaises(cortex.CortexException) as caught:
