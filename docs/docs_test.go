@@ -2,8 +2,8 @@
 // page shows, types its commands in a local environment of the page's own, and
 // compares what they print.
 //
-// A fenced block with file=NAME is written to that file in the page's folder. A
-// yaml block must be a valid cortex.yaml, unless it is marked invalid. In a
+// A fenced block with file=NAME is written to that file in the page's folder, and
+// a python block marked run is run with the Python client at hand. A yaml block must be a valid cortex.yaml, unless it is marked invalid. In a
 // console block a line that begins with "$ " is a command; what follows is what
 // it prints: "…" stands for any text within a line, and alone on a line for any
 // number of lines; how many spaces there are does not matter. A command must
@@ -115,7 +115,7 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	for _, page := range pages(t) {
 		found := blocks(t, page)
-		if !slices.ContainsFunc(found, func(b block) bool { return b.lang == "console" || b.file() != "" || b.lang == "yaml" }) {
+		if !slices.ContainsFunc(found, func(b block) bool { return b.lang == "console" || b.lang == "yaml" }) {
 			continue
 		}
 		t.Run(page, func(t *testing.T) {
@@ -141,15 +141,30 @@ func run(t *testing.T, found []block) {
 			if invalid := slices.Contains(b.words, "invalid"); (err != nil) != invalid {
 				t.Errorf("%s: Parse of the block = %v, marked invalid: %t", b.where(0), err, invalid)
 			}
-		case "console":
-			for _, program := range []string{"curl", "python3"} {
-				if _, err := exec.LookPath(program); err != nil {
-					t.Skipf("there is no %s on this machine, which the commands of this page need", program)
+		case "python":
+			if slices.Contains(b.words, "run") {
+				need(t, "python3")
+				script := filepath.Join(p.dir, "block.py")
+				if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
 				}
+				p.check(t, step{where: b.where(0), command: "python3 block.py", want: []string{"…"}})
 			}
+		case "console":
+			need(t, "curl", "python3")
 			for _, s := range steps(b) {
 				p.check(t, s)
 			}
+		}
+	}
+}
+
+// need skips the rest of a page on a machine that lacks what it uses.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("there is no %s on this machine, which this page needs", program)
 		}
 	}
 }
@@ -200,6 +215,10 @@ func newPlace(t *testing.T) *place {
 	}
 	p := &place{dir: filepath.Join(root, "page")}
 	config := filepath.Join(root, "config")
+	client, err := filepath.Abs("../python")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, dir := range []string{p.dir, config} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -210,7 +229,7 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p.env = append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+config, "NO_COLOR=1", "PYTHONDONTWRITEBYTECODE=1",
-		"PATH="+filepath.Dir(cortexBin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+		"PYTHONPATH="+client, "PATH="+filepath.Dir(cortexBin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Cleanup(func() {
 		if out, _, err := p.sh(context.Background(), "cortex local stop"); err != nil {
 			t.Errorf("cortex local stop: %v\n%s", err, out)
