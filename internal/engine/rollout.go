@@ -93,7 +93,7 @@ func PlanRollout(in RolloutInput) RolloutPlan {
 		plan.Stop = append(plan.Stop, Stop{r.ID, fmt.Sprintf("%d replicas are wanted and there are %d", in.Desired, len(current))})
 	}
 	kept := slices.DeleteFunc(slices.Clone(current), func(r RolloutReplica) bool { return slices.Contains(excess, r) })
-	plan.Stop = append(plan.Stop, oldToStop(in, kept, old, plan.Start)...)
+	plan.Stop = append(plan.Stop, oldToStop(in, kept, old)...)
 	return plan
 }
 
@@ -109,41 +109,26 @@ func excessOf(current []RolloutReplica, desired int) []RolloutReplica {
 	return order[:n]
 }
 
-// oldToStop returns what of old may go now. Unready replicas of the desired
-// revision are taken for lost: the room they take is not given to anyone else.
-func oldToStop(in RolloutInput, current, old []RolloutReplica, starting int) []Stop {
+// oldToStop returns what of old may go now. Replicas of the desired revision that
+// are not ready are taken for lost: nothing goes on their account.
+func oldToStop(in RolloutInput, current, old []RolloutReplica) []Stop {
 	minReady := max(0, in.Desired-in.Unavailable)
-	ready, unready := 0, starting
+	// All that may be ready, now or one day, without the desired revision's unready
+	// ones, less what must be: as unready old replicas go first, what is left of the
+	// budget after them is the number of ready replicas that can be spared.
+	budget := len(old) - minReady
 	for _, r := range current {
-		if r.Ready {
-			ready++
-		} else {
-			unready++
-		}
-	}
-	budget := len(current) + starting + len(old) - minReady - unready
-	spare := ready - minReady // ready replicas that are not needed for the bound
-	for _, r := range old {
-		if r.Ready {
-			spare++
-		}
+		budget += readiness(r)
 	}
 	order := slices.Clone(old)
 	slices.SortStableFunc(order, func(a, b RolloutReplica) int { return readiness(a) - readiness(b) })
 	var stops []Stop
-	for _, r := range order {
-		if budget <= 0 {
-			break
-		}
+	for _, r := range order[:min(max(0, budget), len(order))] {
+		budget--
 		reason := "it is of an older revision and not ready"
 		if r.Ready {
-			if spare <= 0 {
-				continue
-			}
-			spare--
-			reason = fmt.Sprintf("it is of an older revision, and %d replicas are ready without it; at least %d must be", minReady+spare, minReady)
+			reason = fmt.Sprintf("it is of an older revision, and %d replicas are ready without it; at least %d must be", minReady+budget, minReady)
 		}
-		budget--
 		stops = append(stops, Stop{r.ID, reason})
 	}
 	return stops

@@ -11,7 +11,6 @@ type Verdict struct {
 	Passing bool // the verdict of all looks so far
 	Known   bool // whether a threshold was reached at all
 	Changed bool // the verdict is new
-	Looks   int  // how many there were
 }
 
 // Run looks until ctx ends and calls report, never twice at once, after every
@@ -23,7 +22,6 @@ func Run(ctx context.Context, s Settings, check Check, report func(Verdict)) {
 	var (
 		state     State
 		started   = time.Now()
-		looks     int
 		succeeded bool
 	)
 	for {
@@ -36,11 +34,10 @@ func Run(ctx context.Context, s Settings, check Check, report func(Verdict)) {
 		if ctx.Err() != nil {
 			return // the answer of a container that is being stopped says nothing
 		}
-		looks++
 		succeeded = succeeded || r.OK
 		var changed bool
 		state, changed = state.Observe(s, r.OK)
-		report(Verdict{Result: r, Passing: state.Passing, Known: state.Known, Changed: changed, Looks: looks})
+		report(Verdict{Result: r, Passing: state.Passing, Known: state.Known, Changed: changed})
 		timer.Reset(wait(s, succeeded, time.Since(started)))
 	}
 }

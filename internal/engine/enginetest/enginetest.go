@@ -356,9 +356,17 @@ func (s *scene) identity(r engine.Replica) string {
 }
 
 // answers reports whether the very server that had this identity still answers.
+// An address that nobody has any more may swallow packets, so that nothing tells
+// but the passing of time.
 func (s *scene) answers(r engine.Replica, identity string) bool {
-	_, body, err := s.get(r, "/env")
-	return err == nil && strings.Contains(body, identity)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	resp, err := client.Get("http://" + r.Address + "/env")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return err == nil && strings.Contains(string(body), identity)
 }
 
 func (s *scene) print(r engine.Replica, text string) {

@@ -26,13 +26,12 @@ func logsMerge(s *scene) {
 	st := s.settled("iris", 2)
 	a, b := st.Replicas[0], st.Replicas[1]
 	for i, r := range []engine.Replica{a, b, a, b} {
-		s.print(r, fmt.Sprintf("line %d", i))
+		text := fmt.Sprintf("line %d", i)
+		s.print(r, text)
+		// The time of a line is that of its arrival: one after the other.
+		s.eventually(text, func() bool { return slices.Contains(texts(s.logs(workload.LogQuery{Name: "iris"})), text) })
 	}
-	var lines []workload.LogLine
-	s.eventually("all lines", func() bool {
-		lines = s.logs(workload.LogQuery{Name: "iris"})
-		return slices.ContainsFunc(lines, func(l workload.LogLine) bool { return l.Text == "line 3" })
-	})
+	lines := s.logs(workload.LogQuery{Name: "iris"})
 	if !slices.IsSortedFunc(lines, func(x, y workload.LogLine) int { return x.Time.Compare(y.Time) }) {
 		s.Errorf("the lines %v are not in order of time", lines)
 	}
