@@ -89,8 +89,8 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 	mid := median(own)
 	return []row.Row{{
 		What: whatZero, Ours: ms(mid), Ratio: times(mid, 30*time.Millisecond) + " of target",
-		Theirs: ms(median(bare)) + " bare start", Target: "≤ 30 ms", Met: mid <= 30*time.Millisecond,
-		Note: fmt.Sprintf("median of %d; the whole first request %s, at most %s", len(own), ms(median(whole)), ms(slices.Max(whole))),
+		Target: "≤ 30 ms", Met: mid <= 30*time.Millisecond,
+		Note: fmt.Sprintf("median of %d; the server alone starts within %s, the whole first request takes %s, at most %s", len(own), ms(median(bare)), ms(median(whole)), ms(slices.Max(whole))),
 	}}, nil
 }
 
