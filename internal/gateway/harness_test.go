@@ -154,14 +154,25 @@ func (r *rig) work(name string) *work {
 	return r.g.works[name]
 }
 
-// serveAt deploys name with one replica that is h.
-func (r *rig) serveAt(name string, p pod, h http.Handler) *httptest.Server {
-	r.t.Helper()
+// server starts a server that lives as long as the test and returns its address.
+func (r *rig) server(h http.Handler) string {
 	s := httptest.NewServer(h)
 	r.t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// wakes makes a gateway report whom it wakes.
+func wakes(woken chan<- string) func(*Config) {
+	return func(c *Config) {
+		c.Wake = func(_ context.Context, name string) error { woken <- name; return nil }
+	}
+}
+
+// serveAt deploys name with one replica that is h.
+func (r *rig) serveAt(name string, p pod, h http.Handler) {
+	r.t.Helper()
 	r.deploy(realtime(name, "/"+name, p), 1)
-	r.run(name, ready(name+"-a", s.Listener.Addr().String(), p))
-	return s
+	r.run(name, ready(name+"-a", r.server(h), p))
 }
 
 // until waits for cond, which has to come true.

@@ -128,7 +128,7 @@ func rewrite(p *httputil.ProxyRequest) {
 		h.Del("Tracestate")
 	}
 	p.Out.Host = p.In.Host
-	p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came, even where Go could not parse it
+	p.Out.URL.RawQuery = p.In.URL.RawQuery               // as it came, even where Go could not parse it
 	p.Out.URL.Scheme, p.Out.URL.Host = "http", "replica" // chosen by the transport
 }
 

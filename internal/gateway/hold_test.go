@@ -1,0 +1,374 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// wantRefusal checks a refusal made by the gateway.
+func wantRefusal(t *testing.T, a answer, status int, reason, origin string) {
+	t.Helper()
+	if a.err != nil || a.status != status || a.header.Get("X-Cortex-Reason") != reason || a.header.Get("X-Cortex-Origin") != origin {
+		t.Errorf("answered %v %v, want %d %s from %q", a, a.header, status, reason, origin)
+	}
+	if status == 503 && a.header.Get("Retry-After") == "" {
+		t.Errorf("503 %s without Retry-After", reason)
+	}
+}
+
+func TestUnknownPathsSaySo(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveAt("known", pod{1, 1}, says("known"))
+	for path, want := range map[string]string{"/": "endpoint_not_found", "/nobody/x": "endpoint_not_found", "/known%2Fx": "endpoint_not_found", "//known": "endpoint_not_found"} {
+		a := r.get(path)
+		var body struct{ Code, Message string }
+		if err := json.Unmarshal([]byte(a.body), &body); err != nil || a.status != 404 || body.Code != want || body.Message == "" {
+			t.Errorf("GET %s = %v (%v), want 404 %s as JSON", path, a, err, want)
+		}
+	}
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET /known/../other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	if b, _ := io.ReadAll(c); !strings.HasPrefix(string(b), "HTTP/1.1 400 ") || !strings.Contains(string(b), "dot_segment") {
+		t.Errorf("a dot segment got %q, want 400", b)
+	}
+}
+
+func TestHoldsAreBoundedInBytesAndTime(t *testing.T) {
+	t.Parallel()
+	p := pod{10, 10}
+	r := startRig(t, func(c *Config) { c.Hold = HoldLimits{Bytes: 1} })
+	r.deploy(realtime("api", "/api", p), 0)
+	wantRefusal(t, r.get("/api"), 503, "queue_full", "activator")
+
+	r = startRig(t, func(c *Config) { c.Hold = HoldLimits{Time: 50 * time.Millisecond} })
+	r.deploy(realtime("api", "/api", p), 0)
+	a := r.get("/api")
+	wantRefusal(t, a, 503, "hold_timeout", "activator")
+	if !strings.Contains(a.body, "no healthy upstream") {
+		t.Errorf("body %q", a.body)
+	}
+
+	r = startRig(t, func(c *Config) { c.Hold = HoldLimits{Requests: 1} })
+	r.deploy(realtime("api", "/api", p), 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		req, _ := http.NewRequestWithContext(ctx, "GET", r.url("/api"), nil)
+		if resp, err := r.client.Do(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+	wantRefusal(t, r.get("/api"), 503, "queue_full", "activator")
+	cancel() // who leaves makes room
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 0 }, "the hold to end")
+}
+
+func TestWakesOnceAtOnceAndAgainOnlyWhileNeeded(t *testing.T) {
+	t.Parallel()
+	woken := make(chan string, 100)
+	r := startRig(t, wakes(woken))
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 0)
+	answers := make(chan answer, 5)
+	for range 5 {
+		go func() { answers <- r.get("/api") }()
+	}
+	<-woken
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 5 }, "all to be held")
+	if n := len(woken); n > 0 {
+		t.Errorf("woken %d times too often", n)
+	}
+	<-woken // nothing came of it: once more, after a second
+	r.deploy(realtime("api", "/api", p), 1)
+	r.run("api", ready("api-a", r.server(says("api")), p))
+	for range 5 {
+		if a := <-answers; a.status != 200 {
+			t.Errorf("held: %v", a)
+		}
+	}
+}
+
+func TestFailedRolloutAnswersAtOnceWithItsReason(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 1)
+	held := make(chan answer, 1)
+	go func() { held <- r.get("/api") }()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+	failed := &workload.Reason{Code: "crash_loop", Message: "the process exited with code 3 five times"}
+	r.replicas.send(engine.Status{Name: "api", Desired: 1, Failed: failed})
+	for _, a := range []answer{<-held, r.get("/api")} {
+		wantRefusal(t, a, 503, "crash_loop", "activator")
+		if !strings.Contains(a.body, failed.Message) {
+			t.Errorf("body %q does not say why", a.body)
+		}
+	}
+	// An older replica that is ready still answers, and so does the next revision.
+	addr := r.server(says("old"))
+	r.replicas.send(engine.Status{Name: "api", Desired: 1, Failed: failed, Replicas: []engine.Replica{ready("api-old", addr, p)}})
+	r.until(func() bool { return r.get("/api").status == 200 }, "the old replica")
+	r.replicas.send(engine.Status{Name: "api", Desired: 1})
+	r.until(func() bool { return r.work("api").pool.Load().Open == 0 }, "the old replica to go")
+	go func() { held <- r.get("/api") }()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held again")
+	r.run("api", ready("api-new", addr, p))
+	if a := <-held; a.status != 200 {
+		t.Errorf("held for the next revision: %v", a)
+	}
+}
+
+func TestReplicaNeverWorksOnMoreThanItTakes(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{concurrency: 3, queue: 5}
+	var all sync.WaitGroup
+	var most atomic.Int64
+	release := make(chan struct{})
+	replica := func(name string) string {
+		var now atomic.Int64
+		return r.server(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			<-release
+			now.Add(-1)
+		}))
+	}
+	r.deploy(realtime("api", "/api", p), 2)
+	r.run("api", ready("a", replica("a"), p), ready("b", replica("b"), p))
+	var ok, full atomic.Int64
+	for range 60 {
+		all.Go(func() {
+			switch a := r.get("/api"); a.status {
+			case 200:
+				ok.Add(1)
+			case 503:
+				full.Add(1)
+				wantRefusal(t, a, 503, "queue_full", "api")
+			default:
+				t.Errorf("answered %v", a)
+			}
+		})
+	}
+	r.until(func() bool { return full.Load() == 60-2*8 }, "the rest to be refused")
+	if s := r.g.Samples(); len(s) != 1 || s[0].InFlight != 16 {
+		t.Errorf("Samples() = %v, want 16 in flight", s)
+	}
+	close(release)
+	all.Wait()
+	if ok.Load() != 16 || most.Load() > 3 {
+		t.Errorf("%d answered, %d at once on one replica; want 16 and at most 3", ok.Load(), most.Load())
+	}
+	r.until(func() bool { return r.g.Samples()[0].InFlight == 0 }, "nothing to be in flight")
+}
+
+func TestDrainWaitsForWhatRunsAndTakesNothingNew(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{concurrency: 1, queue: 10}
+	began, release := make(chan string, 20), make(chan struct{})
+	replica := func(name string) string {
+		return r.server(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			began <- name
+			<-release
+			io.WriteString(w, name)
+		}))
+	}
+	r.deploy(realtime("api", "/api", p), 1)
+	a := ready("a", replica("a"), p)
+	r.run("api", a)
+	answers := make(chan answer, 6)
+	for range 6 { // one runs, five wait
+		go func() { answers <- r.get("/api") }()
+	}
+	<-began
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 5 }, "five to wait")
+	drained := make(chan error, 1)
+	go func() { drained <- r.g.Drain(context.Background(), "api", "a") }()
+	r.until(func() bool { return r.work("api").pool.Load().Open == 0 }, "a to be taken out")
+	select {
+	case err := <-drained:
+		t.Fatalf("Drain = %v while a request ran", err)
+	default:
+	}
+	// A status of before the drain must not bring it back.
+	r.replicas.send(engine.Status{Name: "api", Desired: 1, Replicas: []engine.Replica{a, ready("b", replica("b"), p)}})
+	if name := <-began; name != "b" {
+		t.Errorf("%s got a waiting request, want b", name)
+	}
+	close(release)
+	if err := <-drained; err != nil {
+		t.Errorf("Drain = %v", err)
+	}
+	counts := map[string]int{}
+	for range 6 {
+		got := <-answers
+		counts[got.body]++
+	}
+	if counts["a"] != 1 || counts["b"] != 5 {
+		t.Errorf("answers came from %v, want one of a and five of b", counts)
+	}
+	if err := r.g.Drain(context.Background(), "nobody", "x"); err != nil {
+		t.Errorf("Drain of an unknown workload = %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.g.Drain(ctx, "api", "never-seen"); err != nil {
+		t.Errorf("Drain of a replica that runs nothing = %v", err)
+	}
+}
+
+func TestReplicaThatDiedIsPassedOver(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 2)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := ln.Addr().String()
+	ln.Close()
+	r.run("api", ready("dead", dead, p), ready("alive", r.server(says("alive")), p))
+	for range 50 {
+		if a := r.do("POST", "/api", strings.NewReader("x"), nil); a.status != 200 {
+			t.Fatalf("POST = %v", a)
+		}
+	}
+	r.until(func() bool { return r.work("api").pool.Load().Running == 0 }, "every place to be given back")
+}
+
+func TestReplicaThatNeverListensIsSaidSo(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 1)
+	r.run("api", ready("dead", "127.0.0.1:1", p))
+	wantRefusal(t, r.get("/api"), 503, "replica_unreachable", "api")
+}
+
+func TestReplacingReplicasUnderLoadFailsNothing(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{50, 100}
+	r.deploy(realtime("api", "/api", p), 2)
+	status := func(replicas ...engine.Replica) { r.run("api", replicas...) }
+	current := ready("r0", r.server(says("r0")), p)
+	status(current)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var n atomic.Int64
+	for range 8 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if a := r.do("POST", "/api/x", strings.NewReader("b"), nil); a.status != 200 {
+					t.Errorf("POST = %v %v", a, a.header)
+					return
+				}
+				n.Add(1)
+			}
+		})
+	}
+	for i := 1; i <= 10; i++ {
+		next := ready(fmt.Sprintf("r%d", i), r.server(says("next")), p)
+		status(current, next)
+		if err := r.g.Drain(context.Background(), "api", current.ID); err != nil {
+			t.Errorf("Drain = %v", err)
+		}
+		status(next)
+		current = next
+		seen := n.Load()
+		r.until(func() bool { return n.Load() > seen+50 }, "traffic")
+	}
+	close(stop)
+	all.Wait()
+}
+
+func TestRestartedReplicaIsFoundAtItsNewAddress(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{1, 10}
+	r.deploy(realtime("api", "/api", p), 1)
+	r.run("api", ready("a", r.server(says("first")), p))
+	if a := r.get("/api"); a.body != "first / " {
+		t.Fatalf("GET = %v", a)
+	}
+	r.replicas.send(engine.Status{Name: "api", Desired: 1, Replicas: []engine.Replica{ready("a", r.server(says("second")), p)}})
+	r.until(func() bool { return r.get("/api").body == "second / " }, "the new address")
+}
+
+func TestDeletedWorkloadIsGone(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.deploy(realtime("api", "/api", pod{1, 10}), 0)
+	held := make(chan answer, 1)
+	go func() { held <- r.get("/api") }()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+	r.routes.send(store.Change{Name: "api"})
+	if a := <-held; a.status != 404 {
+		t.Errorf("held: %v, want 404", a)
+	}
+	if a := r.get("/api"); a.status != 404 {
+		t.Errorf("GET = %v, want 404", a)
+	}
+	if s := r.g.Samples(); len(s) != 0 {
+		t.Errorf("Samples() = %v, want none", s)
+	}
+	r.until(func() bool { return r.work("api") == nil }, "nothing to be kept")
+}
+
+func TestShutdownFinishesWhatRunsAndRefusesWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	began, release := make(chan struct{}), make(chan struct{})
+	r.serveAt("busy", pod{1, 10}, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		began <- struct{}{}
+		<-release
+		io.WriteString(w, "done")
+	}))
+	r.deploy(realtime("zero", "/zero", pod{1, 10}), 0)
+	running, waiting, held := make(chan answer, 1), make(chan answer, 1), make(chan answer, 1)
+	go func() { running <- r.get("/busy") }()
+	<-began
+	go func() { waiting <- r.get("/busy") }()
+	go func() { held <- r.get("/zero") }()
+	r.until(func() bool { return r.work("zero").pool.Load().Waiting == 1 && r.work("busy").pool.Load().Waiting == 1 }, "both to wait")
+	r.stop()
+	wantRefusal(t, <-held, 503, "shutting_down", "activator")
+	release <- struct{}{}
+	<-began
+	release <- struct{}{}
+	for _, a := range []answer{<-running, <-waiting} {
+		if a.status != 200 || a.body != "done" {
+			t.Errorf("accepted before: %v, want 200", a)
+		}
+	}
+	if err := <-r.served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}

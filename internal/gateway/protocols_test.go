@@ -1,0 +1,285 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+func TestWebSocketPassesThrough(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveAt("ws", pod{1, 1}, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		c, err := websocket.Accept(w, req, nil)
+		if err != nil {
+			t.Errorf("Accept: %v", err)
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, msg, err := c.Read(req.Context())
+			if err != nil {
+				return
+			}
+			if err := c.Write(req.Context(), kind, bytes.ToUpper(msg)); err != nil {
+				return
+			}
+		}
+	}))
+	c, _, err := websocket.Dial(t.Context(), "ws://"+r.addr+"/ws/chat", nil)
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	defer c.CloseNow()
+	for _, word := range []string{"hello", strings.Repeat("x", 30_000)} {
+		if err := c.Write(t.Context(), websocket.MessageText, []byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := c.Read(t.Context()); err != nil || string(got) != strings.ToUpper(word) {
+			t.Errorf("echo %.20q, %v; want %.20q", got, err, strings.ToUpper(word))
+		}
+	}
+	if running := r.work("ws").pool.Load().Running; running != 1 {
+		t.Errorf("%d in flight while the socket is open, want 1", running)
+	}
+	c.Close(websocket.StatusNormalClosure, "")
+	r.until(func() bool { return r.work("ws").pool.Load().Running == 0 }, "the place to be given back")
+}
+
+// raw carries messages as they are, so that no code has to be generated.
+type raw struct{}
+
+func (raw) Marshal(v any) ([]byte, error) { return *v.(*[]byte), nil }
+func (raw) Unmarshal(data []byte, v any) error {
+	*v.(*[]byte) = append([]byte(nil), data...)
+	return nil
+}
+func (raw) Name() string { return "raw" }
+
+// grpcServer answers any method: it echoes each message in capitals, tells the
+// method in a header and the number of messages in a trailer, and fails methods
+// called Fail.
+func grpcServer(t *testing.T) string {
+	t.Helper()
+	s := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		method, _ := grpc.MethodFromServerStream(stream)
+		if err := stream.SetHeader(metadata.Pairs("method", method)); err != nil {
+			return err
+		}
+		n := 0
+		defer func() { stream.SetTrailer(metadata.Pairs("messages", fmt.Sprint(n))) }()
+		if strings.HasSuffix(method, "/Fail") {
+			return status.Error(codes.FailedPrecondition, "as asked")
+		}
+		for {
+			var msg []byte
+			if err := stream.RecvMsg(&msg); err != nil {
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				return err
+			}
+			n++
+			msg = bytes.ToUpper(msg)
+			if err := stream.SendMsg(&msg); err != nil {
+				return err
+			}
+		}
+	}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(ln)
+	t.Cleanup(s.Stop)
+	return ln.Addr().String()
+}
+
+func (r *rig) grpc() *grpc.ClientConn {
+	r.t.Helper()
+	c, err := grpc.NewClient("passthrough:///"+r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{})))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestGRPCPassesThrough(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{10, 10}
+	addr := grpcServer(t)
+	for name, endpoint := range map[string]string{"model": "/model", "greeter": "/hello.Greeter"} {
+		r.deploy(realtime(name, endpoint, p), 1)
+		r.run(name, ready(name+"-a", addr, p))
+	}
+	c := r.grpc()
+	for called, want := range map[string]string{
+		"/model/pkg.Service/Say": "/pkg.Service/Say",   // under an endpoint
+		"/hello.Greeter/Say":     "/hello.Greeter/Say", // the endpoint is the service
+	} {
+		var header, trailer metadata.MD
+		in, out := []byte("hello"), []byte(nil)
+		if err := c.Invoke(t.Context(), called, &in, &out, grpc.Header(&header), grpc.Trailer(&trailer)); err != nil || string(out) != "HELLO" {
+			t.Errorf("%s = %q, %v; want HELLO", called, out, err)
+		}
+		if got := header.Get("method"); len(got) != 1 || got[0] != want {
+			t.Errorf("%s reached the server as %v, want %s", called, got, want)
+		}
+		if got := trailer.Get("messages"); len(got) != 1 || got[0] != "1" {
+			t.Errorf("trailer %v, want 1 message", got)
+		}
+	}
+
+	stream, err := c.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/model/pkg.Service/Chat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"one", "two", "three"} { // each answer before the next message
+		in, out := []byte(word), []byte(nil)
+		if err := stream.SendMsg(&in); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(&out); err != nil || string(out) != strings.ToUpper(word) {
+			t.Fatalf("stream said %q, %v; want %q", out, err, strings.ToUpper(word))
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	var none []byte
+	if err := stream.RecvMsg(&none); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ended with %v", err)
+	}
+	if got := stream.Trailer().Get("messages"); len(got) != 1 || got[0] != "3" {
+		t.Errorf("trailer %v, want 3 messages", got)
+	}
+
+	in, out := []byte("x"), []byte(nil)
+	if err := c.Invoke(t.Context(), "/model/pkg.Service/Fail", &in, &out); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Fail = %v, want the server's own error", err)
+	}
+	if err := c.Invoke(t.Context(), "/nobody/pkg.Service/Say", &in, &out); status.Code(err) != codes.Unimplemented {
+		t.Errorf("an unknown endpoint = %v, want Unimplemented", err)
+	}
+	r.until(func() bool { return r.work("model").pool.Load().Running == 0 }, "every place to be given back")
+}
+
+func TestGRPCIsHeldAndCancelled(t *testing.T) {
+	t.Parallel()
+	woken := make(chan string, 10)
+	r := startRig(t, wakes(woken))
+	p := pod{1, 1}
+	r.deploy(realtime("model", "/model", p), 0)
+	c := r.grpc()
+	call := func(ctx context.Context) chan error {
+		done := make(chan error, 1)
+		go func() {
+			in, out := []byte("x"), []byte(nil)
+			done <- c.Invoke(ctx, "/model/pkg.Service/Say", &in, &out)
+		}()
+		return done
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := call(t.Context()), call(ctx)
+	<-woken
+	r.until(func() bool { return r.work("model").pool.Load().Waiting == 2 }, "both to be held")
+	if err := <-call(t.Context()); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "pending request queue full") {
+		t.Errorf("past the bound = %v, want Unavailable with the reason", err)
+	}
+	cancel()
+	if err := <-second; status.Code(err) != codes.Canceled {
+		t.Errorf("cancelled call = %v", err)
+	}
+	r.until(func() bool { return r.work("model").pool.Load().Waiting == 1 }, "one to leave")
+	r.run("model", ready("model-a", grpcServer(t), p))
+	if err := <-first; err != nil {
+		t.Errorf("held call = %v", err)
+	}
+}
+
+func TestHTTP2ReachesAnHTTP1Server(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveAt("api", pod{10, 10}, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		w.Header().Set("X-Cortex-Origin", "forged")
+		fmt.Fprintf(w, "%s %s %s %s %d|%s|%s", req.Proto, req.Method, req.RequestURI, b, len(req.Header.Values("X-Cortex-Internal")),
+			req.Header.Get("X-Forwarded-For"), req.Header.Get("X-Request-Id"))
+	}))
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	r.client = &http.Client{Transport: &http.Transport{Protocols: &p}}
+	a := r.do("POST", "/api/x%2Fy//z?a=%zz;b", strings.NewReader("body"),
+		http.Header{"X-Request-Id": {"me"}, "X-Cortex-Internal": {"forged"}, "X-Forwarded-For": {"10.1.1.1"}})
+	if want := "HTTP/1.1 POST /x%2Fy//z?a=%zz;b body 0|10.1.1.1, 127.0.0.1|me"; a.status != 200 || a.body != want {
+		t.Errorf("POST = %v, want %q", a, want)
+	}
+	if got := a.header; got.Get("X-Cortex-Origin") != "api" || got.Get("X-Request-Id") != "me" || len(got.Values("X-Cortex-Origin")) != 1 {
+		t.Errorf("fields %v", got)
+	}
+	wantRefusal(t, r.get("/nobody"), 404, "endpoint_not_found", "")
+	big := strings.Repeat("x", 3<<20)
+	if a := r.do("PUT", "/api", strings.NewReader(big), nil); !strings.Contains(a.body, big) {
+		t.Errorf("a large body came back with %d bytes, %v", len(a.body), a.err)
+	}
+	r.until(func() bool { return r.work("api").pool.Load().Running == 0 }, "every place to be given back")
+}
+
+func TestMetricsCountWhatHappened(t *testing.T) {
+	t.Parallel()
+	reg := telemetry.New()
+	r := startRig(t, func(c *Config) { c.Telemetry = reg; c.Hold.Requests = 1 })
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 0)
+	held := make(chan answer, 1)
+	go func() { held <- r.get("/api") }()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+	r.get("/api")
+	r.get("/nobody")
+	page := func() string {
+		w := httptest.NewRecorder()
+		reg.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		return w.Body.String()
+	}
+	if got := page(); !strings.Contains(got, `cortex_in_flight_requests{api_name="api"} 1`) {
+		t.Errorf("in flight: %s", got)
+	}
+	r.run("api", ready("a", r.server(http.NotFoundHandler()), p))
+	<-held
+	want := []string{
+		`cortex_in_flight_requests{api_name="api"} 0`,
+		`cortex_requests_total{api_name="api",code="4xx"} 1`,
+		`cortex_held_requests_total{api_name="api"} 1`,
+		`cortex_refused_requests_total{api_name="api",reason="queue_full"} 1`,
+		`cortex_unknown_endpoint_requests_total 1`,
+		`cortex_cold_start_seconds_count{api_name="api"} 1`,
+	}
+	r.until(func() bool {
+		got := page()
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				return false
+			}
+		}
+		return true
+	}, "the metrics %q", want)
+}

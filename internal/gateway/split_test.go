@@ -1,0 +1,231 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+
+	"pgregory.net/rapid"
+)
+
+// weightsOf draws weights that sum to 100, as a valid file has them.
+func weightsOf(t *rapid.T) []int32 {
+	n := rapid.IntRange(1, 8).Draw(t, "targets")
+	weights := make([]int32, n)
+	left := int32(100)
+	for i := range n - 1 {
+		weights[i] = rapid.Int32Range(0, left).Draw(t, "weight")
+		left -= weights[i]
+	}
+	weights[n-1] = left
+	return weights
+}
+
+func TestWeightsConvergeExactlyAndEvenly(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		weights := weightsOf(t)
+		order := spread(weights)
+		counts := make([]int, len(weights))
+		for n := 1; n <= 200; n++ {
+			counts[order[(n-1)%len(order)]]++
+			for i, w := range weights {
+				// Within a turn of its share at any moment, exactly at it after 100.
+				if share := float64(n) * float64(w) / 100; float64(counts[i]) > share+float64(len(weights)) || float64(counts[i]) < share-float64(len(weights)) {
+					t.Fatalf("after %d choices with weights %v, target %d was chosen %d times, its share is %.1f", n, weights, i, counts[i], share)
+				}
+				if n%100 == 0 && counts[i] != n/100*int(w) {
+					t.Fatalf("after %d choices with weights %v, target %d was chosen %d times", n, weights, i, counts[i])
+				}
+			}
+		}
+	})
+}
+
+func TestSpreadOfTwoIsWithinOne(t *testing.T) {
+	t.Parallel()
+	for w := int32(1); w < 100; w++ {
+		order := spread([]int32{w, 100 - w})
+		chosen := 0
+		for n := 1; n <= 100; n++ {
+			if order[(n-1)%len(order)] == 0 {
+				chosen++
+			}
+			if share := float64(n) * float64(w) / 100; float64(chosen) > share+1 || float64(chosen) < share-1 {
+				t.Fatalf("weight %d was chosen %d times of %d, want %.1f within one", w, chosen, n, share)
+			}
+		}
+	}
+}
+
+func TestSpreadOfOddWeights(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		weights []int32
+		want    int
+	}{
+		{"none", nil, 0},
+		{"all zero", []int32{0, 0}, 0},
+		{"negative", []int32{-1, 101}, 0},
+		{"one", []int32{100}, 1},
+		{"with a zero", []int32{0, 100}, 1},
+		{"halves", []int32{50, 50}, 2},
+		{"primes", []int32{97, 3}, 100},
+		{"beyond bounds", []int32{1 << 30, 1<<30 - 1}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := len(spread(tt.weights)); got != tt.want {
+				t.Errorf("spread(%v) has %d elements, want %d", tt.weights, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestShadowShareIsExact(t *testing.T) {
+	t.Parallel()
+	for weight := range uint64(101) {
+		s := &shadow{weight: weight}
+		copies := uint64(0)
+		for n := uint64(1); n <= 300; n++ {
+			if s.due() {
+				copies++
+			}
+			if copies != n*weight/100 {
+				t.Fatalf("with weight %d, %d of %d requests were copied", weight, copies, n)
+			}
+		}
+	}
+}
+
+func splitter(name string, targets ...workload.Target) *workload.Revision {
+	return &workload.Revision{Spec: workload.Spec{
+		Name: name, Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/" + name}, APIs: targets,
+	}, ID: name + "-1"}
+}
+
+// says is a server that answers with its name and what it was asked.
+func says(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		io.WriteString(w, name+" "+r.RequestURI+" "+string(b))
+	})
+}
+
+func TestSplitterDividesRequestsUnderItsPath(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.deploy(splitter("split", workload.Target{Name: "blue", Weight: 70}, workload.Target{Name: "green", Weight: 30}), 0)
+	if got := r.get("/split/x"); got.status != 503 || got.header.Get("X-Cortex-Reason") != "target_not_deployed" {
+		t.Errorf("without its targets: %v %v", got, got.header)
+	}
+	r.serveAt("blue", pod{10, 10}, says("blue"))
+	r.serveAt("green", pod{10, 10}, says("green"))
+	counts := map[string]int{}
+	for range 200 {
+		got := r.get("/split/sub/path?q=1")
+		name, rest, _ := strings.Cut(got.body, " ")
+		if got.status != 200 || rest != "/sub/path?q=1 " {
+			t.Fatalf("GET = %v", got)
+		}
+		counts[name]++
+	}
+	if counts["blue"] != 140 || counts["green"] != 60 {
+		t.Errorf("200 requests were divided %v, want 140 and 60", counts)
+	}
+	r.deploy(splitter("split", workload.Target{Name: "green", Weight: 100}), 0)
+	r.until(func() bool {
+		return strings.HasPrefix(r.get("/split").body, "green ") && strings.HasPrefix(r.get("/split").body, "green ")
+	}, "the new weights")
+}
+
+func TestSplitterHoldsForATargetAtZero(t *testing.T) {
+	t.Parallel()
+	woken := make(chan string, 10)
+	r := startRig(t, wakes(woken))
+	p := pod{1, 10}
+	r.deploy(realtime("sleeper", "/sleeper", p), 0)
+	r.deploy(splitter("split", workload.Target{Name: "sleeper", Weight: 100}), 0)
+	got := make(chan answer, 1)
+	go func() { got <- r.get("/split/x") }()
+	if name := <-woken; name != "sleeper" {
+		t.Errorf("woke %s, want sleeper", name)
+	}
+	r.run("sleeper", ready("sleeper-a", r.server(says("sleeper")), p))
+	if a := <-got; a.status != 200 || a.body != "sleeper /x " {
+		t.Errorf("held: %v", a)
+	}
+}
+
+func TestSplitterFindsATargetThatWasDeployedAgain(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.deploy(splitter("split", workload.Target{Name: "blue", Weight: 100}), 0)
+	r.serveAt("blue", pod{1, 10}, says("blue"))
+	r.routes.send(store.Change{Name: "blue"})
+	r.until(func() bool { return r.get("/blue").status == 404 }, "blue to be gone")
+	r.replicas.send(engine.Status{Name: "blue", Removed: true})
+	r.serveAt("blue", pod{1, 10}, says("new"))
+	if got := r.get("/split"); got.body != "new / " {
+		t.Errorf("GET = %v, want the new one", got)
+	}
+}
+
+func TestShadowGetsCopiesAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	copies := make(chan string, 100)
+	release := make(chan struct{})
+	r.serveAt("dark", pod{50, 50}, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		copies <- req.Method + " " + req.RequestURI + " " + string(b)
+		<-release // a slow shadow must not slow the answer
+		w.WriteHeader(500)
+	}))
+	defer close(release)
+	r.serveAt("main", pod{50, 50}, says("main"))
+	r.deploy(splitter("split", workload.Target{Name: "main", Weight: 100}, workload.Target{Name: "dark", Weight: 50, Shadow: true}), 0)
+	for range 20 {
+		if got := r.do("POST", "/split/p?q", strings.NewReader("body"), nil); got.status != 200 || got.body != "main /p?q body" {
+			t.Fatalf("POST = %v", got)
+		}
+	}
+	for range 10 {
+		if got := <-copies; got != "POST /p?q body" {
+			t.Errorf("a copy was %q", got)
+		}
+	}
+	select {
+	case got := <-copies:
+		t.Errorf("one copy too many: %q", got)
+	default:
+	}
+}
+
+func TestShadowIsBounded(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{1000, 1000}
+	release := make(chan struct{})
+	r.serveAt("dark", p, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	r.serveAt("main", p, says("main"))
+	r.deploy(splitter("split", workload.Target{Name: "main", Weight: 100}, workload.Target{Name: "dark", Weight: 100, Shadow: true}), 0)
+	const n = maxCopies + 20
+	for range n {
+		if got := r.get("/split"); got.status != 200 {
+			t.Fatalf("GET = %v", got)
+		}
+	}
+	s := r.g.snap.Load().routes["/split"].split.shadow
+	if running, dropped := s.running.Load(), s.dropped.Load(); running != maxCopies || dropped != n-maxCopies {
+		t.Errorf("%d copies run and %d were dropped, want %d and %d", running, dropped, maxCopies, n-maxCopies)
+	}
+	close(release)
+	r.until(func() bool { return s.running.Load() == 0 && s.bytes.Load() == 0 && s.sent.Load() == maxCopies }, "the copies to end")
+}
