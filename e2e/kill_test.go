@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -109,7 +110,9 @@ func (k *killer) round(i int) bool {
 	}
 	s := k.status()
 	name := killNames[k.rand.IntN(len(killNames))]
-	moment := time.NewTimer(time.Duration(k.rand.IntN(400)) * time.Millisecond)
+	// Half of the time during the operation, half during what follows from it.
+	longest := []int{25, 400}[k.rand.IntN(2)]
+	moment := time.NewTimer(time.Duration(k.rand.IntN(longest)) * time.Millisecond)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -120,10 +123,28 @@ func (k *killer) round(i int) bool {
 		k.t.Errorf("killing the daemon: %v", err)
 	}
 	<-done
+	k.killAgain()
 	if err := waitGone(k.work, "", 15*time.Second); err != nil {
 		k.t.Errorf("after the death of the daemon: %v", err)
 	}
 	return !k.t.Failed()
+}
+
+// killAgain ends a daemon that a deploy has started after the death of the first.
+func (k *killer) killAgain() {
+	var s status
+	out, err := k.cortex("local", "status", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &s)
+	}
+	switch {
+	case err != nil:
+		k.t.Errorf("status: %v\n%s", err, out)
+	case s.Running:
+		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			k.t.Errorf("killing the second daemon: %v", err)
+		}
+	}
 }
 
 // start starts the daemon, sometimes from two command lines at once.
@@ -141,19 +162,27 @@ func (k *killer) start(twice bool) {
 		})
 	}
 	all.Wait()
-	daemons := 0
-	for _, p := range processesIn(k.work) {
-		if strings.Contains(p.args, "local run") {
-			daemons++
-		}
-	}
-	if daemons != 1 {
-		k.t.Errorf("%d daemons work in one state folder, want 1", daemons)
+	if daemons := k.daemons(); len(daemons) != 1 {
+		k.t.Errorf("%d daemons work in one state folder, want 1:\n%s", len(daemons), strings.Join(daemons, "\n"))
 	}
 	s := k.status()
 	k.mu.Lock()
 	k.api = s.APIEndpoint
 	k.mu.Unlock()
+}
+
+// daemons lists the daemons in the state folder. A child of one that has not yet
+// become another program still looks like it.
+func (k *killer) daemons() []string {
+	all := processesIn(k.work)
+	var found []string
+	for _, p := range all {
+		child := slices.ContainsFunc(all, func(other process) bool { return other.pid == p.parent })
+		if strings.Contains(p.args, "local run") && !child {
+			found = append(found, fmt.Sprintf("%d %s", p.pid, p.args))
+		}
+	}
+	return found
 }
 
 func (k *killer) status() status {

@@ -13,8 +13,8 @@ import (
 
 // process is a live process.
 type process struct {
-	pid  int
-	args string
+	pid, parent int
+	args        string
 }
 
 // processesIn returns the processes that work in a folder or below it. The daemon
@@ -44,9 +44,25 @@ func processesIn(dir string) []process {
 		if err != nil || len(args) == 0 { // a zombie
 			continue
 		}
-		found = append(found, process{pid, strings.TrimSpace(strings.ReplaceAll(string(args), "\x00", " "))})
+		found = append(found, process{pid, parentOf(pid), strings.TrimSpace(strings.ReplaceAll(string(args), "\x00", " "))})
 	}
 	return found
+}
+
+// parentOf returns the parent of a process, 0 if it has gone.
+func parentOf(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// After the name, which is in parentheses, come the state and the parent.
+	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
 }
 
 // waitGone waits until no process whose command line contains word works in dir.

@@ -115,21 +115,11 @@ func (a *app) localStatusCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			files := a.localFiles()
 			s := localStatus{Socket: files.Socket, Log: files.Log}
-			p, ok, err := a.localPeer(cmd.Context())
+			info, ok, err := a.running(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if ok {
-				info, err := a.localInfo(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if info.PID == 0 {
-					info.PID = p.pid
-				}
-				if info.StateDir == "" {
-					info.StateDir = files.StateDir
-				}
 				s.Running, s.Info = true, &info
 			}
 			if out != pretty {

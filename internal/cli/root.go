@@ -29,8 +29,8 @@ func (a *app) root() *cobra.Command {
 		Example: "  cortex deploy                      # what ./cortex.yaml says\n" +
 			"  cortex get                         # every API and how it is doing\n" +
 			"  cortex predict iris sample.json    # call one",
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.streams.In)

@@ -75,9 +75,9 @@ func converse(master io.ReadWriter, await, typed string) error {
 		fmt.Print(strings.NewReplacer("\x1b", "^[", "\r", "").Replace(string(buf[:n])))
 		if i := bytes.Index(seen.Bytes()[from:], []byte(await)); await != "" && i >= 0 {
 			from += i + len(await)
-		if answers++; answers > 10 {
-			return errors.New("the program asks again and again")
-		}
+			if answers++; answers > 10 {
+				return errors.New("the program asks again and again")
+			}
 			if _, err := io.WriteString(master, typed); err != nil {
 				return err
 			}
