@@ -1,21 +1,22 @@
 package autoscaler
 
 import (
+	"math"
 	"time"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// SimulateOptions describe what a trace file does not say. The zero value is usable.
+// SimulateOptions describe what a trace file does not say.
 type SimulateOptions struct {
 	Tick      time.Duration // between decisions; 0 is DefaultTick
-	Latency   time.Duration // what the server takes for one request; 0 is 100ms. A latency in the trace wins
-	ColdStart time.Duration // from asking for a replica to its first request; 0 is 5s, negative is none
+	Latency   time.Duration // what the server takes for one request, 1ms to 1h; a latency in the trace wins
+	ColdStart time.Duration // from asking for a replica to its first request, at most 1h
 	// Hold bounds the requests that wait while no replica is ready; 0 is
 	// max_concurrency + max_queue_length.
 	Hold int64
-	// Replicas at the start, all ready; negative or 0 with AtZero unset is init_replicas.
+	// Replicas at the start, all ready; 0 without AtZero is init_replicas.
 	Replicas int
 	AtZero   bool // start with no replica
 }
@@ -93,12 +94,22 @@ func Simulate(spec workload.Spec, trace Trace, opts SimulateOptions) (Result, er
 	if opts.Tick != 0 && opts.Tick < MinTick {
 		return Result{}, fault.New(fault.Usage, "simulate.tick_too_short", "the tick is %s, and must be at least %s", opts.Tick, MinTick)
 	}
-	if opts.Latency < 0 || opts.Latency > maxTraceLatency || opts.ColdStart > maxTraceLatency || opts.Hold < 0 || opts.Tick > maxTraceLatency {
-		return Result{}, fault.New(fault.Usage, "simulate.out_of_range", "tick, latency and cold start are at most %s, and nothing is negative", maxTraceLatency)
+	if opts.Latency < time.Millisecond || opts.Latency > maxTraceLatency {
+		return Result{}, outOfRange("the latency is %s, and must be from 1ms to %s", opts.Latency, words(maxTraceLatency))
+	}
+	if opts.ColdStart < 0 || opts.ColdStart > maxTraceLatency {
+		return Result{}, outOfRange("the cold start is %s, and must be from 0s to %s", opts.ColdStart, words(maxTraceLatency))
+	}
+	if opts.Tick > maxTraceLatency || opts.Hold < 0 || opts.Replicas < 0 || opts.Replicas > math.MaxInt32 {
+		return Result{}, outOfRange("the tick is at most %s, and numbers of requests and replicas are not negative", words(maxTraceLatency))
 	}
 	s := newSimulation(spec, trace, opts)
 	s.run()
 	return s.result, nil
+}
+
+func outOfRange(format string, args ...any) error {
+	return fault.New(fault.Usage, "simulate.out_of_range", format, args...)
 }
 
 // simulation is the clock and what is counted; line is the queueing model.
@@ -141,12 +152,6 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 	}
 	if s.tick == 0 {
 		s.tick = DefaultTick
-	}
-	if s.latency == 0 {
-		s.latency = 100 * time.Millisecond
-	}
-	if s.coldStart == 0 {
-		s.coldStart = 5 * time.Second
 	}
 	end := trace.End()
 	fine := s.fineness()
@@ -281,7 +286,7 @@ func (s *simulation) scale(n int, now time.Duration, reason string) {
 		s.result.Changes = append(s.result.Changes, Move{Seconds: now.Seconds(), From: s.requested, To: n, Reason: reason})
 	}
 	if n > s.requested {
-		s.starting = append(s.starting, starting{at: now + max(s.coldStart, 0), count: n - s.requested})
+		s.starting = append(s.starting, starting{at: now + s.coldStart, count: n - s.requested})
 	}
 	surplus := max(s.requested-n, 0)
 	for k := len(s.starting); surplus > 0 && k > 0; k-- { // the youngest go first

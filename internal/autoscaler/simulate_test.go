@@ -33,8 +33,12 @@ func parsed(t *testing.T, text string) Trace {
 	return trace
 }
 
+// run simulates with a latency of 100 ms where there is none.
 func run(t *testing.T, spec workload.Spec, trace Trace, opts SimulateOptions) Result {
 	t.Helper()
+	if opts.Latency == 0 {
+		opts.Latency = 100 * time.Millisecond
+	}
 	r, err := Simulate(spec, trace, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +112,7 @@ func TestSimulateWakesFromZero(t *testing.T) {
 func TestSimulateDecidesAsDecide(t *testing.T) {
 	t.Parallel()
 	a := defaultSpec()
-	r := run(t, simulated(a, 1, 30000), parsed(t, "time,in_flight\n0,1\n5m,12\n30m,1\n50m,1\n"), SimulateOptions{ColdStart: -1})
+	r := run(t, simulated(a, 1, 30000), parsed(t, "time,in_flight\n0,1\n5m,12\n30m,1\n50m,1\n"), SimulateOptions{})
 	state, requested := Start(DefaultTick, epoch), 1
 	var want []Move
 	for now := time.Second; now <= 70*time.Minute; now += time.Second {
@@ -148,7 +152,7 @@ func TestSimulateLosesNoRequest(t *testing.T) {
 				Latency: time.Duration(rapid.IntRange(0, 900).Draw(t, "latency")) * time.Millisecond})
 			at += time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second
 		}
-		r, err := Simulate(spec, trace, SimulateOptions{ColdStart: time.Duration(rapid.IntRange(0, 20).Draw(t, "cold")) * time.Second})
+		r, err := Simulate(spec, trace, SimulateOptions{Latency: time.Second / 10, ColdStart: time.Duration(rapid.IntRange(0, 20).Draw(t, "cold")) * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +185,9 @@ func TestSimulateRefuses(t *testing.T) {
 		{"kind", task, good, SimulateOptions{}, "resources.operation_is_only_supported_for_kind"},
 		{"no traffic", simulated(fixed(1), 1, 1), Trace{}, SimulateOptions{}, "simulate.empty_trace"},
 		{"tick", simulated(fixed(1), 1, 1), good, SimulateOptions{Tick: time.Millisecond}, "simulate.tick_too_short"},
-		{"latency", simulated(fixed(1), 1, 1), good, SimulateOptions{Latency: -1}, "simulate.out_of_range"},
+		{"latency", simulated(fixed(1), 1, 1), good, SimulateOptions{}, "simulate.out_of_range"},
+		{"cold start", simulated(fixed(1), 1, 1), good, SimulateOptions{Latency: time.Second, ColdStart: -1}, "simulate.out_of_range"},
+		{"replicas", simulated(fixed(1), 1, 1), good, SimulateOptions{Latency: time.Second, Replicas: -1}, "simulate.out_of_range"},
 		{"length", simulated(fixed(1), 1, 1), Trace{Points: []Point{{At: 1000 * time.Hour}, {At: 3000 * time.Hour}}}, SimulateOptions{}, "simulate.trace_too_large"},
 	}
 	for _, tt := range tests {
@@ -203,7 +209,7 @@ func dayResult(t *testing.T) Result {
 	}
 	a := defaultSpec()
 	a.MinReplicas, a.InitReplicas, a.MaxReplicas, a.TargetInFlight = 0, 1, 20, 4
-	return run(t, simulated(a, 4, 50), trace, SimulateOptions{})
+	return run(t, simulated(a, 4, 50), trace, SimulateOptions{ColdStart: 5 * time.Second})
 }
 
 func TestReportGolden(t *testing.T) {

@@ -141,7 +141,7 @@ func FuzzTrace(f *testing.F) {
 				return
 			}
 		}
-		r, err := Simulate(simulated(defaultSpec(), 2, 10), trace, SimulateOptions{})
+		r, err := Simulate(simulated(defaultSpec(), 2, 10), trace, SimulateOptions{Latency: 80 * time.Millisecond})
 		if err != nil {
 			t.Fatalf("Simulate(%q) = %v", text, err)
 		}
