@@ -51,7 +51,6 @@ func (v value) at() *yaml.Node {
 // section describes one map of the file: the decoder and the schema both work
 // from it, so that they cannot disagree about its keys.
 type section[T any] struct {
-	doc    string
 	fields []field[T]
 }
 
