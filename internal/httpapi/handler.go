@@ -22,6 +22,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
@@ -120,6 +121,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		h.write(tracked, statusOf(http.StatusInternalServerError, panicked(id)))
 	}()
+	if r.ContentLength != 0 {
+		// For routes that read no body too: the server reads the rest of it after
+		// them. It lifts the deadline itself when the body has ended.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
+	}
 	if !isCanonical(r.URL.Path) {
 		// ServeMux would redirect; nothing of ours is found by two spellings.
 		h.refuse(tracked, r, noRoute(r))

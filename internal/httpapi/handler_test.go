@@ -1,15 +1,21 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -157,6 +163,70 @@ func TestWhatIsAccepted(t *testing.T) {
 		})
 	}
 }
+
+// A body that does not arrive is not waited for, and one that has arrived does
+// not hurry what is done with it.
+func TestBodiesHaveAMinute(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, method, body string
+		status             int
+		after              time.Duration
+	}{
+		{"half", "POST", `{"config":`, http.StatusRequestTimeout, time.Minute},
+		{"half that nobody reads", "PUT", `{"config":`, http.StatusMethodNotAllowed, time.Minute},
+		{"whole", "POST", `{"config":"x"}`, http.StatusOK, time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			srv := &http.Server{Handler: httpapi.NewHandler(&slow{}, httpapi.Options{})}
+			l := &oneConn{conn: make(chan net.Conn, 1)}
+			l.conn <- far
+			var wg sync.WaitGroup
+			wg.Go(func() { _ = srv.Serve(l) })
+			start := time.Now()
+			_, _ = io.WriteString(near, tt.method+" /v1/deploy HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"+tt.body)
+			resp, err := http.ReadResponse(bufio.NewReader(near), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if got := time.Since(start); resp.StatusCode != tt.status || got != tt.after {
+				t.Errorf("%s: status %d after %s, want %d after %s", tt.name, resp.StatusCode, got, tt.status, tt.after)
+			}
+			_ = near.Close()
+			close(l.conn)
+			_ = srv.Close()
+			wg.Wait()
+		})
+	}
+}
+
+// slow takes an hour to deploy, unless its context ends.
+type slow struct{ workload.Service }
+
+func (s *slow) Deploy(ctx context.Context, _ workload.DeployRequest) ([]workload.DeployResult, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(time.Hour):
+		return nil, nil
+	}
+}
+
+// oneConn is a listener that accepts what is put into conn.
+type oneConn struct{ conn chan net.Conn }
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	c, ok := <-l.conn
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *oneConn) Close() error   { return nil }
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{} }
 
 func TestListsAreListsWhenThereIsNothing(t *testing.T) {
 	t.Parallel()

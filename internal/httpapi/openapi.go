@@ -96,6 +96,7 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 		refuse(op, problem, fault.HTTPStatus(fault.New(kind, "", "")))
 	}
 	if rt.body != nil {
+		refuse(op, problem, http.StatusRequestTimeout)
 		refuse(op, problem, http.StatusRequestEntityTooLarge)
 		refuse(op, problem, http.StatusUnsupportedMediaType)
 	}

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,8 @@ const (
 	// maxBodyBytes leaves room for a file of the greatest size in which every
 	// byte is escaped as JSON does with newlines and quotes.
 	maxBodyBytes = 2*workload.MaxConfigBytes + 64<<10
+	// bodyPatience is how long the whole body may take to arrive.
+	bodyPatience = time.Minute
 	// maxNameBytes is beyond every name and id there can be.
 	maxNameBytes = 253
 )
@@ -157,6 +160,9 @@ func readBody(w http.ResponseWriter, r *http.Request, v any, optional bool) erro
 	switch {
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return statusOf(http.StatusRequestTimeout, fault.New(fault.Malformed, "endpoints.body_too_slow",
+			"the body did not arrive within %s", bodyPatience).WithHint("repeat the call"))
 	case err != nil:
 		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body ended early: %w", err)
 	case len(data) == 0 && optional:
