@@ -77,7 +77,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 		spec.Port, port = *c.r.pod.Port, *c.r.pod.Port
 		if c.spec.Image == "" {
 			var err error
-			if port, err = c.r.portFor(c.serving && c.view.portTaken); err != nil {
+			if port, err = c.r.portFor(c.serving, c.view.portTaken); err != nil {
 				return nil, &StartError{Reason: workload.Reason{
 					Code: "port_in_use", Message: err.Error(), Fix: "stop some of the servers on this machine",
 				}}
@@ -92,7 +92,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 			spec.Network = c.network.handle
 		}
 		c.view.phase, c.view.starts = phaseStarting, c.view.starts+1
-		c.view.ready, c.view.probe, c.view.listening = false, "", nil
+		c.view.ready, c.view.probe, c.view.listening, c.view.looked = false, "", nil, time.Time{}
 		c.view.port = port
 		spec.Run = c.view.starts
 	})
@@ -171,7 +171,7 @@ func (c *container) ended(h Container, started time.Time, liveness string) {
 		c.view.ends++
 		c.view.phase, c.view.ready, c.view.exit, c.view.recent = phaseEnded, false, &exit, recent
 		c.view.liveness = liveness
-		c.view.portTaken = mentionsPortInUse(recent) && !portIsFree(c.view.port)
+		c.view.portTaken = mentionsPortInUse(recent)
 		c.r.event("warning", "ContainerExited", "container "+c.spec.Name+" of replica "+c.r.id+" "+exit.words())
 	})
 }
@@ -277,7 +277,7 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 	c.r.mu.Lock()
 	same := !v.Changed && (v.Passing || v.OK || c.view.probe == v.Detail)
 	age := time.Since(c.view.started)
-	look := !v.OK && age >= silence && (c.view.looked.IsZero() || time.Since(c.view.looked) >= silence)
+	look := !v.OK && age >= silence && (c.view.looked.IsZero() || time.Since(c.view.looked) >= lookAgain)
 	c.r.mu.Unlock()
 	if same && !look {
 		return
@@ -298,8 +298,11 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 }
 
 // silence is how long a server may take to listen before we look where else it
-// may be listening.
-const silence = time.Second
+// may be listening, and lookAgain how long what was found is believed.
+const (
+	silence   = time.Second
+	lookAgain = 5 * time.Second
+)
 
 // forwarderSilence is how long a connection that a forwarder accepted must stay
 // open to count: a forwarder closes it as soon as it fails to reach the container.

@@ -135,13 +135,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.cfg.Log.Warn("removing scratch folders of an earlier life", "error", err)
 	}
 
+	e.cleanLogs()
+
 	e.mu.Lock()
 	e.running = true
-	present := map[string]bool{}
-	for name := range e.units {
-		present[name] = true
-	}
-	e.logs.clean(present)
 	for _, u := range e.units {
 		e.wg.Go(u.run)
 	}
@@ -155,6 +152,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.wg.Wait()
 	e.logs.close()
 	return nil
+}
+
+// cleanLogs drops logs of workloads that went long ago.
+func (e *Engine) cleanLogs() {
+	present := map[string]bool{}
+	for _, name := range e.names() {
+		present[name] = true
+	}
+	e.logs.clean(present)
 }
 
 func (e *Engine) scratchRoot() string { return filepath.Join(e.cfg.StateDir, "replicas") }
@@ -222,11 +228,10 @@ func (e *Engine) Watch(ctx context.Context, fn func(engine.Status)) error {
 	return e.hub.watch(ctx, fn)
 }
 
-// Names returns the workloads that are known, in order.
-func (e *Engine) Names() []string {
+func (e *Engine) names() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Sorted(maps.Keys(e.units))
+	return slices.Collect(maps.Keys(e.units))
 }
 
 // newID returns a random name for a replica: ten letters and digits that cannot

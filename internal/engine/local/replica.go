@@ -2,11 +2,9 @@ package local
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -293,12 +291,13 @@ func (r *replica) await(ctx context.Context, ok func() bool) bool {
 	}
 }
 
-// portFor returns the port a process of this pod is to listen on. It is kept
-// across restarts as long as nobody else has taken it.
-func (r *replica) portFor(fresh bool) (int32, error) {
+// portFor returns the port at which a process of this pod is to listen. It stays
+// the same for the life of the replica, unless the container that serves there is
+// being started and somebody else has taken it, or the server said so.
+func (r *replica) portFor(serving, taken bool) (int32, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.hostPort != 0 && !fresh && portIsFree(r.hostPort) {
+	if r.hostPort != 0 && (!serving || !taken && portIsFree(r.hostPort)) {
 		return r.hostPort, nil
 	}
 	r.e.ports.release(r.hostPort)
@@ -308,9 +307,4 @@ func (r *replica) portFor(fresh bool) (int32, error) {
 		r.hostPort = port
 	}
 	return port, err
-}
-
-// loopback is the address of a port of this machine.
-func loopback(port int32) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
 }

@@ -85,6 +85,7 @@ func (u *unit) run() {
 			u.mu.Unlock()
 		}
 		if u.finished() {
+			u.e.cleanLogs()
 			return
 		}
 	}

@@ -34,7 +34,7 @@ const patience = 5 * time.Second
 func endAll(mark string, _ int) int {
 	seen := map[int]bool{}
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		found := marked(mark)
+		found := marked(mark, 0)
 		for _, pid := range found {
 			seen[pid] = true
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -45,7 +45,7 @@ func endAll(mark string, _ int) int {
 	}
 }
 
-func marked(mark string) []int {
+func marked(mark string, _ int) []int {
 	all, err := unix.SysctlKinfoProcSlice("kern.proc.uid", os.Getuid())
 	if err != nil {
 		return nil

@@ -8,6 +8,7 @@
 //	SERVER_IGNORE_TERM   do not end on SIGTERM
 //	SERVER_CHILD         start a child in a session of its own that ignores SIGTERM
 //	SERVER_SICK          answer 500 on /health
+//	SERVER_EAT           take memory until somebody says no
 //	SERVER_PRINT         print this at the start
 //	SERVER_WAIT_FOR      exit with code 1 unless this file exists
 //
@@ -86,6 +87,15 @@ func serve() int {
 			return 1
 		}
 		fmt.Println("child", child.Process.Pid)
+	}
+	if os.Getenv("SERVER_EAT") != "" {
+		for eaten := [][]byte{}; ; {
+			block := make([]byte, 1<<20)
+			for i := range block {
+				block[i] = 1
+			}
+			eaten = append(eaten, block)
+		}
 	}
 	if file := os.Getenv("SERVER_WAIT_FOR"); file != "" {
 		if _, err := os.Stat(file); err != nil {
