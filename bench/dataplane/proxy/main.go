@@ -1,14 +1,17 @@
 // Command proxy is one of the proxies that the data-plane benchmark compares, in
 // a process of its own so that its CPU time can be read: the product's gateway,
-// whole, or a plain httputil.ReverseProxy.
+// whole, or a plain httputil.ReverseProxy. It can be their backend, too.
 //
 // It must not be used for anything else.
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -32,7 +35,7 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
-	kind := fs.String("kind", "gateway", "gateway or httputil")
+	kind := fs.String("kind", "gateway", "gateway, httputil or backend")
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
@@ -63,8 +66,41 @@ func serve(ctx context.Context, kind, listen, backend, debug string, workloads i
 		return serveGateway(ctx, ln, backend, workloads)
 	case "httputil":
 		return serveReverseProxy(ctx, ln, backend)
+	case "backend":
+		return serveAnswers(ctx, ln)
 	}
 	return fmt.Errorf("no proxy is called %q", kind)
+}
+
+// serveAnswers answers every request without a body with 45 bytes of JSON and
+// looks at nothing: where HAProxy is not there to do it, it is the backend.
+func serveAnswers(ctx context.Context, ln net.Listener) error {
+	context.AfterFunc(ctx, func() { _ = ln.Close() })
+	const body = `{"class":"setosa","probability":0.981234567}` + "\n"
+	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return nil // closed: that is how it ends
+		}
+		go func() { // ends with its connection, at the latest with the process
+			defer c.Close()
+			buf := make([]byte, 64<<10)
+			for n := 0; ; {
+				m, err := c.Read(buf[n:])
+				if err != nil {
+					return
+				}
+				if n += m; !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+					continue
+				}
+				n = 0
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+			}
+		}()
+	}
 }
 
 // serveReverseProxy is what one writes in a minute: connections are kept, nothing
@@ -73,6 +109,7 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	tr := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
 	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: backend})
 	p.Transport = tr
+	p.ErrorLog = log.New(io.Discard, "", 0) // clients that leave at the end of a run
 	s := &http.Server{Handler: http.StripPrefix("/api", p)}
 	context.AfterFunc(ctx, func() { _ = s.Close() })
 	if err := s.Serve(ln); ctx.Err() == nil {

@@ -1,0 +1,307 @@
+// Package dataplane measures what a request costs on its way through the gateway,
+// beside HAProxy and a plain httputil.ReverseProxy in the same run: the same
+// backend, the same load, one core each, in turns.
+//
+// It promises that a row whose competitor or load generator is not installed says
+// so, and that nothing it started lives on. Its numbers are medians of ratios
+// between neighbouring runs, because the machine may be busy with other things.
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"cortex.dev/cortex/bench/row"
+)
+
+// The rows, by name.
+const (
+	WhatCPU        = "CPU per forwarded request, 64 connections"
+	WhatCPUPlain   = "CPU per forwarded request, beside httputil"
+	WhatThroughput = "throughput of one core, 64 connections"
+	WhatLatency    = "added latency at one connection, median"
+	WhatWorkloads  = "CPU per request with 1,000 workloads instead of one"
+)
+
+// Names returns the names of all rows.
+func Names() []string {
+	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads}
+}
+
+// Options say how to measure. The zero value measures fully and silently.
+type Options struct {
+	Quick bool                 // a look, not a measurement
+	Log   func(string, ...any) // progress; nil: none
+}
+
+const connections = 64
+
+// bed is what all measurements need.
+type bed struct {
+	dir      string
+	proxy    string // binary
+	haproxy  string // binary; empty: not installed
+	wrk      string
+	backend  string // address
+	rounds   int
+	duration time.Duration
+	log      func(string, ...any)
+	stops    []func()
+}
+
+// Rows measures all rows. An error says that something could not be measured at
+// all; rows measured before it are returned.
+func Rows(ctx context.Context, o Options) ([]row.Row, error) {
+	b, err := newBed(ctx, o)
+	defer b.close()
+	if err != nil {
+		return nil, err
+	}
+	if b.wrk == "" {
+		var rows []row.Row
+		for _, name := range Names() {
+			rows = append(rows, row.Row{What: name, Note: "wrk is not installed; it makes the load (Debian package wrk)"})
+		}
+		return rows, nil
+	}
+	var rows []row.Row
+	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads} {
+		measured, err := measure(ctx)
+		rows = append(rows, measured...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+func newBed(ctx context.Context, o Options) (*bed, error) {
+	b := &bed{rounds: 5, duration: 2 * time.Second, log: o.Log}
+	if o.Quick {
+		b.rounds, b.duration = 2, time.Second
+	}
+	if b.log == nil {
+		b.log = func(string, ...any) {}
+	}
+	dir, err := os.MkdirTemp("", "cxplane")
+	if err != nil {
+		return b, fmt.Errorf("making a folder: %w", err)
+	}
+	b.dir = dir
+	b.haproxy, b.wrk = find("haproxy"), find("wrk")
+	b.proxy = filepath.Join(dir, "proxy")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.proxy, "cortex.dev/cortex/bench/dataplane/proxy")
+	if out, err := build.CombinedOutput(); err != nil {
+		return b, fmt.Errorf("building the proxies: %w\n%s", err, out)
+	}
+	backend, err := b.startBackend(ctx)
+	if err != nil {
+		return b, fmt.Errorf("starting the backend: %w", err)
+	}
+	b.backend = backend.addr
+	return b, nil
+}
+
+func (b *bed) close() {
+	for _, stop := range slices.Backward(b.stops) {
+		stop()
+	}
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir) // a temporary folder
+	}
+}
+
+// find looks where administrators' programs are, too.
+func find(name string) string {
+	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name, "/opt/homebrew/bin/" + name} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+const noHAProxy = "HAProxy is not installed (Debian package haproxy), so there is no competitor"
+
+func (b *bed) besideHAProxy(ctx context.Context) ([]row.Row, error) {
+	ours, err := b.start(ctx, "gateway", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.stop()
+	cpu := row.Row{What: WhatCPU, Target: "≤ 1.5 × HAProxy"}
+	throughput := row.Row{What: WhatThroughput, Target: "≥ 0.7 × HAProxy"}
+	if b.haproxy == "" {
+		runs, _, err := b.pairs(ctx, ours, nil, connections, b.rounds)
+		if err != nil {
+			return nil, err
+		}
+		cpu.Ours, throughput.Ours = micros(middle(runs, run.cpu)), perSecond(middle(runs, run.rate))
+		cpu.Note, throughput.Note = noHAProxy, noHAProxy
+		return []row.Row{cpu, throughput}, nil
+	}
+	theirs, err := b.startHAProxy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.stop()
+	a, z, err := b.pairs(ctx, ours, theirs, connections, b.rounds)
+	if err != nil {
+		return nil, err
+	}
+	ratio := ratioOf(a, z, run.cpu)
+	cpu.Ours, cpu.Theirs = micros(middle(a, run.cpu)), micros(middle(z, run.cpu))+" HAProxy"
+	cpu.Ratio, cpu.Met = times(ratio), ratio <= 1.5
+	ratio = ratioOf(a, z, run.rate)
+	throughput.Ours, throughput.Theirs = perSecond(middle(a, run.rate)), perSecond(middle(z, run.rate))+" HAProxy"
+	throughput.Ratio, throughput.Met = times(ratio), ratio >= 0.7
+	cpu.Note = "whole path: route, limit, balance, count; both proxies have one thread"
+	return []row.Row{cpu, throughput}, nil
+}
+
+func (b *bed) besidePlain(ctx context.Context) ([]row.Row, error) {
+	ours, err := b.start(ctx, "gateway", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.stop()
+	theirs, err := b.start(ctx, "httputil", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.stop()
+	a, z, err := b.pairs(ctx, ours, theirs, connections, (b.rounds+1)/2)
+	if err != nil {
+		return nil, err
+	}
+	ratio := ratioOf(a, z, run.cpu)
+	return []row.Row{{
+		What: WhatCPUPlain, Ours: micros(middle(a, run.cpu)), Theirs: micros(middle(z, run.cpu)) + " httputil",
+		Ratio: times(ratio), Target: "≤ 0.25 × httputil", Met: ratio <= 0.25,
+	}}, nil
+}
+
+// latency measures what each proxy adds to the way without one.
+func (b *bed) latency(ctx context.Context) ([]row.Row, error) {
+	r := row.Row{What: WhatLatency, Target: "≤ 1.3 × HAProxy"}
+	ours, err := b.start(ctx, "gateway", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.stop()
+	direct := &process{name: "direct", addr: b.backend}
+	var theirs *process
+	if b.haproxy != "" {
+		if theirs, err = b.startHAProxy(ctx); err != nil {
+			return nil, err
+		}
+		defer theirs.stop()
+	}
+	base, _, err := b.pairs(ctx, direct, nil, 1, 2)
+	if err != nil {
+		return nil, err
+	}
+	a, z, err := b.pairs(ctx, ours, theirs, 1, b.rounds)
+	if err != nil {
+		return nil, err
+	}
+	bare := middle(base, run.median)
+	added := func(r run) float64 { return r.median() - bare }
+	r.Ours = micros(middle(a, added))
+	if theirs == nil {
+		r.Note = noHAProxy
+		return []row.Row{r}, nil
+	}
+	ratio := ratioOf(a, z, added)
+	r.Theirs, r.Ratio, r.Met = micros(middle(z, added))+" HAProxy", times(ratio), ratio <= 1.3
+	r.Note = fmt.Sprintf("beyond %s without a proxy", micros(bare))
+	return []row.Row{r}, nil
+}
+
+func (b *bed) workloads(ctx context.Context) ([]row.Row, error) {
+	many, err := b.start(ctx, "gateway", 1000)
+	if err != nil {
+		return nil, err
+	}
+	defer many.stop()
+	one, err := b.start(ctx, "gateway", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer one.stop()
+	a, z, err := b.pairs(ctx, many, one, connections, 2*b.rounds) // a small difference takes a longer look
+	if err != nil {
+		return nil, err
+	}
+	ratio := ratioOf(a, z, run.cpu)
+	return []row.Row{{
+		What: WhatWorkloads, Ours: micros(middle(a, run.cpu)), Theirs: micros(middle(z, run.cpu)) + " with one",
+		Ratio: times(ratio), Target: "≤ 1.05 ×", Met: ratio <= 1.05,
+	}}, nil
+}
+
+// pairs loads a and z in turns, after a warm-up that is not counted. z may be nil.
+func (b *bed) pairs(ctx context.Context, a, z *process, conns, rounds int) (as, zs []run, err error) {
+	for i := range rounds + 1 {
+		turn := []*process{a, z}
+		if i%2 == 1 { // whoever comes second may find a warmer or a busier machine
+			slices.Reverse(turn)
+		}
+		for _, p := range turn {
+			if p == nil {
+				continue
+			}
+			r, err := b.load(ctx, p, conns)
+			if err != nil {
+				return nil, nil, err
+			}
+			switch {
+			case i == 0: // warming up
+			case p == a:
+				as = append(as, r)
+			default:
+				zs = append(zs, r)
+			}
+		}
+	}
+	if len(as) == 0 {
+		return nil, nil, errors.New("nothing was measured")
+	}
+	return as, zs, nil
+}
+
+// ratioOf is the median of what neighbouring runs have in proportion.
+func ratioOf(as, zs []run, of func(run) float64) float64 {
+	ratios := make([]float64, min(len(as), len(zs)))
+	for i := range ratios {
+		ratios[i] = of(as[i]) / of(zs[i])
+	}
+	return median(ratios)
+}
+
+func middle(runs []run, of func(run) float64) float64 {
+	values := make([]float64, len(runs))
+	for i, r := range runs {
+		values[i] = of(r)
+	}
+	return median(values)
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return math.NaN()
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func micros(v float64) string    { return fmt.Sprintf("%.1f µs", v) }
+func perSecond(v float64) string { return fmt.Sprintf("%.0f/s", v) }
+func times(v float64) string     { return fmt.Sprintf("%.2f ×", v) }

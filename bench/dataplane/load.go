@@ -1,0 +1,124 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// run is what one load came to.
+type run struct {
+	requests float64
+	seconds  float64
+	used     float64 // microseconds of CPU of the proxy
+	p50      float64 // microseconds
+}
+
+func (r run) cpu() float64    { return r.used / r.requests }
+func (r run) rate() float64   { return r.requests / r.seconds }
+func (r run) median() float64 { return r.p50 }
+
+var (
+	wrkTotal  = regexp.MustCompile(`(\d+) requests in ([\d.]+)(ms|s|m),`)
+	wrkMedian = regexp.MustCompile(`50%\s+([\d.]+)(us|ms|s)`)
+)
+
+// load runs wrk against p.
+func (b *bed) load(ctx context.Context, p *process, conns int) (run, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return run{}, err
+	}
+	url := "http://" + p.addr + "/api/predict"
+	args := []string{"-t1", "-c" + strconv.Itoa(conns), "-d" + strconv.Itoa(int(b.duration.Seconds())) + "s", "--latency", url}
+	out, err := pinned(ctx, loadCore, b.wrk, args...).CombinedOutput()
+	if err != nil {
+		return run{}, fmt.Errorf("running wrk: %w\n%s", err, out)
+	}
+	after, err := p.cpu()
+	if err != nil {
+		return run{}, err
+	}
+	r, err := parseWrk(string(out))
+	r.used = (after - before).Seconds() * 1e6
+	b.log("%s: %.0f requests, %.2f µs CPU each, median %.0f µs", p.name, r.requests, r.cpu(), r.p50)
+	return r, err
+}
+
+// parseWrk reads what wrk prints. An answer that is not 200 is an error: the
+// fastest proxy is the one that refuses.
+func parseWrk(out string) (run, error) {
+	total, median := wrkTotal.FindStringSubmatch(out), wrkMedian.FindStringSubmatch(out)
+	if total == nil || median == nil {
+		return run{}, fmt.Errorf("wrk printed no result:\n%s", out)
+	}
+	if strings.Contains(out, "Non-2xx") || strings.Contains(out, "Socket errors") {
+		return run{}, fmt.Errorf("requests failed:\n%s", out)
+	}
+	var r run
+	r.requests, _ = strconv.ParseFloat(total[1], 64) // digits, says the expression
+	r.seconds, _ = strconv.ParseFloat(total[2], 64)
+	r.seconds *= map[string]float64{"ms": 1e-3, "s": 1, "m": 60}[total[3]]
+	r.p50, _ = strconv.ParseFloat(median[1], 64)
+	r.p50 *= map[string]float64{"us": 1, "ms": 1e3, "s": 1e6}[median[2]]
+	if r.requests == 0 || r.seconds == 0 {
+		return run{}, fmt.Errorf("wrk got no answer:\n%s", out)
+	}
+	return r, nil
+}
+
+// The proxies have a core for themselves; the load and the backend share another,
+// or have one each where there are more.
+var (
+	loadCore    = 0
+	proxyCore   = 1 % runtime.NumCPU()
+	backendCore = 2 % max(2, runtime.NumCPU())
+)
+
+// pinned is a command on one core, where the system can do that.
+func pinned(ctx context.Context, core int, name string, args ...string) *exec.Cmd {
+	if taskset := find("taskset"); taskset != "" {
+		args = append([]string{"-c", strconv.Itoa(core), name}, args...)
+		name = taskset
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	return cmd
+}
+
+// process is a running proxy or backend.
+type process struct {
+	name string
+	addr string
+	cmd  *exec.Cmd // nil: not ours to measure
+	stop func()
+}
+
+// cpu returns the CPU time that p has used so far.
+func (p *process) cpu() (time.Duration, error) {
+	if p.cmd == nil {
+		return 0, nil
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the CPU time of %s: %w", p.name, err)
+	}
+	// The second field is the name in parentheses and may hold anything.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("reading the CPU time of %s: %q", p.name, stat)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("reading the CPU time of %s: %q", p.name, stat)
+	}
+	const ticks = 100 // a second, on every Linux that matters
+	return time.Duration(user+system) * time.Second / ticks, nil
+}
