@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/fault"
 )
@@ -46,6 +46,16 @@ func (a *app) ask(ctx context.Context, prompt string, secret bool) (string, erro
 		return "", fault.New(fault.Usage, "cli.cannot_ask", "%s", prompt).
 			WithHint("there is no terminal to ask on; answer with a flag (see --help)")
 	}
+	if secret {
+		show, err := hideTyping(fd) // before anybody is asked to type
+		if err != nil {
+			return "", fmt.Errorf("hiding what is typed: %w", err)
+		}
+		defer func() {
+			show()
+			fmt.Fprintln(a.streams.Err)
+		}()
+	}
 	fmt.Fprint(a.streams.Err, prompt+" ")
 	type line struct {
 		text string
@@ -55,16 +65,8 @@ func (a *app) ask(ctx context.Context, prompt string, secret bool) (string, erro
 	// A read from a terminal cannot be called off; the goroutine is left to it when
 	// the user interrupts, and the program ends.
 	go func() {
-		var l line
-		if secret {
-			var data []byte
-			data, l.err = term.ReadPassword(fd)
-			l.text = string(data)
-			fmt.Fprintln(a.streams.Err)
-		} else {
-			l.text, l.err = readLine(a.streams.In)
-		}
-		typed <- l
+		text, err := readLine(a.streams.In)
+		typed <- line{text, err}
 	}()
 	select {
 	case <-ctx.Done():
@@ -76,6 +78,20 @@ func (a *app) ask(ctx context.Context, prompt string, secret bool) (string, erro
 		}
 		return strings.TrimSpace(l.text), nil
 	}
+}
+
+// hideTyping turns the echo of a terminal off until show is called.
+func hideTyping(fd int) (show func(), err error) {
+	old, err := unix.IoctlGetTermios(fd, getTermios)
+	if err != nil {
+		return nil, err
+	}
+	hidden := *old
+	hidden.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(fd, setTermios, &hidden); err != nil {
+		return nil, err
+	}
+	return func() { _ = unix.IoctlSetTermios(fd, setTermios, old) }, nil
 }
 
 func readLine(in io.Reader) (string, error) {

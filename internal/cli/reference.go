@@ -48,7 +48,8 @@ func referenceOf(b *strings.Builder, c *cobra.Command) {
 	if text == "" {
 		text = strings.ToUpper(c.Short[:1]) + c.Short[1:] + "."
 	}
-	fmt.Fprintf(b, "%s\n\n```text\n%s\n```\n", text, c.UseLine())
+	// What is indented in a terminal is a block of its own in Markdown.
+	fmt.Fprintf(b, "%s\n\n```text\n%s\n```\n", strings.ReplaceAll(text, "\n  ", "\n    "), c.UseLine())
 	if c.HasSubCommands() {
 		b.WriteString("\n")
 		for _, s := range c.Commands() {
@@ -60,7 +61,11 @@ func referenceOf(b *strings.Builder, c *cobra.Command) {
 	var flags [][2]string
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden && f.Name != "help" {
-			flags = append(flags, [2]string{flagName(f), f.Usage})
+			meaning := f.Usage
+			if !slices.Contains([]string{"", "false", "0", "0s", "-1"}, f.DefValue) {
+				meaning += " (default `" + f.DefValue + "`)"
+			}
+			flags = append(flags, [2]string{flagName(f), meaning})
 		}
 	})
 	if len(flags) > 0 {

@@ -1,0 +1,315 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/cli.md")
+
+func testApp(t *testing.T) *app {
+	t.Helper()
+	home := t.TempDir()
+	a, err := newApp(Streams{strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}}, func(name string) string {
+		return map[string]string{"HOME": home}[name]
+	}, Hooks{Version: "1.2.3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Each command explains itself: in one line, by an example that begins with its
+// own words, and with a text for each of its flags.
+func TestEveryCommandExplainsItself(t *testing.T) {
+	t.Parallel()
+	root := testApp(t).root()
+	for _, c := range allCommands(root) {
+		path := c.CommandPath()
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") || c.Short[:1] != strings.ToLower(c.Short[:1]) {
+			t.Errorf("%s: Short = %q, want words in lower case without a full stop", path, c.Short)
+		}
+		if !strings.Contains(c.Example, path) {
+			t.Errorf("%s: no example shows it: %q", path, c.Example)
+		}
+		for _, line := range strings.Split(c.Example, "\n") {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: the example line %q is not indented", path, line)
+			}
+		}
+		if c.RunE == nil {
+			t.Errorf("%s: does nothing", path)
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" || f.Name != "help" && f.Usage[:1] != strings.ToLower(f.Usage[:1]) {
+				t.Errorf("%s --%s: usage = %q, want words in lower case", path, f.Name, f.Usage)
+			}
+		})
+		if c.Flags().Lookup("env") == nil && c.GroupID == groupAPIs {
+			t.Errorf("%s: has no --env", path)
+		}
+	}
+}
+
+// Examples are command lines that parse.
+func TestExamplesParse(t *testing.T) {
+	t.Parallel()
+	root := testApp(t).root()
+	for _, c := range allCommands(root) {
+		for _, line := range strings.Split(c.Example, "\n") {
+			line, _, _ = strings.Cut(line, " #")
+			if i := strings.Index(line, "| "); i >= 0 {
+				line = line[i+2:]
+			}
+			line, _, _ = strings.Cut(line, " >")
+			words := strings.Fields(strings.TrimSuffix(strings.ReplaceAll(line, "<(", ""), ")"))
+			if len(words) > 0 && words[0] == "source" {
+				words = words[1:]
+			}
+			if len(words) == 0 || words[0] != "cortex" {
+				t.Errorf("%s: example %q does not begin with cortex", c.CommandPath(), line)
+				continue
+			}
+			at, rest, err := root.Find(words[1:])
+			if err == nil {
+				err = parse(at, rest)
+			}
+			if err != nil {
+				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
+			}
+		}
+	}
+}
+
+func parse(c *cobra.Command, words []string) error {
+	if err := c.ParseFlags(words); err != nil {
+		return err
+	}
+	return c.Args(c, c.Flags().Args())
+}
+
+func TestReference(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := writeReference(&b, testApp(t).root()); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("..", "..", "docs", "cli.md")
+	if *update {
+		if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(have), b.String()); diff != "" {
+		t.Errorf("docs/cli.md is not what the help texts say; run go test ./internal/cli -run Reference -update (-file +help):\n%s", diff)
+	}
+}
+
+func TestLocalPaths(t *testing.T) {
+	t.Parallel()
+	long := "/home/" + strings.Repeat("x", 80) + "/.cortex"
+	for _, tt := range []struct {
+		name, config, socket string
+	}{
+		{"in the state folder", "/home/u/.cortex", "/home/u/.cortex/local/cortex.sock"},
+		{"at the limit", "/" + strings.Repeat("x", 81), "/" + strings.Repeat("x", 81) + "/local/cortex.sock"},
+		{"past the limit", "/" + strings.Repeat("x", 82), "/tmp/cortex-7/18e71fa6e8a4f3c1.sock"},
+		{"far past the limit", long, "/tmp/cortex-7/"},
+	} {
+		got := localPaths(tt.config, "/tmp", 7)
+		if !strings.HasPrefix(got.Socket, tt.socket[:min(len(tt.socket), len("/tmp/cortex-7/"))]) {
+			t.Errorf("%s: socket = %s, want %s", tt.name, got.Socket, tt.socket)
+		}
+		if len(got.Socket) > maxSocketPath {
+			t.Errorf("%s: socket %s has %d bytes", tt.name, got.Socket, len(got.Socket))
+		}
+		if want := filepath.Join(tt.config, "local"); got.StateDir != want {
+			t.Errorf("%s: state = %s, want %s", tt.name, got.StateDir, want)
+		}
+	}
+	if localPaths(long, "/tmp", 7) == localPaths(long+"x", "/tmp", 7) {
+		t.Error("two configuration folders share a socket")
+	}
+}
+
+func TestChooseEnvironment(t *testing.T) {
+	t.Parallel()
+	aws, gpu := environment{Name: "aws"}, environment{Name: "gpu"}
+	for _, tt := range []struct {
+		name   string
+		config config
+		flag   string
+		want   string
+		code   string
+	}{
+		{"nothing configured", config{}, "", "local", ""},
+		{"the flag wins", config{DefaultEnvironment: "aws", Environments: []environment{aws, gpu}}, "gpu", "gpu", ""},
+		{"the default", config{DefaultEnvironment: "gpu", Environments: []environment{aws, gpu}}, "", "gpu", ""},
+		{"the only one", config{Environments: []environment{aws}}, "", "aws", ""},
+		{"local by name", config{Environments: []environment{aws}}, "local", "local", ""},
+		{"several", config{Environments: []environment{aws, gpu}}, "", "", "cli.environment_not_set"},
+		{"unknown", config{}, "aws", "", "cliconfig.environment_not_configured"},
+		{"a default that is gone", config{DefaultEnvironment: "aws"}, "", "", "cliconfig.environment_not_configured"},
+	} {
+		got, err := tt.config.choose(tt.flag)
+		if got.Name != tt.want || fault.Code(err) != tt.code {
+			t.Errorf("%s: choose(%q) = %q, %v, want %q, %q", tt.name, tt.flag, got.Name, err, tt.want, tt.code)
+		}
+	}
+}
+
+func TestOperatorEndpoint(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"operator.example.com":        "https://operator.example.com",
+		" https://x:8443/ ":           "https://x:8443",
+		"http://127.0.0.1:1/a/":       "http://127.0.0.1:1/a",
+		"":                            "",
+		"ftp://x":                     "",
+		"https://":                    "",
+		"https://user:secret@x":       "",
+		"https://x?a=b":               "",
+		"https://x#f":                 "",
+		"https://[::1":                "",
+		"https://x\x00":               "",
+		"https://:80":                 "",
+		strings.Repeat("a", 10) + ":": "https://aaaaaaaaaa:",
+	} {
+		got, err := operatorEndpoint(in)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("operatorEndpoint(%q) = %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	for ago, want := range map[time.Duration]string{
+		0: "0s", -time.Hour: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m1s", time.Hour: "1h0m",
+		25*time.Hour + time.Minute: "1d1h",
+	} {
+		if got := since(now.Add(-ago), now); got != want {
+			t.Errorf("since(%s ago) = %s, want %s", ago, got, want)
+		}
+	}
+	if got := since(time.Time{}, now); got != "-" {
+		t.Errorf("since(never) = %s, want -", got)
+	}
+}
+
+func TestBoardCutsToTheTerminal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	b := board{out: &out, on: true}
+	lines := make([]string, 100)
+	for i := range lines {
+		lines[i] = strings.Repeat("é", 200)
+	}
+	b.draw(lines)
+	if n := len(b.drawn); n != defaultHeight-2 {
+		t.Errorf("%d lines were drawn on %d, want %d", n, defaultHeight, defaultHeight-2)
+	}
+	if last := b.drawn[len(b.drawn)-1]; last != "… and 79 more" {
+		t.Errorf("the last line is %q", last)
+	}
+	if w := textWidth(b.drawn[0]); w != defaultWidth {
+		t.Errorf("a line is %d wide, want %d", w, defaultWidth)
+	}
+	out.Reset()
+	b.draw(lines)
+	if out.Len() > 0 {
+		t.Errorf("what has not changed is drawn again: %q", out.String())
+	}
+	b.draw([]string{"done"})
+	if got := out.String(); !strings.HasPrefix(got, "\x1b[22A") || !strings.HasSuffix(got, "done\n\x1b[J") {
+		t.Errorf("drawing over = %q", got)
+	}
+}
+
+func TestCredentialsOfTheLocalEnvironment(t *testing.T) {
+	t.Parallel()
+	got := environment{AWSAccessKeyID: "a", AWSSecretAccessKey: "b", AWSRegion: "c"}.credentials()
+	want := map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "c", "AWS_DEFAULT_REGION": "c"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("credentials() (-want +got):\n%s", diff)
+	}
+	for key, want := range map[string]string{"": "", "abc": "***", "AKIAEXAMPLE": "*******MPLE"} {
+		if got := maskedKey(key); got != want {
+			t.Errorf("maskedKey(%q) = %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestStartFaultTellsWhatTheDaemonSaid(t *testing.T) {
+	t.Parallel()
+	log := "time=x level=INFO msg=old\nerror: not this\ntime=y\nerror: the disk is full\nsecond line\nhint: make room\n"
+	for _, tt := range []struct {
+		log           string
+		offset        int64
+		message, hint string
+	}{
+		{log, 0, "the local environment did not start: the disk is full\nsecond line", "make room"},
+		{"before\nlevel=INFO msg=hello\n", 7, "the local environment did not start: level=INFO msg=hello", "see daemon.log"},
+		{"", 0, "the local environment did not start: it ended without a word", "see daemon.log"},
+		{strings.Repeat("x", 1<<16), 0, "the local environment did not start: " + strings.Repeat("x", maxErrorText), "see daemon.log"},
+	} {
+		f := fault.From(startFault(lastError(strings.NewReader(tt.log), tt.offset), "daemon.log"))
+		if f.Message != tt.message || f.Hint != tt.hint {
+			t.Errorf("startFault(%.40q) = %.200q, %q, want %.200q, %q", tt.log, f.Message, f.Hint, tt.message, tt.hint)
+		}
+	}
+}
+
+func TestDescriptionNamesEveryState(t *testing.T) {
+	t.Parallel()
+	c := workload.Counts{
+		Requested: 1, Pending: 1, Creating: 1, NotReady: 1, Ready: 1, ReadyOutOfDate: 1, ErrImagePull: 1,
+		Terminating: 1, Failed: 1, Killed: 1, KilledOOM: 1, Stalled: 1, Unknown: 1,
+	}
+	if rows := countRows(&c); len(rows) != 13 {
+		t.Errorf("countRows(all) has %d rows, want 13: %v", len(rows), rows)
+	}
+	if rows := countRows(&workload.Counts{}); len(rows) != 2 {
+		t.Errorf("countRows(none) has %d rows, want ready and requested: %v", len(rows), rows)
+	}
+}
+
+// Whatever the file says, reading it ends in a configuration or in an error.
+func FuzzConfig(f *testing.F) {
+	f.Add("environments:\n- name: a\n  operator_endpoint: x\n")
+	f.Add("default_environment: [")
+	f.Add("&a [*a]")
+	f.Fuzz(func(t *testing.T, text string) {
+		a := testApp(t)
+		if err := os.MkdirAll(a.configDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(a.configFile(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := a.readConfig()
+		if err != nil {
+			return
+		}
+		if env, err := c.choose(""); err == nil && env.Name == "" {
+			t.Errorf("an environment without a name is chosen from %q", text)
+		}
+	})
+}
