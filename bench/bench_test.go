@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,18 +23,21 @@ func TestWriteTable(t *testing.T) {
 	err := writeTable(&b, []row.Row{
 		{What: "latency", Ours: "1 µs", Theirs: "2 µs", Ratio: "0.50 ×", Target: "≤ 1.3 ×", Met: true, Note: "median"},
 		{What: "memory of it all", Ours: "81 MB", Target: "≤ 80 MB"},
+		{What: "speed", Ours: "9/s", Target: "≥ 0.7 × HAProxy", Note: "HAProxy is not installed"},
 		{What: "lost", Note: "could not be measured: no daemon"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `what              ours   theirs  ratio   target
-──────────────────────────────────────────────────────────────
-latency           1 µs   2 µs    0.50 ×  ≤ 1.3 ×  met
-memory of it all  81 MB                  ≤ 80 MB  MISSED
-lost                                              NOT MEASURED
+───────────────────────────────────────────────────────────────────────
+latency           1 µs   2 µs    0.50 ×  ≤ 1.3 ×          met
+memory of it all  81 MB                  ≤ 80 MB          MISSED
+speed             9/s                    ≥ 0.7 × HAProxy  no competitor
+lost                                                      NOT MEASURED
 
 latency: median
+speed: HAProxy is not installed
 lost: could not be measured: no daemon
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
@@ -158,17 +159,4 @@ func TestRunRefusesWrongArguments(t *testing.T) {
 			t.Errorf("run(%q) = %d and says %q, want 2 and why", args, code, errs.String())
 		}
 	}
-}
-
-func TestFreePort(t *testing.T) {
-	t.Parallel()
-	port, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-	if err != nil {
-		t.Fatalf("freePort() = %d, which is taken: %v", port, err)
-	}
-	ln.Close()
 }

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"syscall"
 
+	"cortex.dev/cortex/bench/dataplane"
 	"cortex.dev/cortex/bench/row"
 )
 
@@ -29,6 +30,9 @@ type measurement struct {
 
 func measurements() []measurement {
 	return []measurement{
+		{dataplane.Names(), func(ctx context.Context, p *place) ([]row.Row, error) {
+			return dataplane.Rows(ctx, dataplane.Options{Quick: p.quick, Log: p.log})
+		}},
 		{[]string{whatZero}, fromZero},
 		{[]string{whatBurst, whatOverflow}, burstAtZero},
 		{[]string{whatDeploy}, deploys},

@@ -15,11 +15,13 @@ func writeTable(w io.Writer, rows []row.Row) error {
 	var notes []string
 	for _, r := range rows {
 		verdict := "MISSED"
-		if r.Met {
+		switch {
+		case r.Met:
 			verdict = "met"
-		}
-		if r.Ours == "" {
+		case r.Ours == "":
 			verdict = "NOT MEASURED"
+		case r.Theirs == "" && strings.Contains(r.Target, "HAProxy"):
+			verdict = "no competitor"
 		}
 		if r.Note != "" {
 			notes = append(notes, r.What+": "+r.Note)

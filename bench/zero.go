@@ -70,6 +70,9 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 			return nil, err
 		}
 		alone, err := startUp(ctx, p.server)
+		if err != nil { // somebody may have taken the port that was free a moment ago
+			alone, err = startUp(ctx, p.server)
+		}
 		if err != nil {
 			return nil, err
 		}
