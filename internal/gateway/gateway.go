@@ -76,7 +76,7 @@ type Gateway struct {
 
 	mu      sync.Mutex
 	works   map[string]*work
-	synced  bool // the store told everything it had
+	ended   bool // Run's context ended
 	metrics metrics
 }
 
@@ -120,6 +120,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		g.mu.Lock()
+		g.ended = true
+		g.mu.Unlock()
 		g.serving.Wait()
 	case err = <-failed:
 		err = fmt.Errorf("watching what to serve: %w", err)
@@ -134,7 +137,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 // Serve accepts requests from ln until ctx ends, and returns when the accepted ones
 // are finished, or after DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
+	g.mu.Lock()
+	if g.ended { // Run has stopped following what there is to serve
+		g.mu.Unlock()
+		return ln.Close()
+	}
 	g.serving.Add(1)
+	g.mu.Unlock()
 	defer g.serving.Done()
 	stop := context.AfterFunc(ctx, g.refuseHeld)
 	defer stop()

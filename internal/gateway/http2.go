@@ -160,6 +160,9 @@ func answerHTTP2(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	h := w.Header()
 	h.Set("X-Cortex-Reason", a.Code)
+	if id := r.Header.Get("X-Request-Id"); id != "" { // r is the request that was to be sent
+		h.Set("X-Request-Id", id)
+	}
 	if a.Origin != "" {
 		h.Set("X-Cortex-Origin", a.Origin)
 	}

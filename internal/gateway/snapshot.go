@@ -44,8 +44,7 @@ func (s *snapshot) with(name, endpoint string, r *route) *snapshot {
 func (g *Gateway) storeChanged(c store.Change) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c.Name == "" {
-		g.synced = true
+	if c.Name == "" { // that was everything there is; requests are served before
 		return
 	}
 	snap := g.snap.Load()

@@ -16,6 +16,9 @@ type conn struct {
 	srv *Server
 	nc  net.Conn
 	ip  string
+	// number tells connections apart, so that they are not all looked at in one tick.
+	number uint64
+
 	in  reader
 	out []byte // what is written next
 	req head

@@ -23,7 +23,7 @@ func (c *conn) exchange() bool {
 	*x = Exchange{conn: c, trace: x.trace, requestID: x.requestID}
 	x.identify(&c.req)
 	x.toHead = string(c.req.method) == "HEAD"
-	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !equalFold(c.req.upgrade, "h2c") && c.req.minor == 1
+	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !hasToken(c.req.upgrade, "h2c") && c.req.minor == 1
 	c.resBody.framing = noBody
 	c.out = c.out[:0]
 	for again := 0; ; again++ {
@@ -56,21 +56,17 @@ func (c *conn) exchange() bool {
 // unanswered answers for an upstream that did not, unless it was the client's
 // body that went wrong.
 func (c *conn) unanswered(place Place, err error) bool {
-	if c.uploads != nil {
-		u := c.uploads
-		select {
-		case <-u.done:
+	if u := c.uploads; u != nil {
+		if fault := u.fault.Load(); fault != nil {
+			<-u.done // it has nothing left to wait for
+			c.uploads = nil
 			var r *refusal
-			if errors.As(u.fault, &r) {
+			if errors.As(*fault, &r) {
 				place.Done(r.status)
-				c.uploads = nil
 				return c.refuse(r)
 			}
-			if u.fault != nil { // the client stopped in the middle of its body
-				place.Done(0)
-				return false
-			}
-		default:
+			place.Done(0) // the client stopped in the middle
+			return false
 		}
 	}
 	place.Done(502)
@@ -143,7 +139,7 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 	}
 	result, keep, err := c.respond(up)
 	alive := c.detach()
-	if c.uploads != nil && (result != answered || !c.uploaded()) {
+	if c.uploads != nil && !c.uploads.sent.Load() {
 		keep = false
 	}
 	if keep && alive && result == answered && up.in.r == up.in.w {
@@ -206,7 +202,7 @@ func (c *conn) respond(up *upConn) (result outcome, keep bool, err error) {
 		case c.req.minor == 0, h.status == 100 && !c.req.expects:
 			continue // the client cannot know what to do with it
 		}
-		c.info = c.appendResponse(c.info[:0], false, false)
+		c.info = c.appendInformation(c.info[:0])
 		if c.write(c.info) != nil {
 			return broken, false, nil
 		}

@@ -173,6 +173,39 @@ func appendHex(b []byte, n uint64) []byte {
 // the body is sent in chunks, closing that no further exchange follows.
 func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 	h, x := &c.res, &c.x
+	out = h.appendStatus(out, chunkedOut)
+	if h.requestID == -1 {
+		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
+	}
+	out = append(out, "X-Cortex-Origin: api\r\n"...)
+	switch {
+	case chunkedOut:
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	case h.length >= 0 && !h.transfer && h.status >= 200 && h.status != 204: // 101 has none either
+		out = append(out, "Content-Length: "...)
+		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
+	}
+	switch {
+	case h.status == 101:
+		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
+	case closing:
+		out = append(out, "Connection: close\r\n"...)
+	case c.req.minor == 0:
+		out = append(out, "Connection: keep-alive\r\n"...)
+	}
+	return append(out, crlf...)
+}
+
+// appendInformation appends a 1xx answer, which has no field of ours.
+func (c *conn) appendInformation(out []byte) []byte {
+	if c.res.status == 100 {
+		return append(out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	}
+	return append(c.res.appendStatus(out, false), crlf...)
+}
+
+// appendStatus appends the status line and the fields that travel on.
+func (h *head) appendStatus(out []byte, trailers bool) []byte {
 	out = append(out, "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(h.status), 10)
 	if len(h.reason) == 0 {
@@ -183,35 +216,15 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 		f := &h.fields[i]
 		switch f.kind {
 		case kContentLength, kTransferEncoding, kCortex:
+			continue
 		case kTrailer:
-			if chunkedOut {
-				out = append(append(out, f.line...), crlf...)
-			}
-		default:
-			if !f.hop {
-				out = append(append(out, f.line...), crlf...)
+			if !trailers {
+				continue
 			}
 		}
+		if !f.hop {
+			out = append(append(out, f.line...), crlf...)
+		}
 	}
-	if h.requestID == -1 {
-		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
-	}
-	out = append(out, "X-Cortex-Origin: api\r\n"...)
-	switch {
-	case chunkedOut:
-		out = append(out, "Transfer-Encoding: chunked\r\n"...)
-	case h.length >= 0 && !h.transfer && h.status >= 200 && h.status != 204:
-		out = append(out, "Content-Length: "...)
-		out = append(strconv.AppendInt(out, h.length, 10), crlf...)
-	}
-	switch {
-	case h.status == 101:
-		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
-	case h.status < 200:
-	case closing:
-		out = append(out, "Connection: close\r\n"...)
-	case c.req.minor == 0:
-		out = append(out, "Connection: keep-alive\r\n"...)
-	}
-	return append(out, crlf...)
+	return out
 }

@@ -33,6 +33,8 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	ticks uint64 // looks at them
+	taken uint64 // connections ever
 	work  sync.WaitGroup
 }
 
@@ -105,6 +107,8 @@ func (s *Server) start(nc net.Conn) {
 	s.mu.Lock()
 	ok := len(s.conns) < s.limits.Conns
 	if ok {
+		s.taken++
+		c.number = s.taken
 		s.conns[c] = struct{}{}
 	}
 	s.mu.Unlock()

@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// uploading is the sending of a request body that did not fit into one write with
+// upload is the sending of a request body that did not fit into one write with
 // its head. It has a goroutine of its own, because the answer may begin, and even
 // end, before the body does.
 type upload struct {
-	done     chan struct{} // closed when the goroutine returned
-	complete atomic.Bool   // the whole body was taken from the client
-	sent     atomic.Bool   // and given to the upstream
-	discard  atomic.Bool   // nobody wants the rest
-	fault    error         // of the client's body; read after done
+	done     chan struct{}         // closed when the goroutine returned
+	sent     atomic.Bool           // the upstream has the whole body
+	complete bool                  // all of it was taken from the client; read after done
+	fault    atomic.Pointer[error] // of the client's body; set before the upstream is lost
 }
 
 // upload sends what prepare left of the body to up.
@@ -30,15 +29,15 @@ func (c *conn) upload(up *upConn) {
 		err := c.pump(up.nc, &c.reqBody, inChunks, nil)
 		switch {
 		case err == nil:
+			u.complete = true
 			u.sent.Store(true)
-			u.complete.Store(true)
 		case errors.Is(err, errSource):
-			u.fault = err
+			u.fault.Store(&err)
 			c.loseUpstream() // it must not take a part for the whole
 		default:
 			// It stopped listening, maybe after an answer: that is read by the
 			// connection's own goroutine. The rest of the body is of no use.
-			u.complete.Store(c.discardBody())
+			u.complete = c.discardBody()
 		}
 	}()
 }
@@ -49,16 +48,6 @@ func (c *conn) loseUpstream() {
 	defer c.mu.Unlock()
 	if c.up != nil {
 		_ = c.up.nc.Close() // its reader reports it
-	}
-}
-
-// uploaded reports whether the upload is over and the upstream has the whole body.
-func (c *conn) uploaded() bool {
-	select {
-	case <-c.uploads.done:
-		return c.uploads.sent.Load()
-	default:
-		return false
 	}
 }
 
@@ -93,14 +82,14 @@ func (c *conn) stopUpload() bool {
 	c.uploads = nil
 	select {
 	case <-u.done:
+		return u.complete
 	default:
+	}
+	if !u.sent.Load() {
 		// The upstream connection is closed by now, so a write to it fails; a read
 		// from the client may take forever.
-		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-		<-u.done
-		if c.nc.SetReadDeadline(time.Time{}) != nil {
-			return false
-		}
+		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // only fails when closed
 	}
-	return u.complete.Load()
+	<-u.done
+	return c.nc.SetReadDeadline(time.Time{}) == nil && u.complete
 }

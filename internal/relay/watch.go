@@ -60,6 +60,7 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 	idleFor := s.limits.IdleTimeout
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ticks++
 	if len(s.conns) >= s.limits.Conns/10*9 {
 		idleFor = min(idleFor, time.Second) // make room
 	}
@@ -73,11 +74,23 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 		switch {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
-			p == busy && age >= tick:
+			p == busy && age >= tick && due(age, s.ticks+c.number):
 			late = append(late, suspect{c, m})
 		}
 	}
 	return late
+}
+
+// due spreads the looks at long exchanges, of which there may be thousands: each
+// costs a system call. n is the number of the look.
+func due(age time.Duration, n uint64) bool {
+	switch {
+	case age < time.Second:
+		return true
+	case age < 10*time.Second:
+		return n%4 == 0
+	}
+	return n%20 == 0
 }
 
 // judge ends what c waits for if that takes too long or makes no sense any more,
