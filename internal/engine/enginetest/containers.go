@@ -163,7 +163,7 @@ func liveness(s *scene) {
 func several(s *scene) {
 	rev := s.revision("iris", "r1", nil)
 	second := s.Container()
-	second.Name, second.Env = "second", map[string]string{"SERVER_PORT": "none", "SERVER_PRINT": "I am second"}
+	second.Name, second.Env = "second", map[string]string{"SERVER_PORT": "none", "SERVER_PRINT": "I am second to $(CORTEX_PORT)"}
 	second.ReadinessProbe = &workload.Probe{Exec: &workload.Exec{Command: append(slices.Clone(s.Self), "check", s.inside("second"))}, PeriodSeconds: 1}
 	rev.Pod.Containers = append(rev.Pod.Containers, second)
 	s.apply(rev, 1)
@@ -181,8 +181,8 @@ func several(s *scene) {
 		s.Error("a process has no CORTEX_MNT")
 	}
 	lines := s.logs(workload.LogQuery{Name: "iris"})
-	if !slices.ContainsFunc(lines, func(l workload.LogLine) bool { return l.Container == "second" && l.Text == "I am second" }) {
-		s.Errorf("the log is %v, want a line of the second container", lines)
+	if !slices.ContainsFunc(lines, func(l workload.LogLine) bool { return l.Container == "second" && l.Text == "I am second to "+got["CORTEX_PORT"] }) {
+		s.Errorf("the log is %v, want the line of the second container, with the port of the first", lines)
 	}
 }
 
