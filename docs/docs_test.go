@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +52,17 @@ func setUp(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return m.Run(), nil
+}
+
+// TestSources looks at what the program is built of: go test remembers a result
+// until a file changes that a test has looked at, and another process built it.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"../cmd", "../internal", "../python"} {
+		if err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // pages are the Markdown files whose blocks are executed.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -73,6 +74,17 @@ func goBuild(output, what string, env ...string) error {
 		return fmt.Errorf("go build %s: %w\n%s", what, err, out)
 	}
 	return nil
+}
+
+// TestSources looks at what the program is built of: go test remembers a result
+// until a file changes that a test has looked at, and another process built it.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"../cmd", "../internal", "."} {
+		if err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // command is `cortex args…`, typed in the folder of the examples.
