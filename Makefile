@@ -88,7 +88,7 @@ bench: need-go ## measure, beside the competitors that are installed, and print 
 
 .PHONY: docs
 docs: need-go ## write the generated pages of docs/ again
-	@$(GO) generate ./...
+	@$(GO) test ./internal/cli -run Reference -update
 
 .PHONY: release
 release: need-go ## build static binaries for linux and darwin, amd64 and arm64, into dist/
