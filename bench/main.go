@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	asJSON := flags.Bool("json", false, "print the rows as JSON")
 	only := flags.String("run", "", "measure only rows whose name matches this regular expression")
 	quick := flags.Bool("quick", false, "fewer repetitions: a look, not a measurement")
-	verbose := flags.Bool("v", false, "say what is being measured, and what the commands print")
+	verbose := flags.Bool("v", false, "say what the commands print and what single runs came to")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -103,7 +103,7 @@ func measureAll(ctx context.Context, p *place, match *regexp.Regexp, stderr io.W
 		if !wanted {
 			continue
 		}
-		p.log("measuring: %s", m.rows[0])
+		fmt.Fprintf(stderr, "bench: measuring %s …\n", m.rows[0])
 		p.wanted = match
 		measured, err := m.measure(ctx, p)
 		for _, r := range measured {
