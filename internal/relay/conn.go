@@ -260,7 +260,11 @@ func (c *conn) linger() {
 	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes) // whatever ends it, we are done
+	if _, err := io.CopyN(io.Discard, c.nc, lingerBytes); err == nil {
+		// It sends on. Not reading makes it wait; closing now would fail its next
+		// write, which many clients report before they look for an answer.
+		time.Sleep(lingerTime / 2)
+	}
 }
 
 // abort gives the present exchange up from another goroutine.

@@ -25,6 +25,7 @@ type single struct {
 	refuse   *Answer           // to all; nil: none
 	admit    func(x *Exchange) // called first
 	copies   func(*Copy)       // gets copies
+	silent   bool              // counts nothing
 }
 
 func (s *single) Admit(x *Exchange, again int) (Place, *Answer) {
@@ -43,21 +44,24 @@ func (s *single) Admit(x *Exchange, again int) (Place, *Answer) {
 	s.mu.Lock()
 	s.given++
 	s.mu.Unlock()
-	return place{s}, nil
+	return (*place)(s), nil
 }
 
-type place struct{ s *single }
+type place single
 
-func (p place) Upstream() *Upstream { return p.s.up }
-func (p place) Done(status int) {
-	p.s.mu.Lock()
-	p.s.statuses = append(p.s.statuses, status)
-	p.s.mu.Unlock()
+func (p *place) Upstream() *Upstream { return p.up }
+func (p *place) Done(status int) {
+	if p.silent {
+		return
+	}
+	p.mu.Lock()
+	p.statuses = append(p.statuses, status)
+	p.mu.Unlock()
 }
-func (p place) Unreached(error) {
-	p.s.mu.Lock()
-	p.s.unreach++
-	p.s.mu.Unlock()
+func (p *place) Unreached(error) {
+	p.mu.Lock()
+	p.unreach++
+	p.mu.Unlock()
 }
 
 // returned waits until every place was given back, and returns how.
