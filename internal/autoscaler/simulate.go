@@ -70,14 +70,15 @@ type Summary struct {
 const (
 	maxRows  = 2000
 	maxMoves = 2000
-	maxSteps = 4_000_000
+	maxSteps = 100_000_000 // some seconds of work
 )
 
 // Simulate runs a workload's spec against a trace on a virtual clock: the rules
 // are Decide itself, the replicas a queueing model. A replica serves up to
 // max_concurrency requests at once, each for the server's latency; up to
 // max_queue_length more wait for it, and past that a request is refused. While no
-// replica is ready requests are held, and the first one wakes an API at zero.
+// replica is ready requests are held, and the first one wakes an API at zero. What
+// the rules see is the mean of each second, not one moment of it.
 // Kinds that have no replicas are refused, as are traces beyond its bounds.
 func Simulate(spec workload.Spec, trace Trace, opts SimulateOptions) (Result, error) {
 	if !spec.Kind.Scales() || spec.Autoscaling == nil || spec.Pod == nil {
@@ -104,6 +105,11 @@ func Simulate(spec workload.Spec, trace Trace, opts SimulateOptions) (Result, er
 		return Result{}, outOfRange("the tick is at most %s, and numbers of requests and replicas are not negative", words(maxTraceLatency))
 	}
 	s := newSimulation(spec, trace, opts)
+	if coarsest := s.coarsest(); s.step > coarsest {
+		return Result{}, fault.New(fault.Invalid, "simulate.trace_too_large",
+			"the trace lasts %s, and with requests as short or ticks as frequent as these it may last %s", words(trace.End()), words(coarsest*maxSteps)).
+			WithHint("cut the trace, or give a longer latency or tick")
+	}
 	s.run()
 	return s.result, nil
 }
@@ -154,7 +160,7 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 		s.tick = DefaultTick
 	}
 	end := trace.End()
-	fine := s.fineness()
+	fine := max(min(s.shortest()/5, 10*time.Millisecond).Truncate(time.Millisecond), time.Millisecond)
 	s.step = roundUp(max(end/maxSteps, fine), fine)
 	s.rowTime = roundUp(round(max(end/maxRows, min(s.tick, time.Second))), s.step)
 	s.rowEnd = s.rowTime
@@ -174,15 +180,20 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 	return s
 }
 
-// fineness is a step that resolves the shortest latency.
-func (s *simulation) fineness() time.Duration {
+// shortest is the least time a request takes.
+func (s *simulation) shortest() time.Duration {
 	shortest := s.latency
 	for _, p := range s.trace.Points {
 		if p.Latency > 0 {
 			shortest = min(shortest, p.Latency)
 		}
 	}
-	return max(min(shortest/5, 10*time.Millisecond).Truncate(time.Millisecond), time.Millisecond)
+	return shortest
+}
+
+// coarsest is the longest step that still tells requests and ticks apart.
+func (s *simulation) coarsest() time.Duration {
+	return max(min(s.shortest()/2, s.tick), time.Millisecond)
 }
 
 // round returns the next length of time that people like to read.

@@ -171,6 +171,18 @@ func TestSimulateLosesNoRequest(t *testing.T) {
 	})
 }
 
+// A trace of a day must not blur what requests take.
+func TestSimulateLongTrace(t *testing.T) {
+	t.Parallel()
+	r := run(t, simulated(fixed(1), 1, 100), parsed(t, "time,rps\n0,1\n12h,2\n"), SimulateOptions{Latency: 50 * time.Millisecond})
+	if mean := r.Rows[len(r.Rows)/4].InFlight; mean < 0.045 || mean > 0.055 {
+		t.Errorf("1 request a second of 50 ms keeps %v in flight, want 0.05", mean)
+	}
+	if len(r.Rows) > maxRows+1 {
+		t.Errorf("%d rows, want at most %d", len(r.Rows), maxRows+1)
+	}
+}
+
 func TestSimulateRefuses(t *testing.T) {
 	t.Parallel()
 	good := parsed(t, "time,rps\n0,1\n")
@@ -189,6 +201,7 @@ func TestSimulateRefuses(t *testing.T) {
 		{"cold start", simulated(fixed(1), 1, 1), good, SimulateOptions{Latency: time.Second, ColdStart: -1}, "simulate.out_of_range"},
 		{"replicas", simulated(fixed(1), 1, 1), good, SimulateOptions{Latency: time.Second, Replicas: -1}, "simulate.out_of_range"},
 		{"length", simulated(fixed(1), 1, 1), Trace{Points: []Point{{At: 1000 * time.Hour}, {At: 3000 * time.Hour}}}, SimulateOptions{}, "simulate.trace_too_large"},
+		{"resolution", simulated(fixed(1), 1, 1), Trace{Points: []Point{{}, {At: 360 * time.Hour}}}, SimulateOptions{Latency: 2 * time.Millisecond}, "simulate.trace_too_large"},
 	}
 	for _, tt := range tests {
 		if _, err := Simulate(tt.spec, tt.trace, tt.opts); fault.Code(err) != tt.code {
