@@ -61,7 +61,7 @@ var Rules = map[string]Rule{
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry"}},
 	"internal/httpapi":  {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{huma}},
 	// cortex simulate runs the scaling rule itself, offline.
-	"internal/cli": {Internal: []string{"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault"}, Outside: []string{cobra, pflag, lipgloss, "github.com/goccy/go-yaml", xterm, xsys}},
+	"internal/cli": {Internal: []string{"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault"}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
@@ -47,7 +47,11 @@ func loadCanned(file string, getenv func(string) string) (*canned, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := yaml.YAMLToJSON([]byte(os.Expand(string(text), getenv)))
+	var values any
+	if err := yaml.Unmarshal([]byte(os.Expand(string(text), getenv)), &values); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(values)
 	if err != nil {
 		return nil, err
 	}

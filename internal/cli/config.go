@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/fault"
@@ -177,7 +177,7 @@ func (a *app) parseConfig() (*config, error) {
 		return c, nil
 	}
 	if err := yaml.Unmarshal(data, c); err != nil {
-		return nil, unreadable(errors.New(yaml.FormatError(err, false, false)))
+		return nil, unreadable(err)
 	}
 	if len(c.Environments) > maxEnvironments {
 		return nil, unreadable(fmt.Errorf("it has more than %d environments", maxEnvironments))
@@ -277,7 +277,7 @@ func (a *app) changeConfig(ctx context.Context, fn func(*config) error) error {
 	if err := fn(c); err != nil {
 		return err
 	}
-	data, err := yaml.Marshal(c)
+	data, err := toYAML(c)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/fault"
@@ -198,16 +197,14 @@ var keyOrder = []string{"name", "kind", "apis", "pod", "node_groups", "networkin
 func (a *app) writeConfiguration(w io.Writer, spec *workload.Revision) error {
 	submitted := spec.SubmittedAPISpec
 	if keys, ok := submitted.(map[string]any); ok {
-		var ordered yaml.MapSlice
-		for _, key := range slices.Concat(keyOrder, slices.Sorted(maps.Keys(keys))) {
-			if value, ok := keys[key]; ok {
-				ordered = append(ordered, yaml.MapItem{Key: key, Value: value})
-				delete(keys, key)
-			}
+		others := slices.DeleteFunc(slices.Sorted(maps.Keys(keys)), func(key string) bool { return slices.Contains(keyOrder, key) })
+		ordered, err := inOrder(keys, slices.Concat(keyOrder, others))
+		if err != nil {
+			return err
 		}
 		submitted = ordered
 	}
-	text, err := yaml.Marshal([]any{submitted})
+	text, err := toYAML([]any{submitted})
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -53,7 +52,7 @@ func (a *app) print(o output, v any) error {
 		return err
 	}
 	if o == yamlOut {
-		if data, err = yaml.JSONToYAML(data); err != nil {
+		if data, err = jsonToYAML(data); err != nil {
 			return err
 		}
 	}
