@@ -65,6 +65,7 @@ func TestConformance(t *testing.T) {
 	})
 	t.Run("published", func(t *testing.T) {
 		t.Parallel()
-		enginetest.Run(t, harness(true))
+		enginetest.Run(t, harness(true), "StartsAndBecomesReady", "UpdatesWithinItsBounds", "RemoveEndsEverything", "HTTPProbe", "TCPProbe",
+			"SeveralContainers", "PreStopRunsFirst", "NeverListens", "ListensElsewhere", "ListensLate")
 	})
 }

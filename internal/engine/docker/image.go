@@ -14,7 +14,7 @@ import (
 
 // ensureImage returns what is known of an image, after pulling it when it is not
 // on this machine. A pull takes as long as it takes; ctx ends it.
-func (r *Runtime) ensureImage(ctx context.Context, ref string) (client.ImageInspectResult, error) {
+func (r *Runtime) ensureImage(ctx context.Context, ref string, note func(doing string)) (client.ImageInspectResult, error) {
 	asked, cancel := context.WithTimeout(ctx, ordering)
 	image, err := r.cli.ImageInspect(asked, ref)
 	cancel()
@@ -27,6 +27,7 @@ func (r *Runtime) ensureImage(ctx context.Context, ref string) (client.ImageInsp
 		}
 		return image, pullError(ref, err)
 	}
+	note("pulling image " + ref)
 	pull, err := r.cli.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: registryAuth(ctx, ref, dockerConfig())})
 	if err != nil {
 		return image, pullError(ref, err)
@@ -35,6 +36,7 @@ func (r *Runtime) ensureImage(ctx context.Context, ref string) (client.ImageInsp
 	if err := pull.Wait(ctx); err != nil {
 		return image, pullError(ref, err)
 	}
+	note("")
 	image, err = r.cli.ImageInspect(ctx, ref)
 	if err != nil {
 		return image, pullError(ref, err)

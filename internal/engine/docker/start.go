@@ -30,7 +30,7 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 			Code: "devices_unavailable", Message: "Inferentia chips cannot be given to containers on one machine", Fix: "set compute.inf to 0",
 		}}
 	}
-	image, err := r.ensureImage(ctx, spec.Image)
+	image, err := r.ensureImage(ctx, spec.Image, spec.Note)
 	if err != nil {
 		return nil, asStartError(err)
 	}

@@ -172,7 +172,11 @@ func several(s *scene) {
 		s.Errorf("reason = %q, want it to name the container", r.Reason.Message)
 	}
 	s.eventually("the server", func() bool {
-		_, _, err := s.get(r, "/touch?file="+s.inside("second"))
+		st, err := s.Engine.Status(s.Context(), "iris") // its address may come later
+		if err != nil || len(st.Replicas) != 1 {
+			return false
+		}
+		_, _, err = s.get(st.Replicas[0], "/touch?file="+s.inside("second"))
 		return err == nil
 	})
 	r = s.settled("iris", 1).Replicas[0]
@@ -181,7 +185,9 @@ func several(s *scene) {
 		s.Error("a process has no CORTEX_MNT")
 	}
 	lines := s.logs(workload.LogQuery{Name: "iris"})
-	if !slices.ContainsFunc(lines, func(l workload.LogLine) bool { return l.Container == "second" && l.Text == "I am second to "+got["CORTEX_PORT"] }) {
+	if !slices.ContainsFunc(lines, func(l workload.LogLine) bool {
+		return l.Container == "second" && l.Text == "I am second to "+got["CORTEX_PORT"]
+	}) {
 		s.Errorf("the log is %v, want the line of the second container, with the port of the first", lines)
 	}
 }

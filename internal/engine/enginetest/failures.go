@@ -49,18 +49,19 @@ func crashLoop(s *scene) {
 
 func restarts(s *scene) {
 	s.apply(s.revision("iris", "r1", nil), 1)
-	first := s.settled("iris", 1).Replicas[0]
-	for _, code := range []int{1, 0} { // a server that ends with 0 has ended too
-		_, _, _ = s.get(first, "/exit?code="+strconv.Itoa(code))
+	r := s.settled("iris", 1).Replicas[0]
+	for i, code := range []int{1, 0} { // a server that ends with 0 has ended too
+		_, _, _ = s.get(r, "/exit?code="+strconv.Itoa(code))
+		st := s.until("the replica ready again", "iris", func(st engine.Status) bool {
+			ready, _ := st.Ready()
+			return ready == 1 && st.Replicas[0].Restarts == i+1
+		})
+		if st.Replicas[0].ID != r.ID || st.Failed != nil {
+			s.Errorf("Status = %+v, want the same replica, not failed", st)
+		}
+		r = st.Replicas[0]
+		s.mustGet(r, "/health")
 	}
-	st := s.until("the replica ready again", "iris", func(st engine.Status) bool {
-		ready, _ := st.Ready()
-		return ready == 1 && st.Replicas[0].Restarts >= 1
-	})
-	if st.Replicas[0].ID != first.ID || st.Failed != nil {
-		s.Errorf("Status = %+v, want the same replica, not failed", st)
-	}
-	s.mustGet(st.Replicas[0], "/health")
 }
 
 func killed(s *scene) {

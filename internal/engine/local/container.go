@@ -93,11 +93,12 @@ func (c *container) start(ctx context.Context) (Container, error) {
 		}
 		c.view.phase, c.view.starts = phaseStarting, c.view.starts+1
 		c.view.ready, c.view.probe, c.view.listening, c.view.looked = false, "", nil, time.Time{}
-		c.view.port = port
+		c.view.port, c.view.doing = port, ""
 		spec.Run = c.view.starts
 	})
 	c.log.startRun()
 	spec.Stdout, spec.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
+	spec.Note = func(doing string) { c.r.update(func() { c.view.doing = doing }) }
 	return rt.Start(ctx, spec)
 }
 

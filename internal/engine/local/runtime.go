@@ -45,6 +45,8 @@ type ContainerSpec struct {
 	// Processes share the machine's and ignore it.
 	Network        Container
 	Stdout, Stderr io.Writer // never block and never fail
+	// Note is told, in a few words, what a start that takes long is busy with.
+	Note func(doing string)
 }
 
 // Container is one that was started. All methods may be called at once and after

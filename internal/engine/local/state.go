@@ -26,6 +26,7 @@ type view struct {
 	port    int32 // where it is expected to listen; 0 for nowhere
 
 	phase   phase
+	doing   string // what a start that takes long is busy with
 	starts  int
 	ends    int // that were not wanted, in a row
 	failed  *StartError
@@ -102,7 +103,11 @@ func judgeContainer(v view, overdue bool) pod {
 	case v.exit != nil:
 		return pod{state: exitState(v), reason: exited(v), fatal: fatal}
 	}
-	return pod{state: workload.Creating, reason: &workload.Reason{Code: "starting", Message: "container " + v.name + " is being started"}, fatal: overdue}
+	message := "container " + v.name + " is being started"
+	if v.doing != "" {
+		message += ": " + v.doing
+	}
+	return pod{state: workload.Creating, reason: &workload.Reason{Code: "starting", Message: message}, fatal: overdue}
 }
 
 // exitState is the word for a container that ended (REFERENCE 4.5).

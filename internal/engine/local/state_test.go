@@ -28,6 +28,7 @@ func TestJudge(t *testing.T) {
 		{name: "ready", views: []view{ready}, state: workload.Ready},
 		{name: "before its start", views: []view{{name: "main"}}, state: workload.Creating, code: "starting"},
 		{name: "being started", views: []view{{name: "main", phase: phaseStarting, starts: 1}}, state: workload.Creating, code: "starting"},
+		{name: "being pulled", views: []view{{name: "main", phase: phaseStarting, starts: 1, doing: "pulling image x"}}, state: workload.Creating, code: "starting", says: "is being started: pulling image x"},
 		{name: "asked by nobody yet", views: []view{{name: "main", phase: phaseRunning}}, state: workload.NotReady, code: "starting"},
 		{
 			name:  "not listening",

@@ -142,12 +142,12 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 		Stdout: spec.Stdout, Stderr: spec.Stderr, SysProcAttr: attributes(),
 		WaitDelay: waitDelay,
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, startError("start_failed", err, "the replica is being stopped", "")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.spawner == nil || ctx.Err() != nil {
-		return nil, startError("start_failed", ctx.Err(), "the engine is stopping", "")
-	}
-	if err := r.spawner.start(p.cmd); err != nil {
+	if err := r.spawn(p.cmd); err != nil {
 		return nil, cannotStart(path, words[0], err)
 	}
 	p.pid = p.cmd.Process.Pid
@@ -155,6 +155,16 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 	r.running[p] = struct{}{}
 	go p.wait() // Close waits for it through done
 	return p, nil
+}
+
+var errClosed = errors.New("the engine is stopping")
+
+// spawn starts cmd while there is something that can. The caller holds r.mu.
+func (r *Runtime) spawn(cmd *exec.Cmd) error {
+	if r.closed || r.spawner == nil {
+		return errClosed
+	}
+	return r.spawner.start(cmd)
 }
 
 // environ is the environment of a process, sorted.

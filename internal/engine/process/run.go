@@ -109,7 +109,10 @@ func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, erro
 		Path: path, Args: command, Dir: p.spec.Directory, Env: p.env,
 		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
 	}
-	if err := p.r.spawner.start(cmd); err != nil {
+	p.r.mu.Lock()
+	err = p.r.spawn(cmd)
+	p.r.mu.Unlock()
+	if err != nil {
 		return nil, 0, cannotStart(path, command[0], err)
 	}
 	ended := make(chan struct{})
