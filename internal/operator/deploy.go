@@ -24,7 +24,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		return nil, err
 	}
 	var results []workload.DeployResult
-	err = o.change(ctx, func() error {
+	err = o.change(ctx, func(ctx context.Context) error {
 		deployed, err := o.store.List(ctx)
 		if err != nil {
 			return err
@@ -232,7 +232,7 @@ func (o *Operator) result(ctx context.Context, w store.Workload, action workload
 // Rollback deploys the spec of an earlier version again. It replaces an update
 // that is under way: that is what it is most often needed for.
 func (o *Operator) Rollback(ctx context.Context, name, id string) (result workload.DeployResult, err error) {
-	err = o.change(ctx, func() error {
+	err = o.change(ctx, func(ctx context.Context) error {
 		result, err = o.rollBack(ctx, name, id)
 		return err
 	})
@@ -283,7 +283,7 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 
 // Refresh replaces every replica without changing the spec.
 func (o *Operator) Refresh(ctx context.Context, name string, force bool) (message workload.Message, err error) {
-	err = o.change(ctx, func() error {
+	err = o.change(ctx, func(ctx context.Context) error {
 		w, err := o.store.Get(ctx, name)
 		if err != nil {
 			return err

@@ -156,7 +156,18 @@ func fineDetail(layer int, w store.Workload, es *engine.Status, s *workload.Stat
 		if es == nil {
 			return "nothing runs, and nothing is asked for"
 		}
-		return fmt.Sprintf("this version was taken over; %s there", are(len(es.Replicas), "replica"))
+		now, before := 0, 0
+		for _, r := range replicasOf(w, es) {
+			if r.UpToDate {
+				now++
+			} else {
+				before++
+			}
+		}
+		if before > 0 {
+			return fmt.Sprintf("has %s of this version and %d of earlier ones", count(now, "replica"), before)
+		}
+		return fmt.Sprintf("has %s of this version", count(now, "replica"))
 	case layerProcess:
 		if w.Replicas == 0 {
 			return "nothing runs, as nothing is asked for"
@@ -173,13 +184,6 @@ func fineDetail(layer int, w store.Workload, es *engine.Status, s *workload.Stat
 		}
 		return fmt.Sprintf("%d of %s ready", s.UpToDate, count(w.Replicas, "replica"))
 	}
-}
-
-func are(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun + " is"
-	}
-	return count(n, noun) + " are"
 }
 
 // shownAddresses bounds how many addresses an explanation lists.
@@ -306,6 +310,8 @@ func serves(s *workload.Status) (bool, string) {
 		return false, "is not deployed"
 	case s.Phase == workload.PhaseFailed && s.Ready == 0:
 		return false, "has failed: " + s.Reason
+	case s.Phase == workload.PhaseFailed:
+		return true, "could not be updated" + stillAnswers(s.Ready)
 	case s.Ready > 0:
 		return true, fmt.Sprintf("is %s, %s ready", s.Phase, count(s.Ready, "replica"))
 	case s.Phase == workload.PhaseIdle:

@@ -88,15 +88,16 @@ func New(c Config) (*Operator, error) {
 	return o, nil
 }
 
-// change runs fn while no other change is under way.
-func (o *Operator) change(ctx context.Context, fn func() error) error {
+// change runs fn while no other change is under way. Once it runs, it runs to its
+// end: a caller that hangs up leaves no file half applied.
+func (o *Operator) change(ctx context.Context, fn func(context.Context) error) error {
 	select {
 	case <-o.changes:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	defer func() { o.changes <- struct{}{} }()
-	return fn()
+	return fn(context.WithoutCancel(ctx))
 }
 
 // Info describes the environment.

@@ -97,7 +97,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) error {
 func (o *Operator) repair(ctx context.Context) {
 	list, _ := o.mirror.workloads()
 	for _, w := range list {
-		err := o.change(ctx, func() error {
+		err := o.change(ctx, func(ctx context.Context) error {
 			w, err := o.store.Get(ctx, w.Name())
 			if fault.Is(err, fault.NotFound) {
 				return nil

@@ -337,6 +337,27 @@ func TestKeyedWorksOnNewsAtOnce(t *testing.T) {
 	})
 }
 
+func TestKeyedRunsOnceMoreForNewsWhileItRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		k := newKeyed(func(context.Context, string) error {
+			runs++
+			time.Sleep(time.Second)
+			return nil
+		}, func(string, error) {})
+		k.add(t.Context(), "a")
+		time.Sleep(500 * time.Millisecond)
+		for range 5 {
+			k.add(t.Context(), "a")
+		}
+		k.wait()
+		if runs != 2 {
+			t.Errorf("%d runs, want 2: what was seen may have been old", runs)
+		}
+	})
+}
+
 func TestKeyedIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // Delete forgets an API; its replicas drain and stop as soon as Run sees that.
 func (o *Operator) Delete(ctx context.Context, name string, opts workload.DeleteOptions) (message workload.Message, err error) {
-	err = o.change(ctx, func() error {
+	err = o.change(ctx, func(ctx context.Context) error {
 		w, err := o.store.Get(ctx, name)
 		if err != nil {
 			return err

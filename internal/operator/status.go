@@ -61,10 +61,8 @@ func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady [
 	current := es != nil && es.Revision == w.Revision.ID
 	old := s.Ready - s.UpToDate
 	switch {
-	case current && es.Failed != nil && old > 0:
-		return workload.PhaseFailed, fmt.Sprintf("%s; %s of an earlier version still answer requests", es.Failed.Message, count(old, "replica"))
 	case current && es.Failed != nil:
-		return workload.PhaseFailed, es.Failed.Message
+		return workload.PhaseFailed, es.Failed.Message + stillAnswers(old)
 	case w.Replicas == 0:
 		return workload.PhaseIdle, "scaled to zero; the first request starts a replica"
 	case s.UpToDate >= w.Replicas:
@@ -79,10 +77,19 @@ func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady [
 			break
 		}
 	}
-	if old > 0 {
-		reason += fmt.Sprintf("; %d of an earlier version still answer requests", old)
+	return workload.PhaseUpdating, reason + stillAnswers(old)
+}
+
+// stillAnswers is the end of a reason: that users are served meanwhile.
+func stillAnswers(old int) string {
+	switch old {
+	case 0:
+		return ""
+	case 1:
+		return "; 1 replica of an earlier version still answers requests"
+	default:
+		return fmt.Sprintf("; %d replicas of an earlier version still answer requests", old)
 	}
-	return workload.PhaseUpdating, reason
 }
 
 func count(n int, noun string) string {

@@ -60,14 +60,14 @@ func TestStatus(t *testing.T) {
 		{"starting", 2, says("1", "ready", "creating"), workload.Status{Ready: 1, UpToDate: 1, Requested: 2, Phase: "updating", Reason: "1 of 2 replicas ready: because creating"}},
 		{
 			"rolling", 1, says("1", "not_ready", "-ready_out_of_date"),
-			workload.Status{Ready: 1, Requested: 1, Phase: "updating", Reason: "0 of 1 replica ready: because not_ready; 1 of an earlier version still answer requests"},
+			workload.Status{Ready: 1, Requested: 1, Phase: "updating", Reason: "0 of 1 replica ready: because not_ready; 1 replica of an earlier version still answers requests"},
 		},
 		{"the engine is behind", 1, says("0", "ready"), workload.Status{Ready: 1, Requested: 1, Phase: "updating", Reason: "1 replica about to be started"}},
 		{"a failure of the version before", 1, failing(says("0", "failed"), "gone"), workload.Status{Requested: 1, Phase: "updating", Reason: "1 replica about to be started"}},
 		{"failed", 1, failing(says("1", "failed"), "it ends"), workload.Status{Requested: 1, Phase: "failed", Reason: "it ends"}},
 		{
 			"failed beside an old one", 1, failing(says("1", "failed", "-ready"), "it ends"),
-			workload.Status{Ready: 1, Requested: 1, Phase: "failed", Reason: "it ends; 1 replica of an earlier version still answer requests"},
+			workload.Status{Ready: 1, Requested: 1, Phase: "failed", Reason: "it ends; 1 replica of an earlier version still answers requests"},
 		},
 		{"idle", 0, says("1"), workload.Status{Phase: "idle", Reason: "scaled to zero; the first request starts a replica"}},
 		{"idle before the engine knows", 0, nil, workload.Status{Phase: "idle", Reason: "scaled to zero; the first request starts a replica"}},

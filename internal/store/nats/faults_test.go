@@ -295,3 +295,33 @@ func TestInterruptedSetUp(t *testing.T) {
 		t.Errorf("List() = %d, %v, want 6", len(list), err)
 	}
 }
+
+func FuzzRecords(f *testing.F) {
+	dir := f.TempDir()
+	s, err := Open(f.Context(), Config{Dir: dir})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := s.Put(f.Context(), storetest.Sample("iris", 1)); err != nil {
+		f.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(streamsDir), streamWorkloads, "msgs", "1.blk"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(append(bytes.Clone(good), good...))
+	f.Add(make([]byte, 100))
+	f.Add(bytes.Repeat([]byte{0xff}, 100))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const key = streamWorkloads + "-1"
+		at, why := firstBadRecord(key, prefixWorkloads, data)
+		if at < 0 || at > len(data) || (why == "") != (at == len(data)) {
+			t.Errorf("firstBadRecord() of %d bytes = %d, %q", len(data), at, why)
+		}
+		torn(key, prefixWorkloads, data[at:])
+	})
+}

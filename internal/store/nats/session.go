@@ -53,12 +53,8 @@ func (s *Store) connect(ctx context.Context) (_ *session, err error) {
 	}
 	ss.server.SetLoggerV2(serverLog{log: s.cfg.Log, breaks: ss.breaks}, false, false, false)
 	ss.server.Start()
-	wait := startTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline))
-	}
-	if !ss.server.ReadyForConnections(wait) || !ss.server.JetStreamEnabled() {
-		return nil, fault.New(fault.Unavailable, "store.not_started", "the state in %s could not be opened within %v", s.cfg.Dir, wait).
+	if err := ss.wait(ctx); err != nil {
+		return nil, fault.New(fault.Unavailable, "store.not_started", "the state in %s could not be opened: %w", s.cfg.Dir, err).
 			WithHint("look at the log of the daemon")
 	}
 	ss.conn, err = natsgo.Connect("", natsgo.InProcessServer(ss.server), natsgo.Name("cortex"), natsgo.NoReconnect())
@@ -70,6 +66,24 @@ func (s *Store) connect(ctx context.Context) (_ *session, err error) {
 		return nil, fmt.Errorf("connecting to the state server: %w", err)
 	}
 	return ss, nil
+}
+
+// wait returns when the server can be used, or why it cannot.
+func (ss *session) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for !ss.server.ReadyForConnections(20 * time.Millisecond) {
+		if err := context.Cause(ss.broken); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if !ss.server.JetStreamEnabled() {
+		return errors.New("the server has no storage")
+	}
+	return nil
 }
 
 // end shuts the server down; a nil session has none.
@@ -183,17 +197,21 @@ type serverLog struct {
 func (l serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	l.log.Error("store: " + text)
+	// It stays up then, and answers nothing.
 	if low := strings.ToLower(text); strings.Contains(low, "critical write error") || strings.Contains(low, "disabl") {
 		l.breaks(errors.New(text))
 	}
+}
+
+func (l serverLog) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.log.Error("store: " + text)
+	l.breaks(errors.New(text))
 }
 
 func (l serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("store: " + fmt.Sprintf(format, v...))
 }
 func (l serverLog) Warnf(format string, v ...any) { l.log.Warn("store: " + fmt.Sprintf(format, v...)) }
-func (l serverLog) Fatalf(format string, v ...any) {
-	l.log.Error("store: " + fmt.Sprintf(format, v...))
-}
-func (l serverLog) Debugf(string, ...any) {}
-func (l serverLog) Tracef(string, ...any) {}
+func (l serverLog) Debugf(string, ...any)         {}
+func (l serverLog) Tracef(string, ...any)         {}

@@ -25,14 +25,11 @@ func (s *Store) Watch(ctx context.Context, fn func(store.Change)) error {
 	}
 	fn(store.Change{})
 	return s.follow(ctx, streamWorkloads, prefixWorkloads+"*", last, func(m message) error {
-		version, known := told[m.name]
 		switch {
-		case m.sequence <= version:
+		case m.sequence <= told[m.name]:
 		case m.operation != "":
-			if known {
-				delete(told, m.name)
-				fn(store.Change{Name: m.name})
-			}
+			delete(told, m.name)
+			fn(store.Change{Name: m.name})
 		default:
 			w, err := s.decodeWorkload(m.name, m.data, m.sequence)
 			if err != nil {

@@ -108,17 +108,13 @@ func testWatchEmpty(t *testing.T, s store.Store) {
 // testWatchUnderLoad starts watchers while workloads are written, changed and
 // deleted, and wants each to arrive at what the store holds in the end.
 func testWatchUnderLoad(t *testing.T, s store.Store) {
-	const names, rounds, watchers = 6, 40, 4
+	const names, rounds, watchers = 6, 40, 8
 	for i := range names {
 		mustPut(t, s, Sample(fmt.Sprintf("w%d", i), 0))
 	}
 	var writers, readers sync.WaitGroup
-	start := make(chan struct{})
 	for i := range names {
-		writers.Go(func() {
-			<-start
-			churn(t, s, fmt.Sprintf("w%d", i), rounds+i)
-		})
+		writers.Go(func() { churn(t, s, fmt.Sprintf("w%d", i), rounds+i) })
 	}
 	end := make(chan store.Version, watchers)
 	for range watchers {
@@ -128,7 +124,6 @@ func testWatchUnderLoad(t *testing.T, s store.Store) {
 			converge(t, s, changes, end)
 		})
 	}
-	close(start)
 	writers.Wait()
 	last := mustPut(t, s, Sample("zz-end", 0))
 	for range watchers {
