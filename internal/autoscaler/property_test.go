@@ -145,12 +145,12 @@ func TestStateIsBounded(t *testing.T) {
 	spec.Window = workload.Duration(200 * 365 * 24 * time.Hour)
 	spec.DownscaleStabilizationPeriod, spec.UpscaleStabilizationPeriod = spec.Window, spec.Window
 	state, now := Start(DefaultTick, epoch.Add(-time.Duration(spec.Window))), epoch
-	for i := range 3_000 {
+	for i := range 1_500 {
 		now = now.Add(DefaultTick)
 		state = state.Observe(1e12, now)
 		_, state = Decide(spec, state, 1+i, now) // somebody raises it at every tick
 	}
-	for i := range 3_000 {
+	for i := range 1_500 {
 		now = now.Add(DefaultTick)
 		_, state = Decide(spec, state.Observe(0, now), 1_000_000-i, now)
 	}
@@ -161,8 +161,8 @@ func TestStateIsBounded(t *testing.T) {
 		t.Errorf("%d recommendations are kept, want at most %d", n, maxExtremes)
 	}
 	mean, ok := state.window.mean(epoch)
-	if !ok || math.Abs(mean-5e11) > 5e9 {
-		t.Errorf("the mean of 3000 samples of 1e12 and as many of 0 is %v, want 5e11 within a hundredth", mean)
+	if !ok || math.Abs(mean-5e11) > 1e10 {
+		t.Errorf("the mean of 1500 samples of 1e12 and as many of 0 is %v, want 5e11 within a fiftieth", mean)
 	}
 }
 

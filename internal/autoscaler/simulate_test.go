@@ -150,7 +150,7 @@ func TestSimulateLosesNoRequest(t *testing.T) {
 		for _, load := range rapid.SliceOfN(rapid.Float64Range(0, 300), 1, 6).Draw(t, "loads") {
 			trace.Points = append(trace.Points, Point{At: at, Load: load,
 				Latency: time.Duration(rapid.IntRange(0, 900).Draw(t, "latency")) * time.Millisecond})
-			at += time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second
+			at += time.Duration(rapid.IntRange(1, 25).Draw(t, "seconds")) * time.Second
 		}
 		r, err := Simulate(spec, trace, SimulateOptions{Latency: time.Second / 10, ColdStart: time.Duration(rapid.IntRange(0, 20).Draw(t, "cold")) * time.Second})
 		if err != nil {
@@ -171,15 +171,21 @@ func TestSimulateLosesNoRequest(t *testing.T) {
 	})
 }
 
-// A trace of a day must not blur what requests take.
-func TestSimulateLongTrace(t *testing.T) {
+// A trace of a month must not blur what requests take: one more than half a
+// request long would show twice the load there is.
+func TestSimulateStepsResolveRequests(t *testing.T) {
 	t.Parallel()
-	r := run(t, simulated(fixed(1), 1, 100), parsed(t, "time,rps\n0,1\n12h,2\n"), SimulateOptions{Latency: 50 * time.Millisecond})
-	if mean := r.Rows[len(r.Rows)/4].InFlight; mean < 0.045 || mean > 0.055 {
-		t.Errorf("1 request a second of 50 ms keeps %v in flight, want 0.05", mean)
-	}
-	if len(r.Rows) > maxRows+1 {
-		t.Errorf("%d rows, want at most %d", len(r.Rows), maxRows+1)
+	for latency, want := range map[time.Duration]time.Duration{
+		time.Second: 30 * time.Millisecond, 100 * time.Millisecond: 30 * time.Millisecond,
+	} {
+		month := parsed(t, "time,rps\n0,1\n360h,2\n")
+		s := newSimulation(simulated(fixed(1), 1, 100), month, SimulateOptions{Latency: latency})
+		if s.step != want || s.step > s.coarsest() {
+			t.Errorf("a month of requests of %s goes in steps of %s, want %s and at most %s", latency, s.step, want, s.coarsest())
+		}
+		if rows := month.End() / s.rowTime; rows > maxRows {
+			t.Errorf("it has %d rows, want at most %d", rows, maxRows)
+		}
 	}
 }
 
