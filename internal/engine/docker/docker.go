@@ -10,6 +10,7 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,7 @@ import (
 // Labels by which our containers are recognised.
 const (
 	labelInstance  = "dev.cortex.instance" // of the state folder
+	labelLife      = "dev.cortex.life"     // of the program
 	labelWorkload  = "dev.cortex.api"
 	labelReplica   = "dev.cortex.replica"
 	labelContainer = "dev.cortex.container"
@@ -51,8 +53,10 @@ type Config struct {
 
 // Runtime runs containers. It implements local.Runtime.
 type Runtime struct {
-	cfg Config
-	cli *client.Client
+	cfg    Config
+	cli    *client.Client
+	life   string
+	closed chan struct{}
 
 	mu       sync.Mutex
 	instance string
@@ -80,7 +84,7 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading how Docker is reached: %w", err)
 	}
-	return &Runtime{cfg: cfg, cli: cli}, nil
+	return &Runtime{cfg: cfg, cli: cli, life: rand.Text(), closed: make(chan struct{})}, nil
 }
 
 // Name implements local.Runtime.
@@ -152,15 +156,37 @@ func (r *Runtime) prepare(ctx context.Context) error {
 	r.local = runtime.GOOS == "linux" && !rootless &&
 		strings.HasPrefix(r.cli.DaemonHost(), "unix://") && !strings.Contains(info.Info.OperatingSystem, "Docker Desktop")
 	r.direct = r.local && !r.cfg.Publish
-	if err := r.sweep(ctx); err != nil {
+	if err := r.sweep(ctx, true); err != nil {
 		return fmt.Errorf("removing containers of an earlier life: %w", err)
 	}
 	r.swept = true
+	r.running.Go(r.sweepAgain)
 	return nil
 }
 
-// sweep removes every container of this state folder. The caller holds r.mu.
-func (r *Runtime) sweep(ctx context.Context) error {
+// late is how long Docker may still be busy with what a program ordered before
+// it was killed.
+const late = 15 * time.Second
+
+// sweepAgain removes what Docker finished only after the first sweep.
+func (r *Runtime) sweepAgain() {
+	timer := time.NewTimer(late)
+	defer timer.Stop()
+	select {
+	case <-r.closed:
+		return // which sweeps too
+	case <-timer.C:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ordering)
+	defer cancel()
+	if err := r.sweep(ctx, true); err != nil {
+		r.cfg.Log.Warn("removing containers of an earlier life", "error", err)
+	}
+}
+
+// sweep removes the containers of this state folder: all, or only those that
+// another life started.
+func (r *Runtime) sweep(ctx context.Context, others bool) error {
 	list, err := r.cli.ContainerList(ctx, client.ContainerListOptions{
 		All: true, Filters: client.Filters{}.Add("label", labelInstance+"="+r.instance),
 	})
@@ -169,6 +195,9 @@ func (r *Runtime) sweep(ctx context.Context) error {
 	}
 	var all error
 	for _, c := range list.Items {
+		if others && c.Labels[labelLife] == r.life {
+			continue
+		}
 		if err := r.remove(ctx, c.ID); err != nil {
 			all = errors.Join(all, err)
 		}
@@ -187,13 +216,15 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 // Close implements local.Runtime.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
+	swept := r.swept
+	r.mu.Unlock()
+	close(r.closed)
 	var err error
-	if r.swept {
+	if swept {
 		ctx, cancel := context.WithTimeout(context.Background(), ordering)
 		defer cancel()
-		err = r.sweep(ctx)
+		err = r.sweep(ctx, false)
 	}
-	r.mu.Unlock()
 	r.running.Wait()
 	return errors.Join(err, r.cli.Close())
 }

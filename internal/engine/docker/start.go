@@ -72,7 +72,7 @@ func (r *Runtime) config(spec local.ContainerSpec) *container.Config {
 		Image: spec.Image, AttachStdout: true, AttachStderr: true,
 		Entrypoint: spec.Command, Cmd: spec.Args,
 		Labels: map[string]string{
-			labelInstance: r.instance, labelWorkload: spec.Workload, labelReplica: spec.Replica, labelContainer: spec.Name,
+			labelInstance: r.instance, labelLife: r.life, labelWorkload: spec.Workload, labelReplica: spec.Replica, labelContainer: spec.Name,
 		},
 	}
 	if len(spec.Command) == 0 {

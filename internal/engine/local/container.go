@@ -67,6 +67,9 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	if rt == nil {
 		return nil, noRuntime(c.spec.Image)
 	}
+	if err := c.r.makeFolders(); err != nil {
+		return nil, err
+	}
 	rev := c.r.revision()
 	spec := ContainerSpec{
 		Workload: rev.Name, Replica: c.r.id, Name: c.spec.Name, Image: c.spec.Image,

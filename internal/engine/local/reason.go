@@ -13,7 +13,8 @@ import (
 
 // The stable codes of reasons given here; runtimes add those of a StartError:
 // missing_executable, not_executable, bad_working_directory, start_failed,
-// image_pull, image_not_found, docker_unavailable.
+// image_pull, image_not_found, docker_unavailable, devices_unavailable. A replica
+// that is on its way has starting or terminating.
 const (
 	codeCrashLoop     = "crash_loop"
 	codeExited        = "exited"
@@ -23,6 +24,9 @@ const (
 	codeNeverListened = "never_listened"
 	codeProbe         = "probe_failing"
 	codeLiveness      = "liveness_failing"
+
+	codeStateUnwritable = "state_dir_unwritable"
+	codeDiskFull        = "disk_full"
 )
 
 // evidenceLines is how many of the last log lines a reason carries.

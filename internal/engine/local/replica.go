@@ -2,10 +2,13 @@ package local
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
@@ -127,9 +130,6 @@ func (r *replica) run() {
 	defer r.vanish()
 	deadline := time.AfterFunc(r.e.cfg.ProgressDeadline, func() { r.update(func() {}) })
 	defer deadline.Stop()
-	if err := r.makeFolders(); err != nil {
-		r.e.cfg.Log.Warn("making the folders of a replica", "replica", r.id, "error", err)
-	}
 
 	var wg sync.WaitGroup
 	for _, c := range r.containers {
@@ -143,13 +143,24 @@ func (r *replica) run() {
 // makeFolders makes the folder that the containers share, open to whatever user
 // they run as, in one that only we can enter; and one for a CLI in them.
 func (r *replica) makeFolders() error {
-	if err := os.MkdirAll(r.folder("client"), 0o700); err != nil {
-		return err
+	err := os.MkdirAll(r.folder("client"), 0o700)
+	if err == nil {
+		err = os.MkdirAll(r.folder("mnt"), 0o700)
 	}
-	if err := os.MkdirAll(r.folder("mnt"), 0o700); err != nil {
-		return err
+	if err == nil {
+		err = os.Chmod(r.folder("mnt"), 0o777)
 	}
-	return os.Chmod(r.folder("mnt"), 0o777)
+	if err == nil {
+		return nil
+	}
+	e := &StartError{Err: err, Reason: workload.Reason{
+		Code: codeStateUnwritable, Message: fmt.Sprintf("the folder of the replica cannot be made: %v", err),
+		Fix: "let this user write to " + r.e.cfg.StateDir,
+	}}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		e.Reason.Code, e.Reason.Fix = codeDiskFull, "make room on the disk of "+r.e.cfg.StateDir
+	}
+	return e
 }
 
 func (r *replica) folder(name string) string { return filepath.Join(r.scratch, name) }
