@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -28,6 +30,11 @@ func checkDirectory(dir string) error {
 		return startError("bad_working_directory", err, fmt.Sprintf("the folder in which the process is to run cannot be used: %v", err), fix)
 	case !info.IsDir():
 		return startError("bad_working_directory", nil, dir+" is not a folder, so no process can run in it", fix)
+	}
+	// Afterwards the system's refusal would look like one of the executable.
+	if err := unix.Access(dir, unix.X_OK); err != nil {
+		return startError("bad_working_directory", err, fmt.Sprintf("the folder in which the process is to run, %s, may not be entered: %v", dir, err),
+			"let this user enter it: chmod u+x "+dir)
 	}
 	return nil
 }
