@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,10 +34,14 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil { // for users without rights
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		bin = dir
 		for name, pkg := range map[string]string{"cortex": "../cmd/cortex", "server": "./server"} {
 			args := []string{"build", "-o", filepath.Join(dir, name)}
-			if raceDetector {
+			if raceDetector && name == "cortex" {
 				args = append(args, "-race")
 			}
 			if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
@@ -71,6 +76,9 @@ func TestScripts(t *testing.T) {
 			"taken":     cmdTaken,
 			"replace":   cmdReplace,
 			"twice":     cmdTwice,
+
+			"foreign":      cmdForeign,
+			"unprivileged": cmdUnprivileged,
 		},
 	})
 }
@@ -103,9 +111,15 @@ func setup(env *testscript.Env) error {
 	env.Setenv("CORTEX_CLI_CONFIG_DIR", config)
 	env.Setenv("TERM", "dumb")
 	env.Setenv("TZ", "UTC")
+	env.Setenv("GORACE", "atexit_sleep_ms=0 log_path="+filepath.Join(env.WorkDir, "race")) // by default every program sleeps a second at its end
 	env.Cd = filepath.Join(env.WorkDir, "app")
 	vars := env.Vars
-	env.Defer(func() { finish(env.WorkDir, vars) })
+	env.Defer(func() {
+		finish(env.WorkDir, vars)
+		if report := races(env.WorkDir); report != "" {
+			env.T().Fatal(report)
+		}
+	})
 	return nil
 }
 
@@ -114,17 +128,37 @@ func finish(work string, vars []string) {
 	cmd := exec.Command(filepath.Join(bin, "cortex"), "local", "stop", "--force")
 	cmd.Env = vars
 	_ = cmd.Run()
-	for _, p := range processesIn(work) {
+	endAll(work)
+}
+
+// endAll kills the processes that work in a folder.
+func endAll(dir string) {
+	for _, p := range processesIn(dir) {
 		if proc, err := os.FindProcess(p.pid); err == nil {
 			_ = proc.Kill()
 		}
 	}
 }
 
+// races returns what the race detector has found in the programs of a script; a
+// daemon in the background has nobody else to tell.
+func races(work string) string {
+	files, _ := filepath.Glob(filepath.Join(work, "race.*"))
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err.Error()
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
 // scriptEnv is the environment of a script, for programs that are run beside it.
 func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API"} {
+	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
