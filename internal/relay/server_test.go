@@ -185,7 +185,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 	b.send(get)
 	b.answer("GET")
 	third := dial(t, addr)
-	third.wantClosed()
+	io.WriteString(third.Conn, get) // may fail already
+	if resp, err := http.ReadResponse(third.r, nil); err == nil {
+		t.Errorf("one connection too many was answered %s", resp.Status)
+	}
 }
 
 // logs is a place for log lines that a test can read.

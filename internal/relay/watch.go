@@ -61,7 +61,7 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ticks++
-	if len(s.conns) >= s.limits.Conns/10*9 {
+	if 10*len(s.conns) >= 9*s.limits.Conns {
 		idleFor = min(idleFor, time.Second) // make room
 	}
 	if s.draining.Load() {

@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestKeptConnectionThatWasClosedIsReplaced(t *testing.T) {
+	t.Parallel()
+	at := script(t, func(c net.Conn, r *bufio.Reader) { // one answer, and an end it did not announce
+		readHead(r)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	})
+	s, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	for i := range 200 {
+		c.send(get)
+		if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != "ok" {
+			t.Fatalf("request %d: %s %q", i, resp.Status, body)
+		}
+	}
+	s.returned(t)
+}
+
+func TestRequestThatCannotBeRepeatedIsSentOnce(t *testing.T) {
+	t.Parallel()
+	seen := make(chan string, 10)
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			head := readHead(r)
+			if head == "" {
+				return
+			}
+			seen <- head[:4]
+			if strings.HasPrefix(head, "POST") {
+				return // it was read, and nobody knows what became of it
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	_, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	c.answer("GET")
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+	if resp, _ := c.answer("POST"); resp.StatusCode != 502 {
+		t.Errorf("answered %s, want 502", resp.Status)
+	}
+	c.send(get)
+	c.answer("GET")
+	if a, b, d := <-seen, <-seen, <-seen; a+b+d != "GET POSTGET " {
+		t.Errorf("the upstream saw %q, %q, %q; want one POST", a, b, d)
+	}
+}
+
+func TestUnreachableUpstreamLosesNothing(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := ln.Addr().String()
+	ln.Close()
+	backend := script(t, func(c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		b, _ := io.ReadAll(req.Body)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+	})
+	s, addr, _ := relayTo(t, dead, Limits{}, func(s *single, _ *Config) {
+		s.admit = func(*Exchange) {
+			s.mu.Lock()
+			if s.unreach == 1 { // the second try goes elsewhere
+				s.up = NewUpstream(backend)
+			}
+			s.mu.Unlock()
+		}
+	})
+	c := dial(t, addr)
+	big := strings.Repeat("x", 50_000)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + big)
+	if resp, body := c.answer("POST"); resp.StatusCode != 200 || body != big {
+		t.Errorf("answered %s with %d bytes, want the whole body back", resp.Status, len(body))
+	}
+	if s.returned(t); s.unreach != 1 {
+		t.Errorf("%d places were not reached, want 1", s.unreach)
+	}
+}
+
+func TestClientThatLeavesCancelsItsRequest(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"", "x"} {
+		began, cancelled := make(chan struct{}), make(chan struct{})
+		s, addr := relayHandler(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			close(began)
+			<-r.Context().Done()
+			close(cancelled)
+		})
+		c := dial(t, addr)
+		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		<-began
+		c.Close()
+		select {
+		case <-cancelled:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the upstream was not told")
+		}
+		if got := s.returned(t); got[0] != 0 {
+			t.Errorf("the place was given back with %d, want 0", got[0])
+		}
+	}
+}
+
+func TestClientThatLeavesEndsItsWait(t *testing.T) {
+	t.Parallel()
+	waiting, left := make(chan struct{}), make(chan error, 1)
+	_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{}, func(s *single, _ *Config) {
+		s.refuse = &Answer{Status: 503, Code: "late"}
+		s.admit = func(x *Exchange) {
+			ctx := x.Context()
+			close(waiting)
+			<-ctx.Done()
+			left <- ctx.Err()
+		}
+	})
+	c := dial(t, addr)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nsome of it") // the rest is never sent
+	<-waiting
+	c.Close()
+	select {
+	case <-left:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the wait went on")
+	}
+}
+
+func TestBytesAfterAnAnswerReachNobody(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "HEAD"} {
+		at := script(t, func(c net.Conn, r *bufio.Reader) {
+			for readHead(r) != "" {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Cortex-Origin: forged\r\nX-Cortex-Reason: forged\r\n\r\nok"+
+					strings.Repeat("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 500)) // more than one read takes
+			}
+		})
+		_, addr, _ := relayTo(t, at, Limits{}, nil)
+		for range 3 {
+			c := dial(t, addr)
+			c.send(method + " / HTTP/1.1\r\nHost: a\r\n\r\n" + get)
+			for _, m := range []string{method, "GET"} {
+				resp, body := c.answer(m)
+				if m == "GET" && body != "ok" {
+					t.Fatalf("%s got %q", m, body)
+				}
+				if h := resp.Header; len(h["X-Cortex-Origin"]) != 1 || h.Get("X-Cortex-Origin") != "api" || h.Get("X-Cortex-Reason") != "" {
+					t.Errorf("fields of ours were forged: %v", h)
+				}
+			}
+		}
+	}
+}
