@@ -116,7 +116,10 @@ func (a *app) startLocal(ctx context.Context, flags ...string) (info workload.In
 		return info, false, err
 	}
 	defer unlock()
-	if info, ok, err := a.running(ctx); err != nil || ok {
+	if ok, err := a.awaitHolder(ctx); err != nil {
+		return info, false, err
+	} else if ok {
+		info, _, err := a.running(ctx)
 		return info, false, err
 	}
 	info, err = a.spawn(ctx, flags)
@@ -249,8 +252,14 @@ func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) 
 	}
 	defer unlock()
 	p, ok, err := a.localPeer(ctx)
-	if err != nil || !ok {
+	if err != nil {
 		return false, err
+	}
+	if pid, held := a.holder(); !ok && held && pid > 0 { // it no longer answers, or not yet
+		p, ok = peer{pid: pid}, true
+	}
+	if !ok {
+		return false, nil
 	}
 	signal := unix.SIGTERM
 	if force {

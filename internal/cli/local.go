@@ -98,6 +98,7 @@ func (a *app) localStartCommand() *cobra.Command {
 // localStatus is what `cortex local status -o json` says.
 type localStatus struct {
 	Running bool   `json:"running"`
+	Ending  int    `json:"ending,omitempty"` // process that still stops its replicas
 	Socket  string `json:"socket"`
 	Log     string `json:"log"`
 	// Info is what the running environment says; its keys stand beside the others.
@@ -121,6 +122,8 @@ func (a *app) localStatusCommand() *cobra.Command {
 			}
 			if ok {
 				s.Running, s.Info = true, &info
+			} else {
+				s.Ending, _ = a.holder()
 			}
 			if out != pretty {
 				return a.print(out, s)
@@ -136,6 +139,9 @@ func (a *app) localStatusCommand() *cobra.Command {
 func (a *app) sayStatus(s localStatus, now time.Time) {
 	if !s.Running {
 		a.say("the local environment is %s", a.paint.bold("not running"))
+		if s.Ending > 0 {
+			a.say("process %d still stops its replicas", s.Ending)
+		}
 		a.say("state: %s", a.localFiles().StateDir)
 		return
 	}
@@ -213,6 +219,11 @@ func (a *app) localRunCommand() *cobra.Command {
 			if a.hooks.RunLocal == nil {
 				return errors.New("this program cannot host the local environment")
 			}
+			release, err := a.holdRun()
+			if err != nil {
+				return err
+			}
+			defer release()
 			return a.hooks.RunLocal(cmd.Context(), cfg)
 		},
 	}

@@ -63,7 +63,8 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 		t.Service, err = httpapi.NewClient(httpapi.ClientConfig{Endpoint: env.OperatorEndpoint})
 		return t, err
 	}
-	_, running, err := a.localPeer(ctx)
+	// A socket alone may be that of a process which is being ended.
+	_, running, err := a.running(ctx)
 	if err != nil {
 		return nil, err
 	}
