@@ -99,7 +99,9 @@ func (s *summary) add(e event) {
 			s.print(e.Output)
 			return
 		}
-		s.said[key] = append(s.said[key], e.Output)
+		if !strings.HasPrefix(e.Output, "=== ") { // who runs when; the numbers of a failure are below it
+			s.said[key] = append(s.said[key], e.Output)
+		}
 		return
 	case "pass":
 		s.count(e, &s.passed, &s.packages)

@@ -19,7 +19,8 @@ func TestSummary(t *testing.T) {
 			"ok  \tp\t0.1s\ntests: 1 passed, 0 failed, 0 skipped; packages: 1 ok, 0 failed\n",
 		},
 		"those of a failing one are kept": {
-			`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: F() = 4, want 3\n"}
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: F() = 4, want 3\n"}
 {"Action":"fail","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p"}`,
