@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
@@ -27,9 +29,7 @@ func (a *app) completionCommand() *cobra.Command {
 				err = root.GenBashCompletionV2(w, true)
 				alias = "alias cx='cortex'\ncomplete -o default -F __start_cortex cx\n"
 			case "zsh":
-				// Sourced, the script has to start the completion system by itself.
-				fmt.Fprintln(w, "autoload -U compinit && compinit -i")
-				err = root.GenZshCompletion(w)
+				err = zshCompletion(w, root)
 				alias = "alias cx='cortex'\ncompdef cx=cortex\n"
 			case "fish":
 				err = root.GenFishCompletion(w, true)
@@ -44,4 +44,17 @@ func (a *app) completionCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// zshCompletion writes a script that works both ways: in a folder of completion
+// functions, for which its first line has to stay the first, and sourced, for
+// which it has to start the completion system where nobody has.
+func zshCompletion(w io.Writer, root *cobra.Command) error {
+	var script bytes.Buffer
+	if err := root.GenZshCompletion(&script); err != nil {
+		return err
+	}
+	first, rest, _ := bytes.Cut(script.Bytes(), []byte("\n"))
+	_, err := fmt.Fprintf(w, "%s\n(( $+functions[compdef] )) || { autoload -U compinit && compinit -i }\n%s", first, rest)
+	return err
 }

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/httpapi"
+)
+
+func (a *app) envConfigureCommand() *cobra.Command {
+	var e environment
+	var port int
+	var tick time.Duration
+	cmd := &cobra.Command{
+		Use:   "configure [ENVIRONMENT_NAME]",
+		Short: "configure an environment",
+		Long: "Configure an environment: for `local` the credentials that APIs get and how it runs, for\n" +
+			"any other one the endpoint of its operator. Flags that are left out stay as they are.",
+		Example: "  cortex env configure production --operator-endpoint https://operator.example.com\n" +
+			"  cortex env configure local --aws-access-key-id AKIA... --aws-secret-access-key ... --aws-region us-west-2\n" +
+			"  cortex env configure local --api-port 9000",
+		Args:              between(0, "ENVIRONMENT_NAME"),
+		ValidArgsFunction: a.environmentArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := a.environmentFrom(cmd.Context(), args, "name of environment to configure")
+			if err != nil {
+				return err
+			}
+			e.Name = name
+			if cmd.Flags().Changed("api-port") {
+				e.APIPort = &port
+			}
+			if cmd.Flags().Changed("autoscaling-tick") {
+				e.AutoscalingTick = tick.String()
+			}
+			if e.local() {
+				return a.configureLocal(cmd.Context(), e, cmd.Flags().Changed)
+			}
+			return a.configureRemote(cmd.Context(), e, cmd.Flags().Changed)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&e.OperatorEndpoint, "operator-endpoint", "o", "", "endpoint of the operator, as in https://operator.example.com")
+	f.StringVarP(&e.AWSAccessKeyID, "aws-access-key-id", "k", "", "local: aws access key id for apis; empty removes it")
+	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis")
+	f.StringVar(&e.AWSSessionToken, "aws-session-token", "", "local: aws session token for apis")
+	f.StringVarP(&e.AWSRegion, "aws-region", "r", "", "local: aws region for apis")
+	f.IntVar(&port, "api-port", defaultAPIPort, "local: port on which apis are served; 0 takes any free one")
+	f.DurationVar(&tick, "autoscaling-tick", defaultTick, "local: time between two decisions of the autoscaler")
+	return cmd
+}
+
+// localOnly are the flags of `env configure` that only local has.
+var localOnly = []string{"aws-access-key-id", "aws-secret-access-key", "aws-session-token", "aws-region", "api-port", "autoscaling-tick"}
+
+func (a *app) configureLocal(ctx context.Context, e environment, given func(string) bool) error {
+	if given("operator-endpoint") {
+		return fault.New(fault.Usage, "cli.wrong_flag", "environment local is this machine and has no operator endpoint").
+			WithHint("configure an environment with another name")
+	}
+	if !slices.ContainsFunc(localOnly, given) {
+		return fault.New(fault.Usage, "cli.wrong_arguments", "nothing to configure").
+			WithHint("give at least one of --%s", strings.Join(localOnly, ", --"))
+	}
+	if given("aws-access-key-id") && e.AWSAccessKeyID != "" && !given("aws-secret-access-key") {
+		secret, err := a.ask(ctx, "aws secret access key:", true)
+		if err != nil {
+			return err
+		}
+		e.AWSSecretAccessKey = secret
+	}
+	err := a.changeConfig(ctx, func(c *config) error {
+		old := c.find(localName)
+		if old == nil {
+			c.settleDefault(localName)
+			c.Environments = append([]environment{{Name: localName}}, c.Environments...)
+			old = &c.Environments[0]
+		}
+		e.mergeInto(old, given)
+		if (old.AWSAccessKeyID == "") != (old.AWSSecretAccessKey == "") {
+			return fault.New(fault.Usage, "cli.wrong_flag", "an aws access key id and its secret access key go together")
+		}
+		return asUsage(old.check())
+	})
+	if err != nil {
+		return err
+	}
+	a.say("configured local environment")
+	if _, ok, err := a.localPeer(ctx); err == nil && ok {
+		a.note("it is running; the change applies when it is started again: `cortex local stop && cortex local start`")
+	}
+	return nil
+}
+
+// mergeInto overwrites in old what was given.
+func (e environment) mergeInto(old *environment, given func(string) bool) {
+	old.Provider = ""
+	if given("aws-access-key-id") {
+		old.AWSAccessKeyID, old.AWSSecretAccessKey = e.AWSAccessKeyID, e.AWSSecretAccessKey
+		if !given("aws-session-token") {
+			old.AWSSessionToken = "" // it belonged to the other key
+		}
+	} else if given("aws-secret-access-key") {
+		old.AWSSecretAccessKey = e.AWSSecretAccessKey
+	}
+	if given("aws-session-token") {
+		old.AWSSessionToken = e.AWSSessionToken
+	}
+	if given("aws-region") {
+		old.AWSRegion = e.AWSRegion
+	}
+	if given("api-port") {
+		old.APIPort = e.APIPort
+	}
+	if given("autoscaling-tick") {
+		old.AutoscalingTick = e.AutoscalingTick
+	}
+}
+
+// asUsage says that a wrong value came from the command line.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	f := *fault.From(err)
+	f.Kind = fault.Usage
+	return &f
+}
+
+func (a *app) configureRemote(ctx context.Context, e environment, given func(string) bool) error {
+	for _, flag := range localOnly {
+		if given(flag) {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--%s is of the environment local only", flag)
+		}
+	}
+	if e.OperatorEndpoint == "" {
+		e.OperatorEndpoint = a.getenv("CORTEX_OPERATOR_ENDPOINT")
+	}
+	if e.OperatorEndpoint == "" {
+		var err error
+		if e.OperatorEndpoint, err = a.ask(ctx, "cortex operator endpoint:", false); err != nil {
+			return err
+		}
+	}
+	endpoint, err := operatorEndpoint(e.OperatorEndpoint)
+	if err != nil {
+		return asUsage(err)
+	}
+	e.OperatorEndpoint = endpoint
+	if err := asUsage(e.check()); err != nil {
+		return err
+	}
+	if err := verifyOperator(ctx, endpoint); err != nil {
+		return err
+	}
+	isDefault := false
+	err = a.changeConfig(ctx, func(c *config) error {
+		if old := c.find(e.Name); old != nil {
+			*old = e
+			return nil
+		}
+		c.settleDefault(e.Name)
+		c.Environments = append(c.Environments, e)
+		isDefault = c.DefaultEnvironment == e.Name
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.say("configured %s environment", e.Name)
+	if isDefault {
+		a.say("set %s as the default environment (`cortex env default %s` changes it)", e.Name, localName)
+	}
+	return nil
+}
+
+// settleDefault makes explicit which environment is used before another one is
+// added: the only one there is, or the one to be added to none.
+func (c *config) settleDefault(adding string) {
+	switch {
+	case c.DefaultEnvironment != "":
+	case len(c.Environments) == 1:
+		c.DefaultEnvironment = c.Environments[0].Name
+	case len(c.Environments) == 0:
+		c.DefaultEnvironment = adding
+	}
+}
+
+// verifyOperator makes sure that an operator answers at the endpoint.
+func verifyOperator(ctx context.Context, endpoint string) error {
+	client, err := httpapi.NewClient(httpapi.ClientConfig{Endpoint: endpoint})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := client.Info(ctx); err != nil {
+		return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", endpoint, err).
+			WithHint("nothing was changed; check the address and that this machine can reach it")
+	}
+	return nil
+}
