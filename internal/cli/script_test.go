@@ -76,6 +76,12 @@ func cannedLocal(ctx context.Context, cfg LocalConfig) error {
 		select {}
 	}
 	<-ctx.Done()
+	if os.Getenv("CANNED_STOP") == "silent" {
+		_ = stop()
+		os.Remove(cfg.Socket)
+		signal.Ignore(syscall.SIGTERM)
+		select {}
+	}
 	return stop()
 }
 
