@@ -111,7 +111,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("CORTEX_CLI_CONFIG_DIR", config)
 	env.Setenv("TERM", "dumb")
 	env.Setenv("TZ", "UTC")
-	env.Setenv("GORACE", "atexit_sleep_ms=0 log_path="+filepath.Join(env.WorkDir, "race")) // by default every program sleeps a second at its end
+	env.Setenv("GORACE", raceOptions(env.WorkDir))
 	env.Cd = filepath.Join(env.WorkDir, "app")
 	vars := env.Vars
 	env.Defer(func() {
@@ -138,6 +138,12 @@ func endAll(dir string) {
 			_ = proc.Kill()
 		}
 	}
+}
+
+// raceOptions are for programs built with the race detector: what it finds goes to
+// files in dir, and they do not sleep a second at their end, as they would.
+func raceOptions(dir string) string {
+	return "atexit_sleep_ms=0 log_path=" + filepath.Join(dir, "race")
 }
 
 // races returns what the race detector has found in the programs of a script; a

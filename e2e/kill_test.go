@@ -82,7 +82,7 @@ func newKiller(t *testing.T, seed uint64) *killer {
 	if err := os.WriteFile(filepath.Join(cfg, "cli.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k.env = []string{"HOME=" + work, "CORTEX_CLI_CONFIG_DIR=" + cfg, "PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "GORACE=atexit_sleep_ms=0 log_path=" + filepath.Join(work, "race")}
+	k.env = []string{"HOME=" + work, "CORTEX_CLI_CONFIG_DIR=" + cfg, "PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "GORACE=" + raceOptions(work)}
 	for _, name := range killNames {
 		k.wanted[name] = []string{""}
 		if err := os.Mkdir(filepath.Join(work, name), 0o700); err != nil {

@@ -29,8 +29,13 @@ func cmdForeign(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() {
 		endAll(dir)
+		report := races(dir)
 		os.RemoveAll(dir)
+		if report != "" {
+			ts.Fatalf("%s", report)
+		}
 	})
+	ts.Setenv("GORACE", raceOptions(dir))
 	for _, d := range []string{dir, filepath.Join(dir, "app"), filepath.Join(dir, "cfg")} {
 		ts.Check(os.MkdirAll(d, 0o755))
 		if os.Getuid() == 0 {

@@ -136,6 +136,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("HOME", home)
 	env.Setenv("TERM", "xterm")
 	env.Setenv("TZ", "UTC")
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // a program with the race detector sleeps a second at its end
 	env.Setenv("API_URL", api.URL)
 	file := filepath.Join(env.WorkDir, "service.yaml")
 	env.Setenv("CANNED", file)
