@@ -68,6 +68,8 @@ type Gateway struct {
 	log  *slog.Logger
 	snap atomic.Pointer[snapshot]
 
+	known    context.Context // ends when what is deployed is known
+	know     context.CancelFunc
 	stopping atomic.Bool
 	serving  sync.WaitGroup // Serve calls
 	tasks    sync.WaitGroup // wake-ups
@@ -102,6 +104,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, works: map[string]*work{}}
 	g.life, g.end = context.WithCancel(context.Background())
+	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
 	g.register(cfg.Telemetry)
 	return g, nil
@@ -135,7 +138,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 }
 
 // Serve accepts requests from ln until ctx ends, and returns when the accepted ones
-// are finished, or after DrainTimeout.
+// are finished, or after DrainTimeout. Before Run knows what is deployed, callers
+// wait in the listener's queue: after a restart nobody is told that an API does
+// not exist.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	g.mu.Lock()
 	if g.ended { // Run has stopped following what there is to serve
@@ -147,6 +152,10 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	defer g.serving.Done()
 	stop := context.AfterFunc(ctx, g.refuseHeld)
 	defer stop()
+	select {
+	case <-g.known.Done():
+	case <-ctx.Done():
+	}
 	f := g.newFront(ln.Addr())
 	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: f.take})
 	ended, end := context.WithCancel(ctx) // also when the listener fails
@@ -193,7 +202,12 @@ type Sample struct {
 	InFlight float64 // running, waiting and held requests
 }
 
-// Samples returns the present load of every deployed RealtimeAPI.
+// briefLoad is the sample of an API at which nothing is in flight at the moment,
+// while requests were answered since the sample before: it is not idle.
+const briefLoad = 0.001
+
+// Samples returns the present load of every deployed RealtimeAPI. One caller only:
+// it looks at what came and went since it was called before.
 func (g *Gateway) Samples() []Sample {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,7 +215,12 @@ func (g *Gateway) Samples() []Sample {
 	for _, w := range g.works {
 		if w.deployed.Load() {
 			load := w.pool.Load()
-			samples = append(samples, Sample{w.name, float64(load.Running + load.Waiting)})
+			inFlight := float64(load.Running + load.Waiting)
+			if n := w.counts.forwarded(); n != w.sampled {
+				w.sampled = n
+				inFlight = max(inFlight, briefLoad)
+			}
+			samples = append(samples, Sample{w.name, inFlight})
 		}
 	}
 	return samples

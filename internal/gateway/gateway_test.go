@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"cortex.dev/cortex/internal/store"
 )
 
 func TestRequestReachesTheReplicaWithoutItsPrefix(t *testing.T) {
@@ -68,5 +70,36 @@ func TestHeldRequestsAreAnsweredOrRefusedExactlyPastTheBound(t *testing.T) {
 		if a := <-answers; a.status != 200 || a.body != "ok" {
 			t.Errorf("held: %v", a)
 		}
+	}
+}
+
+func TestNobodyIsToldBeforeTheGatewayKnows(t *testing.T) {
+	t.Parallel()
+	r := startUninformed(t, nil)
+	answers := make(chan answer, 1)
+	go func() { answers <- r.get("/iris") }()
+	r.serveAt("iris", pod{1, 1}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
+	select {
+	case got := <-answers:
+		t.Fatalf("GET /iris = %d %q before all routes were known", got.status, got.body)
+	default:
+	}
+	r.routes.send(store.Change{}) // that was everything there is
+	if got := <-answers; got.status != 200 || got.body != "hello" {
+		t.Errorf("GET /iris = %d %q, want 200 hello", got.status, got.body)
+	}
+}
+
+func TestASampleSeesRequestsThatCameAndWent(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveAt("iris", pod{1, 1}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r.get("/iris")
+	r.until(func() bool { return r.work("iris").pool.Load().Running == 0 }, "the request is over")
+	if got := r.g.Samples(); len(got) != 1 || got[0].InFlight <= 0 {
+		t.Errorf("Samples() after a request = %v, want some load", got)
+	}
+	if got := r.g.Samples(); len(got) != 1 || got[0].InFlight != 0 {
+		t.Errorf("Samples() after none = %v, want no load", got)
 	}
 }

@@ -72,6 +72,14 @@ type rig struct {
 
 func startRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	r := startUninformed(t, change)
+	r.routes.send(store.Change{})
+	return r
+}
+
+// startUninformed starts a gateway that does not know yet what is deployed.
+func startUninformed(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, routes: newFeed[store.Change](), replicas: newFeed[engine.Status](), served: make(chan error, 1)}
 	cfg := Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Store: r.routes, Engine: r.replicas, DrainTimeout: 10 * time.Second}
 	if change != nil {

@@ -21,6 +21,14 @@ func (c *counts) answered(status int) {
 	}
 }
 
+// forwarded counts the requests that are over.
+func (c *counts) forwarded() (n uint64) {
+	for i := range c.classes {
+		n += c.classes[i].Load()
+	}
+	return n
+}
+
 func (c *counts) refuse(code string) {
 	n, ok := c.refused.Load(code)
 	if !ok {

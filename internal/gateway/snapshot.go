@@ -44,7 +44,8 @@ func (s *snapshot) with(name, endpoint string, r *route) *snapshot {
 func (g *Gateway) storeChanged(c store.Change) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c.Name == "" { // that was everything there is; requests are served before
+	if c.Name == "" { // that was everything there is
+		g.know()
 		return
 	}
 	snap := g.snap.Load()

@@ -20,6 +20,7 @@ type work struct {
 	requested atomic.Int64        // replicas there should be
 	woken     atomic.Int64        // Unix nanoseconds of the last wake-up
 	counts    counts
+	sampled   uint64 // requests forwarded until the latest sample; guarded by Gateway.mu
 }
 
 // replica is one running copy as a place to send requests to. It is a relay.Place:
@@ -110,6 +111,7 @@ func (w *work) place(from *engine.Replica) {
 	r.seat.Resize(limit, queue)
 	r.suspected.Store(false)
 	r.seat.Open()
+	w.woken.Store(0) // the wake-up did its work; the next one need not wait
 }
 
 func (w *work) add(id, addr string, limit, queue int) *replica {

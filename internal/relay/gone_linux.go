@@ -41,6 +41,33 @@ func gone(nc net.Conn, half bool) bool {
 	return ok && got&(events|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
+// ear listens on one connection again and again without allocating.
+type ear struct {
+	rc   syscall.RawConn // nil: not a socket, about which nothing can be known
+	fds  [1]unix.PollFd
+	look func(fd uintptr)
+	ok   bool
+}
+
+func listenTo(nc net.Conn) *ear {
+	e := &ear{}
+	if sc, is := nc.(syscall.Conn); is {
+		e.rc, _ = sc.SyscallConn()
+	}
+	e.look = func(fd uintptr) {
+		e.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+		n, err := unix.Poll(e.fds[:], 0)
+		e.ok = err == nil && n == 0
+	}
+	return e
+}
+
+// quiet reports whether the connection is open and has nothing to read.
+func (e *ear) quiet() bool {
+	e.ok = false
+	return e.rc != nil && e.rc.Control(e.look) == nil && e.ok
+}
+
 // quiet reports whether an idle connection is open and has nothing to read.
 func quiet(nc net.Conn) bool {
 	got, ok := poll(nc, unix.POLLIN|unix.POLLRDHUP)

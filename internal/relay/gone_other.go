@@ -43,6 +43,13 @@ func quiet(nc net.Conn) bool {
 	return err == syscall.EAGAIN
 }
 
+// ear listens on one connection again and again.
+type ear struct{ nc net.Conn }
+
+func listenTo(nc net.Conn) *ear { return &ear{nc} }
+
+func (e *ear) quiet() bool { return quiet(e.nc) }
+
 // writable reports whether a write to nc would not wait.
 func writable(nc net.Conn) (yes bool) {
 	sc, ok := nc.(syscall.Conn)

@@ -37,6 +37,7 @@ func (u *Upstream) Addr() string { return u.addr }
 // upConn is a connection to an upstream.
 type upConn struct {
 	nc     net.Conn
+	ear    *ear
 	in     reader
 	up     *Upstream
 	reused bool
@@ -46,6 +47,10 @@ type upConn struct {
 
 // get returns a kept connection, or opens one. replayable says that the request
 // may be sent again if the connection turns out to be closed.
+//
+// Every kept connection is looked at first, for half a microsecond: one that was
+// closed would fail a request that cannot be repeated, and bytes that a broken
+// server sent after its answer would be taken for the answer to somebody else.
 func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
 	now := x.conn.srv.clock.now()
 	for !fresh {
@@ -54,7 +59,7 @@ func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
 			break
 		}
 		age := time.Duration(now-c.since) * time.Millisecond
-		if age > c.keep || age > freshIdle && !replayable || age > 2*tick && !quiet(c.nc) {
+		if age > c.keep || age > freshIdle && !replayable || !c.ear.quiet() {
 			c.shut()
 			continue
 		}
@@ -83,7 +88,7 @@ func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &upConn{nc: nc, up: u, keep: idleTimeout}
+	c := &upConn{nc: nc, ear: listenTo(nc), up: u, keep: idleTimeout}
 	c.in.open(nc)
 	return c, nil
 }

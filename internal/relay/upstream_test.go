@@ -168,3 +168,27 @@ func TestBytesAfterAnAnswerReachNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAServerSaysUnaskedIsNobodysAnswer(t *testing.T) {
+	t.Parallel()
+	say, said := make(chan struct{}, 1), make(chan struct{}, 1)
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		for readHead(r) != "" {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			<-say // the client has its answer, so the connection is idle
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+			said <- struct{}{}
+		}
+	})
+	t.Cleanup(func() { close(say) })
+	_, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	for i := range 3 {
+		c.send(get)
+		if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != "ok" {
+			t.Fatalf("request %d: %s %q, want ok", i, resp.Status, body)
+		}
+		say <- struct{}{}
+		<-said
+	}
+}

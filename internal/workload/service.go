@@ -127,7 +127,7 @@ type Message struct {
 
 // DeleteOptions qualify a deletion.
 type DeleteOptions struct {
-	KeepCache bool `json:"keep_cache,omitempty"` // keep history and logs
+	KeepCache bool `json:"keep_cache,omitempty"` // keep history and events; log files age out by themselves
 }
 
 // LogQuery selects log lines of one workload.
