@@ -114,7 +114,7 @@ func evidence(r *workload.Reason, kind string) string {
 
 func tcpProbe(s *scene) {
 	s.apply(s.revision("iris", "r1", func(c *workload.Container) {
-		env("SERVER_LISTEN_AFTER", "300ms")(c)
+		env("SERVER_LISTEN_AFTER", "2s")(c) // long after a failing probe begins to count
 		c.ReadinessProbe = &workload.Probe{TCPSocket: &workload.TCPSocket{Port: 8080}, PeriodSeconds: 1}
 	}), 1)
 	s.notReady("iris", "probe_failing")

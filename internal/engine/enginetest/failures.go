@@ -151,7 +151,7 @@ func freePort(s *scene) string {
 }
 
 func listensLate(s *scene) {
-	s.apply(s.revision("iris", "r1", env("SERVER_LISTEN_AFTER", "1200ms")), 1)
+	s.apply(s.revision("iris", "r1", env("SERVER_LISTEN_AFTER", "2500ms")), 1)
 	s.notReady("iris", "never_listened")
 	r := s.settled("iris", 1).Replicas[0]
 	if r.Restarts != 0 {

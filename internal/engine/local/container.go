@@ -281,9 +281,10 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 	c.r.mu.Lock()
 	same := !v.Changed && (v.Passing || v.OK || c.view.probe == v.Detail)
 	age := time.Since(c.view.started)
+	early := !v.OK && !c.view.ready && age < silence
 	look := !v.OK && age >= silence && (c.view.looked.IsZero() || time.Since(c.view.looked) >= lookAgain)
 	c.r.mu.Unlock()
-	if same && !look {
+	if early || same && !look {
 		return
 	}
 	var listening []string
@@ -301,8 +302,9 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 	})
 }
 
-// silence is how long a server may take to listen before we look where else it
-// may be listening, and lookAgain how long what was found is believed.
+// silence is how long a server may take to listen before a failing probe is called
+// that and we look where else it may be listening: a healthy start should alarm
+// nobody. lookAgain is how long what was found is believed.
 const (
 	silence   = time.Second
 	lookAgain = 5 * time.Second
