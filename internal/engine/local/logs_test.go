@@ -268,9 +268,10 @@ func FuzzParseLogLine(f *testing.F) {
 	f.Add("2026-11-22T00:05:28.853682566Z 1 stdout hello world")
 	f.Add("2026-11-22T00:05:28.853682566Z 1 stdout ")
 	f.Add("x 1 stdout y")
+	f.Add("0001-01-01T0:00:00,000000000Z 0  ") // the year 1, run 0, no stream
 	f.Fuzz(func(t *testing.T, text string) {
 		line, run, ok := parseLogLine(text)
-		if ok && (line.Time.IsZero() && run == 0) {
+		if ok && (run < 1 || line.Stream != "stdout" && line.Stream != "stderr") {
 			t.Errorf("parseLogLine(%q) = %+v, %d", text, line, run)
 		}
 	})

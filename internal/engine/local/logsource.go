@@ -172,7 +172,7 @@ func parseLogLine(text string) (line workload.LogLine, run int, ok bool) {
 		return line, 0, false
 	}
 	run, err = strconv.Atoi(parts[1])
-	if err != nil {
+	if err != nil || run < 1 || parts[2] != "stdout" && parts[2] != "stderr" {
 		return line, 0, false
 	}
 	line.Time, line.Stream, line.Text = t.UTC(), parts[2], strings.ToValidUTF8(parts[3], "\uFFFD")
