@@ -90,7 +90,7 @@ func PlanRollout(in RolloutInput) RolloutPlan {
 
 	excess := excessOf(current, in.Desired)
 	for _, r := range excess {
-		plan.Stop = append(plan.Stop, Stop{r.ID, fmt.Sprintf("%d replicas are wanted and there are %d", in.Desired, len(current))})
+		plan.Stop = append(plan.Stop, Stop{r.ID, fmt.Sprintf("wanted: %d, there: %d", in.Desired, len(current))})
 	}
 	kept := slices.DeleteFunc(slices.Clone(current), func(r RolloutReplica) bool { return slices.Contains(excess, r) })
 	plan.Stop = append(plan.Stop, oldToStop(in, kept, old)...)
@@ -145,5 +145,5 @@ func startReason(in RolloutInput, current, old int) string {
 	if old > 0 {
 		return fmt.Sprintf("%d of %d replicas are of the desired revision; at most %d may exist during an update", current, in.Desired, in.Desired+in.Surge)
 	}
-	return fmt.Sprintf("%d replicas are wanted and there are %d", in.Desired, current)
+	return fmt.Sprintf("wanted: %d, there: %d", in.Desired, current)
 }

@@ -35,7 +35,8 @@ const (
 // layerOfCode is the layer at which a reason of the engine belongs.
 var layerOfCode = map[string]int{
 	"docker_unavailable": layerEngine, "processes_unavailable": layerEngine,
-	"image_pull": layerEngine, "image_not_found": layerEngine,
+	"image_pull": layerEngine, "image_not_found": layerEngine, "devices_unavailable": layerEngine,
+	"state_dir_unwritable": layerEngine, "disk_full": layerEngine,
 	codeNotApplied:       layerEngine,
 	"missing_executable": layerProcess, "not_executable": layerProcess, "bad_working_directory": layerProcess,
 	"start_failed": layerProcess, "crash_loop": layerProcess, "exited": layerProcess,
