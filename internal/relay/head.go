@@ -180,6 +180,9 @@ func (h *head) parseResponse(b []byte) *refusal {
 	if r := h.parseFields(b, end+1, false); r != nil {
 		return r
 	}
+	if h.transfer && h.minor == 0 { // chunks to some, a body until the end to others (RFC 9112, 6.1)
+		return errTransfer
+	}
 	return nil
 }
 
