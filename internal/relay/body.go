@@ -11,7 +11,6 @@ type body struct {
 	from    *reader
 	framing framing
 	left    int64 // of a sized body, or of the present chunk
-	strict  bool  // as of a client: lines end in CR LF
 	begun   bool  // a chunk was read
 	done    bool
 	excess  int // bytes of chunk framing beyond what chunks of a decent size need
@@ -31,8 +30,8 @@ const (
 	maxExcess    = 16 << 10
 )
 
-func (b *body) begin(from *reader, f framing, length int64, strict bool) {
-	*b = body{from: from, framing: f, left: max(length, 0), strict: strict, trailer: b.trailer[:0]}
+func (b *body) begin(from *reader, f framing, length int64) {
+	*b = body{from: from, framing: f, left: max(length, 0), trailer: b.trailer[:0]}
 	if f != sized {
 		b.left = 0 // no chunk has begun
 	}
@@ -128,7 +127,7 @@ var lastChunk = []byte("0\r\n\r\n")
 // nextChunk reads up to the data of the next chunk; io.EOF after the last one.
 func (b *body) nextChunk() error {
 	if b.begun {
-		line, err := b.from.line(2, b.strict)
+		line, err := b.from.line(2)
 		if err != nil {
 			return err
 		}
@@ -137,7 +136,7 @@ func (b *body) nextChunk() error {
 		}
 	}
 	b.begun = true
-	line, err := b.from.line(maxChunkLine, b.strict)
+	line, err := b.from.line(maxChunkLine)
 	if err != nil {
 		return err
 	}
@@ -198,7 +197,7 @@ func chunkSize(line []byte) (int64, bool) {
 func (b *body) readTrailer() error {
 	total := 0
 	for {
-		line, err := b.from.line(maxTrailer, b.strict)
+		line, err := b.from.line(maxTrailer)
 		if errors.Is(err, errTooLong) {
 			return errTrailer
 		}

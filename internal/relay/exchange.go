@@ -89,7 +89,7 @@ func (c *conn) prepare() {
 	h := &c.req
 	c.out = c.appendRequest(c.out[:0])
 	c.headLen = len(c.out)
-	c.reqBody.begin(&c.in, h.body, h.length, true)
+	c.reqBody.begin(&c.in, h.body, h.length)
 	if h.body == sized {
 		n := min(int64(c.in.w-c.in.r), h.length)
 		c.out = append(c.out, c.in.buf[c.in.r:][:n]...)
@@ -241,7 +241,7 @@ func (c *conn) readResponseHead(up *upConn) error {
 func (c *conn) forwardAnswer(up *upConn) (outcome, bool, error) {
 	h, b := &c.res, &c.resBody
 	h.frame(c.x.toHead)
-	b.begin(&up.in, h.body, h.length, false)
+	b.begin(&up.in, h.body, h.length)
 	inChunks := (h.body == chunked || h.body == untilClose) && c.req.minor == 1
 	inNone := h.body == chunked || h.body == untilClose // only closing can end it for HTTP/1.0
 	closing := !c.req.persistent() || c.srv.draining.Load() || c.req.minor == 0 && inNone ||

@@ -97,9 +97,9 @@ func (r *reader) read(p []byte) (int, error) {
 	return r.nc.Read(p)
 }
 
-// line returns the next line without its end, which has to be CR LF if strict.
-// The slice is valid until the next call.
-func (r *reader) line(limit int, strict bool) ([]byte, error) {
+// line returns the next line without its end, which has to be CR LF. The slice is
+// valid until the next call.
+func (r *reader) line(limit int) ([]byte, error) {
 	scanned := 0
 	for {
 		if i := bytes.IndexByte(r.buf[r.r+scanned:r.w], '\n'); i >= 0 {
@@ -108,10 +108,7 @@ func (r *reader) line(limit int, strict bool) ([]byte, error) {
 			if len(line) > 0 && line[len(line)-1] == '\r' {
 				return line[:len(line)-1], nil
 			}
-			if strict {
-				return nil, errBareLine
-			}
-			return line, nil
+			return nil, errBareLine
 		}
 		scanned = r.w - r.r
 		if scanned > limit {

@@ -39,6 +39,7 @@ func FuzzResponse(f *testing.F) {
 		"HTTP/1.0 404 Not Found\nServer: x\n\nbody",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
 		"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\nhi\n0\n\n",
 		"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n",
 		"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 \r\nConnection: X\r\nX: y\r\n\r\n",
 	} {
@@ -96,7 +97,7 @@ func FuzzChunked(f *testing.F) {
 		var in reader
 		in.open(&memory{in: &dripping{raw, arriving}})
 		var b body
-		b.begin(&in, chunked, -1, true)
+		b.begin(&in, chunked, -1)
 		var got []byte
 		buf := make([]byte, reading)
 		var err error
