@@ -111,6 +111,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("CORTEX_CLI_CONFIG_DIR", config)
 	env.Setenv("TERM", "dumb")
 	env.Setenv("TZ", "UTC")
+	env.Setenv("DOCKER_HOST", os.Getenv("DOCKER_HOST")) // the engine whose presence was looked for
 	env.Setenv("GORACE", raceOptions(env.WorkDir))
 	env.Cd = filepath.Join(env.WorkDir, "app")
 	vars := env.Vars
@@ -164,7 +165,7 @@ func races(work string) string {
 // scriptEnv is the environment of a script, for programs that are run beside it.
 func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE"} {
+	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE", "DOCKER_HOST"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
