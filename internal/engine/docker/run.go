@@ -1,13 +1,11 @@
 package docker
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -181,16 +179,16 @@ func (c *running) Exec(ctx context.Context, command []string) ([]byte, int, erro
 	defer attached.Close()
 	stop := context.AfterFunc(ctx, attached.Close)
 	defer stop()
-	out := &bounded{}
+	out := &local.Output{}
 	_, _ = stdcopy.StdCopy(out, out, attached.Reader) // ends with the command or with ctx
 	if ctx.Err() != nil {
-		return out.bytes(), 0, ctx.Err()
+		return out.Bytes(), 0, ctx.Err()
 	}
 	got, err := cli.ExecInspect(ctx, created.ID, client.ExecInspectOptions{})
 	if err != nil {
-		return out.bytes(), 0, err
+		return out.Bytes(), 0, err
 	}
-	return out.bytes(), got.ExitCode, nil
+	return out.Bytes(), got.ExitCode, nil
 }
 
 // Address implements local.Container.
@@ -222,26 +220,4 @@ func (c *running) Listening() []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-// maxOutput bounds what is kept of the output of a probe or hook.
-const maxOutput = 4 << 10
-
-// bounded keeps the beginning of what is written to it.
-type bounded struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.buf.Write(p[:min(len(p), maxOutput-b.buf.Len())])
-	return len(p), nil
-}
-
-func (b *bounded) bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
 }

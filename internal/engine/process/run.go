@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -16,13 +15,9 @@ import (
 	"cortex.dev/cortex/internal/engine/local"
 )
 
-const (
-	// waitDelay bounds how long the output of a process is waited for after it has
-	// ended and all that it started was killed.
-	waitDelay = 2 * time.Second
-	// maxOutput bounds what is kept of the output of a probe or hook.
-	maxOutput = 4 << 10
-)
+// waitDelay bounds how long the output of a process is waited for after it has
+// ended and all that it started was killed.
+const waitDelay = 2 * time.Second
 
 // process is one running container.
 type process struct {
@@ -104,7 +99,7 @@ func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, erro
 	if err != nil {
 		return nil, 0, err
 	}
-	out := &bounded{}
+	out := &local.Output{}
 	cmd := &exec.Cmd{
 		Path: path, Args: command, Dir: p.spec.Directory, Env: p.env,
 		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
@@ -127,9 +122,9 @@ func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, erro
 		<-ended
 	}
 	if ctx.Err() != nil {
-		return out.bytes(), 0, ctx.Err()
+		return out.Bytes(), 0, ctx.Err()
 	}
-	return out.bytes(), exitOf(cmd.ProcessState.Sys().(syscall.WaitStatus)).Code, nil
+	return out.Bytes(), exitOf(cmd.ProcessState.Sys().(syscall.WaitStatus)).Code, nil
 }
 
 // Address implements local.Container.
@@ -145,22 +140,3 @@ func (p *process) Forwarded() bool { return false }
 
 // Listening implements local.Container.
 func (p *process) Listening() []string { return listening(p.mark, p.pid) }
-
-// bounded keeps the beginning of what is written to it.
-type bounded struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.buf.Write(p[:min(len(p), maxOutput-b.buf.Len())])
-	return len(p), nil
-}
-
-func (b *bounded) bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
-}

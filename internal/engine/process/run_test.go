@@ -140,8 +140,8 @@ func TestExec(t *testing.T) {
 		t.Errorf("Exec = %q, %d, %v, want the folder and environment of the container, and 3", out, code, err)
 	}
 	out, _, err = c.Exec(t.Context(), shell("head -c 100000 /dev/zero"))
-	if err != nil || len(out) != maxOutput {
-		t.Errorf("Exec of a chatty command = %d bytes, %v, want %d", len(out), err, maxOutput)
+	if err != nil || len(out) != local.MaxOutput {
+		t.Errorf("Exec of a chatty command = %d bytes, %v, want %d", len(out), err, local.MaxOutput)
 	}
 	if _, _, err := c.Exec(t.Context(), []string{"./never-built"}); err == nil {
 		t.Error("Exec of a command that does not exist is no error")
