@@ -3,6 +3,7 @@ package nats
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/store/storetest"
@@ -49,6 +50,70 @@ func BenchmarkPut(b *testing.B) {
 	w := storetest.Sample("iris", 1)
 	for b.Loop() {
 		if w.Version, err = s.Put(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkClaim takes one claim after the other, durably.
+func BenchmarkClaim(b *testing.B) {
+	s, err := Open(b.Context(), Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	n := 0
+	for b.Loop() {
+		if err := s.Claim(b.Context(), fmt.Sprint("key-", n), time.Minute); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+}
+
+// BenchmarkClaimAmongMany claims at a server of its own, with and without a
+// hundred thousand claims that are there already.
+func BenchmarkClaimAmongMany(b *testing.B) {
+	_, url := runServer(b, serverOptions(b))
+	s, err := Open(b.Context(), Config{URL: url})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	n := 0
+	claim := func() {
+		n++
+		if err := s.Claim(b.Context(), fmt.Sprint("key-", n), store.MaxClaim); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("none", func(b *testing.B) {
+		for b.Loop() {
+			claim()
+		}
+	})
+	b.Run("many", func(b *testing.B) {
+		for n < 100_000 {
+			claim()
+		}
+		for b.Loop() {
+			claim()
+		}
+	})
+}
+
+// BenchmarkValue reads one value.
+func BenchmarkValue(b *testing.B) {
+	s, err := Open(b.Context(), Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.SetValue(b.Context(), "v", make([]byte, 500), 0); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, _, err := s.Value(b.Context(), "v"); err != nil {
 			b.Fatal(err)
 		}
 	}

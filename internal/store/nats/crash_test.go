@@ -22,12 +22,20 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// crashDir tells a copy of the test binary to write into that folder until it is killed.
-const crashDir = "CORTEX_TEST_CRASH_DIR"
+// crashDir tells a copy of the test binary to write into that folder until it is
+// killed, crashClaims to claim there.
+const (
+	crashDir    = "CORTEX_TEST_CRASH_DIR"
+	crashClaims = "CORTEX_TEST_CRASH_CLAIMS"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		fmt.Println("error", writeUntilKilled(dir))
+		os.Exit(1)
+	}
+	if dir := os.Getenv(crashClaims); dir != "" {
+		fmt.Println("error", claimUntilKilled(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())

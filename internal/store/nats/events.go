@@ -77,16 +77,13 @@ func (s *Store) Events(ctx context.Context, q workload.EventQuery, fn func(workl
 }
 
 // keptEvents returns the events that are there in order of time, and the sequence
-// after which new ones come.
+// after which new ones come; see present.
 func (s *Store) keptEvents(ctx context.Context, subject string) (kept []workload.Event, last uint64, err error) {
 	ss, ctx, done, err := s.begin(ctx, 0, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer done()
-	if last, err = s.lastSequence(ctx, ss, streamEvents); err != nil {
-		return nil, 0, err
-	}
 	if err := s.scan(ctx, ss, streamEvents, subject, func(m message) error {
 		last = max(last, m.sequence)
 		if m.operation != "" {

@@ -17,6 +17,7 @@ import (
 const (
 	lockFile   = "lock"   // locked while a process uses the folder; holds its pid
 	formatFile = "format" // written once the streams exist; holds formatVersion
+	sharedFile = "shared" // written once those of what replicas share exist
 	streamsDir = "jetstream/$G/streams"
 )
 
@@ -83,19 +84,62 @@ func holderOf(file *os.File) string {
 	return "another process"
 }
 
-// release gives the folder free. The file stays: removing it would let two
+// release gives the folder free; without one there is nothing to do. The file stays: removing it would let two
 // processes lock two files of the same name. Closing alone would not do: a program
 // that this process starts at this very moment may still hold a copy of the file.
 func (l *folderLock) release() {
+	if l == nil {
+		return
+	}
 	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) // closing is the second chance
 	_ = l.file.Close()
 }
 
-// markFolder notes that the state was set up, so that its absence is noticed later.
-func markFolder(dir string) error {
-	path := filepath.Join(dir, formatFile)
+// mark notes in a file that a part of the state was set up, so that its absence is
+// noticed later.
+func (s *Store) mark(file string) error {
+	if s.cfg.external() {
+		return nil
+	}
+	path := filepath.Join(s.cfg.Dir, file)
 	if err := writeDurably(path, []byte(strconv.Itoa(formatVersion)+"\n")); err != nil {
 		return folderFault(path, err)
+	}
+	return nil
+}
+
+// clearHalfMade removes the descriptions of streams that were being made when an
+// earlier life ended, because the server does not finish them. Nothing was ever
+// written to such a stream; one that holds something is left, and refused.
+func (s *Store) clearHalfMade(known found) error {
+	if s.cfg.external() {
+		return nil
+	}
+	var unsure []string
+	if !known.workloads {
+		unsure = append(unsure, streamWorkloads, streamHistory, streamEvents)
+	}
+	if !known.shared {
+		unsure = append(unsure, streamShared)
+	}
+	if !known.claims {
+		unsure = append(unsure, streamClaims)
+	}
+	for _, stream := range unsure {
+		path := filepath.Join(s.cfg.Dir, filepath.FromSlash(streamsDir), stream)
+		err := inspectDescription(path, stream)
+		if _, gone := os.Stat(path); err == nil || errors.Is(gone, fs.ErrNotExist) {
+			continue
+		}
+		blocks, _ := os.ReadDir(filepath.Join(path, "msgs")) // none yet is likely
+		for _, block := range blocks {
+			if info, unseen := block.Info(); filepath.Ext(block.Name()) == ".blk" && (unseen != nil || info.Size() > 0) {
+				return err
+			}
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return folderFault(path, err)
+		}
 	}
 	return nil
 }
@@ -190,8 +234,12 @@ func isDiskFull(err error) bool {
 		strings.Contains(text, "insufficient storage")
 }
 
-// room fails with store.disk_full unless size and the reserve fit on the disk.
+// room fails with store.disk_full unless size and the reserve fit on the disk. The
+// disk of a server that others run is theirs.
 func (s *Store) room(size int, reserve uint64) error {
+	if s.cfg.external() {
+		return nil
+	}
 	free, err := s.cfg.free(s.cfg.Dir)
 	if err != nil {
 		return folderFault(s.cfg.Dir, err)

@@ -54,7 +54,7 @@ func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) 
 		}
 		var p pastRecord
 		if err := decode(m.data, &p); err != nil || p.Revision == nil {
-			return fault.New(fault.Unavailable, "store.corrupt", "the history of %s in %s cannot be read: %v", name, s.cfg.Dir, err)
+			return fault.New(fault.Unavailable, "store.corrupt", "the history of %s in %s cannot be read: %v", name, s.cfg.place(), err)
 		}
 		list = append(list, store.Past(p))
 		return nil

@@ -17,6 +17,9 @@ import (
 
 	"github.com/minio/highwayhash"
 	"golang.org/x/sys/unix"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 )
 
 // The server repairs damaged files by cutting off what it cannot read, and forgets
@@ -30,36 +33,65 @@ const (
 	headersBit   = 1 << 31
 )
 
-// inspect checks the folder without changing it, and says whether it was set up
-// before.
-func inspect(dir string, log *slog.Logger) (known bool, _ error) {
-	known, err := readFormat(dir)
-	if err != nil {
-		return false, err
+// found says which parts of the state were set up before.
+type found struct {
+	workloads bool // with history and events
+	shared    bool
+	claims    bool
+}
+
+// inspect checks the folder without changing it, and says what was set up before.
+func inspect(dir string, log *slog.Logger) (known found, err error) {
+	if known.workloads, err = readFormat(dir); err != nil {
+		return found{}, err
 	}
 	if err := accessible(dir); err != nil {
-		return false, err
+		return found{}, err
 	}
-	if !known {
-		return false, nil
+	if !known.workloads {
+		return found{}, nil
 	}
-	for _, stream := range []string{streamWorkloads, streamHistory, streamEvents} {
-		path := filepath.Join(dir, filepath.FromSlash(streamsDir), stream)
-		if err := inspectDescription(path, stream); err != nil {
-			return false, err
-		}
-		prefix := prefixWorkloads
-		switch stream {
-		case streamHistory:
-			prefix = prefixHistory
-		case streamEvents:
-			continue // may be lost, so what the server rescues is good enough
-		}
-		if err := inspectBlocks(path, stream, prefix, log); err != nil {
-			return false, err
+	streams := filepath.Join(dir, filepath.FromSlash(streamsDir))
+	for _, stream := range []struct{ name, prefix string }{
+		{streamWorkloads, prefixWorkloads}, {streamHistory, prefixHistory},
+		{streamEvents, ""}, // may be lost, so what the server rescues is good enough
+	} {
+		if err := inspectStream(streams, stream.name, stream.prefix, log); err != nil {
+			return found{}, err
 		}
 	}
-	return true, nil
+	// A folder of an earlier version has none of what follows.
+	if _, err := os.Stat(filepath.Join(dir, sharedFile)); errors.Is(err, fs.ErrNotExist) {
+		return known, nil
+	} else if err != nil {
+		return found{}, folderFault(dir, err)
+	}
+	if err := inspectStream(streams, streamShared, prefixShared, log); err != nil {
+		return found{}, err
+	}
+	known.shared = true
+	claims := filepath.Join(streams, streamClaims)
+	if _, err := os.Stat(claims); errors.Is(err, fs.ErrNotExist) {
+		return known, nil // somebody did what the hint below says
+	}
+	if err := inspectStream(streams, streamClaims, prefixClaims, log); err != nil {
+		if fault.Code(err) == "store.corrupt" {
+			err = fault.From(err).WithHint("nothing was changed. Claims last %v at most: that long after the operator stopped, delete the folder %s and start it again", store.MaxClaim, claims)
+		}
+		return found{}, err
+	}
+	known.claims = true
+	return known, nil
+}
+
+// inspectStream reads the description of a stream and, when the prefix of its
+// subjects is given, every record.
+func inspectStream(dir, stream, prefix string, log *slog.Logger) error {
+	path := filepath.Join(dir, stream)
+	if err := inspectDescription(path, stream); err != nil || prefix == "" {
+		return err
+	}
+	return inspectBlocks(path, stream, prefix, log)
 }
 
 // accessible refuses a folder of which this user cannot read and write everything.
@@ -187,8 +219,12 @@ func plausible(prefix string, subject, rest []byte, headers bool) bool {
 	if len(subject) == 0 && len(rest) == 0 {
 		return true
 	}
+	legal := legalName
+	if prefix == prefixShared || prefix == prefixClaims {
+		legal = legalKey
+	}
 	name, ok := bytes.CutPrefix(subject, []byte(prefix))
-	if !ok || !legalName.Match(name) {
+	if !ok || !legal.Match(name) {
 		return false
 	}
 	if headers {

@@ -119,14 +119,6 @@ func (l *nameLocks) exclude(name string) (unlock func()) {
 	return m.Unlock
 }
 
-func (s *Store) lastSequence(ctx context.Context, ss *session, stream string) (uint64, error) {
-	st, err := ss.js.Stream(ctx, stream)
-	if err != nil {
-		return 0, s.failure(ctx, "reading "+stream, err)
-	}
-	return st.CachedInfo().State.LastSeq, nil
-}
-
 // follow calls fn with every message of the subject whose sequence is greater
 // than after, and waits for more. It ends with ctx's error, fn's error, or because
 // the store is closed. When the server stumbles it carries on where it was.

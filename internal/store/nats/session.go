@@ -15,10 +15,11 @@ import (
 	"cortex.dev/cortex/internal/fault"
 )
 
-// session is one life of the embedded server. A Store has a second one only after
-// the first could not write: the server then refuses to go on with what it holds.
+// session is one life of the embedded server, or one connection to another. A Store
+// has a second one only after the first could not write: the server then refuses to
+// go on with what it holds.
 type session struct {
-	server *server.Server
+	server *server.Server // nil when it is not ours
 	conn   *natsgo.Conn
 	js     jetstream.JetStream
 	kv     jetstream.KeyValue
@@ -27,7 +28,7 @@ type session struct {
 	breaks context.CancelCauseFunc
 }
 
-// connect brings up a server and connects to it.
+// connect brings up a server and connects to it, or connects to the one of the URL.
 func (s *Store) connect(ctx context.Context) (_ *session, err error) {
 	ss := &session{}
 	ss.broken, ss.breaks = context.WithCancelCause(context.Background())
@@ -36,6 +37,23 @@ func (s *Store) connect(ctx context.Context) (_ *session, err error) {
 			ss.end()
 		}
 	}()
+	if s.cfg.external() {
+		err = s.dial(ss)
+	} else {
+		err = s.serve(ctx, ss)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ss.js, err = jetstream.New(ss.conn, jetstream.WithDefaultTimeout(requestTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the state server: %w", err)
+	}
+	return ss, nil
+}
+
+// serve brings up the embedded server and connects to it.
+func (s *Store) serve(ctx context.Context, ss *session) (err error) {
 	ss.server, err = server.NewServer(&server.Options{
 		ServerName: "cortex",
 		DontListen: true,
@@ -49,23 +67,19 @@ func (s *Store) connect(ctx context.Context) (_ *session, err error) {
 		DisableJetStreamBanner: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("preparing the state server: %w", err)
+		return fmt.Errorf("preparing the state server: %w", err)
 	}
 	ss.server.SetLoggerV2(serverLog{log: s.cfg.Log, breaks: ss.breaks}, false, false, false)
 	ss.server.Start()
 	if err := ss.wait(ctx); err != nil {
-		return nil, fault.New(fault.Unavailable, "store.not_started", "the state in %s could not be opened: %w", s.cfg.Dir, err).
+		return fault.New(fault.Unavailable, "store.not_started", "the state in %s could not be opened: %w", s.cfg.Dir, err).
 			WithHint("look at the log of the daemon")
 	}
 	ss.conn, err = natsgo.Connect("", natsgo.InProcessServer(ss.server), natsgo.Name("cortex"), natsgo.NoReconnect())
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the state server: %w", err)
+		return fmt.Errorf("connecting to the state server: %w", err)
 	}
-	ss.js, err = jetstream.New(ss.conn, jetstream.WithDefaultTimeout(requestTimeout))
-	if err != nil {
-		return nil, fmt.Errorf("connecting to the state server: %w", err)
-	}
-	return ss, nil
+	return nil
 }
 
 // wait returns when the server can be used, or why it cannot.
@@ -104,7 +118,8 @@ func (ss *session) end() {
 // begin prepares a call: it returns the server to ask and a context that ends
 // with the server. A reserve above 0 asks for room for size bytes first. When the
 // server could not write, because another program filled the disk at the wrong
-// moment, begin starts it again as soon as there is room.
+// moment, begin starts it again as soon as there is room. It waits a little for a
+// server that others run.
 func (s *Store) begin(ctx context.Context, size int, reserve uint64) (*session, context.Context, context.CancelFunc, error) {
 	if s.closing.Err() != nil {
 		return nil, nil, nil, errClosed()
@@ -120,6 +135,9 @@ func (s *Store) begin(ctx context.Context, size int, reserve uint64) (*session, 
 			return nil, nil, nil, err
 		}
 		ss = s.current.Load()
+	}
+	if err := s.connected(ctx, ss); err != nil {
+		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(ss.broken, func() { cancel(context.Cause(ss.broken)) })
@@ -141,9 +159,12 @@ func (s *Store) startAgain(ctx context.Context, old *session) error {
 		return err
 	}
 	old.end()
-	known, err := inspect(s.cfg.Dir, s.cfg.Log)
-	if err != nil {
-		return err
+	var known found
+	if !s.cfg.external() {
+		var err error
+		if known, err = inspect(s.cfg.Dir, s.cfg.Log); err != nil {
+			return err
+		}
 	}
 	if err := s.start(context.WithoutCancel(ctx), known); err != nil {
 		s.current.Swap(old).end() // the next call tries again
@@ -157,6 +178,7 @@ func (s *Store) startAgain(ctx context.Context, old *session) error {
 func (s *Store) failure(ctx context.Context, doing string, err error) error {
 	var known *fault.Fault
 	broken := s.current.Load().broken
+	folder := !s.cfg.external()
 	switch {
 	case err == nil:
 		return nil
@@ -164,7 +186,7 @@ func (s *Store) failure(ctx context.Context, doing string, err error) error {
 		return err
 	case s.closing.Err() != nil:
 		return errClosed()
-	case isDiskFull(err), isDiskFull(context.Cause(broken)), s.room(0, reserveShrink) != nil:
+	case folder && (isDiskFull(err) || isDiskFull(context.Cause(broken)) || s.room(0, reserveShrink) != nil):
 		return diskFull(s.cfg.Dir)
 	case broken.Err() != nil:
 		return s.unavailable(doing, context.Cause(broken))
@@ -172,6 +194,8 @@ func (s *Store) failure(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, natsgo.ErrTimeout), errors.Is(err, natsgo.ErrConnectionClosed):
 		return s.unavailable(doing, err)
+	case !folder:
+		return s.serverFailure(doing, err)
 	default:
 		return fmt.Errorf("%s: %w", doing, err)
 	}
@@ -183,8 +207,11 @@ func errClosed() error {
 }
 
 func (s *Store) unavailable(doing string, err error) error {
-	return fault.New(fault.Unavailable, "store.unavailable", "%s: the state in %s does not answer: %w", doing, s.cfg.Dir, err).
-		WithHint("check that the disk works; the next call tries again")
+	f := fault.New(fault.Unavailable, "store.unavailable", "%s: the state in %s does not answer: %w", doing, s.cfg.place(), err)
+	if s.cfg.external() {
+		return f.WithHint("check that the NATS server runs, and that its URL and credentials are right; the next call tries again")
+	}
+	return f.WithHint("check that the disk works; the next call tries again")
 }
 
 // serverLog hands the server's words to slog. Its notices are of no interest to

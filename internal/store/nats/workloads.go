@@ -69,6 +69,9 @@ func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
 		return store.Workload{}, err
 	}
 	defer done()
+	if s.cfg.Replicas > 1 {
+		return s.getFromLeader(ctx, ss, name)
+	}
 	entry, err := ss.kv.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) { // ErrKeyDeleted wraps it too
 		return store.Workload{}, notDeployed(name)
@@ -77,6 +80,18 @@ func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
 		return store.Workload{}, s.failure(ctx, "reading "+name, err)
 	}
 	return s.decodeWorkload(name, entry.Value(), entry.Revision())
+}
+
+// getFromLeader is Get where the copy that would answer may be behind.
+func (s *Store) getFromLeader(ctx context.Context, ss *session, name string) (store.Workload, error) {
+	m, err := s.newest(ctx, ss, streamWorkloads, prefixWorkloads+name)
+	if err != nil {
+		return store.Workload{}, s.failure(ctx, "reading "+name, err)
+	}
+	if m.sequence == 0 || m.operation != "" {
+		return store.Workload{}, notDeployed(name)
+	}
+	return s.decodeWorkload(name, m.data, m.sequence)
 }
 
 // List returns all workloads, by name.
@@ -93,20 +108,20 @@ func (s *Store) List(ctx context.Context) ([]store.Workload, error) {
 	return list, nil
 }
 
-// present reads every workload, and the last sequence of the stream before the
-// first was read: every change that is not in the result comes after it.
+// present reads every workload, and the sequence after which to look for changes:
+// every one that is not in the result comes after it. That is the last that was
+// seen: the copy of a stream that answers may be behind its leader, but what it has
+// seen it has seen in order.
 func (s *Store) present(ctx context.Context) (map[string]store.Workload, uint64, error) {
 	ss, ctx, done, err := s.begin(ctx, 0, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer done()
-	last, err := s.lastSequence(ctx, ss, streamWorkloads)
-	if err != nil {
-		return nil, 0, err
-	}
+	last := uint64(0)
 	present := make(map[string]store.Workload)
 	err = s.scan(ctx, ss, streamWorkloads, prefixWorkloads+"*", func(m message) error {
+		last = max(last, m.sequence)
 		if m.operation != "" {
 			delete(present, m.name)
 			return nil
@@ -195,10 +210,22 @@ func (s *Store) finishDeletions(ctx context.Context, ss *session) error {
 		return err
 	}
 	for name, sequence := range unsure {
+		// Another replica may have deployed it meanwhile.
+		m, err := s.newest(ctx, ss, streamWorkloads, prefixWorkloads+name)
+		if err != nil {
+			return s.failure(ctx, "deleting "+name, err)
+		}
+		if m.sequence != sequence {
+			continue
+		}
 		if err := s.forget(ctx, ss, name); err != nil {
 			return err
 		}
-		if err := ss.kv.Delete(ctx, name, jetstream.LastRevision(sequence)); err != nil {
+		err = ss.kv.Delete(ctx, name, jetstream.LastRevision(sequence))
+		if isConflict(err) {
+			continue // another replica was faster
+		}
+		if err != nil {
 			return s.failure(ctx, "deleting "+name, err)
 		}
 	}
@@ -209,7 +236,7 @@ func (s *Store) decodeWorkload(name string, data []byte, version uint64) (store.
 	var r record
 	if err := decode(data, &r); err != nil || r.Revision == nil || r.Revision.Name != name {
 		return store.Workload{}, fault.New(fault.Unavailable, "store.corrupt",
-			"the record of %s in %s cannot be read: %v", name, s.cfg.Dir, err).
+			"the record of %s in %s cannot be read: %v", name, s.cfg.place(), err).
 			WithHint("was it written by a newer version? otherwise delete %s and deploy it again", name)
 	}
 	return store.Workload{Revision: r.Revision, Replicas: r.Replicas, Cause: r.Cause, Version: store.Version(version)}, nil
@@ -253,8 +280,9 @@ func illegalName(r *workload.Revision) error {
 }
 
 // isConflict reports whether err says that a record is not where it was expected.
+// A stream of several copies has a code of its own for that.
 func isConflict(err error) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) ||
-		errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

@@ -135,20 +135,20 @@ func testEventsError(t *testing.T, s store.Store) {
 	if err := s.Events(within(t), workload.EventQuery{}, func(workload.Event) error { return mine }); !errors.Is(err, mine) {
 		t.Errorf("Events() = %v, want the error of fn", err)
 	}
-	first := true
+	first, recorded := true, make(chan error, 1)
 	err := s.Events(within(t), workload.EventQuery{Follow: true}, func(workload.Event) error {
 		if first {
 			first = false
-			go func() {
-				if err := s.Record(t.Context(), sampleEvent("a", time.Now(), 2)); err != nil {
-					t.Errorf("Record() = %v", err)
-				}
-			}()
+			go func() { recorded <- s.Record(t.Context(), sampleEvent("a", time.Now(), 2)) }()
 			return nil
 		}
 		return mine
 	})
 	if !errors.Is(err, mine) {
-		t.Errorf("Events(follow) = %v, want the error of fn", err)
+		t.Fatalf("Events(follow) = %v, want the error of fn", err)
+	}
+	// It may be told before it is acknowledged.
+	if err := <-recorded; err != nil {
+		t.Errorf("Record() = %v", err)
 	}
 }

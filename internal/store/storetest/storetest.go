@@ -1,4 +1,5 @@
-// Package storetest is the suite that every implementation of store.Store passes.
+// Package storetest is the suite that every implementation of store.Store and
+// store.Shared passes.
 //
 // It promises that a Store which passes can stand in for any other: it asserts
 // what the port says and nothing else. It must not know any implementation.
@@ -46,6 +47,12 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 		{"EventsSince", testEventsSince},
 		{"EventsFollow", testEventsFollow},
 		{"EventsEndWithFnsError", testEventsError},
+		{"OneOfManyGetsAClaim", testClaim},
+		{"ClaimsExpire", testClaimExpires},
+		{"ClaimsAreBoundedInTime", testClaimBounds},
+		{"SharedNames", testSharedNames},
+		{"ValuesAreComparedAndSet", testValues},
+		{"ManySettersLoseNothing", testSetters},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +65,10 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 	t.Run("EverythingIsThereAfterReopening", func(t *testing.T) {
 		t.Parallel()
 		testReopen(t, newState(t))
+	})
+	t.Run("ClaimsAndValuesAreThereAfterReopening", func(t *testing.T) {
+		t.Parallel()
+		testSharedReopen(t, newState(t))
 	})
 }
 
