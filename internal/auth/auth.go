@@ -1,0 +1,190 @@
+// Package auth is the port that says who is calling and what they may do: a
+// Principal is proven by an implementation (iam, local), an Authorizer decides
+// (policy), and every decision is one line that audit keeps.
+//
+// It promises one reading of an AWS identity (ParseIdentity) and one request that
+// proves it (CallerIdentity), shared by those who sign and those who rebuild; and
+// that the list of actions is complete: what is not an Action cannot be asked for.
+// docs/security.md says what all of it is for.
+//
+// It must not know HTTP routes, listeners or files, and it never holds a secret.
+package auth
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Action is what a caller wants to do. Their names are those of the policies.
+type Action string
+
+// The actions. Those that begin with "cluster:" are about the whole environment.
+const (
+	ActionList           Action = "list"
+	ActionGet            Action = "get"
+	ActionLogs           Action = "logs"
+	ActionDeploy         Action = "deploy" // rolling back is deploying
+	ActionRefresh        Action = "refresh"
+	ActionDelete         Action = "delete"
+	ActionSubmitJob      Action = "submitJob"
+	ActionStopJob        Action = "stopJob"
+	ActionClusterInfo    Action = "cluster:info"
+	ActionClusterAudit   Action = "cluster:audit"
+	ActionRevokeSessions Action = "cluster:revokeSessions"
+)
+
+// Actions is every action, in the order in which they are shown.
+var Actions = []Action{
+	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionDelete, ActionSubmitJob, ActionStopJob,
+	ActionClusterInfo, ActionClusterAudit, ActionRevokeSessions,
+}
+
+// ActionWhoAmI is permitted to whoever is proven, by no policy.
+const ActionWhoAmI Action = "whoami"
+
+// ActionAuthenticate is not asked of a policy: it is what the audit calls an
+// attempt to prove an identity.
+const ActionAuthenticate Action = "authenticate"
+
+// Resource is what an action is done to: one API or, with an empty API, the
+// environment as a whole.
+type Resource struct {
+	API         string // its name
+	Kind        string // RealtimeAPI, …; empty when the API is not deployed (yet)
+	Environment string // the name of the cluster
+}
+
+// Query is one question to a policy.
+type Query struct {
+	Principal Principal
+	Action    Action
+	Resource  Resource
+}
+
+// Decision is the answer. Policies are the ids of those that decided: the permits
+// or the forbids that applied; a refusal because nothing permits names none.
+type Decision struct {
+	Allowed  bool
+	Policies []string
+}
+
+// Authorizer decides. Its methods may be called at once.
+type Authorizer interface {
+	Authorize(Query) Decision
+	// Describe says which policy is in force, in a few words for people, such as
+	// "default: every principal of account 123456789012" or "/etc/cortex/policy.cedar (3 policies)".
+	Describe() string
+}
+
+// Entry is one line of the audit: one decision.
+type Entry struct {
+	Time       time.Time `json:"time"`
+	RequestID  string    `json:"request_id"`
+	Principal  string    `json:"principal,omitempty"` // canonical ARN; empty before proof
+	Session    string    `json:"session_name,omitempty"`
+	Action     Action    `json:"action"`
+	Resource   string    `json:"resource"`             // the API's name, or the environment's as "environment NAME"
+	Decision   string    `json:"decision"`             // allow, deny
+	Policies   []string  `json:"policies,omitempty"`   // that decided
+	Reason     string    `json:"reason,omitempty"`     // of a refusal before proof: one word of a fixed list
+	Source     string    `json:"source"`               // address of the caller
+	Suppressed int       `json:"suppressed,omitempty"` // entries like this one that were left out since the last
+}
+
+// The decisions of an Entry.
+const (
+	Allow = "allow"
+	Deny  = "deny"
+)
+
+// AuditQuery selects entries. Zero members select everything.
+type AuditQuery struct {
+	Since     time.Duration // only entries this young
+	Principal string        // an ARN in any form, a unique part of it such as user/alice
+	Denied    bool          // refusals only
+}
+
+// Permission is one line of what a principal may do, environment-wide.
+type Permission struct {
+	Action   Action   `json:"action"`
+	Allowed  bool     `json:"allowed"`
+	Policies []string `json:"policies,omitempty"`
+}
+
+// Identity is what the operator says of a caller.
+type Identity struct {
+	Principal   Principal    `json:"principal"`
+	Environment string       `json:"environment"`
+	ClusterID   string       `json:"cluster_id"`
+	SessionID   string       `json:"session_id"`
+	ExpiresAt   time.Time    `json:"expires_at"`
+	Policy      string       `json:"policy"`
+	Permissions []Permission `json:"permissions"`
+}
+
+// Origin is where a request came from, for the audit.
+type Origin struct {
+	RequestID string
+	Source    netip.Addr
+}
+
+// Caller is a principal with the session that proved it and the request at hand.
+type Caller struct {
+	Principal
+	SessionID string
+	ExpiresAt time.Time
+	Origin    Origin
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context in which c is calling.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// CallerOf returns who is calling, or false where nobody had to prove it: on the
+// Unix socket of the local environment.
+func CallerOf(ctx context.Context) (Caller, bool) {
+	c, ok := ctx.Value(callerKey{}).(Caller)
+	return c, ok
+}
+
+// Guard stands before every operation of a network face: it proves who calls,
+// decides what they may, and writes both down. Its methods may be called at once.
+// Before proof every refusal reads the same (fault.Unproven, CodeNotProven), apart
+// from what cannot be read (Malformed), limits (TooMany) and STS being away
+// (Unavailable).
+type Guard interface {
+	Challenge(ctx context.Context) (Challenge, error)
+	// Exchange turns the body of a request, a Proof as JSON, into a session.
+	Exchange(ctx context.Context, from Origin, body []byte) (Session, error)
+	// Identify returns a context in which the owner of the token is the Caller.
+	Identify(ctx context.Context, from Origin, token string) (context.Context, error)
+	// Permit decides whether the Caller of ctx may, writes that down, and returns
+	// fault.Forbidden with the policies that stopped them when not.
+	Permit(ctx context.Context, a Action, r Resource) error
+	// Visible says which of several resources the caller may see in a list, in one
+	// line of the audit. When it is none of them, and not the environment as a whole
+	// either, the error is that of Permit.
+	Visible(ctx context.Context, a Action, all []Resource) ([]bool, error)
+	// May decides without a line in the audit: for what goes on within an operation
+	// that is in it already.
+	May(ctx context.Context, a Action, r Resource) bool
+	WhoAmI(ctx context.Context) (Identity, error)
+	// Audit calls fn for each kept entry that q selects, oldest first.
+	Audit(ctx context.Context, q AuditQuery, fn func(Entry) error) error
+	// RevokeSessions makes every session of everybody worthless.
+	RevokeSessions(ctx context.Context) error
+}
+
+// Codes of what a guard refuses. The first two are those of 0.42.
+const (
+	CodeNotProven    = "endpoints.auth_invalid"
+	CodeOtherAccount = "endpoints.auth_other_account"
+	CodeForbidden    = "auth.forbidden"
+	CodeMalformed    = "auth.malformed"
+	CodeTooMany      = "auth.too_many_attempts"
+	CodeUnavailable  = "auth.sts_unavailable"
+)
