@@ -1,0 +1,184 @@
+package login
+
+import (
+	"crypto/sha1" //nolint:gosec // the name that AWS gives its cache files
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"testing"
+	"time"
+)
+
+func profile(user string, withToken bool) string {
+	text := fmt.Sprintf("aws_access_key_id = %s\naws_secret_access_key = %s\n", keyID(user), secretOf(user))
+	if withToken {
+		text += "aws_session_token = " + sessionOf(user) + "\n"
+	}
+	return text
+}
+
+func envPair(user string, withToken bool) map[string]string {
+	env := map[string]string{"AWS_ACCESS_KEY_ID": keyID(user), "AWS_SECRET_ACCESS_KEY": secretOf(user)}
+	if withToken {
+		env["AWS_SESSION_TOKEN"] = sessionOf(user)
+	}
+	return env
+}
+
+func processJSON(user string, expires time.Time) string {
+	return fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q,"Expiration":%q}`,
+		keyID(user), secretOf(user), sessionOf(user), expires.UTC().Format(time.RFC3339))
+}
+
+func ssoCache(of string) string {
+	sum := sha1.Sum([]byte(of)) //nolint:gosec // see above
+	return path.Join(".aws", "sso", "cache", hex.EncodeToString(sum[:])+".json")
+}
+
+func ssoToken(expires time.Time) string {
+	return fmt.Sprintf(`{"startUrl":"https://corp.awsapps.com/start","region":"us-west-2","accessToken":"sso-access-token-aoaAAA","expiresAt":%q}`,
+		expires.UTC().Format(time.RFC3339))
+}
+
+const (
+	ssoLegacy = "[profile corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-west-2\n" +
+		"sso_account_id = 111122223333\nsso_role_name = Admin\n"
+	ssoNamed = "[sso-session main]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = us-west-2\n" +
+		"[profile corp]\nsso_session = main\nsso_account_id = 111122223333\nsso_role_name = Admin\n"
+	deployer = "role_arn = arn:aws:iam::111122223333:role/Deployer\nrole_session_name = alice\n"
+)
+
+// container serves credentials as an ECS agent and as the instance metadata do.
+func container(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user := "box"
+		switch {
+		case r.URL.Path == "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "300")
+			fmt.Fprint(w, "metadata-token")
+			return
+		case r.URL.Path == "/latest/meta-data/iam/security-credentials/":
+			fmt.Fprint(w, "the-role")
+			return
+		case r.URL.Path == "/latest/meta-data/iam/security-credentials/the-role":
+			user = "ec2"
+		case r.URL.Path != "/container":
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"Code":"Success","AccessKeyId":%q,"SecretAccessKey":%q,"Token":%q,"Expiration":%q}`,
+			keyID(user), secretOf(user), sessionOf(user), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// with merges environments.
+func with(envs ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, env := range envs {
+		for k, v := range env {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// BOX in a value is the address of a container's and an instance's endpoint, {home}
+// the home folder.
+func TestEachSourceOfCredentials(t *testing.T) {
+	t.Parallel()
+	soon := time.Now().Add(time.Hour)
+	process := "[profile proc]\ncredential_process = cat {home}/process.json\n"
+	web := map[string]string{
+		"AWS_WEB_IDENTITY_TOKEN_FILE": "{home}/web-token", "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/Web", "AWS_ROLE_SESSION_NAME": "pod",
+	}
+	boxes := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "BOX/container"}
+	instance := map[string]string{"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "BOX"}
+	of := func(name string) map[string]string { return map[string]string{"AWS_PROFILE": name} }
+	const user, role = "arn:aws:iam::111122223333:user/", "arn:aws:iam::111122223333:role/"
+	for _, tt := range []struct {
+		name    string
+		env     map[string]string
+		files   map[string]string
+		arn     string
+		source  string
+		profile string
+	}{
+		{"environment", envPair("env", false), nil, user + "env", "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ""},
+		{"environment with a token", envPair("envtoken", true), nil, user + "envtoken", "AWS_SESSION_TOKEN", ""},
+		{"profile of AWS_PROFILE", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"profile of AWS_DEFAULT_PROFILE", map[string]string{"AWS_DEFAULT_PROFILE": "dev"}, map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"profile with a token", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + profile("devtoken", true)}, user + "devtoken", "profile dev", "dev"},
+		{"profile in the config file", of("dev"), map[string]string{".aws/config": "[profile dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"default profile", nil, map[string]string{".aws/credentials": "[default]\n" + profile("default", false)}, user + "default", "profile default", "default"},
+		{"default profile with a token", nil, map[string]string{".aws/credentials": "[default]\n" + profile("deftoken", true)}, user + "deftoken", "profile default", "default"},
+		{"files elsewhere", with(of("dev"), map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "{home}/keys"}), map[string]string{"keys": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"credential_process", of("proc"), map[string]string{".aws/config": process, "process.json": processJSON("proc", soon)}, user + "proc", "the credential_process of profile proc", "proc"},
+		{"assumed role", of("ops"), map[string]string{
+			".aws/config":      "[profile ops]\n" + deployer + "source_profile = dev\n",
+			".aws/credentials": "[dev]\n" + profile("dev", false),
+		}, role + "Deployer", "profile ops, assuming " + role + "Deployer", "ops"},
+		{"assumed role through credential_process", of("ops"), map[string]string{
+			".aws/config": "[profile ops]\n" + deployer + "source_profile = proc\n" + process, "process.json": processJSON("proc", soon),
+		}, role + "Deployer", "the credential_process of profile ops, assuming " + role + "Deployer", "ops"},
+		{"assumed role of the container", with(of("ops"), boxes), map[string]string{
+			".aws/config": "[profile ops]\n" + deployer + "credential_source = EcsContainer\n",
+		}, role + "Deployer", "the credential_source of profile ops, assuming " + role + "Deployer", "ops"},
+		{"sso", of("corp"), map[string]string{".aws/config": ssoLegacy, ssoCache("https://corp.awsapps.com/start"): ssoToken(soon)},
+			"role/AWSReservedSSO_Admin_", "the SSO login of profile corp", "corp"},
+		{"sso session", of("corp"), map[string]string{".aws/config": ssoNamed, ssoCache("main"): ssoToken(soon)},
+			"role/AWSReservedSSO_Admin_", "the SSO login of profile corp", "corp"},
+		{"web identity", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, role + "Web", "the web identity that AWS_WEB_IDENTITY_TOKEN_FILE", ""},
+		{"web identity of a profile", of("pod"), map[string]string{
+			".aws/config": "[profile pod]\nrole_arn = " + role + "Web\nrole_session_name = pod\nweb_identity_token_file = {home}/web-token\n",
+			"web-token":   "web-identity-token-eyJhbGciOi",
+		}, role + "Web", "the web identity of profile pod", "pod"},
+		{"container", boxes, nil, user + "box", "the container's credentials endpoint", ""},
+		{"instance", instance, nil, user + "ec2", "the instance metadata service", ""},
+
+		// Which of two.
+		{"environment before AWS_PROFILE", with(envPair("env", false), of("dev")), map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "env", "the environment", ""},
+		{"environment before a profile that does not exist", with(envPair("env", false), of("nope")), nil, user + "env", "the environment", ""},
+		{"environment before a file that is broken", envPair("env", false), map[string]string{".aws/config": "[profile"}, user + "env", "the environment", ""},
+		{"environment before web identity", with(envPair("env", false), web), map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, user + "env", "the environment", ""},
+		{"AWS_PROFILE before default", of("dev"), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"AWS_PROFILE before AWS_DEFAULT_PROFILE", with(of("dev"), map[string]string{"AWS_DEFAULT_PROFILE": "default"}), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"credentials file before config file", nil, map[string]string{".aws/credentials": "[default]\n" + profile("default", false), ".aws/config": "[default]\n" + profile("dev", false)}, user + "default", "profile default", "default"},
+		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + profile("default", false)}, role + "Web", "the web identity", ""},
+		{"default profile before container and instance", with(boxes, instance), map[string]string{".aws/credentials": "[default]\n" + profile("default", false)}, user + "default", "profile default", "default"},
+		{"container before instance", with(boxes, instance), nil, user + "box", "the container", ""},
+		{"a profile without credentials, then the instance", with(of("plain"), instance), map[string]string{".aws/config": "[profile plain]\nregion = eu-west-1\n"}, user + "ec2", "the instance", ""},
+		{"the region of a user signs nothing", with(envPair("env", false), map[string]string{"AWS_REGION": "eu-west-1"}), nil, user + "env", "the environment", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o, m := newOperator(t), newMachine(t)
+			for name, text := range tt.files {
+				m.write(t, name, strings.ReplaceAll(text, "{home}", m.home))
+			}
+			box := container(t)
+			env := with(tt.env, map[string]string{"LOGIN_TEST_FOUND": "1", "AWS_ENDPOINT_URL_STS": o.stsURL, "AWS_ENDPOINT_URL_SSO": o.stsURL})
+			for k, v := range env {
+				env[k] = strings.ReplaceAll(v, "BOX", box)
+			}
+			r := m.run(t, o, env)
+			if r.Code != "" || len(r.Tokens) != 1 {
+				t.Fatalf("Token: %s: %s (%s)", r.Code, r.Message, r.Hint)
+			}
+			if !r.IsKept || !strings.Contains(r.Kept.Principal.ARN, tt.arn) {
+				t.Errorf("the principal is %q (kept: %t), want %q", r.Kept.Principal.ARN, r.IsKept, tt.arn)
+			}
+			if !strings.Contains(r.Found.Source, tt.source) || r.Found.Profile != tt.profile {
+				t.Errorf("Credentials = %+v, want source %q of profile %q", r.Found, tt.source, tt.profile)
+			}
+			if id := r.Found.AccessKeyID; len(id) != len("AKIA…XXXX") || !strings.Contains(id, "…") {
+				t.Errorf("the key is shown as %q, want a mask", id)
+			}
+		})
+	}
+}
