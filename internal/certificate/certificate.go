@@ -1,0 +1,180 @@
+// Package certificate keeps the certificate that an operator shows: one that is
+// given as files, or one of an authority of the operator's own.
+//
+// It promises that a certificate which is replaced, or is about to end, is
+// exchanged without a restart; that one that cannot be used leaves the one before
+// in use and says so; and that keys are written with mode 0600, whole or not at all.
+//
+// It must not listen, and it trusts nobody: what clients trust is theirs to say.
+package certificate
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/fault"
+)
+
+// lookEvery is how soon a replaced file is seen.
+const lookEvery = 5 * time.Second
+
+// Config says where the certificate comes from: from Cert and Key, or else from an
+// authority of our own that is kept in Dir.
+type Config struct {
+	Cert, Key string // PEM files; both or neither
+	Dir       string
+	Names     []string         // host names and addresses of a certificate of our own
+	Now       func() time.Time // nil: time.Now
+	Log       *slog.Logger
+}
+
+// Source is the certificate in use. Its methods may be called at once.
+type Source struct {
+	cfg     Config
+	current atomic.Pointer[shown]
+	refused []byte // the files that could not be used, so that it is said once
+}
+
+// shown is one certificate with its files, to see when they change.
+type shown struct {
+	files       []byte
+	certificate *tls.Certificate
+	fingerprint string
+}
+
+// Open loads the certificate, or makes the authority and the first one.
+func Open(cfg Config) (*Source, error) {
+	if (cfg.Cert == "") != (cfg.Key == "") {
+		return nil, fault.New(fault.Usage, "server.half_configured", "a certificate and its key go together").
+			WithHint("give both --tls-cert and --tls-key, or neither")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{cfg: cfg}
+	next, err := s.next(nil)
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(next)
+	return s, nil
+}
+
+// TLS is the configuration of a listener.
+func (s *Source) TLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.current.Load().certificate, nil
+		},
+	}
+}
+
+// Fingerprint is that of the certificate in use; see auth.Fingerprint.
+func (s *Source) Fingerprint() string { return s.current.Load().fingerprint }
+
+// Authority is the file of our own authority, which clients are given, or "" when
+// the certificate is somebody else's.
+func (s *Source) Authority() string {
+	if s.cfg.Cert != "" {
+		return ""
+	}
+	return filepath.Join(s.cfg.Dir, fileAuthority)
+}
+
+// Run exchanges the certificate when its files change or it is about to end, until
+// ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			s.look()
+		}
+	}
+}
+
+func (s *Source) look() {
+	old := s.current.Load()
+	next, err := s.next(old)
+	switch {
+	case err != nil:
+		if text := []byte(err.Error()); !bytes.Equal(text, s.refused) {
+			s.refused = text
+			s.cfg.Log.Error("the certificate could not be exchanged; the one before stays in use", "error", err)
+		}
+	case next != old:
+		s.refused = nil
+		s.current.Store(next)
+		s.cfg.Log.Info("the certificate was exchanged", "fingerprint", next.fingerprint)
+	}
+}
+
+// next returns the certificate to show from now on: old when nothing has changed.
+func (s *Source) next(old *shown) (*shown, error) {
+	certFile, keyFile := s.cfg.Cert, s.cfg.Key
+	if certFile == "" {
+		if err := s.ensureOwn(); err != nil {
+			return nil, err
+		}
+		certFile, keyFile = filepath.Join(s.cfg.Dir, fileCertificate), filepath.Join(s.cfg.Dir, fileKey)
+	}
+	cert, err := readFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	files := bytes.Join([][]byte{cert, key}, []byte{0})
+	if old != nil && bytes.Equal(files, old.files) {
+		return old, nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, unusable(certFile, err)
+	}
+	if now := s.cfg.Now(); now.After(pair.Leaf.NotAfter) {
+		return nil, unusable(certFile, errors.New("it ended on "+pair.Leaf.NotAfter.Format(time.DateOnly)))
+	}
+	return &shown{files: files, certificate: &pair, fingerprint: auth.Fingerprint(pair.Leaf.Raw)}, nil
+}
+
+func unusable(file string, err error) error {
+	return fault.New(fault.Invalid, "server.bad_certificate", "the certificate in %s cannot be used: %w", file, err).
+		WithHint("give a certificate that is valid now, and the key that belongs to it, both as PEM")
+}
+
+// maxFileBytes bounds a certificate with its chain.
+const maxFileBytes = 1 << 20
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFileBytes {
+		err = errors.New("it is too large")
+	}
+	if err != nil {
+		return nil, unusable(path, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, unusable(path, err)
+	}
+	return data, nil
+}

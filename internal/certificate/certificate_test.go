@@ -1,0 +1,209 @@
+package certificate
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+// open opens an authority of our own for these names, on a settable day.
+func open(t *testing.T, dir string, now *time.Time, names ...string) *Source {
+	t.Helper()
+	s, err := Open(Config{Dir: dir, Names: names, Now: func() time.Time { return *now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// handshake connects with what clients are given, and returns the chain they see.
+func handshake(t *testing.T, s *Source, name string) ([]*x509.Certificate, error) {
+	t.Helper()
+	roots := x509.NewCertPool()
+	ca, err := os.ReadFile(s.Authority())
+	if err != nil || !roots.AppendCertsFromPEM(ca) {
+		t.Fatalf("the authority cannot be read: %v", err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	go func() { _ = tls.Server(far, s.TLS()).Handshake() }()
+	client := tls.Client(near, &tls.Config{RootCAs: roots, ServerName: name, Time: s.cfg.Now})
+	err = client.Handshake()
+	return client.ConnectionState().PeerCertificates, err
+}
+
+func TestOwnAuthority(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	dir := filepath.Join(t.TempDir(), "tls")
+	s := open(t, dir, &now, "localhost", "127.0.0.1")
+	for _, name := range []string{"localhost", "127.0.0.1"} {
+		chain, err := handshake(t, s, name)
+		if err != nil {
+			t.Fatalf("handshake with %s = %v", name, err)
+		}
+		// The authority comes along, so that clients can pin it by its fingerprint.
+		if len(chain) != 2 || !chain[1].IsCA {
+			t.Errorf("the chain has %d certificates, want the server's and the authority's", len(chain))
+		}
+	}
+	if _, err := handshake(t, s, "elsewhere.example.com"); err == nil {
+		t.Error("a name that the certificate is not for was accepted")
+	}
+	for _, name := range []string{fileAuthority, fileAuthorityKey, fileCertificate, fileKey} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v, %v, want 0600", name, info.Mode().Perm(), err)
+		}
+	}
+	if again := open(t, dir, &now, "localhost"); again.Fingerprint() != s.Fingerprint() {
+		t.Error("opening it again made another certificate")
+	}
+}
+
+func TestOwnCertificateIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	begun := time.Now()
+	for _, tt := range []struct {
+		name   string
+		later  time.Duration
+		names  []string
+		change func(t *testing.T, dir string)
+		anew   bool
+	}{
+		{name: "nothing changed", names: []string{"localhost"}},
+		{name: "with most of its life left", later: 200 * 24 * time.Hour, names: []string{"localhost"}},
+		{name: "in the last third of its life", later: 300 * 24 * time.Hour, names: []string{"localhost"}, anew: true},
+		{name: "another name", names: []string{"localhost", "cortex.internal"}, anew: true},
+		{name: "a key that is not its", names: []string{"localhost"}, anew: true, change: func(t *testing.T, dir string) {
+			other := open(t, t.TempDir(), &begun, "localhost")
+			key, err := os.ReadFile(filepath.Join(other.cfg.Dir, fileKey))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, fileKey), key, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir, now := t.TempDir(), begun
+			first := open(t, dir, &now, "localhost")
+			if tt.change != nil {
+				tt.change(t, dir)
+			}
+			now = begun.Add(tt.later)
+			second := open(t, dir, &now, tt.names...)
+			if anew := first.Fingerprint() != second.Fingerprint(); anew != tt.anew {
+				t.Errorf("another certificate: %v, want %v", anew, tt.anew)
+			}
+			// Whatever happened, clients of the first authority still trust it.
+			if _, err := handshake(t, second, "localhost"); err != nil {
+				t.Errorf("handshake = %v", err)
+			}
+		})
+	}
+}
+
+func TestAuthorityThatIsDamagedIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, damage := range map[string]func(dir string) error{
+		"its key is gone": func(dir string) error { return os.Remove(filepath.Join(dir, fileAuthorityKey)) },
+		"its key is rubbish": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, fileAuthorityKey), []byte("rubbish"), 0o600)
+		},
+		"it is rubbish": func(dir string) error { return os.WriteFile(filepath.Join(dir, fileAuthority), []byte("rubbish"), 0o600) },
+		"it is over":    func(string) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			open(t, dir, &now, "localhost")
+			if err := damage(dir); err != nil {
+				t.Fatal(err)
+			}
+			later := now
+			if name == "it is over" {
+				later = now.Add(authorityLife + time.Hour)
+			}
+			_, err := Open(Config{Dir: dir, Now: func() time.Time { return later }})
+			if fault.Code(err) != "server.bad_authority" {
+				t.Errorf("Open() = %v, want server.bad_authority", err)
+			}
+		})
+	}
+}
+
+func TestHalfACertificate(t *testing.T) {
+	t.Parallel()
+	if _, err := Open(Config{Cert: "cert.pem"}); fault.Code(err) != "server.half_configured" {
+		t.Errorf("Open(without a key) = %v", err)
+	}
+	if _, err := Open(Config{Cert: "/no/such", Key: "/no/such"}); fault.Code(err) != "server.bad_certificate" {
+		t.Errorf("Open(no such file) = %v", err)
+	}
+}
+
+// A certificate that somebody else keeps is exchanged while it is in use; one that
+// cannot be used changes nothing and is complained about once.
+func TestFilesAreFollowed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		dir := t.TempDir()
+		cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		give := func() {
+			own := open(t, t.TempDir(), &now, "localhost")
+			for from, to := range map[string]string{fileCertificate: cert, fileKey: key} {
+				data, err := os.ReadFile(filepath.Join(own.cfg.Dir, from))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(to, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		give()
+		var log bytes.Buffer
+		s, err := Open(Config{Cert: cert, Key: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Authority() != "" {
+			t.Error("a certificate of somebody else has an authority of ours")
+		}
+		go func() { _ = s.Run(t.Context()) }()
+		first := s.Fingerprint()
+		if err := os.WriteFile(cert, []byte("rubbish"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * lookEvery)
+		synctest.Wait()
+		if s.Fingerprint() != first {
+			t.Error("a certificate that cannot be read was put into use")
+		}
+		if n := strings.Count(log.String(), "could not be exchanged"); n != 1 {
+			t.Errorf("it was complained about %d times, want once:\n%s", n, log.String())
+		}
+		give()
+		time.Sleep(2 * lookEvery)
+		synctest.Wait()
+		if s.Fingerprint() == first {
+			t.Error("the new certificate is not in use")
+		}
+	})
+}
