@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +12,15 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -33,8 +37,17 @@ const maxAnswerBytes = 256 << 20
 // ClientConfig says where the operator is. Exactly one of Socket and Endpoint is set.
 type ClientConfig struct {
 	Socket    string // path of a Unix socket
-	Endpoint  string // http://host:port or https://host, with or without a path
+	Endpoint  string // https://host, with or without a path; http://host:port on loopback addresses only
 	UserAgent string // default "cortex"
+	// TLS says what an https endpoint has to show; nil trusts the system's roots.
+	TLS *tls.Config
+}
+
+// Sessions gives the token of every call; login.Login implements it.
+type Sessions interface {
+	Token(ctx context.Context) (string, error)
+	// Renew returns another token than the one that the operator refused.
+	Renew(ctx context.Context, refused string) (string, error)
 }
 
 // Client is a workload.Service that asks an operator over the wire. Its methods
@@ -50,11 +63,29 @@ type Client struct {
 	socket string
 	agent  string
 	http   *http.Client
+	date   *atomic.Int64 // of the last answer by the operator's clock, Unix seconds
+
+	sessions Sessions // nil: calls carry no identity
+}
+
+// WithSessions returns a client of the same operator whose calls carry an identity.
+func (c *Client) WithSessions(s Sessions) *Client {
+	with := *c
+	with.sessions = s
+	return &with
+}
+
+// ServerDate is what the operator's clock showed at its last answer; zero before.
+func (c *Client) ServerDate() time.Time {
+	if at := c.date.Load(); at != 0 {
+		return time.Unix(at, 0)
+	}
+	return time.Time{}
 }
 
 // NewClient checks cfg and connects to nothing yet.
 func NewClient(cfg ClientConfig) (*Client, error) {
-	c := &Client{agent: cfg.UserAgent, socket: cfg.Socket}
+	c := &Client{agent: cfg.UserAgent, socket: cfg.Socket, date: new(atomic.Int64)}
 	if c.agent == "" {
 		c.agent = "cortex"
 	}
@@ -80,6 +111,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		c.base, c.where = base, base
 		transport.DialContext = dialer.DialContext
 		transport.Proxy = http.ProxyFromEnvironment
+		transport.TLSClientConfig = cfg.TLS
 	}
 	c.http = &http.Client{
 		Transport: transport,
@@ -95,12 +127,23 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // checkEndpoint returns endpoint without a trailing slash, or why it is none.
 func checkEndpoint(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
+	if err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
+		return "", fault.New(fault.Invalid, "cli.invalid_operator_endpoint", "%q would send everything in the clear", endpoint).
+			WithHint("use https; plain http is for loopback addresses only")
+	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", fault.New(fault.Invalid, "cli.invalid_operator_endpoint", "%q is not the endpoint of an operator", endpoint).
 			WithHint("it looks like https://host or http://host:port")
 	}
 	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
+}
+
+// IsLoopback reports whether a host is this machine by an address of its own, to
+// which plain http may go.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // call is one request; out may be nil.
@@ -122,6 +165,11 @@ func (c *Client) do(ctx context.Context, k call) error {
 	if err != nil {
 		return c.explain(ctx, k, err)
 	}
+	return c.read(ctx, k, resp)
+}
+
+// read reads a whole answer into call.out.
+func (c *Client) read(ctx context.Context, k call, resp *http.Response) error {
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	switch {
@@ -171,18 +219,47 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
+// send sends one request. When the operator does not know the caller any more, the
+// caller proves itself again, once.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
-	var body io.Reader
+	var data []byte
+	var err error
 	if k.body != nil {
-		data, err := encodeJSON(k.body)
-		if err != nil {
+		if data, err = encodeJSON(k.body); err != nil {
 			return nil, fmt.Errorf("writing the request: %w", err)
 		}
-		body = bytes.NewReader(data)
 	}
+	if c.sessions == nil {
+		return c.attempt(ctx, k, data, "")
+	}
+	token, err := c.sessions.Token(ctx)
+	if err != nil {
+		return nil, &proofError{err}
+	}
+	resp, err := c.attempt(ctx, k, data, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	resp.Body.Close()
+	if token, err = c.sessions.Renew(ctx, token); err != nil {
+		return nil, &proofError{err}
+	}
+	return c.attempt(ctx, k, data, token)
+}
+
+// proofError is why there is no identity to call with: it is told as it is.
+type proofError struct{ error }
+
+func (e *proofError) Unwrap() error { return e.error }
+
+func (c *Client) attempt(ctx context.Context, k call, data []byte, token string) (*http.Response, error) {
 	target := c.base + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
+	}
+	var body io.Reader
+	if data != nil {
+		body = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, target, body)
 	if err != nil {
@@ -190,10 +267,19 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	}
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("Accept", contentJSON+", "+contentNDJSON)
-	if k.body != nil {
+	if data != nil {
 		req.Header.Set("Content-Type", contentJSON)
 	}
-	return c.http.Do(req)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := c.http.Do(req)
+	if err == nil {
+		if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			c.date.Store(at.Unix())
+		}
+	}
+	return resp, err
 }
 
 // refused is the fault in an answer that is no success.
@@ -217,7 +303,13 @@ func (c *Client) explain(ctx context.Context, k call, err error) error {
 		return fmt.Errorf("asking %s: %w", c.where, ctx.Err())
 	}
 	var dial *net.OpError
+	var proof *proofError
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &proof):
+		return proof.error
+	case errors.As(err, &untrusted):
+		return c.untrusted(untrusted)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return c.unreachable(err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -231,6 +323,17 @@ func (c *Client) explain(ctx context.Context, k call, err error) error {
 			"the connection to %s broke before the answer: %w", c.where, rootOf(err)).
 			WithHint("the operation may have been carried out; look at the result with cortex get")
 	}
+}
+
+// untrusted is the fault for an operator whose certificate is not the expected one.
+func (c *Client) untrusted(err *tls.CertificateVerificationError) error {
+	shown := ""
+	if len(err.UnverifiedCertificates) > 0 {
+		shown = "; it shows " + auth.Fingerprint(err.UnverifiedCertificates[0].Raw)
+	}
+	return fault.New(fault.Disconnected, "cli.operator_untrusted", "the certificate of %s is not trusted: %w%s", c.where, err.Err, shown).
+		WithHint("nothing was sent. If its administrator confirms that certificate, configure the environment again with " +
+			"`cortex env configure NAME --operator-endpoint URL` and --ca FILE or --fingerprint")
 }
 
 // unreachable is the fault for an operator that nobody could connect to.

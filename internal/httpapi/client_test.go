@@ -170,7 +170,7 @@ func TestPatience(t *testing.T) {
 			near, far := net.Pipe()
 			t.Cleanup(func() { _, _ = near.Close(), far.Close() })
 			go func() { _, _ = io.Copy(io.Discard, far) }() // reads the request and never answers
-			c, err := httpapi.NewClient(httpapi.ClientConfig{Endpoint: "http://operator"})
+			c, err := httpapi.NewClient(httpapi.ClientConfig{Endpoint: "http://localhost"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,10 @@
 // request_id), unknown keys and parameters are refused, every input is bounded,
 // and the document at /openapi.json is made from the same table that routes.
 //
+// With a Guard, nothing but the challenge, the exchange, /healthz and /openapi.json
+// is answered before the caller is proven, and no operation runs that its action
+// is not permitted for: routes have the action as data.
+//
 // It must not decide anything about workloads, know where it listens or who may
 // call; the service, the listener and auth do.
 package httpapi
@@ -24,6 +28,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -39,10 +44,16 @@ type Options struct {
 	Metrics http.Handler // serves GET /metrics; nil leaves the route out
 	Log     *slog.Logger // defects and failed answers; nil discards
 	Version string       // of the operator, told in X-Cortex-Version; empty tells nothing
+
+	// Guard stands before every operation that is not open, and brings the
+	// operations that prove identities with it. Nil lets everybody do everything.
+	Guard auth.Guard
+	// Kind returns the kind of a deployed API, for the guard; "" when there is none.
+	Kind func(name string) workload.Kind
 }
 
 type handler struct {
-	svc  workload.Service
+	svc  services
 	opts Options
 	log  *slog.Logger
 	mux  *http.ServeMux
@@ -51,7 +62,7 @@ type handler struct {
 // NewHandler serves svc. It starts nothing; streams end when the context of
 // their request does, so a server that shuts down should cancel its base context.
 func NewHandler(svc workload.Service, opts Options) http.Handler {
-	h := &handler{svc: svc, opts: opts, log: opts.Log, mux: http.NewServeMux()}
+	h := &handler{svc: services{svc, opts.Guard}, opts: opts, log: opts.Log, mux: http.NewServeMux()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -65,7 +76,9 @@ func NewHandler(svc workload.Service, opts Options) http.Handler {
 		})
 	}
 	for _, rt := range routes {
-		handle(rt.method, rt.path, h.serve(rt))
+		if opts.Guard != nil || !rt.guard {
+			handle(rt.method, rt.path, h.serve(rt))
+		}
 	}
 	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) error {
 		return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -137,8 +150,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve is the work every operation has in common: read, call, answer.
 func (h *handler) serve(rt route) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		in, err := readInput(w, r, rt)
+		in, err := readPath(w, r)
 		if err != nil {
+			return err
+		}
+		ctx, err := h.authorize(r, rt, in)
+		if err != nil {
+			return err
+		}
+		if err := readRest(w, r, rt, &in); err != nil {
 			return err
 		}
 		if rt.stream != nil {
@@ -146,11 +166,11 @@ func (h *handler) serve(rt route) func(http.ResponseWriter, *http.Request) error
 				w.Header().Set("Content-Type", contentNDJSON)
 				return nil
 			}
-			return serveStream(w, r, func(ctx context.Context, emit func(any) error) error {
+			return serveStream(w, r.WithContext(ctx), func(ctx context.Context, emit func(any) error) error {
 				return rt.stream(ctx, h.svc, in, emit)
 			})
 		}
-		answer, err := rt.call(r.Context(), h.svc, in)
+		answer, err := rt.call(ctx, h.svc, in)
 		if err != nil {
 			return err
 		}

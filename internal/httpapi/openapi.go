@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -34,6 +35,13 @@ var everyFault = []fault.Kind{fault.Malformed, fault.Unexpected, fault.Unavailab
 
 const schemas = "#/components/schemas/"
 
+// How an operation says who may call it: the scheme of sessions, and the action
+// that policies are asked for.
+const (
+	schemeSession   = "session"
+	extensionAction = "x-cortex-action"
+)
+
 func describe() *huma.OpenAPI {
 	reg := huma.NewMapRegistry(schemas, huma.DefaultSchemaNamer)
 	reg.RegisterTypeAlias(reflect.TypeFor[workload.Quantity](), reflect.TypeFor[string]())
@@ -46,7 +54,10 @@ func describe() *huma.OpenAPI {
 				"an End, and a stream without one was cut off; empty lines say that the operator is still there.",
 			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
-		Components: &huma.Components{Schemas: reg},
+		Components: &huma.Components{Schemas: reg, SecuritySchemes: map[string]*huma.SecurityScheme{
+			schemeSession: {Type: "http", Scheme: "bearer", Description: "A session, from createSession. On the Unix socket of one " +
+				"machine there is none: whoever can connect is its owner."},
+		}},
 	}
 	for _, rt := range routes {
 		doc.AddOperation(describeRoute(reg, rt))
@@ -74,10 +85,14 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 			Name: p.name, In: "query", Description: p.about, Schema: &huma.Schema{Type: p.kind, Description: p.format},
 		})
 	}
+	if !rt.open {
+		op.Security = []map[string][]string{{schemeSession: {}}}
+		op.Extensions = map[string]any{extensionAction: string(rt.action)}
+	}
 	if rt.body != nil {
 		op.RequestBody = &huma.RequestBody{
 			Required: !rt.bodyOptional,
-			Content:  map[string]*huma.MediaType{contentJSON: {Schema: reg.Schema(reflect.TypeOf(rt.body()).Elem(), true, "")}},
+			Content:  map[string]*huma.MediaType{contentJSON: {Schema: reg.Schema(bodyType(rt), true, "")}},
 		}
 	}
 	content, schema := contentJSON, reg.Schema(rt.answer, true, "")
@@ -92,7 +107,11 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 	}
 	op.Responses["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{content: {Schema: schema}}}
 	problem := reg.Schema(reflect.TypeFor[Error](), true, "")
-	for _, kind := range append(everyFault, rt.faults...) {
+	faults := append(everyFault, rt.faults...)
+	if !rt.open {
+		faults = append(faults, fault.Unproven, fault.Forbidden)
+	}
+	for _, kind := range faults {
 		refuse(op, problem, fault.HTTPStatus(fault.New(kind, "", "")))
 	}
 	if rt.body != nil {
@@ -101,6 +120,15 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 		refuse(op, problem, http.StatusUnsupportedMediaType)
 	}
 	return op
+}
+
+// bodyType is the type of what a route reads.
+func bodyType(rt route) reflect.Type {
+	t := reflect.TypeOf(rt.body()).Elem()
+	if t == reflect.TypeFor[rawProof]() {
+		return reflect.TypeFor[auth.Proof]()
+	}
+	return t
 }
 
 func refuse(op *huma.Operation, schema *huma.Schema, status int) {
@@ -116,6 +144,7 @@ var requests = map[reflect.Type]bool{
 	reflect.TypeFor[workload.DeployRequest](): true,
 	reflect.TypeFor[RollbackRequest]():        true,
 	reflect.TypeFor[RefreshRequest]():         true,
+	reflect.TypeFor[auth.Proof]():             true,
 }
 
 // admitNulls says of every member that Go writes as null that it can be null;

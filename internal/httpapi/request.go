@@ -34,10 +34,10 @@ const (
 
 // query is every query parameter there is; each route declares those it takes.
 type query struct {
-	follow, previous, keepCache bool
-	since                       time.Duration
-	tail                        int
-	replica                     string
+	follow, previous, keepCache, denied bool
+	since                               time.Duration
+	tail                                int
+	replica, principal                  string
 }
 
 // param is one query parameter: how it is documented and how it is read.
@@ -59,6 +59,10 @@ var (
 		set: func(q *query, v string) (err error) { q.tail, err = parseTail(v); return err }}
 	paramReplica = param{name: "replica", kind: "string", about: "one replica, by its id or a unique prefix of it",
 		set: func(q *query, v string) (err error) { q.replica, err = parseToken(v); return err }}
+	paramDenied = param{name: "denied", kind: "boolean", about: "refusals only",
+		set: func(q *query, v string) (err error) { q.denied, err = parseBool(v); return err }}
+	paramPrincipal = param{name: "principal", kind: "string", about: "what one identity did: its ARN in any form, or the end of one such as user/alice",
+		set: func(q *query, v string) (err error) { q.principal, err = parseToken(v); return err }}
 )
 
 func parseBool(v string) (bool, error) {
@@ -92,9 +96,10 @@ func parseToken(v string) (string, error) {
 	return v, nil
 }
 
-// readInput reads and checks everything of r that rt takes, and refuses what it does not.
-func readInput(w http.ResponseWriter, r *http.Request, rt route) (input, error) {
-	in := input{name: r.PathValue("name"), id: r.PathValue("id")}
+// readPath reads and checks what the path names: all that is looked at before a
+// guard knows who is calling.
+func readPath(w http.ResponseWriter, r *http.Request) (input, error) {
+	in := input{name: r.PathValue("name"), id: r.PathValue("id"), origin: originOf(w, r)}
 	for _, v := range []string{in.name, in.id} {
 		if len(v) > maxNameBytes || !utf8.ValidString(v) {
 			return in, fault.New(fault.Malformed, "endpoints.path_param_malformed",
@@ -102,15 +107,20 @@ func readInput(w http.ResponseWriter, r *http.Request, rt route) (input, error) 
 				WithHint("names and ids have at most %d characters", maxNameBytes)
 		}
 	}
-	var err error
-	if in.query, err = readQuery(r.URL.RawQuery, rt.query); err != nil {
-		return in, err
-	}
-	if rt.body == nil {
-		return in, nil
+	return in, nil
+}
+
+// readRest reads and checks everything else of r that rt takes, and refuses what
+// it does not.
+func readRest(w http.ResponseWriter, r *http.Request, rt route, in *input) (err error) {
+	if in.query, err = readQuery(r.URL.RawQuery, rt.query); err != nil || rt.body == nil {
+		return err
 	}
 	in.body = rt.body()
-	return in, readBody(w, r, in.body, rt.bodyOptional)
+	if proof, ok := in.body.(*rawProof); ok {
+		return readProof(w, r, proof)
+	}
+	return readBody(w, r, in.body, rt.bodyOptional)
 }
 
 // readQuery reads the parameters that are taken and refuses any other.

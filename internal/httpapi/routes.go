@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -25,6 +27,8 @@ type input struct {
 	id    string // path parameter {id}
 	query query
 	body  any // what route.body returned, filled; never nil when that is set
+
+	origin auth.Origin // where it came from
 }
 
 // route is one operation: how it is reached, what it does, and what the document
@@ -37,15 +41,28 @@ type route struct {
 	bodyOptional     bool
 	faults           []fault.Kind // beyond those that any operation can end in
 
-	call   func(context.Context, workload.Service, input) (any, error) // one answer…
-	stream func(context.Context, workload.Service, input, func(any) error) error
+	// action is what a guard is asked before the operation runs; open operations
+	// have none and say so. There is no third: see TestEveryOperationIsClassified.
+	action auth.Action
+	each   bool // the action is asked for each API that it turns out to be about
+	open   bool
+	guard  bool // only where a guard stands: not on the socket of this machine
+
+	call   func(context.Context, services, input) (any, error) // one answer…
+	stream func(context.Context, services, input, func(any) error) error
 	answer reflect.Type // of the answer, or of each line of the stream
 }
 
+// services is what operations are carried out by.
+type services struct {
+	workload.Service
+	guard auth.Guard // nil: whoever can connect may do everything
+}
+
 // answers makes an operation with one answer; its type is part of the document.
-func answers[T any](rt route, call func(context.Context, workload.Service, input) (T, error)) route {
+func answers[T any](rt route, call func(context.Context, services, input) (T, error)) route {
 	rt.answer = reflect.TypeFor[T]()
-	rt.call = func(ctx context.Context, s workload.Service, in input) (any, error) {
+	rt.call = func(ctx context.Context, s services, in input) (any, error) {
 		v, err := call(ctx, s, in)
 		if err != nil {
 			return nil, err
@@ -59,113 +76,119 @@ func answers[T any](rt route, call func(context.Context, workload.Service, input
 }
 
 // streams makes an operation that answers with a line for each value.
-func streams[T any](rt route, run func(context.Context, workload.Service, input, func(T) error) error) route {
+func streams[T any](rt route, run func(context.Context, services, input, func(T) error) error) route {
 	rt.answer = reflect.TypeFor[T]()
-	rt.stream = func(ctx context.Context, s workload.Service, in input, emit func(any) error) error {
+	rt.stream = func(ctx context.Context, s services, in input, emit func(any) error) error {
 		return run(ctx, s, in, func(v T) error { return emit(v) })
 	}
 	return rt
 }
 
 // routes is every operation of the contract, in the order of the document.
-var routes = []route{
+var routes = slices.Concat(workloadRoutes, guardRoutes)
+
+var workloadRoutes = []route{
 	answers(route{
-		id: "info", method: http.MethodGet, path: "/v1/info",
+		id: "info", method: http.MethodGet, path: "/v1/info", action: auth.ActionClusterInfo,
 		summary: "Describe the environment that answers",
-	}, func(ctx context.Context, s workload.Service, _ input) (workload.Info, error) { return s.Info(ctx) }),
+	}, func(ctx context.Context, s services, _ input) (workload.Info, error) { return s.Info(ctx) }),
 
 	answers(route{
-		id: "deploy", method: http.MethodPost, path: "/v1/deploy",
+		id: "deploy", method: http.MethodPost, path: "/v1/deploy", action: auth.ActionDeploy, each: true, // see Permit
 		summary: "Deploy every API of a cortex.yaml",
 		about: "The whole file is validated first, and nothing changes when any of it is wrong. After that each API " +
 			"succeeds or fails on its own: see error in each result.",
 		body:   func() any { return new(workload.DeployRequest) },
 		faults: []fault.Kind{fault.Invalid, fault.Conflict, fault.Unsupported},
-	}, func(ctx context.Context, s workload.Service, in input) ([]workload.DeployResult, error) {
+	}, func(ctx context.Context, s services, in input) ([]workload.DeployResult, error) {
 		return s.Deploy(ctx, *in.body.(*workload.DeployRequest))
 	}),
 
 	answers(route{
-		id: "listAPIs", method: http.MethodGet, path: "/v1/apis",
+		id: "listAPIs", method: http.MethodGet, path: "/v1/apis", action: auth.ActionList, each: true,
 		summary: "List what is deployed, with its status",
-	}, func(ctx context.Context, s workload.Service, _ input) ([]workload.APIResponse, error) {
-		return s.List(ctx)
+	}, func(ctx context.Context, s services, _ input) ([]workload.APIResponse, error) {
+		all, err := s.List(ctx)
+		if err != nil || s.guard == nil {
+			return all, err
+		}
+		return visible(ctx, s.guard, all)
 	}),
 
 	answers(route{
-		id: "getAPI", method: http.MethodGet, path: "/v1/apis/{name}",
+		id: "getAPI", method: http.MethodGet, path: "/v1/apis/{name}", action: auth.ActionGet,
 		summary: "Show one API: spec, status, endpoint and its newest versions",
 		faults:  []fault.Kind{fault.NotFound},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+	}, func(ctx context.Context, s services, in input) (workload.APIResponse, error) {
 		return s.Get(ctx, in.name)
 	}),
 
 	answers(route{
-		id: "deleteAPI", method: http.MethodDelete, path: "/v1/apis/{name}",
+		id: "deleteAPI", method: http.MethodDelete, path: "/v1/apis/{name}", action: auth.ActionDelete,
 		summary: "Delete an API",
 		query:   []param{paramKeepCache},
 		faults:  []fault.Kind{fault.NotFound, fault.Conflict},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.Message, error) {
+	}, func(ctx context.Context, s services, in input) (workload.Message, error) {
 		return s.Delete(ctx, in.name, workload.DeleteOptions{KeepCache: in.query.keepCache})
 	}),
 
 	answers(route{
-		id: "getVersion", method: http.MethodGet, path: "/v1/apis/{name}/versions/{id}",
+		id: "getVersion", method: http.MethodGet, path: "/v1/apis/{name}/versions/{id}", action: auth.ActionGet,
 		summary: "Show one earlier version of an API",
 		about:   "The id may be shortened to a unique prefix of six or more characters.",
 		faults:  []fault.Kind{fault.NotFound, fault.Invalid},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+	}, func(ctx context.Context, s services, in input) (workload.APIResponse, error) {
 		return s.Version(ctx, in.name, in.id)
 	}),
 
 	answers(route{
-		id: "describeAPI", method: http.MethodGet, path: "/v1/apis/{name}/describe",
+		id: "describeAPI", method: http.MethodGet, path: "/v1/apis/{name}/describe", action: auth.ActionGet,
 		summary: "Count the replicas of an API, with the reason of each that is not ready",
 		faults:  []fault.Kind{fault.NotFound, fault.Unsupported},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.APIResponse, error) {
+	}, func(ctx context.Context, s services, in input) (workload.APIResponse, error) {
 		return s.Describe(ctx, in.name)
 	}),
 
 	answers(route{
-		id: "getHistory", method: http.MethodGet, path: "/v1/apis/{name}/history",
+		id: "getHistory", method: http.MethodGet, path: "/v1/apis/{name}/history", action: auth.ActionGet,
 		summary: "List every kept version of an API, newest first",
 		faults:  []fault.Kind{fault.NotFound},
-	}, func(ctx context.Context, s workload.Service, in input) ([]workload.APIVersion, error) {
+	}, func(ctx context.Context, s services, in input) ([]workload.APIVersion, error) {
 		return s.History(ctx, in.name)
 	}),
 
 	answers(route{
-		id: "rollbackAPI", method: http.MethodPost, path: "/v1/apis/{name}/rollback",
+		id: "rollbackAPI", method: http.MethodPost, path: "/v1/apis/{name}/rollback", action: auth.ActionDeploy,
 		summary: "Deploy the spec of an earlier version again, as a new version",
 		body:    func() any { return new(RollbackRequest) }, bodyOptional: true,
 		faults: []fault.Kind{fault.NotFound, fault.Invalid, fault.Conflict},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.DeployResult, error) {
+	}, func(ctx context.Context, s services, in input) (workload.DeployResult, error) {
 		return s.Rollback(ctx, in.name, in.body.(*RollbackRequest).ID)
 	}),
 
 	answers(route{
-		id: "refreshAPI", method: http.MethodPost, path: "/v1/apis/{name}/refresh",
+		id: "refreshAPI", method: http.MethodPost, path: "/v1/apis/{name}/refresh", action: auth.ActionRefresh,
 		summary: "Replace every replica of an API without changing its spec",
 		body:    func() any { return new(RefreshRequest) }, bodyOptional: true,
 		faults: []fault.Kind{fault.NotFound, fault.Conflict, fault.Unsupported},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.Message, error) {
+	}, func(ctx context.Context, s services, in input) (workload.Message, error) {
 		return s.Refresh(ctx, in.name, in.body.(*RefreshRequest).Force)
 	}),
 
 	answers(route{
-		id: "explainAPI", method: http.MethodGet, path: "/v1/apis/{name}/explain",
+		id: "explainAPI", method: http.MethodGet, path: "/v1/apis/{name}/explain", action: auth.ActionGet,
 		summary: "Find the first cause of an API not being ready",
 		faults:  []fault.Kind{fault.NotFound},
-	}, func(ctx context.Context, s workload.Service, in input) (workload.Explanation, error) {
+	}, func(ctx context.Context, s services, in input) (workload.Explanation, error) {
 		return s.Explain(ctx, in.name)
 	}),
 
 	streams(route{
-		id: "readLogs", method: http.MethodGet, path: "/v1/apis/{name}/logs",
+		id: "readLogs", method: http.MethodGet, path: "/v1/apis/{name}/logs", action: auth.ActionLogs,
 		summary: "Read the log lines of an API, all replicas merged",
 		query:   []param{paramFollow, paramSince, paramTail, paramPrevious, paramReplica},
 		faults:  []fault.Kind{fault.NotFound, fault.Invalid, fault.Unsupported},
-	}, func(ctx context.Context, s workload.Service, in input, emit func(workload.LogLine) error) error {
+	}, func(ctx context.Context, s services, in input, emit func(workload.LogLine) error) error {
 		return s.Logs(ctx, workload.LogQuery{
 			Name: in.name, Follow: in.query.follow, Since: in.query.since, Tail: in.query.tail,
 			Previous: in.query.previous, Replica: in.query.replica,
@@ -173,20 +196,30 @@ var routes = []route{
 	}),
 
 	streams(route{
-		id: "readAPIEvents", method: http.MethodGet, path: "/v1/apis/{name}/events",
+		id: "readAPIEvents", method: http.MethodGet, path: "/v1/apis/{name}/events", action: auth.ActionGet,
 		summary: "Read what happened to one API",
 		query:   []param{paramFollow, paramSince},
 		faults:  []fault.Kind{fault.NotFound},
 	}, readEvents),
 
 	streams(route{
-		id: "readEvents", method: http.MethodGet, path: "/v1/events",
+		id: "readEvents", method: http.MethodGet, path: "/v1/events", action: auth.ActionList,
 		summary: "Read what happened to every API",
 		query:   []param{paramFollow, paramSince},
 	}, readEvents),
 }
 
 // readEvents serves both routes of events: without {name}, the name is empty.
-func readEvents(ctx context.Context, s workload.Service, in input, emit func(workload.Event) error) error {
-	return s.Events(ctx, workload.EventQuery{Name: in.name, Follow: in.query.follow, Since: in.query.since}, emit)
+func readEvents(ctx context.Context, s services, in input, emit func(workload.Event) error) error {
+	show := emit
+	if in.name == "" && s.guard != nil {
+		// Whoever may list may be kept from single APIs.
+		show = func(e workload.Event) error {
+			if !s.guard.May(ctx, auth.ActionGet, auth.Resource{API: e.API}) {
+				return nil
+			}
+			return emit(e)
+		}
+	}
+	return s.Events(ctx, workload.EventQuery{Name: in.name, Follow: in.query.follow, Since: in.query.since}, show)
 }

@@ -23,6 +23,9 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 	if err != nil {
 		return nil, err
 	}
+	if err := o.permitted(ctx, file); err != nil {
+		return nil, err
+	}
 	var results []workload.DeployResult
 	err = o.change(ctx, func(ctx context.Context) error {
 		deployed, err := o.store.List(ctx)
@@ -36,6 +39,28 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		return nil
 	})
 	return results, err
+}
+
+// permitted asks for every API of the file, so that a file is deployed whole or
+// not at all, and the caller hears of everything that is forbidden at once.
+func (o *Operator) permitted(ctx context.Context, file *manifest.File) error {
+	if o.permit == nil {
+		return nil
+	}
+	var refused []*fault.Fault
+	for _, e := range file.Entries {
+		if err := o.permit(ctx, e.Spec.Name, e.Spec.Kind); err != nil {
+			refused = append(refused, fault.From(err))
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	all := *refused[0]
+	for _, f := range refused[1:] {
+		all.Message += "\n" + f.Message
+	}
+	return &all
 }
 
 // applyAll applies one API after the other and answers in the order of the file.

@@ -142,3 +142,14 @@ func (o *Operator) measure(registry *telemetry.Registry) {
 		}
 	})
 }
+
+// Kind returns the kind of a deployed API, as Run has last seen it; "" when there
+// is none of that name.
+func (o *Operator) Kind(name string) workload.Kind {
+	o.mirror.mu.Lock()
+	defer o.mirror.mu.Unlock()
+	if w, ok := o.mirror.desired[name]; ok {
+		return w.Revision.Kind
+	}
+	return ""
+}

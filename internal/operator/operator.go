@@ -38,6 +38,8 @@ type Config struct {
 	Info workload.Info
 	// Engines says which ways of running containers work here now. Nil says none.
 	Engines func(context.Context) []workload.Engine
+	// Permit is asked before an API of a file is deployed. Nil permits everything.
+	Permit func(ctx context.Context, name string, kind workload.Kind) error
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -53,6 +55,7 @@ type Operator struct {
 	now    func() time.Time
 
 	engines func(context.Context) []workload.Engine
+	permit  func(ctx context.Context, name string, kind workload.Kind) error
 
 	// changes serialises what checks the deployed workloads against each other:
 	// two files at once must not both take an endpoint, and a target must not
@@ -80,7 +83,7 @@ func New(c Config) (*Operator, error) {
 		c.Now = time.Now
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines,
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit,
 		changes: make(chan struct{}, 1), remembered: map[string]string{},
 	}
 	o.changes <- struct{}{}

@@ -1,0 +1,163 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// maxProofBytes bounds the body of an exchange.
+const maxProofBytes = 16 << 10
+
+// guardRoutes are the operations of a network face, where identities are proven.
+var guardRoutes = []route{
+	answers(route{
+		id: "getChallenge", method: http.MethodGet, path: "/v1/auth/challenge", open: true, guard: true,
+		summary: "Learn what a proof of an AWS identity has to be bound to",
+		about: "The caller signs, with SigV4 for service sts in this region, a POST of exactly " + auth.ProofBody + " to / of the " +
+			"region's STS, with exactly the headers content-type, host, x-amz-date, x-amz-security-token when there is one, " +
+			"x-cortex-cluster-id, x-cortex-nonce and x-cortex-tls: the fingerprint of the certificate that the caller sees.",
+	}, func(ctx context.Context, s services, _ input) (auth.Challenge, error) { return s.guard.Challenge(ctx) }),
+
+	answers(route{
+		id: "createSession", method: http.MethodPost, path: "/v1/auth/session", open: true, guard: true,
+		summary: "Exchange a proof of an AWS identity for a session",
+		about:   "Whatever is wrong with a proof, the answer is the same. A proof works once, for a minute.",
+		body:    func() any { return new(rawProof) },
+		faults:  []fault.Kind{fault.Unproven, fault.Forbidden, fault.TooMany},
+	}, func(ctx context.Context, s services, in input) (auth.Session, error) {
+		return s.guard.Exchange(ctx, in.origin, in.body.(*rawProof).data)
+	}),
+
+	answers(route{
+		id: "revokeSessions", method: http.MethodDelete, path: "/v1/auth/sessions", guard: true, action: auth.ActionRevokeSessions,
+		summary: "End every session of everybody: each has to prove itself again",
+	}, func(ctx context.Context, s services, _ input) (workload.Message, error) {
+		return workload.Message{Message: "every session is ended"}, s.guard.RevokeSessions(ctx)
+	}),
+
+	answers(route{
+		id: "whoAmI", method: http.MethodGet, path: "/v1/whoami", guard: true, action: auth.ActionWhoAmI,
+		summary: "Show the proven identity of the caller and what it may do in this environment",
+	}, func(ctx context.Context, s services, _ input) (auth.Identity, error) { return s.guard.WhoAmI(ctx) }),
+
+	streams(route{
+		id: "readAudit", method: http.MethodGet, path: "/v1/audit", guard: true, action: auth.ActionClusterAudit,
+		summary: "Read who did, or was refused, what",
+		query:   []param{paramSince, paramPrincipal, paramDenied},
+		faults:  []fault.Kind{fault.Unsupported},
+	}, func(ctx context.Context, s services, in input, emit func(auth.Entry) error) error {
+		return s.guard.Audit(ctx, auth.AuditQuery{Since: in.query.since, Principal: in.query.principal, Denied: in.query.denied}, emit)
+	}),
+}
+
+// rawProof is the body of an exchange, which the guard itself reads: more strictly
+// than other bodies are.
+type rawProof struct{ data []byte }
+
+// readProof reads the bounded body of an exchange. What it refuses reads the same
+// as what the guard does.
+func readProof(w http.ResponseWriter, r *http.Request, to *rawProof) error {
+	refuse := fault.New(fault.Malformed, auth.CodeMalformed, "this is no proof of an identity")
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, hasCharset := params["charset"]
+	if err != nil || media != contentJSON || r.Header.Get("Content-Encoding") != "" || hasCharset && !strings.EqualFold(charset, "utf-8") {
+		return statusOf(http.StatusUnsupportedMediaType, refuse)
+	}
+	to.data, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxProofBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return statusOf(http.StatusRequestEntityTooLarge, refuse)
+	case err != nil:
+		return refuse
+	}
+	return nil
+}
+
+// authorize lets a request through that the guard does: it returns the context in
+// which the caller is known.
+func (h *handler) authorize(r *http.Request, rt route, in input) (context.Context, error) {
+	ctx := r.Context()
+	if h.opts.Guard == nil || rt.open {
+		return ctx, nil
+	}
+	token, ok := bearer(r)
+	if !ok {
+		return nil, fault.New(fault.Unproven, auth.CodeNotProven, "the identity of the caller is not proven")
+	}
+	ctx, err := h.opts.Guard.Identify(ctx, in.origin, token)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case rt.action == auth.ActionWhoAmI: // whoever is proven may know it
+	case rt.each: // asked for each API that it is about, once those are known
+	default:
+		err = h.opts.Guard.Permit(ctx, rt.action, h.resource(in.name))
+	}
+	return ctx, err
+}
+
+// Permit returns what the operator asks before it deploys an API of a file.
+func Permit(g auth.Guard) func(ctx context.Context, name string, kind workload.Kind) error {
+	return func(ctx context.Context, name string, kind workload.Kind) error {
+		return g.Permit(ctx, auth.ActionDeploy, auth.Resource{API: name, Kind: string(kind)})
+	}
+}
+
+func (h *handler) resource(name string) auth.Resource {
+	r := auth.Resource{API: name}
+	if name != "" && h.opts.Kind != nil {
+		r.Kind = string(h.opts.Kind(name))
+	}
+	return r
+}
+
+// visible is what of a list the caller may see.
+func visible(ctx context.Context, g auth.Guard, all []workload.APIResponse) ([]workload.APIResponse, error) {
+	resources := make([]auth.Resource, len(all))
+	for i, api := range all {
+		if m := api.Metadata; m != nil {
+			resources[i] = auth.Resource{API: m.Name, Kind: string(m.Kind)}
+		}
+	}
+	seen, err := g.Visible(ctx, auth.ActionList, resources)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]workload.APIResponse, 0, len(all))
+	for i := range all {
+		if seen[i] {
+			shown = append(shown, all[i])
+		}
+	}
+	return shown, nil
+}
+
+// bearer is the token of a request that has exactly one.
+func bearer(r *http.Request) (string, bool) {
+	given := r.Header.Values("Authorization")
+	if len(given) != 1 {
+		return "", false
+	}
+	scheme, token, ok := strings.Cut(given[0], " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// originOf is where a request came from.
+func originOf(w http.ResponseWriter, r *http.Request) auth.Origin {
+	o := auth.Origin{RequestID: w.Header().Get(headerRequestID)}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		o.Source = at.Addr()
+	}
+	return o
+}
