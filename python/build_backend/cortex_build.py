@@ -29,6 +29,8 @@ Version: {VERSION}
 Summary: Deploy, call and manage models and other containers as APIs
 License: Apache-2.0
 Requires-Python: >=3.9
+Provides-Extra: iam
+Requires-Dist: botocore>=1.29.27; extra == "iam"
 Classifier: License :: OSI Approved :: Apache Software License
 Classifier: Programming Language :: Python :: 3 :: Only
 Classifier: Typing :: Typed

@@ -8,7 +8,8 @@
 
 It speaks to the operator itself, over HTTP, and needs nothing but Python. On one
 machine it starts the local environment with the cortex command line when it is
-not running.
+not running. To prove an AWS identity to an operator elsewhere it needs botocore:
+pip install 'cortex[iam]'.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from __future__ import annotations
 from typing import List, Optional, cast
 
 from cortex import environment as _environment
+from cortex import iam as _iam
 from cortex import local as _local
 from cortex import transport as _transport
+from cortex import trust as _trust
 from cortex.client import Client
 from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound
 from cortex.shapes import Environment
@@ -50,21 +53,35 @@ def client(env_name: Optional[str] = None) -> Client:
         folder = _environment.config_dir()
         path = _local.socket_path(folder)
         return Client({"name": _environment.LOCAL}, _transport.over_socket(path, lambda: _local.start(folder)))
-    endpoint = _environment.canonical_endpoint(str(env.get("operator_endpoint") or ""))
-    return Client({"name": env["name"], "operator_endpoint": endpoint}, _transport.to_endpoint(endpoint))
+    transport = _iam.transport_to(env)
+    return Client({"name": env["name"], "operator_endpoint": transport.where}, transport)
 
 
-def new_client(env_name: str, operator_endpoint: str) -> Client:
+def new_client(
+    env_name: str, operator_endpoint: str, *, ca_file: Optional[str] = None, fingerprint: Optional[str] = None
+) -> Client:
     """Configures an environment, replacing one of the same name, and returns a client of it.
 
-    Nothing is changed when no operator answers there.
+    Nothing is changed when no operator answers there, or when it does not show what
+    it has to. No identity is needed for that.
+
+    Args:
+        ca_file: A PEM file: the operator's certificate has to be signed by one of
+            these authorities. Without it, and without fingerprint, by one that the
+            system trusts.
+        fingerprint: sha256 of the operator's certificate (or, from Python 3.13 on, of
+            an authority that it shows).
     """
     _environment.check_name(env_name)
     endpoint = _environment.canonical_endpoint(operator_endpoint)
-    made = Client({"name": env_name, "operator_endpoint": endpoint}, _transport.to_endpoint(endpoint))
-    made.info()
+    entry = {"name": env_name, "operator_endpoint": endpoint, **_trust.by_hand(endpoint, ca_file, fingerprint)}
+    if endpoint.startswith("https://"):
+        entry["cluster_id"] = _iam.cluster_of(endpoint, entry)
+    made = Client({"name": env_name, "operator_endpoint": endpoint}, _iam.transport_to(entry))
+    if "cluster_id" not in entry:
+        made.info()
     with _environment.change() as config:
-        config.put(env_name, endpoint)
+        config.put(entry)
     return made
 
 
@@ -77,6 +94,10 @@ def env_list() -> List[Environment]:
 
 
 def env_delete(name: str) -> None:
-    """Removes an environment from the configuration; nothing that is deployed there changes."""
+    """Removes an environment from the configuration, and its kept sessions; nothing that is deployed there changes."""
     with _environment.change() as config:
+        gone = next((e for e in config.environments if e["name"] == name), {}).get("operator_endpoint")
         config.remove(name)
+        shared = any(e.get("operator_endpoint") == gone for e in config.environments)
+    if gone and not shared:
+        _iam.forget(str(gone))

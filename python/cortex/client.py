@@ -22,7 +22,7 @@ class Client:
     """Deploys and manages APIs in one environment; see cortex.client and cortex.new_client.
 
     Every method raises CortexException, or NotFound, with the operator's explanation.
-    A client has no state of its own: threads may share it.
+    Threads may share a client.
 
     Attributes:
         env: The environment: its name and, unless it is local, its operator_endpoint.
@@ -40,6 +40,19 @@ class Client:
     def info(self) -> shapes.Info:
         """Returns version, engines and the address of the APIs of this environment."""
         return cast(shapes.Info, self._transport.call("GET", "/v1/info", timeout=INFO_TIMEOUT))
+
+    # Identity
+
+    def whoami(self) -> shapes.Identity:
+        """Returns the identity that the operator has seen proven, and what it may do.
+
+        The local environment knows no identities: there it is a CortexException.
+        """
+        return cast(shapes.Identity, self._transport.call("GET", "/v1/whoami", timeout=INFO_TIMEOUT))
+
+    def logout(self) -> int:
+        """Removes the kept sessions of this operator from this machine; returns how many there were."""
+        return self._transport.login.forget() if self._transport.login else 0
 
     # Deploying
 
@@ -109,9 +122,7 @@ class Client:
             raise CortexException(
                 f"{file_name} is larger than {MAX_CONFIG_BYTES} bytes", code="configreader.too_long", kind="invalid"
             )
-        body: Dict[str, Any] = {"file_name": file_name, "config": text}
-        if self.env_name == "local":
-            body["directory"] = directory
+        body: Dict[str, Any] = {"file_name": file_name, "directory": directory, "config": text}
         if force:
             body["force"] = True
         results = cast(List[shapes.DeployResult], self._transport.call("POST", "/v1/deploy", body=body))

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import re
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from cortex.exceptions import CortexException, NotFound
@@ -100,9 +101,9 @@ class Config:
             )
         return self.environments[0] if self.environments else {"name": LOCAL}
 
-    def put(self, name: str, operator_endpoint: str) -> None:
+    def put(self, entry: Mapping[str, str]) -> None:
         """Adds or replaces an environment; the first one becomes the default."""
-        entry = {"name": name, "operator_endpoint": operator_endpoint}
+        entry, name = dict(entry), entry["name"]
         for i, e in enumerate(self.environments):
             if e["name"] == name:
                 self.environments[i] = entry
@@ -162,10 +163,13 @@ def change() -> Iterator[Config]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         config = read()
         yield config
+        text = config.text().encode("utf-8")
+        if len(text) > MAX_FILE_BYTES:
+            raise _invalid(config.path, f"it would be larger than {MAX_FILE_BYTES} bytes")
         handle, new = tempfile.mkstemp(prefix=".cli.yaml-", dir=folder)  # mode 0600
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as f:
-                f.write(config.text())
+            with os.fdopen(handle, "wb") as f:
+                f.write(text)
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(new, config.path)
@@ -206,13 +210,27 @@ def canonical_endpoint(text: str) -> str:
     except ValueError:
         ok = False
     if not ok:
-        raise CortexException(
-            f"{text!r} is not the endpoint of an operator",
-            code="cli.invalid_operator_endpoint",
-            kind="invalid",
-            hint="an endpoint looks like https://operator.example.com",
-        )
-    return endpoint.rstrip("/")
+        raise _no_endpoint(f"{text!r} is not the endpoint of an operator")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise _no_endpoint(f"{text!r} would send everything in the clear: plain http is for loopback addresses only")
+    return (parts.scheme + endpoint[len(parts.scheme) :]).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Reports whether a host is this machine by an address of its own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _no_endpoint(message: str) -> CortexException:
+    return CortexException(
+        message,
+        code="cli.invalid_operator_endpoint",
+        kind="invalid",
+        hint="an endpoint looks like https://operator.example.com",
+    )
 
 
 def _invalid(path: str, why: str, code: str = "configreader.invalid_yaml") -> CortexException:

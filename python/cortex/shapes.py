@@ -46,6 +46,37 @@ class Info(TypedDict, total=False):
     engines: List[Engine]
 
 
+class Principal(TypedDict, total=False):
+    """A proven AWS identity. type is user, role, root or federated-user."""
+
+    partition: str
+    account: str
+    type: str
+    arn: str
+    unique_id: str
+    session_name: str
+
+
+class Permission(TypedDict, total=False):
+    """Whether an action is allowed, and the policies that say so."""
+
+    action: str
+    allowed: bool
+    policies: List[str]
+
+
+class Identity(TypedDict, total=False):
+    """What the operator says of a caller."""
+
+    principal: Principal
+    environment: str
+    cluster_id: str
+    session_id: str
+    expires_at: str
+    policy: str
+    permissions: List[Permission]
+
+
 class Metadata(TypedDict, total=False):
     """Names a deployed API."""
 

@@ -1,7 +1,8 @@
 """HTTP to an operator: over the Unix socket of this machine, or to an endpoint.
 
 Answers come back as decoded JSON, failures as CortexException. One connection
-per call, so that a client may be used by several threads at once.
+per call, so that a client may be used by several threads at once. Who is calling
+is proven by a Login, when there is one.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import json
 import os
 import socket
 import ssl
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 from cortex.exceptions import CortexException, from_error
+from cortex.trust import CONNECT_TIMEOUT, Connection, Trust, Untrusted
 
 #: Seconds until a call without an answer is given up. Streams wait for ever.
 CALL_TIMEOUT = 600.0
 INFO_TIMEOUT = 10.0
-CONNECT_TIMEOUT = 10.0
 
 MAX_ANSWER_BYTES = 256 << 20
 MAX_LINE_BYTES = 8 << 20
@@ -38,6 +39,18 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+class Login(Protocol):
+    """Gives the token of every call; see iam.Login."""
+
+    def token(self) -> str: ...
+
+    def renew(self, refused: str) -> str:
+        """Returns another token than the one that the operator refused."""
+        ...
+
+    def forget(self) -> int: ...
+
+
 class Transport:
     """Sends requests to one operator.
 
@@ -47,6 +60,9 @@ class Transport:
         prefix: The path before /v1, without a slash at its end.
         start: Called when nobody answers on the first attempt; returns when it is
             worth a second one.
+
+    Attributes:
+        login: Proves who is calling; None where nobody has to.
     """
 
     def __init__(
@@ -60,6 +76,7 @@ class Transport:
         self._connect = connect
         self._prefix = prefix
         self._start = start
+        self.login: Optional[Login] = None
 
     def call(
         self,
@@ -72,14 +89,18 @@ class Transport:
         """Returns the decoded answer. Raises CortexException for every other outcome."""
         connection, response = self._send(method, path, query, body, timeout)
         try:
-            data = self._read(response, MAX_ANSWER_BYTES)
+            return self.answer(response)
         finally:
             connection.close()
+
+    def answer(self, response: http.client.HTTPResponse, limit: Optional[int] = None) -> Any:
+        """Returns a decoded answer. Raises CortexException when it is a refusal or none."""
+        data = self._read(response, limit or MAX_ANSWER_BYTES)
         if response.status != 200:
             raise self._refused(response, data)
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._unknown(response, "no JSON") from None
 
     def stream(self, path: str, query: Optional[Mapping[str, str]] = None) -> Iterator[Dict[str, Any]]:
@@ -123,40 +144,77 @@ class Transport:
     def _send(
         self, method: str, path: str, query: Optional[Mapping[str, str]], body: Any, timeout: Optional[float]
     ) -> "tuple[http.client.HTTPConnection, http.client.HTTPResponse]":
+        """Sends a request. When the operator does not know the caller any more, they prove themselves again, once."""
+        target = path + ("?" + urlencode(query) if query else "")
+        token = self.login.token() if self.login else ""
+        connection, response = self._attempt(method, target, body, timeout, token)
+        if response.status != 401 or self.login is None:
+            return connection, response
+        connection.close()
+        return self._attempt(method, target, body, timeout, self.login.renew(token))
+
+    def _attempt(
+        self, method: str, target: str, body: Any, timeout: Optional[float], token: str
+    ) -> "tuple[http.client.HTTPConnection, http.client.HTTPResponse]":
+        connection = self.open()
         try:
-            return self._attempt(method, path, query, body, timeout)
+            return connection, self.ask(connection, method, target, body, timeout, token)
+        except BaseException:
+            connection.close()
+            raise
+
+    def open(self) -> http.client.HTTPConnection:
+        """Returns a connection to the operator, which is started if it can be."""
+        try:
+            return self._open()
         except _Unreachable as e:
             if self._start is None or not e.startable:
                 raise e.exception from e.__cause__
         self._start()
         try:
-            return self._attempt(method, path, query, body, timeout)
+            return self._open()
         except _Unreachable as e:
             raise e.exception from e.__cause__
 
-    def _attempt(
-        self, method: str, path: str, query: Optional[Mapping[str, str]], body: Any, timeout: Optional[float]
-    ) -> "tuple[http.client.HTTPConnection, http.client.HTTPResponse]":
+    def _open(self) -> http.client.HTTPConnection:
+        connection = self._connect()
+        try:
+            connection.connect()
+        except OSError as e:
+            connection.close()
+            raise _Unreachable(e, self.where) from e
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: Any = None,
+        timeout: Optional[float] = CALL_TIMEOUT,
+        token: str = "",
+    ) -> http.client.HTTPResponse:
+        """Sends one request on an open connection and returns the head of its answer."""
         headers = {"Accept": "application/json, application/x-ndjson", "User-Agent": "cortex-python"}
         data = None
         if body is not None:
             data = json.dumps(body, ensure_ascii=False).encode("utf-8")
             headers["Content-Type"] = "application/json"
-        target = self._prefix + path + ("?" + urlencode(query) if query else "")
-        connection = self._connect()
+        if token:
+            headers["Authorization"] = "Bearer " + token
         try:
-            try:
-                connection.connect()
-            except OSError as e:
-                raise _Unreachable(e, self.where) from e
+            if connection.sock is None:
+                raise http.client.NotConnected("it was closed")
             connection.sock.settimeout(timeout)
             try:
-                connection.request(method, target, body=data, headers=headers)
+                connection.request(method, self._prefix + target, body=data, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it may have answered and closed before the whole body was sent
-            return connection, connection.getresponse()
+            return connection.getresponse()
         except (socket.timeout, TimeoutError) as e:
-            connection.close()
             raise CortexException(
                 f"{self.where} has not answered for {timeout:g} s",
                 code="cli.operator_timeout",
@@ -164,16 +222,12 @@ class Transport:
                 hint="the operation may still be carried out; look at the result",
             ) from e
         except (OSError, http.client.HTTPException) as e:
-            connection.close()
             raise CortexException(
                 f"the connection to {self.where} broke before the answer: {e}",
                 code="cli.operator_connection_lost",
                 kind="disconnected",
                 hint="the operation may have been carried out; look at the result",
             ) from e
-        except BaseException:
-            connection.close()
-            raise
 
     def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         try:
@@ -187,7 +241,7 @@ class Transport:
     def _refused(self, response: http.client.HTTPResponse, data: bytes) -> CortexException:
         try:
             body = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict) or not body.get("kind") or not body.get("code"):
             return self._unknown(response, "no error of an operator")
@@ -223,6 +277,14 @@ class _Unreachable(Exception):
             kind="disconnected",
             hint="check the address, and that the operator is running",
         )
+        if isinstance(cause, (Untrusted, ssl.SSLCertVerificationError)):
+            self.exception = CortexException(
+                f"the certificate of {where} is not trusted: {getattr(cause, 'verify_message', '') or cause}",
+                code="cli.operator_untrusted",
+                kind="disconnected",
+                hint="nothing was sent; if its administrator confirms that certificate, configure the environment"
+                " again with cortex.new_client and its ca_file or fingerprint",
+            )
 
 
 def over_socket(path: str, start: Optional[Callable[[], None]] = None) -> Transport:
@@ -251,15 +313,15 @@ def _check_owner(path: str) -> None:
         )
 
 
-def to_endpoint(endpoint: str) -> Transport:
-    """Returns a transport to http://host:port or https://host, with or without a path."""
+def to_endpoint(endpoint: str, trust: Optional[Trust] = None) -> Transport:
+    """Returns a transport to https://host, with or without a path, or to http:// on this machine."""
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
+    shown = trust or Trust()
 
     def connect() -> http.client.HTTPConnection:
         if parts.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, parts.port, timeout=CONNECT_TIMEOUT, context=context)
+            return Connection(host, parts.port, shown)
         return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_TIMEOUT)
 
     return Transport(endpoint, connect, prefix=parts.path.rstrip("/"))

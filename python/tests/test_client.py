@@ -78,12 +78,12 @@ class Deploying(TestCase):
             operator.deployed, [{"file_name": path, "directory": self.folder, "config": "- name: \u00fc  # as it is\n"}]
         )
 
-    def test_the_folder_stays_here_when_the_operator_is_elsewhere(self) -> None:
+    def test_the_folder_is_named_to_an_operator_elsewhere_too(self) -> None:
         operator = Operator([result()], [])
         client = self.client_of(operator)
         client.env_name = "production"
-        client.deploy(SPEC)
-        self.assertNotIn("directory", operator.deployed[0])
+        client.deploy(SPEC, directory="/srv")
+        self.assertEqual(operator.deployed[0]["directory"], "/srv")
 
     def test_files_that_cannot_be_sent(self) -> None:
         client = self.client_of(Operator([], []))

@@ -216,6 +216,13 @@ class Changing(TestCase):
             cortex.new_client("staging", endpoint)
         self.assertEqual(os.listdir(self.config_dir), [])
 
+    def test_a_file_that_could_not_be_read_again_is_not_written(self) -> None:
+        cortex.new_client("staging", self.endpoint_of(recorder(json_reply("{}"))))
+        with self.assertRaises(cortex.CortexException) as caught, environment.change() as config:
+            config.put({"name": "large", "operator_endpoint": "https://x", "operator_ca_data": "A" * (1 << 20)})
+        self.assertIn("larger than", str(caught.exception))
+        self.assertEqual([e["name"] for e in cortex.env_list()], ["local", "staging"])
+
     def test_what_cannot_be_an_environment(self) -> None:
         for name in ("", "a b", "a/b", "x" * 64, "local"):
             with self.subTest(name), self.assertRaises(cortex.CortexException) as caught:
