@@ -29,6 +29,10 @@ const (
 	xterm    = "golang.org/x/term"
 	highway  = "github.com/minio/highwayhash" // the checksum of JetStream's files
 	gocmp    = "github.com/google/go-cmp"
+	aws      = "github.com/aws/aws-sdk-go-v2"
+	smithy   = "github.com/aws/smithy-go"
+	cedar    = "github.com/cedar-policy/cedar-go"
+	xtime    = "golang.org/x/time"
 )
 
 // Rules holds every package of the module by its folder.
@@ -59,13 +63,31 @@ var Rules = map[string]Rule{
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry"}},
-	"internal/httpapi":  {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{huma}},
+
+	"internal/auth":        {Internal: []string{"internal/fault"}},
+	"internal/auth/local":  {Outside: []string{xsys}},
+	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
+	"internal/auth/audit":  {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{xtime}},
+	// Used nonces and the keys of sessions are what replicas share: the store's.
+	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
+	"internal/auth/guard": {Internal: []string{"internal/auth", "internal/auth/iam", "internal/auth/audit", "internal/fault"}},
+	// The client's half: nothing of the server may import it.
+	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
+	"internal/auth/authtest": {},
+	"internal/certificate":   {Internal: []string{"internal/auth", "internal/fault"}},
+
+	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// cortex simulate runs the scaling rule itself, offline.
-	"internal/cli": {Internal: []string{"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault"}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
+	// cortex policy and cortex audit --file work offline too.
+	"internal/cli": {Internal: []string{
+		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault",
+		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
+	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
-	}, Outside: []string{xsys}},
+		"internal/auth", "internal/auth/local", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate",
+	}},
 
 	"cmd/cortex": {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process"}},
 }

@@ -14,6 +14,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"cortex.dev/cortex/internal/fault"
 )
 
 // Action is what a caller wants to do. Their names are those of the policies.
@@ -134,6 +136,7 @@ type Caller struct {
 	Principal
 	SessionID string
 	ExpiresAt time.Time
+	Revoked   <-chan struct{} // closed when the session is worth nothing before its time
 	Origin    Origin
 }
 
@@ -149,6 +152,33 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 func CallerOf(ctx context.Context) (Caller, bool) {
 	c, ok := ctx.Value(callerKey{}).(Caller)
 	return c, ok
+}
+
+// WhileProven returns a context that ends, with a fault.Unproven as its cause, when
+// the session of its Caller does: what goes on for long must not outlive the proof
+// of who is listening. Without a caller it ends with ctx.
+func WhileProven(ctx context.Context) (context.Context, context.CancelFunc) {
+	caller, ok := CallerOf(ctx)
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	over := fault.New(fault.Unproven, CodeNotProven, "the session of the caller is over")
+	ctx, cancel := context.WithDeadlineCause(ctx, caller.ExpiresAt, over)
+	ctx, end := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-caller.Revoked:
+			end(over)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		end(nil)
+		<-done
+	}
 }
 
 // Guard stands before every operation of a network face: it proves who calls,

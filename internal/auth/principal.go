@@ -34,13 +34,25 @@ func (p Principal) String() string { return p.ARN }
 // of the GetCallerIdentity API.
 var (
 	arnShape       = regexp.MustCompile(`^arn:(aws(?:-[a-z0-9]{1,20}){0,3}):(iam|sts)::([0-9]{12}):([!-~]+)$`)
-	nameShape      = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
-	sessionShape   = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
-	federatedShape = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:-]{2,193}$`)
+	nameShape      = shape{regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`), 1, 64}
+	sessionShape   = shape{nameShape.Regexp, 2, 64}
+	federatedShape = shape{regexp.MustCompile(`^[A-Za-z0-9_+=,.@:-]+$`), 2, 193}
 	pathShape      = regexp.MustCompile(`^(?:[!-.0-~]+/)*$`) // printable, segments that are not empty
-	uniqueShape    = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
+	uniqueShape    = shape{regexp.MustCompile(`^[A-Z0-9]+$`), 16, 128}
 	accountShape   = regexp.MustCompile(`^[0-9]{12}$`)
 )
+
+// shape is what a text has to look like: its characters, and how many. A pattern
+// that counts to hundreds is slow to compile, which every command would pay for.
+type shape struct {
+	*regexp.Regexp
+	least, most int
+}
+
+// MatchString reports whether s is long enough, not too long, and of the characters.
+func (h shape) MatchString(s string) bool {
+	return len(s) >= h.least && len(s) <= h.most && h.Regexp.MatchString(s)
+}
 
 // maxARN bounds an ARN: the longest of an assumed role is far below it.
 const maxARN = 2048

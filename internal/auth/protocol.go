@@ -34,6 +34,10 @@ const (
 	MaxProofSkew = 60 * time.Second // ahead of the operator
 )
 
+// MaxSecurityToken bounds the token that belongs to temporary keys: AWS names no
+// bound, and gives out some 1,500 characters at present.
+const MaxSecurityToken = 8192
+
 // Challenge is what an operator wants an identity to be bound to.
 type Challenge struct {
 	ClusterID      string    `json:"cluster_id"`
@@ -49,7 +53,7 @@ type Challenge struct {
 type Proof struct {
 	AccessKeyID   string `json:"access_key_id" pattern:"^[A-Z0-9]{16,128}$"`
 	AMZDate       string `json:"amz_date" pattern:"^[0-9]{8}T[0-9]{6}Z$"`
-	SecurityToken string `json:"security_token,omitempty" maxLength:"4096"`
+	SecurityToken string `json:"security_token,omitempty" maxLength:"8192"`
 	Signature     string `json:"signature" pattern:"^[0-9a-f]{64}$"`
 	Nonce         string `json:"nonce"`
 }
@@ -129,7 +133,7 @@ func Fingerprint(der []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-var fingerprintShape = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var fingerprintShape = shape{regexp.MustCompile(`^sha256:[0-9a-f]+$`), 71, 71}
 
 // ParseFingerprint returns the canonical form of a fingerprint, which people may
 // also write with colons and in upper case, with or without sha256:.
@@ -147,8 +151,8 @@ func ParseFingerprint(text string) (string, error) {
 // choosing a host, a header or a scope.
 var (
 	regionShape    = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`)
-	clusterIDShape = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,200}$`)
-	nonceShape     = regexp.MustCompile(`^[A-Za-z0-9_-]{16,200}$`)
+	clusterIDShape = shape{regexp.MustCompile(`^[A-Za-z0-9._:/-]+$`), 1, 200}
+	nonceShape     = shape{regexp.MustCompile(`^[A-Za-z0-9_-]+$`), 16, 200}
 	partitionShape = regexp.MustCompile(`^aws(-[a-z0-9]{1,20}){0,3}$`)
 )
 

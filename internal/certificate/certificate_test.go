@@ -125,8 +125,10 @@ func TestAuthorityThatIsDamagedIsNotReplaced(t *testing.T) {
 		"its key is rubbish": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, fileAuthorityKey), []byte("rubbish"), 0o600)
 		},
-		"it is rubbish": func(dir string) error { return os.WriteFile(filepath.Join(dir, fileAuthority), []byte("rubbish"), 0o600) },
-		"it is over":    func(string) error { return nil },
+		"it is rubbish": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, fileAuthority), []byte("rubbish"), 0o600)
+		},
+		"it is over": func(string) error { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -38,6 +39,8 @@ type Hooks struct {
 	// RunLocal hosts the local environment until ctx ends, and then returns after
 	// everything it started has stopped.
 	RunLocal func(ctx context.Context, cfg LocalConfig) error
+	// Serve hosts the environment for a team, in the same way.
+	Serve func(ctx context.Context, cfg ServerConfig) error
 }
 
 // LocalConfig says how the local environment runs.
@@ -60,6 +63,11 @@ func Run(ctx context.Context, args []string, streams Streams, getenv func(string
 	root := a.root()
 	root.SetArgs(args)
 	err = root.ExecuteContext(ctx)
+	for _, l := range a.logins {
+		if w := l.Warning(); w != "" {
+			a.note("%s", w)
+		}
+	}
 	switch {
 	case err == nil:
 		return fault.ExitDone
@@ -84,8 +92,9 @@ type app struct {
 	getenv    func(string) string
 	hooks     Hooks
 	configDir string
-	paint     painter // for Out
-	started   bool    // a command's own work has begun
+	paint     painter        // for Out
+	started   bool           // a command's own work has begun
+	logins    []*login.Login // of the environments that it asked
 }
 
 func newApp(streams Streams, getenv func(string) string, hooks Hooks) (*app, error) {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/httpapi"
 )
 
 // localName is the environment of this machine. It always exists.
@@ -42,6 +43,12 @@ type environment struct {
 	Name             string `yaml:"name"`
 	OperatorEndpoint string `yaml:"operator_endpoint,omitempty"`
 	Provider         string `yaml:"provider,omitempty"` // of older releases
+
+	// What the operator has to show, and which cluster it has to be of: set by
+	// `cortex env configure`, read by the Python client too.
+	OperatorCAData      string `yaml:"operator_ca_data,omitempty"`     // base64 of a PEM bundle; empty: the system's roots
+	OperatorFingerprint string `yaml:"operator_fingerprint,omitempty"` // of exactly this certificate
+	ClusterID           string `yaml:"cluster_id,omitempty"`
 
 	// The rest is of the local environment only.
 	AWSAccessKeyID     string `yaml:"aws_access_key_id,omitempty"`
@@ -199,7 +206,10 @@ func (e environment) check() error {
 		return fault.New(fault.Invalid, "configreader.disallowed_value",
 			"environment local is this machine and has no operator_endpoint").WithHint("give that environment another name")
 	case !e.local():
-		_, err := operatorEndpoint(e.OperatorEndpoint)
+		if _, err := operatorEndpoint(e.OperatorEndpoint); err != nil {
+			return err
+		}
+		_, err := e.tls()
 		return err
 	}
 	if e.APIPort != nil && (*e.APIPort < 0 || *e.APIPort > 65535) {
@@ -254,6 +264,8 @@ func operatorEndpoint(text string) (string, error) {
 		return "", refuse("it has no host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "", refuse("it has more than a scheme, a host, a port and a path")
+	case u.Scheme == "http" && !httpapi.IsLoopback(u.Hostname()):
+		return "", refuse("plain http is for loopback addresses only")
 	}
 	return strings.TrimRight(u.String(), "/"), nil
 }

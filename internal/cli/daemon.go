@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cortex.dev/cortex/internal/auth/local"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
@@ -28,40 +29,29 @@ const (
 	maxErrorText = 4 << 10 // of what a daemon that died said
 )
 
-// peer is the process at the other end of the management socket.
-type peer struct{ pid, uid int }
-
 func (a *app) localFiles() LocalFiles { return LocalPaths(a.configDir) }
 
 // localPeer returns the process that listens on the management socket, or false
 // when none does. A process of another user is an error: it is not ours to trust.
-func (a *app) localPeer(ctx context.Context) (peer, bool, error) {
+func (a *app) localPeer(ctx context.Context) (local.Peer, bool, error) {
 	path := a.localFiles().Socket
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
-		return peer{}, false, nil
+		return local.Peer{}, false, nil
 	case err != nil:
-		return peer{}, false, fault.New(fault.Disconnected, "cli.failed_to_connect_operator", "reaching the local environment: %w", err).
+		return local.Peer{}, false, fault.New(fault.Disconnected, "cli.failed_to_connect_operator", "reaching the local environment: %w", err).
 			WithHint("make sure that %s is yours", filepath.Dir(path))
 	}
 	defer conn.Close()
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+	p, err := local.PeerOf(conn)
 	if err != nil {
-		return peer{}, false, err
+		return local.Peer{}, false, err
 	}
-	var p peer
-	var asked error
-	if err := raw.Control(func(fd uintptr) { p, asked = peerOf(int(fd)) }); err != nil {
-		return peer{}, false, err
-	}
-	if asked != nil {
-		return peer{}, false, asked
-	}
-	if uid := os.Getuid(); p.uid != uid && p.uid != 0 && uid != 0 {
-		return peer{}, false, fault.New(fault.Forbidden, "cli.foreign_socket", "%s is served by another user (id %d)", path, p.uid).
+	if uid := os.Getuid(); !local.Trusts(uid, p.UID) && uid != 0 {
+		return local.Peer{}, false, fault.New(fault.Forbidden, "cli.foreign_socket", "%s is served by another user (id %d)", path, p.UID).
 			WithHint("remove it, or set CORTEX_CLI_CONFIG_DIR to a folder of your own")
 	}
 	return p, true, nil
@@ -256,7 +246,7 @@ func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) 
 		return false, err
 	}
 	if pid, held := a.holder(); !ok && held && pid > 0 { // it no longer answers, or not yet
-		p, ok = peer{pid: pid}, true
+		p, ok = local.Peer{PID: pid}, true
 	}
 	if !ok {
 		return false, nil
@@ -265,17 +255,17 @@ func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) 
 	if force {
 		signal = unix.SIGKILL
 	}
-	if err := unix.Kill(p.pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
-		return false, fmt.Errorf("stopping process %d: %w", p.pid, err)
+	if err := unix.Kill(p.PID, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		return false, fmt.Errorf("stopping process %d: %w", p.PID, err)
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for wait := (backoff{}); !gone(p.pid); {
+	for wait := (backoff{}); !gone(p.PID); {
 		if err := wait.next(limited); err != nil {
 			if ctx.Err() != nil {
 				return true, ctx.Err()
 			}
-			return true, fault.New(fault.Unavailable, "local.stop_timeout", "the local environment (process %d) has not stopped after %s", p.pid, timeout).
+			return true, fault.New(fault.Unavailable, "local.stop_timeout", "the local environment (process %d) has not stopped after %s", p.PID, timeout).
 				WithHint("it may be waiting for requests or for replicas; wait, or `cortex local stop --force`")
 		}
 	}

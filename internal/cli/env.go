@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -98,6 +99,15 @@ func (a *app) sayEnvironment(e environment, current bool) {
 	a.say("%s", a.paint.bold(name))
 	if !e.local() {
 		a.say("cortex operator endpoint: %s", e.OperatorEndpoint)
+		if e.ClusterID != "" {
+			a.say("cluster: %s", e.ClusterID)
+		}
+		switch {
+		case e.OperatorFingerprint != "":
+			a.say("certificate: only %s", e.OperatorFingerprint)
+		case e.OperatorCAData != "":
+			a.say("certificate: of an authority of its own")
+		}
 		return
 	}
 	a.say("this machine, state in %s", a.localFiles().StateDir)
@@ -199,6 +209,7 @@ func (a *app) envDeleteCommand() *cobra.Command {
 				return err
 			}
 			wasDefault := false
+			var gone environment
 			err = a.changeConfig(cmd.Context(), func(c *config) error {
 				e := c.find(name)
 				if e == nil && name != localName {
@@ -208,7 +219,13 @@ func (a *app) envDeleteCommand() *cobra.Command {
 					return fault.New(fault.Conflict, "cliconfig.environment_not_configured", "environment local is this machine and cannot be deleted").
 						WithHint("`cortex local stop` stops it; `cortex env configure local --aws-access-key-id \"\"` removes its credentials")
 				}
+				if e != nil {
+					gone = *e
+				}
 				c.Environments = slices.DeleteFunc(c.Environments, func(e environment) bool { return e.Name == name })
+				if slices.ContainsFunc(c.Environments, func(e environment) bool { return e.OperatorEndpoint == gone.OperatorEndpoint }) {
+					gone.OperatorEndpoint = "" // another name of the same place goes on using its session
+				}
 				if wasDefault = c.DefaultEnvironment == name; wasDefault {
 					c.DefaultEnvironment = ""
 				}
@@ -216,6 +233,11 @@ func (a *app) envDeleteCommand() *cobra.Command {
 			})
 			if err != nil {
 				return err
+			}
+			if gone.OperatorEndpoint != "" {
+				if _, err := login.Forget(a.sessionsDir(), gone.OperatorEndpoint); err != nil {
+					return err
+				}
 			}
 			a.say("deleted the %s environment configuration", name)
 			if wasDefault {

@@ -8,20 +8,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/httpapi"
 )
 
 func (a *app) envConfigureCommand() *cobra.Command {
 	var e environment
 	var port int
 	var tick time.Duration
+	var trust trustFlags
 	cmd := &cobra.Command{
 		Use:   "configure [ENVIRONMENT_NAME]",
 		Short: "configure an environment",
-		Long: "Configure an environment: for `local` the credentials that APIs get and how it runs, for\n" +
-			"any other one the endpoint of its operator. Flags that are left out stay as they are.",
+		Long: "Configure an environment: for `local` the credentials that APIs get and how it runs (flags\n" +
+			"that are left out stay as they are), for any other one the endpoint of its operator and how\n" +
+			"that proves itself: by a certificate that this machine's authorities vouch for, by an authority\n" +
+			"of its own (--ca), or by one certificate (--fingerprint). There is no way to skip that.",
 		Example: "  cortex env configure production --operator-endpoint https://operator.example.com\n" +
+			"  cortex env configure team --operator-endpoint https://10.0.0.5:8889 --ca ca.pem\n" +
 			"  cortex env configure local --aws-access-key-id AKIA... --aws-secret-access-key ... --aws-region us-west-2\n" +
 			"  cortex env configure local --api-port 9000",
 		Args:              between(0, "ENVIRONMENT_NAME"),
@@ -41,11 +45,14 @@ func (a *app) envConfigureCommand() *cobra.Command {
 			if e.local() {
 				return a.configureLocal(cmd.Context(), e, cmd.Flags().Changed)
 			}
-			return a.configureRemote(cmd.Context(), e, cmd.Flags().Changed)
+			return a.configureRemote(cmd.Context(), e, trust, cmd.Flags().Changed)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&e.OperatorEndpoint, "operator-endpoint", "o", "", "endpoint of the operator, as in https://operator.example.com")
+	f.StringVar(&trust.ca, "ca", "", "file with the certificate authority of the operator, as PEM")
+	f.StringVar(&trust.fingerprint, "fingerprint", "", "sha256 fingerprint of the operator's certificate or of its authority")
+	_ = cmd.MarkFlagFilename("ca", "pem", "crt")
 	f.StringVarP(&e.AWSAccessKeyID, "aws-access-key-id", "k", "", "local: aws access key id for apis; empty removes it")
 	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis")
 	f.StringVar(&e.AWSSessionToken, "aws-session-token", "", "local: aws session token for apis")
@@ -58,10 +65,15 @@ func (a *app) envConfigureCommand() *cobra.Command {
 // localOnly are the flags of `env configure` that only local has.
 var localOnly = []string{"aws-access-key-id", "aws-secret-access-key", "aws-session-token", "aws-region", "api-port", "autoscaling-tick"}
 
+// trustFlags say how an operator proves itself.
+type trustFlags struct{ ca, fingerprint string }
+
 func (a *app) configureLocal(ctx context.Context, e environment, given func(string) bool) error {
-	if given("operator-endpoint") {
-		return fault.New(fault.Usage, "cli.wrong_flag", "environment local is this machine and has no operator endpoint").
-			WithHint("configure an environment with another name")
+	for _, flag := range []string{"operator-endpoint", "ca", "fingerprint"} {
+		if given(flag) {
+			return fault.New(fault.Usage, "cli.wrong_flag", "environment local is this machine and has no operator endpoint").
+				WithHint("configure an environment with another name")
+		}
 	}
 	if !slices.ContainsFunc(localOnly, given) {
 		return fault.New(fault.Usage, "cli.wrong_arguments", "nothing to configure").
@@ -132,11 +144,14 @@ func asUsage(err error) error {
 	return &f
 }
 
-func (a *app) configureRemote(ctx context.Context, e environment, given func(string) bool) error {
+func (a *app) configureRemote(ctx context.Context, e environment, trust trustFlags, given func(string) bool) error {
 	for _, flag := range localOnly {
 		if given(flag) {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--%s is of the environment local only", flag)
 		}
+	}
+	if trust.ca != "" && trust.fingerprint != "" {
+		return fault.New(fault.Usage, "cli.mutually_exclusive_flags", "--ca and --fingerprint cannot be used together")
 	}
 	if e.OperatorEndpoint == "" {
 		e.OperatorEndpoint = a.getenv("CORTEX_OPERATOR_ENDPOINT")
@@ -155,7 +170,10 @@ func (a *app) configureRemote(ctx context.Context, e environment, given func(str
 	if err := asUsage(e.check()); err != nil {
 		return err
 	}
-	if err := verifyOperator(ctx, endpoint); err != nil {
+	if err := e.trust(ctx, trust); err != nil {
+		return err
+	}
+	if err := verifyOperator(ctx, &e); err != nil {
 		return err
 	}
 	isDefault := false
@@ -191,17 +209,52 @@ func (c *config) settleDefault(adding string) {
 	}
 }
 
-// verifyOperator makes sure that an operator answers at the endpoint.
-func verifyOperator(ctx context.Context, endpoint string) error {
-	client, err := httpapi.NewClient(httpapi.ClientConfig{Endpoint: endpoint})
+// trust takes over how the operator proves itself.
+func (e *environment) trust(ctx context.Context, flags trustFlags) (err error) {
+	switch {
+	case flags == trustFlags{}:
+		return nil
+	case !strings.HasPrefix(e.OperatorEndpoint, "https://"):
+		return fault.New(fault.Usage, "cli.wrong_flag", "--ca and --fingerprint are for endpoints that begin with https://")
+	case flags.ca != "":
+		e.OperatorCAData, err = readCA(flags.ca)
+		return err
+	default:
+		want, err := auth.ParseFingerprint(flags.fingerprint)
+		if err != nil {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--fingerprint: %w", err)
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return trustFingerprint(ctx, e, want)
+	}
+}
+
+// verifyOperator makes sure that an operator answers at the endpoint, and notes of
+// which cluster. It needs no identity.
+func verifyOperator(ctx context.Context, e *environment) error {
+	client, err := e.client()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if _, err := client.Info(ctx); err != nil {
-		return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", endpoint, err).
-			WithHint("nothing was changed; check the address and that this machine can reach it")
+	if strings.HasPrefix(e.OperatorEndpoint, "https://") {
+		var challenge auth.Challenge
+		if challenge, _, err = client.Challenge(ctx); err == nil {
+			if err = challenge.Check(); err == nil {
+				e.ClusterID = challenge.ClusterID
+			}
+		}
+	} else {
+		_, err = client.Info(ctx)
 	}
-	return nil
+	switch {
+	case err == nil:
+		return nil
+	case fault.Code(err) == "cli.operator_untrusted":
+		return err
+	}
+	return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", e.OperatorEndpoint, err).
+		WithHint("nothing was changed; check the address and that this machine can reach it")
 }

@@ -72,6 +72,9 @@ func (a *app) getEverywhere(ctx context.Context, w io.Writer, out output) error 
 	for _, env := range c.all() {
 		one := inEnvironment{EnvName: env.Name, APIs: []workload.APIResponse{}}
 		t, err := a.reach(ctx, env, refuse)
+		if fault.Code(err) == codeStopped && c.find(localName) == nil && len(c.Environments) > 0 {
+			continue // who has other environments and never used this one does not miss it
+		}
 		var list []workload.APIResponse
 		if err == nil {
 			list, err = t.List(ctx)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,11 +99,8 @@ func anyReplica(ctx context.Context, t *target, name string) (string, error) {
 func (a *app) writeLog(o logOptions, l workload.LogLine) error {
 	var err error
 	switch {
-	case o.out == jsonOut:
-		err = json.NewEncoder(a.streams.Out).Encode(l)
-	case o.out == yamlOut:
-		fmt.Fprint(a.streams.Out, "---\n")
-		err = a.print(o.out, l)
+	case o.out != pretty:
+		err = a.printLine(o.out, l)
 	case o.raw:
 		_, err = fmt.Fprintln(a.streams.Out, l.Text)
 	default:
@@ -155,23 +151,17 @@ func (a *app) eventsCommand() *cobra.Command {
 }
 
 func (a *app) writeEvent(out output, e workload.Event) error {
-	var err error
-	switch out {
-	case jsonOut:
-		err = json.NewEncoder(a.streams.Out).Encode(e)
-	case yamlOut:
-		fmt.Fprint(a.streams.Out, "---\n")
-		err = a.print(out, e)
-	default:
-		reason := pad(e.Reason, 16)
-		if e.Type == "warning" {
-			reason = a.paint.yellow(reason)
-		}
-		who := e.API
-		if e.Replica != "" && !strings.Contains(e.Message, e.Replica) {
-			who += "/" + e.Replica
-		}
-		_, err = fmt.Fprintf(a.streams.Out, "%s  %s  %s  %s\n", a.paint.dim(e.Time.Local().Format(time.TimeOnly)), reason, a.paint.bold(who), e.Message)
+	if out != pretty {
+		return a.printLine(out, e)
 	}
+	reason := pad(e.Reason, 16)
+	if e.Type == "warning" {
+		reason = a.paint.yellow(reason)
+	}
+	who := e.API
+	if e.Replica != "" && !strings.Contains(e.Message, e.Replica) {
+		who += "/" + e.Replica
+	}
+	_, err := fmt.Fprintf(a.streams.Out, "%s  %s  %s  %s\n", a.paint.dim(e.Time.Local().Format(time.TimeOnly)), reason, a.paint.bold(who), e.Message)
 	return err
 }

@@ -60,6 +60,15 @@ func (a *app) print(o output, v any) error {
 	return err
 }
 
+// printLine writes v as one of many: a line of JSON, or a document of YAML.
+func (a *app) printLine(o output, v any) error {
+	if o == yamlOut {
+		fmt.Fprint(a.streams.Out, "---\n")
+		return a.print(o, v)
+	}
+	return json.NewEncoder(a.streams.Out).Encode(v)
+}
+
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.streams.Out, format+"\n", args...) }
 
 // note says something beside the answer.

@@ -8,15 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf returns the process that listens at the other end of a Unix socket.
-func peerOf(fd int) (peer, error) {
-	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return peer{}, err
-	}
-	return peer{pid: int(cred.Pid), uid: int(cred.Uid)}, nil
-}
-
 // gone reports whether the process has ended; one that nobody has waited for
 // counts as ended.
 func gone(pid int) bool {

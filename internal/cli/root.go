@@ -52,8 +52,8 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupAPIs, a.deployCommand(), a.getCommand(), a.describeCommand(), a.predictCommand(), a.logsCommand(),
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(), a.deleteCommand())
-	add(groupFiles, a.validateCommand(), a.schemaCommand(), a.simulateCommand())
-	add(groupSetup, a.localCommand(), a.envCommand(), a.versionCommand(), a.completionCommand())
+	add(groupFiles, a.validateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
+	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.referenceCommand())
 	a.finish(root)

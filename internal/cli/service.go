@@ -3,10 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
@@ -60,7 +63,7 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 	t := &target{environment: env}
 	var err error
 	if !env.local() {
-		t.Service, err = httpapi.NewClient(httpapi.ClientConfig{Endpoint: env.OperatorEndpoint})
+		t.Service, _, err = a.remote(env)
 		return t, err
 	}
 	// A socket alone may be that of a process which is being ended.
@@ -84,8 +87,37 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 	return t, err
 }
 
+// client returns a client of a remote operator that proves no identity.
+func (e environment) client() (*httpapi.Client, error) {
+	trust, err := e.tls()
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.NewClient(httpapi.ClientConfig{Endpoint: e.OperatorEndpoint, TLS: trust})
+}
+
+// remote returns a client of a remote operator. Over https its calls carry a
+// session, which is made of the AWS identity of this user when there is none; then
+// the second result is what makes it.
+func (a *app) remote(env environment) (*httpapi.Client, *login.Login, error) {
+	client, err := env.client()
+	if err != nil || !strings.HasPrefix(env.OperatorEndpoint, "https://") {
+		return client, nil, err
+	}
+	sessions := login.New(login.Config{
+		Operator: client, Endpoint: env.OperatorEndpoint, ClusterID: env.ClusterID,
+		Dir: a.sessionsDir(), Getenv: a.getenv,
+	})
+	a.logins = append(a.logins, sessions)
+	return client.WithSessions(sessions), sessions, nil
+}
+
+func (a *app) sessionsDir() string { return filepath.Join(a.configDir, "sessions") }
+
+const codeStopped = "local.not_running"
+
 func errStopped() error {
-	return fault.New(fault.Unavailable, "local.not_running", "the local environment is not running").
+	return fault.New(fault.Unavailable, codeStopped, "the local environment is not running").
 		WithHint("`cortex local start` starts it with everything that was deployed; so does `cortex deploy`")
 }
 

@@ -190,11 +190,25 @@ func (c *Client) read(ctx context.Context, k call, resp *http.Response) error {
 
 // stream sends one request and hands each line of its answer to fn.
 func stream[T any](ctx context.Context, c *Client, k call, fn func(T) error) error {
+	_, err := streamOnce(ctx, c, k, fn)
+	return err
+}
+
+// streamOnce also says whether there was a stream at all, rather than a refusal.
+func streamOnce[T any](ctx context.Context, c *Client, k call, fn func(T) error) (begun bool, err error) {
 	resp, err := c.send(ctx, k)
 	if err != nil {
-		return ended(ctx, c.explain(ctx, k, err))
+		return false, ended(ctx, c.explain(ctx, k, err))
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return false, c.readLines(ctx, k, resp, nil)
+	}
+	return true, c.readLines(ctx, k, resp, func(body io.Reader) error { return readStream(body, fn) })
+}
+
+// readLines reads the answer to a stream: its lines, or why there are none.
+func (c *Client) readLines(ctx context.Context, k call, resp *http.Response, lines func(io.Reader) error) error {
 	if resp.StatusCode != http.StatusOK {
 		data, err := io.ReadAll(io.LimitReader(resp.Body, maxLineBytes))
 		if err != nil {
@@ -205,7 +219,8 @@ func stream[T any](ctx context.Context, c *Client, k call, fn func(T) error) err
 	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != contentNDJSON {
 		return c.unknown(resp, "no stream of lines")
 	}
-	if err = readStream(resp.Body, fn); errors.Is(err, errCutOff) {
+	err := lines(resp.Body)
+	if errors.Is(err, errCutOff) {
 		return ended(ctx, c.explain(ctx, k, err))
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 
 	"cortex.dev/cortex/internal/auth"
@@ -34,7 +35,12 @@ var guardRoutes = []route{
 		body:    func() any { return new(rawProof) },
 		faults:  []fault.Kind{fault.Unproven, fault.Forbidden, fault.TooMany},
 	}, func(ctx context.Context, s services, in input) (auth.Session, error) {
-		return s.guard.Exchange(ctx, in.origin, in.body.(*rawProof).data)
+		proof := in.body.(*rawProof)
+		session, err := s.guard.Exchange(ctx, in.origin, proof.data)
+		if proof.status != 0 && fault.Is(err, fault.Malformed) {
+			err = statusOf(proof.status, fault.From(err))
+		}
+		return session, err
 	}),
 
 	answers(route{
@@ -61,26 +67,30 @@ var guardRoutes = []route{
 
 // rawProof is the body of an exchange, which the guard itself reads: more strictly
 // than other bodies are.
-type rawProof struct{ data []byte }
+type rawProof struct {
+	data   []byte
+	status int // of the answer, when HTTP alone says that it is no proof; data is nil then
+}
 
-// readProof reads the bounded body of an exchange. What it refuses reads the same
-// as what the guard does.
-func readProof(w http.ResponseWriter, r *http.Request, to *rawProof) error {
-	refuse := fault.New(fault.Malformed, auth.CodeMalformed, "this is no proof of an identity")
+// readProof reads the bounded body of an exchange. What is wrong with it is the
+// guard's to say, which counts and writes down every attempt.
+func readProof(w http.ResponseWriter, r *http.Request) *rawProof {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, hasCharset := params["charset"]
 	if err != nil || media != contentJSON || r.Header.Get("Content-Encoding") != "" || hasCharset && !strings.EqualFold(charset, "utf-8") {
-		return statusOf(http.StatusUnsupportedMediaType, refuse)
+		return &rawProof{status: http.StatusUnsupportedMediaType}
 	}
-	to.data, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxProofBytes))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxProofBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return statusOf(http.StatusRequestEntityTooLarge, refuse)
+		return &rawProof{status: http.StatusRequestEntityTooLarge}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &rawProof{status: http.StatusRequestTimeout}
 	case err != nil:
-		return refuse
+		return &rawProof{status: http.StatusBadRequest}
 	}
-	return nil
+	return &rawProof{data: data}
 }
 
 // authorize lets a request through that the guard does: it returns the context in
@@ -90,11 +100,7 @@ func (h *handler) authorize(r *http.Request, rt route, in input) (context.Contex
 	if h.opts.Guard == nil || rt.open {
 		return ctx, nil
 	}
-	token, ok := bearer(r)
-	if !ok {
-		return nil, fault.New(fault.Unproven, auth.CodeNotProven, "the identity of the caller is not proven")
-	}
-	ctx, err := h.opts.Guard.Identify(ctx, in.origin, token)
+	ctx, err := h.opts.Guard.Identify(ctx, in.origin, bearer(r))
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +149,17 @@ func visible(ctx context.Context, g auth.Guard, all []workload.APIResponse) ([]w
 	return shown, nil
 }
 
-// bearer is the token of a request that has exactly one.
-func bearer(r *http.Request) (string, bool) {
+// bearer is the token of a request that has exactly one, and nobody's otherwise.
+func bearer(r *http.Request) string {
 	given := r.Header.Values("Authorization")
 	if len(given) != 1 {
-		return "", false
+		return ""
 	}
-	scheme, token, ok := strings.Cut(given[0], " ")
-	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+	scheme, token, _ := strings.Cut(given[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
 }
 
 // originOf is where a request came from.

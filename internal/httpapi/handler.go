@@ -41,7 +41,7 @@ const (
 
 // Options qualify a handler. The zero value serves without metrics or logs.
 type Options struct {
-	Metrics http.Handler // serves GET /metrics; nil leaves the route out
+	Metrics http.Handler // serves GET /metrics, which no identity guards: with a Guard it is left out
 	Log     *slog.Logger // defects and failed answers; nil discards
 	Version string       // of the operator, told in X-Cortex-Version; empty tells nothing
 
@@ -92,7 +92,7 @@ func NewHandler(svc workload.Service, opts Options) http.Handler {
 		_, _ = w.Write(doc) // the caller is gone; nobody is left to tell
 		return nil
 	})
-	if opts.Metrics != nil {
+	if opts.Metrics != nil && opts.Guard == nil {
 		handle(http.MethodGet, "/metrics", func(w http.ResponseWriter, r *http.Request) error {
 			opts.Metrics.ServeHTTP(w, r)
 			return nil
@@ -166,6 +166,8 @@ func (h *handler) serve(rt route) func(http.ResponseWriter, *http.Request) error
 				w.Header().Set("Content-Type", contentNDJSON)
 				return nil
 			}
+			ctx, cancel := auth.WhileProven(ctx)
+			defer cancel()
 			return serveStream(w, r.WithContext(ctx), func(ctx context.Context, emit func(any) error) error {
 				return rt.stream(ctx, h.svc, in, emit)
 			})

@@ -20,6 +20,8 @@ func (c *Client) Challenge(ctx context.Context) (auth.Challenge, string, error) 
 	k := call{method: http.MethodGet, path: "/v1/auth/challenge", out: &out, timeout: infoTimeout}
 	limited, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
+	// A connection that was kept may show the certificate before the one in use now.
+	c.http.CloseIdleConnections()
 	resp, err := c.attempt(limited, k, nil, "")
 	if err != nil {
 		return out, "", c.explain(ctx, k, err)

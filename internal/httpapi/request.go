@@ -117,8 +117,9 @@ func readRest(w http.ResponseWriter, r *http.Request, rt route, in *input) (err 
 		return err
 	}
 	in.body = rt.body()
-	if proof, ok := in.body.(*rawProof); ok {
-		return readProof(w, r, proof)
+	if _, ok := in.body.(*rawProof); ok {
+		in.body = readProof(w, r)
+		return nil
 	}
 	return readBody(w, r, in.body, rt.bodyOptional)
 }

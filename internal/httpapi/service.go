@@ -131,7 +131,11 @@ func (c *Client) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	if q.Replica != "" {
 		v.Set("replica", q.Replica)
 	}
-	return stream(ctx, c, call{method: http.MethodGet, path: "/v1/apis/" + url.PathEscape(q.Name) + "/logs", query: v}, fn)
+	k := call{method: http.MethodGet, path: "/v1/apis/" + url.PathEscape(q.Name) + "/logs", query: v}
+	if !q.Follow {
+		return stream(ctx, c, k, fn)
+	}
+	return follow(ctx, c, k, func(l workload.LogLine) time.Time { return l.Time }, fn)
 }
 
 // Events implements workload.Service. It waits for the next event as long as ctx does.
@@ -146,7 +150,11 @@ func (c *Client) Events(ctx context.Context, q workload.EventQuery, fn func(work
 	v := url.Values{}
 	setBool(v, "follow", q.Follow)
 	setSince(v, q.Since)
-	return stream(ctx, c, call{method: http.MethodGet, path: path, query: v}, fn)
+	k := call{method: http.MethodGet, path: path, query: v}
+	if !q.Follow {
+		return stream(ctx, c, k, fn)
+	}
+	return follow(ctx, c, k, func(e workload.Event) time.Time { return e.Time }, fn)
 }
 
 // about is a call on /v1/apis/{name}.

@@ -49,7 +49,9 @@ func serveStream(w http.ResponseWriter, r *http.Request, run func(context.Contex
 	if s.err != nil {
 		return nil // the reader is gone; nobody is left to tell
 	}
-	if err == nil && r.Context().Err() != nil {
+	if cause := context.Cause(r.Context()); fault.Is(cause, fault.Unproven) {
+		err = cause
+	} else if err == nil && cause != nil {
 		err = fault.New(fault.Unavailable, "operator.stopping", "the operator stopped while it was telling").
 			WithHint("repeat the call")
 	}

@@ -16,6 +16,7 @@ const (
 	codeEndpointTaken  = "spec.duplicate_endpoint"
 	codeTargetMissing  = "resources.apis_not_deployed"
 	codeKindNotRunning = "resources.kind_not_supported_here"
+	codeImageNeeded    = "spec.image_required_here"
 	codeUsedBySplitter = "resources.realtime_api_used_by_traffic_splitter"
 )
 
@@ -24,7 +25,7 @@ func runsHere(k workload.Kind) bool { return k == workload.Realtime || k == work
 
 // check returns the fault that carries everything that keeps a file from being
 // applied to what is deployed, with positions; nil when nothing does.
-func check(file *manifest.File, deployed []store.Workload) error {
+func check(file *manifest.File, deployed []store.Workload, imagesOnly bool) error {
 	var problems []fault.Problem
 	elsewhere := 0
 	for _, e := range file.Entries {
@@ -33,6 +34,9 @@ func check(file *manifest.File, deployed []store.Workload) error {
 			p := e.Problem("kind", codeKindNotRunning, "%s cannot run in this environment yet", plural(e.Spec.Kind))
 			p.Found, p.Allowed = string(e.Spec.Kind), "RealtimeAPI, TrafficSplitter"
 			problems = append(problems, p)
+		}
+		if imagesOnly {
+			problems = append(problems, withoutImages(e)...)
 		}
 		problems = append(problems, against(e, file, deployed)...)
 	}
@@ -46,6 +50,21 @@ func check(file *manifest.File, deployed []store.Workload) error {
 		return f.WithHint("nothing was deployed; take %s out of the file, or deploy it to a cluster", these(elsewhere))
 	}
 	return err
+}
+
+// withoutImages returns the containers of an API that have no image.
+func withoutImages(e manifest.Entry) (problems []fault.Problem) {
+	if e.Spec.Pod == nil {
+		return nil
+	}
+	for i, c := range e.Spec.Pod.Containers {
+		if c.Image == "" {
+			p := e.Problem(fmt.Sprintf("pod.containers[%d]", i), codeImageNeeded, "container %s has no image, and this server runs no processes", c.Name)
+			p.Hint = "name an image"
+			problems = append(problems, p)
+		}
+	}
+	return problems
 }
 
 func plural(k workload.Kind) string { return string(k) + "s" }

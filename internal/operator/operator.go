@@ -40,6 +40,9 @@ type Config struct {
 	Engines func(context.Context) []workload.Engine
 	// Permit is asked before an API of a file is deployed. Nil permits everything.
 	Permit func(ctx context.Context, name string, kind workload.Kind) error
+	// ImagesOnly refuses containers without an image, which would run as processes of
+	// the operator's own user.
+	ImagesOnly bool
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -54,6 +57,7 @@ type Operator struct {
 	info   workload.Info
 	now    func() time.Time
 
+	images  bool
 	engines func(context.Context) []workload.Engine
 	permit  func(ctx context.Context, name string, kind workload.Kind) error
 
@@ -83,7 +87,7 @@ func New(c Config) (*Operator, error) {
 		c.Now = time.Now
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit,
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly,
 		changes: make(chan struct{}, 1), remembered: map[string]string{},
 	}
 	o.changes <- struct{}{}

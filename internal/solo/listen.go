@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"cortex.dev/cortex/internal/auth/local"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -51,7 +52,7 @@ func listenManagement(path string, log *slog.Logger) (net.Listener, error) {
 	if err != nil {
 		return nil, refuse(err)
 	}
-	return &ownersOnly{Listener: ln, log: log}, nil
+	return local.OwnersOnly(ln, log), nil
 }
 
 // private refuses a folder that belongs to somebody else, who could replace the
@@ -71,45 +72,4 @@ func private(dir string) error {
 		return errors.New(dir + " can be written by other users")
 	}
 	return nil
-}
-
-// ownersOnly accepts connections of this process's own user and of root only.
-// The socket's mode says the same; this holds where modes of sockets are ignored.
-type ownersOnly struct {
-	net.Listener
-	log *slog.Logger
-}
-
-func (l *ownersOnly) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		uid, err := peerUID(conn)
-		if err == nil && mayManage(uid, os.Getuid()) {
-			return conn, nil
-		}
-		l.log.Warn("refused a connection to the management socket", "uid", uid, "err", err)
-		conn.Close()
-	}
-}
-
-// mayManage reports whether a process of user peer may manage the daemon of user own.
-func mayManage(peer, own int) bool { return peer == own || peer == 0 }
-
-func onSocket(conn net.Conn, ask func(fd int) (int, error)) (int, error) {
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		return -1, errors.New("not a Unix socket")
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	uid, asked := -1, error(nil)
-	if err := raw.Control(func(fd uintptr) { uid, asked = ask(int(fd)) }); err != nil {
-		return -1, err
-	}
-	return uid, asked
 }

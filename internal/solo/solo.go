@@ -21,7 +21,6 @@ import (
 	"cortex.dev/cortex/internal/engine/docker"
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
-	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/gateway"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/operator"
@@ -45,9 +44,8 @@ type Config struct {
 // and returns. Errors are faults that say what to do: the state folder is in use,
 // the port is taken, the disk is full.
 func Run(ctx context.Context, cfg Config) error {
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return fault.New(fault.Unavailable, "local.state_dir", "making the state folder: %w", err).
-			WithHint("set CORTEX_CLI_CONFIG_DIR to a folder that you can write")
+	if err := makeStateDir(cfg.StateDir); err != nil {
+		return err
 	}
 	st, err := nats.Open(ctx, nats.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
 	if err != nil {
@@ -59,13 +57,17 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer apis.Close()
-	management, err := listenManagement(cfg.Socket, cfg.Log)
+	socket, err := listenManagement(cfg.Socket, cfg.Log)
 	if err != nil {
 		return err
 	}
-	defer management.Close()
+	defer socket.Close()
 
-	stages, err := assemble(cfg, st, apis, management)
+	metrics := telemetry.New()
+	stages, err := assemble(cfg, st, apis, metrics, management{
+		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
+		info: workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
+	})
 	if err != nil {
 		return err
 	}
@@ -73,10 +75,19 @@ func Run(ctx context.Context, cfg Config) error {
 	return runStages(ctx, stages...)
 }
 
+// management is how the system is managed: where, by whom, and what runs for that.
+type management struct {
+	listener net.Listener
+	options  httpapi.Options
+	info     workload.Info // what it says of itself
+	permit   func(ctx context.Context, name string, kind workload.Kind) error
+	images   bool // no processes
+	tasks    []task
+}
+
 // assemble builds the roles and says in which order they run: what comes later
 // relies on what comes before, and stops first.
-func assemble(cfg Config, st *nats.Store, apis, management net.Listener) ([][]task, error) {
-	metrics := telemetry.New()
+func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m management) ([][]task, error) {
 	// The engine drains replicas through the gateway, and the gateway watches the
 	// engine: one of the two has to be named before it exists.
 	var gate *gateway.Gateway
@@ -95,12 +106,9 @@ func assemble(cfg Config, st *nats.Store, apis, management net.Listener) ([][]ta
 	if err != nil {
 		return nil, err
 	}
+	m.info.Version, m.info.APIEndpoint, m.info.StartedAt = cfg.Version, endpoint(apis.Addr()), time.Now().UTC()
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines,
-		Info: workload.Info{
-			Environment: "local", Version: cfg.Version, APIEndpoint: endpoint(apis.Addr()),
-			StateDir: cfg.StateDir, PID: os.Getpid(), StartedAt: time.Now().UTC(),
-		},
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images,
 	})
 	if err != nil {
 		return nil, err
@@ -115,15 +123,17 @@ func assemble(cfg Config, st *nats.Store, apis, management net.Listener) ([][]ta
 	if err != nil {
 		return nil, err
 	}
-	handler := httpapi.NewHandler(op, httpapi.Options{Metrics: metrics.Handler(), Log: cfg.Log, Version: cfg.Version})
+	m.options.Log, m.options.Version, m.options.Kind = cfg.Log, cfg.Version, op.Kind
+	handler := httpapi.NewHandler(op, m.options)
 	return [][]task{
 		{{"engine", eng.Run}},
 		{{"gateway", gate.Run}},
 		{{"operator", op.Run}},
+		m.tasks,
 		{
 			{"api listener", func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
 			{"autoscaler", scaler.Run},
-			{"management", func(ctx context.Context) error { return serve(ctx, management, handler) }},
+			{"management", func(ctx context.Context) error { return serve(ctx, m.listener, handler) }},
 		},
 	}, nil
 }
@@ -146,6 +156,8 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // of handshakes that anybody can break off
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Patterns of the strings in a spec. They are written in the subset of regular
@@ -39,9 +40,11 @@ var (
 	endpointShape  = regexp.MustCompile(EndpointPattern)
 	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
 	envShape       = regexp.MustCompile(EnvPattern)
-	imageShape     = regexp.MustCompile(ImagePattern)
 	shareShape     = regexp.MustCompile(SharePattern)
 )
+
+// imageShape takes milliseconds to compile, which only those pay who check a file.
+var imageShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(ImagePattern) })
 
 // ReservedContainerNames are those of the containers the platform adds to a pod.
 func ReservedContainerNames() []string { return []string{"proxy", "dequeuer"} }

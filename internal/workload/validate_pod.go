@@ -120,9 +120,9 @@ func (vs *violations) image(k Kind, path string, c *Container) {
 	switch {
 	case len(c.Image) > MaxImageLength:
 		v.Code, v.Message = CodeTooLong, fmt.Sprintf("must be no longer than %d characters", MaxImageLength)
-	case imageShape.MatchString(c.Image):
+	case imageShape().MatchString(c.Image):
 		return
-	case imageShape.MatchString(strings.ToLower(c.Image)):
+	case imageShape().MatchString(strings.ToLower(c.Image)):
 		v.Hint = fmt.Sprintf("did you mean %q?", strings.ToLower(c.Image))
 	}
 	vs.add(v)

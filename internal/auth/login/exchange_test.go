@@ -52,8 +52,8 @@ func TestTheSeenFingerprintIsSigned(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	o.seen, o.challenge.TLSFingerprint = otherTLS, otherTLS
-	if _, err := inProcess(t, o, nil).Token(t.Context()); fault.Code(err) != "auth.not_proven" {
-		t.Errorf("Token over another TLS key: %v, want auth.not_proven", err)
+	if _, err := inProcess(t, o, nil).Token(t.Context()); fault.Code(err) != "endpoints.auth_invalid" {
+		t.Errorf("Token over another TLS key: %v, want endpoints.auth_invalid", err)
 	}
 	if c := o.sts.Calls(); c.Refusals["SignatureDoesNotMatch"] != 1 {
 		t.Errorf("STS refused %v, want one SignatureDoesNotMatch", c.Refusals)
@@ -85,8 +85,8 @@ func TestHintsAfterARefusal(t *testing.T) {
 			l := inProcess(t, o, func(c *Config) { c.Now = func() time.Time { return now.Add(tt.clock) } })
 			_, err := l.Token(t.Context())
 			f := fault.From(err)
-			if f == nil || f.Kind != fault.Unproven || f.Code != "auth.not_proven" || f.Message != "the identity is not proven" {
-				t.Fatalf("Token: %v (%s), want the operator's own auth.not_proven", err, fault.Code(err))
+			if f == nil || f.Kind != fault.Unproven || f.Code != "endpoints.auth_invalid" || f.Message != "the identity is not proven" {
+				t.Fatalf("Token: %v (%s), want the operator's own endpoints.auth_invalid", err, fault.Code(err))
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(f.Hint, want) {

@@ -129,7 +129,7 @@ func (o *operator) Exchange(ctx context.Context, p auth.Proof) (auth.Session, er
 	o.mu.Unlock()
 	principal, err := o.prove(ctx, p)
 	if err != nil {
-		return auth.Session{}, fault.New(fault.Unproven, "auth.not_proven", "the identity is not proven")
+		return auth.Session{}, fault.New(fault.Unproven, "endpoints.auth_invalid", "the identity is not proven")
 	}
 	s := auth.Session{
 		Token: fmt.Sprintf("cs1.session-%d.%s", n, sumOf(p.Signature)), ExpiresAt: time.Now().Add(o.life), ClusterID: testCluster, Principal: principal,

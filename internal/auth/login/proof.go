@@ -31,11 +31,9 @@ func stsHost(ctx context.Context, region string) (string, error) {
 // nothing.
 var keyIDShape = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
 
-const maxSecurityToken = 4096
-
 // isSecurityToken reports whether s can stand in a header, and in a Proof.
 func isSecurityToken(s string) bool {
-	return len(s) <= maxSecurityToken && strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' }) < 0
+	return len(s) <= auth.MaxSecurityToken && strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' }) < 0
 }
 
 // authorization is what the SDK's signer writes, taken apart.

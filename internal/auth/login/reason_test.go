@@ -76,7 +76,7 @@ func TestWhyThereAreNoCredentials(t *testing.T) {
 		{"container that is not there", map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/x"}, nil, "auth.credentials_failed", []string{"the container's credentials endpoint gave no credentials"}, nil, nil},
 		{"key id that is none", map[string]string{"AWS_ACCESS_KEY_ID": "my key", "AWS_SECRET_ACCESS_KEY": secretOf("env")}, nil, "auth.credentials_malformed", []string{"an access key id that has not the form"}, nil, []string{"my key"}},
 		{"token that is none", with(envPair("env", false), map[string]string{"AWS_SESSION_TOKEN": "a\nb: c"}), nil, "auth.credentials_malformed", []string{"a session token"}, nil, nil},
-		{"token that is too long", with(envPair("env", false), map[string]string{"AWS_SESSION_TOKEN": strings.Repeat("x", 4097)}), nil, "auth.credentials_malformed", nil, nil, nil},
+		{"token that is too long", with(envPair("env", false), map[string]string{"AWS_SESSION_TOKEN": strings.Repeat("x", 8193)}), nil, "auth.credentials_malformed", nil, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

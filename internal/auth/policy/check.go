@@ -39,13 +39,13 @@ func check(p *cedar.Policy, s statement) []fault.Problem {
 // validate1 holds a policy to the schema. When it fails, each condition is asked
 // for alone, since Cedar does not say where in a policy a mistake is.
 func validate1(tree *ast.Policy, s statement) []fault.Problem {
-	if validator.Policy("", tree) == nil {
+	if validator().Policy("", tree) == nil {
 		return nil
 	}
 	parts := s.conditions()
 	bare := *tree
 	bare.Conditions = nil
-	problems := told(validator.Policy("", &bare), parts[0], tree)
+	problems := told(validator().Policy("", &bare), parts[0], tree)
 	whole := len(problems) == 0
 	for i, c := range tree.Conditions {
 		if i+1 >= len(parts) {
@@ -54,10 +54,10 @@ func validate1(tree *ast.Policy, s statement) []fault.Problem {
 		one := *tree
 		one.Principal, one.Action, one.Resource = scopeOf(tree, whole)
 		one.Conditions = []ast.ConditionType{c}
-		problems = append(problems, told(validator.Policy("", &one), parts[i+1], tree)...)
+		problems = append(problems, told(validator().Policy("", &one), parts[i+1], tree)...)
 	}
 	if len(problems) == 0 {
-		problems = told(validator.Policy("", tree), s, tree)
+		problems = told(validator().Policy("", tree), s, tree)
 	}
 	return problems
 }
@@ -253,7 +253,7 @@ func actionsOf(p *ast.Policy) []cedar.EntityUID {
 
 func attributesOf(t cedar.EntityType) []string {
 	var names []string
-	for name := range theSchema.Entities[t].Shape {
+	for name := range theSchema().Entities[t].Shape {
 		names = append(names, string(name))
 	}
 	slices.Sort(names)

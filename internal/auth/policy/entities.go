@@ -4,6 +4,7 @@ import (
 	_ "embed" // the schema
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
@@ -34,10 +35,11 @@ var schemaText []byte
 // Schema returns the Cedar schema that policies are held to, in the syntax for people.
 func Schema() []byte { return slices.Clone(schemaText) }
 
-// theSchema and validator are of the embedded file, which a test reads too.
-var theSchema = mustResolve(schemaText)
+// theSchema and validator are of the embedded file, which a test reads too. They are
+// made when they are first used: the command line, which has them too, seldom does.
+var theSchema = sync.OnceValue(func() *resolved.Schema { return mustResolve(schemaText) })
 
-var validator = validate.New(theSchema, validate.WithStrict())
+var validator = sync.OnceValue(func() *validate.Validator { return validate.New(theSchema(), validate.WithStrict()) })
 
 func mustResolve(text []byte) *resolved.Schema {
 	var s schema.Schema

@@ -18,7 +18,7 @@ func TestTheSchemaHasTheActionsOfThePort(t *testing.T) {
 		want = append(want, string(a))
 	}
 	var got []string
-	for uid := range theSchema.Actions {
+	for uid := range theSchema().Actions {
 		if uid.Type != typeAction {
 			t.Errorf("the schema has an action of type %s", uid.Type)
 		}
@@ -44,12 +44,12 @@ func TestQuestionsFitTheSchema(t *testing.T) {
 			for _, api := range append(kinds, "") {
 				q := ask(t, arn, action, api)
 				w := newQuestion(q)
-				if err := validator.Request(w.request()); (err == nil) != applies(q) {
+				if err := validator().Request(w.request()); (err == nil) != applies(q) {
 					t.Errorf("Request(%s %s %q) = %v, want an error: %t", arn, action, api, err, !applies(q))
 				}
 				for _, uid := range []cedar.EntityUID{w.principal, w.resource, w.environment, actions[action].UID} {
 					e, ok := w.Get(uid)
-					if err := validator.Entity(e); err != nil || !ok || e.UID != uid {
+					if err := validator().Entity(e); err != nil || !ok || e.UID != uid {
 						t.Errorf("Get(%s) = %v, %t, and Entity() = %v", uid, e.UID, ok, err)
 					}
 				}

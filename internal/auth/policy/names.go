@@ -153,7 +153,7 @@ func attributeAsked(of ast.IsNode, name string, s statement) []fault.Problem {
 }
 
 func typeAsked(t cedar.EntityType, s statement) []fault.Problem {
-	if _, known := theSchema.Entities[t]; known {
+	if _, known := theSchema().Entities[t]; known {
 		return nil
 	}
 	return []fault.Problem{unknownTypeProblem(string(t), s)}
@@ -177,5 +177,5 @@ func impossible(p *ast.Policy) bool {
 	mistake := ast.String("").LessThan(ast.Long(0))
 	probe := *p
 	probe.Conditions = []ast.ConditionType{{Condition: ast.ConditionWhen, Body: ast.IfThenElse(all, mistake, ast.True()).AsIsNode()}}
-	return validator.Policy("", &probe) == nil
+	return validator().Policy("", &probe) == nil
 }

@@ -14,7 +14,7 @@ import (
 
 // Record appends an event. A text that is too long is cut.
 func (s *Store) Record(ctx context.Context, e workload.Event) error {
-	if !legalName.MatchString(e.API) {
+	if !legalName().MatchString(e.API) {
 		return fault.New(fault.Invalid, "store.illegal_name", "%q cannot be the name of an API", e.API)
 	}
 	if len(e.Message) > maxEventBytes {
@@ -40,7 +40,7 @@ func (s *Store) Record(ctx context.Context, e workload.Event) error {
 func (s *Store) Events(ctx context.Context, q workload.EventQuery, fn func(workload.Event) error) error {
 	subject := prefixEvents + "*"
 	if q.Name != "" {
-		if !legalName.MatchString(q.Name) {
+		if !legalName().MatchString(q.Name) {
 			return nil
 		}
 		subject = prefixEvents + q.Name

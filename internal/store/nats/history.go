@@ -17,7 +17,7 @@ type pastRecord struct {
 
 // Remember appends to the workload's history. The stream drops the oldest.
 func (s *Store) Remember(ctx context.Context, p store.Past) error {
-	if p.Revision == nil || !legalName.MatchString(p.Revision.Name) {
+	if p.Revision == nil || !legalName().MatchString(p.Revision.Name) {
 		return illegalName(p.Revision)
 	}
 	data, err := encode(pastRecord(p))
@@ -38,7 +38,7 @@ func (s *Store) Remember(ctx context.Context, p store.Past) error {
 
 // History returns the kept revisions of a workload, newest first.
 func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) {
-	if !legalName.MatchString(name) {
+	if !legalName().MatchString(name) {
 		return nil, nil
 	}
 	ss, ctx, done, err := s.begin(ctx, 0, 0)

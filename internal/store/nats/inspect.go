@@ -219,9 +219,9 @@ func plausible(prefix string, subject, rest []byte, headers bool) bool {
 	if len(subject) == 0 && len(rest) == 0 {
 		return true
 	}
-	legal := legalName
+	legal := legalName()
 	if prefix == prefixShared || prefix == prefixClaims {
-		legal = legalKey
+		legal = legalKey()
 	}
 	name, ok := bytes.CutPrefix(subject, []byte(prefix))
 	if !ok || !legal.Match(name) {

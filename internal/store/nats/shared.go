@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ const (
 )
 
 // legalKey is what claims and values may be called: one token of a subject.
-var legalKey = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9_-]{1,%d}$`, store.MaxKey))
+var legalKey = pattern(fmt.Sprintf(`^[A-Za-z0-9_-]{1,%d}$`, store.MaxKey))
 
 var _ store.Shared = (*Store)(nil)
 
@@ -60,7 +59,7 @@ func (ss *session) createShared(ctx context.Context, cfg Config) error {
 
 // Claim takes key for ttl.
 func (s *Store) Claim(ctx context.Context, key string, ttl time.Duration) error {
-	if !legalKey.MatchString(key) {
+	if !legalKey().MatchString(key) {
 		return illegalKey(key)
 	}
 	if ttl <= 0 || ttl > store.MaxClaim {
@@ -92,7 +91,7 @@ func isFull(err error) bool {
 
 // Value returns a small named value.
 func (s *Store) Value(ctx context.Context, name string) ([]byte, store.Version, error) {
-	if !legalKey.MatchString(name) {
+	if !legalKey().MatchString(name) {
 		return nil, 0, illegalKey(name)
 	}
 	ss, ctx, done, err := s.begin(ctx, 0, 0)
@@ -117,7 +116,7 @@ func (s *Store) Value(ctx context.Context, name string) ([]byte, store.Version, 
 
 // SetValue writes a value if it is still at a version.
 func (s *Store) SetValue(ctx context.Context, name string, data []byte, at store.Version) (store.Version, error) {
-	if !legalKey.MatchString(name) {
+	if !legalKey().MatchString(name) {
 		return 0, illegalKey(name)
 	}
 	if len(data) > store.MaxValue {

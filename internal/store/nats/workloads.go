@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,7 +21,13 @@ import (
 
 // legalName is what may stand as one token of a subject; a superset of what the
 // manifest allows, and never a wildcard.
-var legalName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,254}$`)
+var legalName = pattern(`^[a-z0-9][a-z0-9-]{0,254}$`)
+
+// pattern is compiled when it is first used: those that count to hundreds take a
+// millisecond, which every command line would pay for.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // record is a workload as it is written.
 type record struct {
@@ -31,7 +38,7 @@ type record struct {
 
 // Put writes w if the record is still at w.Version.
 func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error) {
-	if w.Revision == nil || !legalName.MatchString(w.Revision.Name) {
+	if w.Revision == nil || !legalName().MatchString(w.Revision.Name) {
 		return 0, illegalName(w.Revision)
 	}
 	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause})
@@ -61,7 +68,7 @@ func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error
 
 // Get returns one workload.
 func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
-	if !legalName.MatchString(name) {
+	if !legalName().MatchString(name) {
 		return store.Workload{}, notDeployed(name)
 	}
 	ss, ctx, done, err := s.begin(ctx, 0, 0)
@@ -144,7 +151,7 @@ func (s *Store) present(ctx context.Context) (map[string]store.Workload, uint64,
 // The marker it leaves says whether history goes too; when this process dies in
 // between, the next Open finishes the work.
 func (s *Store) Delete(ctx context.Context, name string, version store.Version, keepHistory bool) error {
-	if !legalName.MatchString(name) || version == 0 {
+	if !legalName().MatchString(name) || version == 0 {
 		return notDeployed(name)
 	}
 	// What is remembered under this name from now on belongs to a workload to come.

@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/fault"
+)
+
+// ServerConfig says how the system for a team runs; see the flags of `cortex server`.
+type ServerConfig struct {
+	StateDir      string
+	Listen        string
+	APIListen     string
+	MetricsListen string // empty: no metrics page
+	OperatorCIDRs []netip.Prefix
+	APICIDRs      []netip.Prefix
+	Account       string
+	Region        string
+	ClusterName   string
+	STSEndpoint   string
+	STSProxy      string
+	ImagesOnly    bool
+	STSPerSecond  float64
+	SessionTTL    time.Duration
+	PolicyFile    string
+	PlatformRoles []string
+	TLSCert       string
+	TLSKey        string
+	TLSNames      []string
+	AuditFile     string // "-" is the standard output
+	Tick          time.Duration
+	Version       string
+	Ready         func(ServerInfo) // is called when requests are accepted
+}
+
+// ServerInfo is what those who configure clients have to know.
+type ServerInfo struct {
+	Endpoint    string
+	APIEndpoint string
+	Metrics     string
+	Authority   string // file; empty when the certificate is somebody else's
+	Fingerprint string
+	Account     string
+	Policy      string
+	Audit       string
+	ClusterID   string
+}
+
+// serverFlags are the flags as they are typed.
+type serverFlags struct {
+	cfg       ServerConfig
+	operators []string
+	apis      []string
+}
+
+func (a *app) serverCommand() *cobra.Command {
+	var f serverFlags
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "serve this machine's environment to a team: TLS, AWS identities, audit",
+		Long: "Serve the environment of one machine to a team. Clients prove an identity of one AWS account,\n" +
+			"a policy says what each may do, and every decision is written to an audit log. It runs in the\n" +
+			"foreground until it is interrupted; a systemd unit is in deploy/systemd.\n\n" +
+			"Without --tls-cert it makes a certificate authority of its own, and says at the start how to\n" +
+			"configure clients with it.",
+		Example: "  cortex server --region us-west-2 --account-id 123456789012\n" +
+			"  cortex server --region us-west-2 --listen 0.0.0.0:8889 --api-listen 0.0.0.0:8888 --policy policy.cedar\n" +
+			"  cortex server --region us-east-1 --sts-endpoint https://sts-fips.us-east-1.amazonaws.com",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(a.getenv)
+			if err != nil {
+				return err
+			}
+			if cfg.StateDir == "" {
+				cfg.StateDir = filepath.Join(a.configDir, "server")
+			}
+			if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
+				return err
+			}
+			cfg.Version, cfg.Ready = a.hooks.Version, a.sayServer
+			return a.hooks.Serve(cmd.Context(), cfg)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *serverFlags) add(cmd *cobra.Command) {
+	c, flags := &f.cfg, cmd.Flags()
+	flags.StringVar(&c.Region, "region", "", "aws region in whose STS identities are proven (default: AWS_REGION)")
+	flags.StringVar(&c.Account, "account-id", "", "aws account whose identities are accepted (default: that of the server's own credentials)")
+	flags.StringVar(&c.ClusterName, "cluster-name", "cortex", "name of this environment")
+	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8889", "address of the management api (https)")
+	flags.StringVar(&c.APIListen, "api-listen", "127.0.0.1:8888", "address on which apis are served (http)")
+	flags.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9464", "address of the metrics page, which asks for no identity; empty for none")
+	flags.StringSliceVar(&f.operators, "operator-load-balancer-cidr-white-list", nil, "networks from which the management api may be reached (default: any)")
+	flags.StringSliceVar(&f.apis, "api-load-balancer-cidr-white-list", nil, "networks from which apis may be reached (default: any)")
+	flags.StringVar(&c.PolicyFile, "policy", "", "cedar policy file (default: every identity of the account may do everything)")
+	flags.StringArrayVar(&c.PlatformRoles, "platform-role", nil, "arn of a role that may never manage, such as one that apis run with; may be repeated")
+	flags.BoolVar(&c.ImagesOnly, "images-only", false, "refuse containers without an image: as processes they could read this server's keys")
+	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file with its chain, as pem (default: of an authority of its own)")
+	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate, as pem")
+	flags.StringSliceVar(&c.TLSNames, "tls-name", nil, "more host names or addresses for a certificate of its own")
+	flags.DurationVar(&c.SessionTTL, "session-ttl", 15*time.Minute, "life of a session: a revoked identity is out within it (1m to 1h)")
+	flags.StringVar(&c.STSEndpoint, "sts-endpoint", "", "sts endpoint to ask: of a vpc, fips, or a simulator on a loopback address (default: the region's)")
+	flags.StringVar(&c.STSProxy, "sts-proxy", "", "http proxy for the calls to sts")
+	flags.Float64Var(&c.STSPerSecond, "sts-calls-per-second", 20, "limit of calls to sts")
+	flags.StringVar(&c.AuditFile, "audit", "", "audit log file, - for the standard output (default: audit/audit.log in the state folder)")
+	flags.StringVar(&c.StateDir, "state-dir", "", "folder of the state (default: server in the configuration folder)")
+	flags.DurationVar(&c.Tick, "autoscaling-tick", defaultTick, "time between two decisions of the autoscaler")
+	for _, name := range []string{"policy", "tls-cert", "tls-key", "audit"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+	_ = cmd.MarkFlagDirname("state-dir")
+}
+
+// clusterNameShape is the rule of cluster.yaml (REFERENCE 2.1).
+var clusterNameShape = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+// config returns the configuration, or everything that is wrong with the flags.
+func (f *serverFlags) config(getenv func(string) string) (ServerConfig, error) {
+	c := f.cfg
+	var wrong []string
+	complain := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		if c.Region == "" {
+			c.Region = getenv(name)
+		}
+	}
+	complain(c.Region == "", "--region is missing: the AWS region in whose STS identities are proven")
+	complain(c.Region != "" && !auth.IsRegion(c.Region), "--region %q is not an AWS region", c.Region)
+	complain(c.Account != "" && !auth.IsAccount(c.Account), "--account-id %q is not an AWS account id: it has 12 digits", c.Account)
+	complain(len(c.ClusterName) < 3 || len(c.ClusterName) > 54 || !clusterNameShape.MatchString(c.ClusterName),
+		"--cluster-name %q: 3 to 54 lower-case letters and digits, with single dashes between", c.ClusterName)
+	for _, l := range []struct{ flag, address string }{{"listen", c.Listen}, {"api-listen", c.APIListen}, {"metrics-listen", c.MetricsListen}} {
+		_, port, err := net.SplitHostPort(l.address)
+		complain((err != nil || port == "") && (l.address != "" || l.flag != "metrics-listen"), "--%s %q is not an address: host:port", l.flag, l.address)
+	}
+	complain((c.TLSCert == "") != (c.TLSKey == ""), "--tls-cert and --tls-key go together: a certificate and its key")
+	complain(c.SessionTTL < time.Minute || c.SessionTTL > time.Hour, "--session-ttl %s is not between 1m and 1h", c.SessionTTL)
+	complain(c.STSPerSecond < 0.1 || c.STSPerSecond > 1000, "--sts-calls-per-second %g is not between 0.1 and 1000", c.STSPerSecond)
+	if err := checkTick(c.Tick); err != nil {
+		complain(true, "--autoscaling-tick: %v", err)
+	}
+	for _, arn := range c.PlatformRoles {
+		p, err := auth.ParseARN(arn)
+		complain(err != nil || p.Type != auth.Role, "--platform-role %q is not the ARN of a role", arn)
+	}
+	var err error
+	if c.OperatorCIDRs, err = parseCIDRs(f.operators); err != nil {
+		complain(true, "--operator-load-balancer-cidr-white-list: %v", err)
+	}
+	if c.APICIDRs, err = parseCIDRs(f.apis); err != nil {
+		complain(true, "--api-load-balancer-cidr-white-list: %v", err)
+	}
+	if len(wrong) > 0 {
+		return c, fault.New(fault.Usage, "server.half_configured", "the server does not start:\n  %s", strings.Join(wrong, "\n  ")).
+			WithHint("see `cortex server --help`")
+	}
+	return c, nil
+}
+
+// parseCIDRs reads networks as net.ParseCIDR does: host bits may be set.
+func parseCIDRs(texts []string) ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range texts {
+		network, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/8", text)
+		}
+		networks = append(networks, network.Masked())
+	}
+	return networks, nil
+}
+
+// sayServer tells those who start the server what clients need.
+func (a *app) sayServer(info ServerInfo) {
+	lines := [][2]string{
+		{"operator endpoint", info.Endpoint},
+		{"apis", info.APIEndpoint},
+		{"metrics", info.Metrics},
+		{"cluster", info.ClusterID},
+		{"aws account", info.Account},
+		{"policy", info.Policy},
+		{"audit", info.Audit},
+		{"certificate", info.Fingerprint},
+		{"authority", info.Authority},
+	}
+	for _, l := range lines {
+		if l[1] != "" {
+			a.note("%-18s %s", l[0]+":", l[1])
+		}
+	}
+	name, _, _ := strings.Cut(info.ClusterID, "/")
+	configure := fmt.Sprintf("cortex env configure %s --operator-endpoint %s", name, info.Endpoint)
+	if info.Authority != "" {
+		configure += " --ca " + info.Authority
+	}
+	a.note("\nClients: %s", configure)
+}
