@@ -13,7 +13,7 @@ PYTHON   ?= python3
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: need-go
 need-go:
@@ -31,6 +31,11 @@ EXAMPLE_SERVERS = iris streaming websocket grpc pod
 demo: need-go ## deploy a model here, call it, scale it, update it under load, clean up (a minute)
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo
+
+.PHONY: demo-iam
+demo-iam: need-go need-python ## the machine for a team: AWS identities, a policy, an audit; no AWS account, no network
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo iam
 
 .PHONY: test
 test: need-go need-cc go-test ## run every test that needs no special machine, race detector on

@@ -38,6 +38,11 @@ func measurements() []measurement {
 		{[]string{whatDeploy}, deploys},
 		{[]string{whatValidate}, validates},
 		{[]string{whatMemory, whatCPU}, idles},
+		{[]string{whatProven}, provenRequests},
+		{[]string{whatOldWay}, theOldWay},
+		{[]string{whatSTSCalls}, manyIdentities},
+		{[]string{whatFlood, whatFloodMemory, whatFloodSTS}, floods},
+		{[]string{whatWarmGet}, warmGets},
 		{[]string{whatUpdate, whatRefresh, whatRollback, whatScaleIn}, changes},
 	}
 }

@@ -4,6 +4,7 @@
 // takes everything away again. It types the commands that a user would type.
 //
 //	make demo
+//	make demo-iam      the same machine for a team: AWS identities, a policy, an audit; see iam.go
 //
 // It promises to leave nothing running, however it ends, and never to touch the
 // environment of the user who runs it. It exits 1 when anything is not as told.
@@ -30,7 +31,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout)
+	err := run(ctx, os.Args[1:], os.Stdout)
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {
@@ -51,7 +52,7 @@ type demo struct {
 	bold bool
 }
 
-func run(ctx context.Context, out io.Writer) (err error) {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
@@ -63,7 +64,10 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{out: out, env: append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home), bold: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+	if len(args) == 1 && args[0] == "iam" {
+		return showIAM(ctx, out, home)
+	}
+	d := newDemo(out, append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home))
 	// On every way out, with a context of its own: the one above may be over.
 	defer func() { err = errors.Join(err, d.leaveNothing(home)) }()
 	begun := time.Now()
@@ -74,6 +78,10 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	d.farewell(time.Since(begun))
 	return nil
+}
+
+func newDemo(out io.Writer, env []string) *demo {
+	return &demo{out: out, env: env, bold: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
 }
 
 // moduleRoot finds the folder of go.mod, so that the demo runs from any folder

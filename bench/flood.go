@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/bench/row"
+)
+
+// Of a flood: how many bad proofs a second, over how many connections of how many
+// addresses, beside how many requests a second with a valid session.
+const (
+	floodRate        = 10_000
+	floodConnections = 16
+	floodAddresses   = 8
+	validRate        = 200
+)
+
+// floods measures what happens to those who have a session while somebody sends
+// bad proofs as fast as that.
+func floods(ctx context.Context, p *place) (rows []row.Row, err error) {
+	t, err := p.startTeam(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = first(err, t.stop()) }()
+	mine := t.client(900, 2)
+	session, err := t.signIn(ctx, mine, member(0))
+	if err != nil {
+		return nil, err
+	}
+	span := time.Duration(p.times(10, 3)) * time.Second
+	calm, err := t.valid(ctx, mine, session.Token, span)
+	if err != nil {
+		return nil, err
+	}
+	pid := t.daemon.Process.Pid
+	// A first second of it makes what the server keeps ready for any load.
+	if _, err := t.flood(ctx, time.Second); err != nil {
+		return nil, err
+	}
+	before, err := processes(pid, p.server)
+	if err != nil {
+		return nil, err
+	}
+	calls := t.sts.Calls().GetCallerIdentity
+	var sent int64
+	var flooded error
+	var wait sync.WaitGroup
+	wait.Go(func() { sent, flooded = t.flood(ctx, span) })
+	under, err := t.valid(ctx, mine, session.Token, span)
+	wait.Wait()
+	if err := errors.Join(err, flooded); err != nil {
+		return nil, err
+	}
+	after, err := processes(pid, p.server)
+	if err != nil {
+		return nil, err
+	}
+	asked := t.sts.Calls().GetCallerIdentity - calls
+	share := under / calm
+	rate := float64(sent) / span.Seconds()
+	growth := float64(after.resident-before.resident) / 1e6
+	// The burst, and 20 a second.
+	most := 50 + int(20*span.Seconds())
+	note := fmt.Sprintf("%.0f bad proofs a second were answered, over %d connections from %d addresses", rate, floodConnections, floodAddresses)
+	reached := rate >= 0.95*floodRate
+	return []row.Row{
+		{What: whatFlood, Ours: fmt.Sprintf("%.0f/s", under), Theirs: fmt.Sprintf("%.0f/s in calm", calm), Ratio: fmt.Sprintf("%.2f ×", share),
+			Target: "≥ 0.9 ×", Met: share >= 0.9 && reached, Note: note},
+		{What: whatFloodMemory, Ours: fmt.Sprintf("%+.1f MB", growth), Ratio: fmt.Sprintf("%.2f ×", float64(after.resident)/float64(before.resident)),
+			Target: "flat: ≤ 8 MB", Met: growth <= 8 && reached, Note: fmt.Sprintf("%.1f MB before", float64(before.resident)/1e6)},
+		{What: whatFloodSTS, Ours: fmt.Sprint(asked), Target: fmt.Sprintf("≤ %d", most), Met: asked <= most && reached,
+			Ratio: fmt.Sprintf("%.2f × of the limit", float64(asked)/float64(most))},
+	}, nil
+}
+
+// valid asks at a steady rate for a while and returns how many answers came a second.
+func (t *team) valid(ctx context.Context, c *http.Client, token string, span time.Duration) (float64, error) {
+	var answered atomic.Int64
+	begun := time.Now()
+	_, err := asks(2, int(validRate*span.Seconds()), func() error {
+		n := answered.Add(1)
+		if until := time.Until(begun.Add(time.Duration(n) * time.Second / validRate)); until > 0 {
+			if err := wait(ctx, until); err != nil {
+				return err
+			}
+		}
+		return look(ctx, c, t.operator, token)
+	})
+	return float64(answered.Load()) / time.Since(begun).Seconds(), err
+}
+
+// flood sends well-formed proofs with bad signatures and returns how many were
+// answered. Its requests are written at once in small batches: the load generator
+// must not cost more than the server.
+func (t *team) flood(ctx context.Context, span time.Duration) (int64, error) {
+	var sent atomic.Int64
+	var mu sync.Mutex
+	var problems []error
+	var group sync.WaitGroup
+	for i := range floodConnections {
+		group.Go(func() {
+			if err := t.floodOne(ctx, i, span, &sent); err != nil {
+				mu.Lock()
+				problems = append(problems, err)
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return sent.Load(), errors.Join(problems...)
+}
+
+func (t *team) floodOne(ctx context.Context, i int, span time.Duration, sent *atomic.Int64) error {
+	c := t.client(901+i%floodAddresses, 1)
+	defer c.CloseIdleConnections()
+	var challenge struct{ Nonce string }
+	resp, err := c.Get(t.operator + "/v1/auth/challenge")
+	if err != nil {
+		return err
+	}
+	if err := decode(resp, &challenge); err != nil {
+		return err
+	}
+	address := strings.TrimPrefix(t.operator, "https://")
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, 3, byte(133+i%floodAddresses))}}, Config: t.trust}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	body, err := json.Marshal(map[string]string{
+		"access_key_id": "AKIAIOSFODNN7EXAMPLE", "amz_date": time.Now().UTC().Format("20060102T150405Z"),
+		"signature": strings.Repeat("0123456789abcdef", 4), "nonce": challenge.Nonce,
+	})
+	if err != nil {
+		return err
+	}
+	one := fmt.Sprintf("POST /v1/auth/session HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", address, len(body), body)
+	const batch = 5
+	pace := time.NewTicker(time.Second * batch * floodConnections / floodRate)
+	defer pace.Stop()
+	read := bufio.NewReaderSize(conn, 16<<10)
+	end := time.Now().Add(span)
+	_ = conn.SetDeadline(end.Add(30 * time.Second))
+	for time.Now().Before(end) && ctx.Err() == nil {
+		if _, err := io.WriteString(conn, strings.Repeat(one, batch)); err != nil {
+			return err
+		}
+		for range batch {
+			resp, err := http.ReadResponse(read, nil)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if err != nil {
+				return err
+			}
+			if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
+				return fmt.Errorf("a bad proof was answered with %d", resp.StatusCode)
+			}
+			sent.Add(1)
+		}
+		<-pace.C
+	}
+	return nil
+}
