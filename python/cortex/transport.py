@@ -12,6 +12,9 @@ import json
 import os
 import socket
 import ssl
+import threading
+import time
+from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -24,6 +27,11 @@ INFO_TIMEOUT = 10.0
 
 MAX_ANSWER_BYTES = 256 << 20
 MAX_LINE_BYTES = 8 << 20
+
+# How much further back, in seconds, a stream is taken up again than it broke off, and
+# how many of its last objects are remembered for that.
+_OVERLAP = 10.0
+_MAX_TOLD = 10_000
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -106,14 +114,49 @@ class Transport:
     def stream(self, path: str, query: Optional[Mapping[str, str]] = None) -> Iterator[Dict[str, Any]]:
         """Yields the objects of a stream until its end; closing the iterator ends it early.
 
-        The request is sent, and refused, when the first object is asked for.
+        The request is sent, and refused, when the first object is asked for. A stream
+        with follow that ends because the session is over is taken up again with a new
+        one: nothing is missed, and nothing is yielded twice.
         """
+        if not self.login or "follow" not in (query or {}):
+            yield from self._stream(path, query)
+            return
+        query = dict(query or {})
+        told: "OrderedDict[str, None]" = OrderedDict()  # the last objects, each as JSON
+        heard = time.monotonic()
+        resumed = False
+        while True:
+            begun = threading.Event()
+            try:
+                for value in self._stream(path, query, begun.set):
+                    heard = time.monotonic()
+                    text = json.dumps(value, sort_keys=True)
+                    new = text not in told
+                    told[text] = None
+                    if len(told) > _MAX_TOLD:
+                        told.popitem(last=False)
+                    if new or not resumed:
+                        yield value
+                return
+            except CortexException as e:
+                if not begun.is_set() or e.kind != "unproven":
+                    raise
+            query.pop("tail", None)
+            query["since"] = f"{time.monotonic() - heard + _OVERLAP:.3f}s"
+            resumed = True
+
+    def _stream(
+        self, path: str, query: Optional[Mapping[str, str]] = None, begun: Optional[Callable[[], None]] = None
+    ) -> Iterator[Dict[str, Any]]:
+        """Yields the objects of one stream; begun is called when there is one, rather than a refusal."""
         connection, response = self._send("GET", path, query, None, None)
         try:
             if response.status != 200:
                 raise self._refused(response, self._read(response, MAX_LINE_BYTES))
             if response.headers.get_content_type() != "application/x-ndjson":
                 raise self._unknown(response, "no stream of lines")
+            if begun:
+                begun()
             yield from self._lines(response)
         finally:
             connection.close()

@@ -27,7 +27,7 @@ KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEK
 
 PROOF_HASH = hashlib.sha256(b"Action=GetCallerIdentity&Version=2011-06-15").hexdigest()
 
-NOT_PROVEN = {"kind": "unproven", "code": "auth.not_proven", "message": "the identity of the caller is not proven"}
+NOT_PROVEN = {"kind": "unproven", "code": "endpoints.auth_invalid", "message": "the identity of the caller is not proven"}
 
 
 @contextlib.contextmanager
@@ -110,6 +110,7 @@ class Operator:
         self.headers: Dict[str, str] = {}
         self.exchange: Optional[Callable[[Dict[str, Any]], Answer]] = None
         self.before: Callable[[Seen], None] = lambda seen: None
+        self.streams: List[bytes] = []
         self.lifetime = 900.0
         self.date: Optional[str] = None
         self.tokens: Dict[str, str] = {}
@@ -169,6 +170,8 @@ class Operator:
             return 401, {}, dict(NOT_PROVEN, request_id="r")
         if seen.path == "/v1/whoami":
             return 200, {}, {"principal": self.principal(key_id), "cluster_id": CLUSTER, "policy": "default", "permissions": []}
+        if seen.path.endswith("/logs") and self.streams:
+            return 200, {"Content-Type": "application/x-ndjson"}, self.streams.pop(0)
         if seen.path.endswith("/logs"):
             return 200, {"Content-Type": "application/x-ndjson"}, b'{"text":"one"}\n{"end":true}\n'
         if seen.path == "/v1/forbidden":

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cortex
 from cortex import credentials, iam
 from tests import fake_operator
-from tests.fake_operator import CLUSTER, KEY_ID, SECRET
+from tests.fake_operator import NOT_PROVEN, CLUSTER, KEY_ID, SECRET
 from tests.identities import IdentityCase, needs_botocore
 
 WARM = """
@@ -225,12 +225,33 @@ class Renewing(IdentityCase):
         self.assertEqual([line["text"] for line in client.logs("iris")], ["one"])
 
     @needs_botocore
+    def test_following_outlives_a_session(self) -> None:
+        over = json.dumps({"end": True, "error": dict(NOT_PROVEN, request_id="r")}).encode() + b"\n"
+        line = lambda n: json.dumps({"time": f"2026-01-01T00:00:0{n}Z", "text": str(n)}).encode() + b"\n"  # noqa: E731
+        operator = self.operator()
+        operator.streams = [line(1) + line(2) + over, line(2) + line(3) + over, line(3) + line(4) + b'{"end":true}\n']
+        self.use_keys()
+        client = self.client(operator)
+        told = client.logs("iris", follow=True, tail=5)
+        self.assertEqual([value["text"] for value in told], ["1", "2", "3", "4"])
+        self.assertEqual(operator.count("/v1/apis/iris/logs"), 3)
+
+    @needs_botocore
+    def test_following_ends_when_there_is_no_new_session(self) -> None:
+        operator = self.operator()
+        operator.exchange = lambda body: (200, {}, dict(operator.session(KEY_ID), token="not-known"))
+        self.use_keys()
+        client = self.client(operator)
+        self.refused(lambda: list(client.logs("iris", follow=True)), "endpoints.auth_invalid")
+        self.assertEqual(operator.count("/v1/apis/iris/logs"), 2)
+
+    @needs_botocore
     def test_not_twice(self) -> None:
         operator = self.operator()
         operator.exchange = lambda body: (200, {}, dict(operator.session(KEY_ID), token="not-known"))
         self.use_keys()
         client = self.client(operator)
-        self.refused(client.whoami, "auth.not_proven")
+        self.refused(client.whoami, "endpoints.auth_invalid")
         self.assertEqual((operator.exchanges, operator.count("/v1/whoami")), (2, 2))
 
     @needs_botocore
@@ -317,13 +338,13 @@ class Refusals(IdentityCase):
         operator.secrets.clear()
         self.use_keys()
         client = self.client(operator)
-        e = self.refused(client.whoami, "auth.not_proven", "AKIA\u2026MPLE from the environment variables", "active and of the cluster's account")
+        e = self.refused(client.whoami, "endpoints.auth_invalid", "AKIA\u2026MPLE from the environment variables", "active and of the cluster's account")
         self.assertNotIn(KEY_ID, str(e))
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             del os.environ[name]
         self.aws("credentials", f"[my dev]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n")
         os.environ["AWS_PROFILE"] = "my dev"
-        self.refused(client.whoami, "auth.not_proven", "from profile my dev", "`aws sts get-caller-identity --profile 'my dev'`")
+        self.refused(client.whoami, "endpoints.auth_invalid", "from profile my dev", "`aws sts get-caller-identity --profile 'my dev'`")
 
     @needs_botocore
     def test_a_key_without_its_token(self) -> None:
@@ -340,11 +361,11 @@ class Refusals(IdentityCase):
         client = self.client(operator)
         for offset, hint in ((-420, "7 minutes ahead"), (420, "7 minutes behind"), (-70, "1 minute ahead"), (-30, ""), (30, "")):
             operator.date = email.utils.formatdate(time.time() + offset, usegmt=True)
-            e = self.refused(client.whoami, "auth.not_proven")
+            e = self.refused(client.whoami, "endpoints.auth_invalid")
             self.assertEqual("clock" in e.hint, bool(hint), e.hint)
             self.assertIn(hint, e.hint)
         operator.date = "yesterday"
-        self.refused(client.whoami, "auth.not_proven", "was signed with")
+        self.refused(client.whoami, "endpoints.auth_invalid", "was signed with")
 
     @needs_botocore
     def test_limits_and_sts_that_is_away(self) -> None:

@@ -50,7 +50,7 @@ class InBetween(IdentityCase):
         relay.whole_challenge = {**operator_challenge, "tls_fingerprint": fingerprint("relay")}
         relay.exchange = forward
         self.use_keys()
-        self.refused(self.client(relay).whoami, "auth.not_proven")
+        self.refused(self.client(relay).whoami, "endpoints.auth_invalid")
         self.assertEqual(len(proofs), 1)
         self.assertEqual(operator.tokens, {})
 
