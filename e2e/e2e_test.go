@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +27,10 @@ var (
 var bin string
 
 func TestMain(m *testing.M) {
+	if cfg := os.Getenv(replicaVariable); cfg != "" {
+		fmt.Fprintln(os.Stderr, "error:", runReplica(context.Background(), cfg))
+		os.Exit(1)
+	}
 	flag.Parse()
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "cx")
@@ -39,7 +44,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		bin = dir
-		for name, pkg := range map[string]string{"cortex": "../cmd/cortex", "server": "./server"} {
+		for name, pkg := range map[string]string{"cortex": "../cmd/cortex", "server": "./server", "sts": "./sts"} {
 			args := []string{"build", "-o", filepath.Join(dir, name)}
 			if raceDetector && name == "cortex" {
 				args = append(args, "-race")
@@ -79,17 +84,26 @@ func TestScripts(t *testing.T) {
 
 			"foreign":      cmdForeign,
 			"unprivileged": cmdUnprivileged,
+
+			"team": cmdTeam,
+			"as":   cmdAs,
+			"sts":  cmdSTS,
+
+			"https":       cmdHTTPS,
+			"fingerprint": cmdFingerprint,
 		},
 	})
 }
 
-// condition answers [root] and [docker]; what is skipped says why.
+// condition answers [root], [docker] and [botocore]; what is skipped says why.
 func condition(cond string) (bool, error) {
 	switch cond {
 	case "root":
 		return os.Getuid() == 0, nil
 	case "docker":
 		return dockerRuns(), nil
+	case "botocore":
+		return python() != "", nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
@@ -113,9 +127,19 @@ func setup(env *testscript.Env) error {
 	env.Setenv("TZ", "UTC")
 	env.Setenv("DOCKER_HOST", os.Getenv("DOCKER_HOST")) // the engine whose presence was looked for
 	env.Setenv("GORACE", raceOptions(env.WorkDir))
+	client, err := filepath.Abs("../python")
+	if err != nil {
+		return err
+	}
+	env.Setenv("PYTHON", python())
+	env.Setenv("PYTHONPATH", client)
+	env.Setenv("PYTHONDONTWRITEBYTECODE", "1")
 	env.Cd = filepath.Join(env.WorkDir, "app")
 	vars := env.Vars
+	team := &team{work: env.WorkDir}
+	env.Values[teamKey{}] = team
 	env.Defer(func() {
+		team.end()
 		finish(env.WorkDir, vars)
 		if report := races(env.WorkDir); report != "" {
 			env.T().Fatal(report)
@@ -165,7 +189,10 @@ func races(work string) string {
 // scriptEnv is the environment of a script, for programs that are run beside it.
 func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE", "DOCKER_HOST"} {
+	for _, name := range []string{
+		"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE", "DOCKER_HOST",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_EC2_METADATA_DISABLED",
+	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
@@ -195,6 +222,21 @@ func dockerRuns() bool {
 	defer cancel()
 	return exec.CommandContext(ctx, path, "info").Run() == nil
 }
+
+// python is an interpreter that has what the Python client proves identities with,
+// or "".
+var python = sync.OnceValue(func() string {
+	for _, name := range []string{os.Getenv("PYTHON"), "python3", "../bin/python/bin/python", "/usr/bin/python3"} {
+		path, err := exec.LookPath(name)
+		if err != nil || exec.Command(path, "-c", "import botocore").Run() != nil {
+			continue
+		}
+		if path, err = filepath.Abs(path); err == nil {
+			return path
+		}
+	}
+	return ""
+})
 
 func envInt(name string, otherwise int) int {
 	n := otherwise

@@ -34,7 +34,9 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stdout(), out)
 }
 
-func exchange(args []string) (string, error) {
+func exchange(args []string) (string, error) { return exchangeOver(http.DefaultTransport, args) }
+
+func exchangeOver(transport http.RoundTripper, args []string) (string, error) {
 	header := http.Header{}
 	for len(args) > 1 && args[0] == "-H" {
 		name, value, _ := strings.Cut(args[1], ":")
@@ -51,7 +53,7 @@ func exchange(args []string) (string, error) {
 		return "", err
 	}
 	maps.Copy(req.Header, header)
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return "", err
 	}

@@ -151,6 +151,11 @@ func startOperator(t *testing.T, asked *requests) (endpoint, fingerprint string)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { shared.Close() })
+	// The certificate is part of what is proven: the server comes first.
+	var handler http.Handler
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(server.Close)
+	fingerprint = auth.Fingerprint(server.Certificate().Raw)
 	proofs, err := iam.New(t.Context(), iam.Config{
 		Account: warmAccount, Partition: "aws", Region: warmRegion, ClusterName: "team", STS: pinned, Shared: shared,
 		Fingerprint: func() string { return fingerprint }, Telemetry: telemetry.New(),
@@ -172,12 +177,9 @@ func startOperator(t *testing.T, asked *requests) (endpoint, fingerprint string)
 		Lists: [][]workload.APIResponse{{}}, Gets: map[string]workload.APIResponse{"iris": iris},
 		LogLines: []workload.LogLine{{Text: "listening"}},
 	}
-	server := httptest.NewUnstartedServer(asked.of(httpapi.NewHandler(svc, httpapi.Options{
+	handler = asked.of(httpapi.NewHandler(svc, httpapi.Options{
 		Guard: guard.New(guard.Config{IAM: proofs, Policy: rules, Audit: lines, Environment: "team"}),
-	})))
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	fingerprint = auth.Fingerprint(server.Certificate().Raw)
+	}))
 	return server.URL, fingerprint
 }
 
