@@ -124,16 +124,6 @@ func (t *team) flood(ctx context.Context, span time.Duration) (int64, error) {
 }
 
 func (t *team) floodOne(ctx context.Context, i int, span time.Duration, sent *atomic.Int64) error {
-	c := t.client(901+i%floodAddresses, 1)
-	defer c.CloseIdleConnections()
-	var challenge struct{ Nonce string }
-	resp, err := c.Get(t.operator + "/v1/auth/challenge")
-	if err != nil {
-		return err
-	}
-	if err := decode(resp, &challenge); err != nil {
-		return err
-	}
 	address := strings.TrimPrefix(t.operator, "https://")
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, 3, byte(133+i%floodAddresses))}}, Config: t.trust}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
@@ -141,40 +131,67 @@ func (t *team) floodOne(ctx context.Context, i int, span time.Duration, sent *at
 		return err
 	}
 	defer conn.Close()
-	body, err := json.Marshal(map[string]string{
-		"access_key_id": "AKIAIOSFODNN7EXAMPLE", "amz_date": time.Now().UTC().Format("20060102T150405Z"),
-		"signature": strings.Repeat("0123456789abcdef", 4), "nonce": challenge.Nonce,
-	})
-	if err != nil {
-		return err
-	}
-	one := fmt.Sprintf("POST /v1/auth/session HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", address, len(body), body)
-	const batch = 5
-	pace := time.NewTicker(time.Second * batch * floodConnections / floodRate)
-	defer pace.Stop()
 	read := bufio.NewReaderSize(conn, 16<<10)
 	end := time.Now().Add(span)
 	_ = conn.SetDeadline(end.Add(30 * time.Second))
-	for time.Now().Before(end) && ctx.Err() == nil {
-		if _, err := io.WriteString(conn, strings.Repeat(one, batch)); err != nil {
+	const batch = 10
+	pace := time.NewTicker(time.Second * batch * floodConnections / floodRate)
+	defer pace.Stop()
+	for n := 0; time.Now().Before(end) && ctx.Err() == nil; n++ {
+		if err := badBatch(conn, read, address, i<<20|n, batch); err != nil {
 			return err
 		}
 		for range batch {
-			resp, err := http.ReadResponse(read, nil)
+			status, err := answer(read, nil)
 			if err != nil {
 				return err
 			}
-			_, err = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if err != nil {
-				return err
-			}
-			if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
-				return fmt.Errorf("a bad proof was answered with %d", resp.StatusCode)
+			if status != http.StatusUnauthorized && status != http.StatusTooManyRequests {
+				return fmt.Errorf("a bad proof was answered with %d", status)
 			}
 			sent.Add(1)
 		}
 		<-pace.C
 	}
 	return nil
+}
+
+// badBatch asks for a challenge and sends proofs for it that are well-formed and
+// wrong, each in the name of another key, so that nothing that is remembered helps.
+func badBatch(conn net.Conn, read *bufio.Reader, address string, id, batch int) error {
+	if _, err := fmt.Fprintf(conn, "GET /v1/auth/challenge HTTP/1.1\r\nHost: %s\r\n\r\n", address); err != nil {
+		return err
+	}
+	var challenge struct{ Nonce string }
+	if _, err := answer(read, &challenge); err != nil {
+		return err
+	}
+	var all strings.Builder
+	for j := range batch {
+		body, err := json.Marshal(map[string]string{
+			"access_key_id": strings.ToUpper("AKIA" + fmt.Sprintf("%014x%02x", id, j)), "amz_date": time.Now().UTC().Format("20060102T150405Z"),
+			"signature": strings.Repeat("0123456789abcdef", 4), "nonce": challenge.Nonce,
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&all, "POST /v1/auth/session HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", address, len(body), body)
+	}
+	_, err := io.WriteString(conn, all.String())
+	return err
+}
+
+// answer reads one answer to its end, into v unless that is nil, and returns its
+// status.
+func answer(read *bufio.Reader, v any) (status int, err error) {
+	resp, err := http.ReadResponse(read, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err == nil && v != nil {
+		err = json.Unmarshal(body, v)
+	}
+	return resp.StatusCode, err
 }

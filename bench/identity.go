@@ -123,7 +123,7 @@ func provenRequests(ctx context.Context, p *place) (rows []row.Row, err error) {
 func us(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d)/1e3) }
 
 // theOldWay stands a server of the old kind beside ours: it asks STS for every
-// request, and then answers the same.
+// request. The work is to know who is calling; what is done then costs both the same.
 func theOldWay(ctx context.Context, p *place) (rows []row.Row, err error) {
 	const delay, clients = 50 * time.Millisecond, 8
 	t, err := p.startTeam(ctx, 1)
@@ -171,18 +171,18 @@ func theOldWay(ctx context.Context, p *place) (rows []row.Row, err error) {
 		took, err := asks(clients, n, ask)
 		return float64(n) / took.Seconds(), err
 	}
-	fast, err := rate(p.times(40_000, 8_000), func() error { return look(ctx, ours, t.operator, session.Token) })
+	fast, err := rate(p.times(40_000, 8_000), func() error { return ask(ctx, ours, t.operator+"/v1/whoami", session.Token) })
 	if err != nil {
 		return nil, err
 	}
-	slow, err := rate(p.times(800, 160), func() error { return look(ctx, theirs, old.URL, "") })
+	slow, err := rate(p.times(800, 160), func() error { return ask(ctx, theirs, old.URL, "") })
 	if err != nil {
 		return nil, err
 	}
 	ratio := fast / slow
 	return []row.Row{{
 		What: whatOldWay, Ours: fmt.Sprintf("%.0f/s", fast), Theirs: fmt.Sprintf("%.0f/s 0.42's way", slow),
-		Ratio: fmt.Sprintf("%.0f ×", ratio), Target: "≥ 50 ×", Met: ratio >= 50, Note: "GET /v1/apis/NAME/describe over TLS; both ask the same STS, and the old one answers with nothing",
+		Ratio: fmt.Sprintf("%.0f ×", ratio), Target: "≥ 50 ×", Met: ratio >= 50, Note: "who is calling, over TLS: GET /v1/whoami, and a server that asks the same STS for each request and answers with nothing",
 	}}, nil
 }
 

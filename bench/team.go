@@ -227,7 +227,11 @@ func (h *home) sampleFile() (string, error) {
 // look asks for the sample API, with a token unless that is empty, and reads the
 // answer to its end.
 func look(ctx context.Context, c *http.Client, base, token string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/apis/"+sample+"/describe", nil)
+	return ask(ctx, c, base+"/v1/apis/"+sample+"/describe", token)
+}
+
+func ask(ctx context.Context, c *http.Client, url, token string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}

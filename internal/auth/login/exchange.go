@@ -82,10 +82,16 @@ const maxSkew = time.Minute
 
 // refused adds to an operator's refusal what only this side can know.
 func (l *Login) refused(err error, k keys) error {
-	if !fault.Is(err, fault.Unproven) {
+	f := fault.From(err)
+	switch f.Kind {
+	case fault.Unproven:
+	case fault.Malformed:
+		// What we send is well-formed by itself; only the two together may not be.
+		return f.WithHint("what %s gave does not belong together: temporary access keys (ASIA…) need their session token, "+
+			"lasting ones (AKIA…) have none", k.Found.Source)
+	default:
 		return err
 	}
-	f := fault.From(err)
 	if hint := l.skew(); hint != "" {
 		return f.WithHint("%s", hint)
 	}

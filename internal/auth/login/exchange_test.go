@@ -205,3 +205,22 @@ func TestGoldenProofs(t *testing.T) {
 		})
 	}
 }
+
+// mismatched refuses every proof as the operator refuses a token that does not go
+// with its key.
+type mismatched struct{ *operator }
+
+func (mismatched) Exchange(context.Context, auth.Proof) (auth.Session, error) {
+	return auth.Session{}, fault.New(fault.Malformed, auth.CodeMalformed, "this is no proof of an identity")
+}
+
+func TestHintAboutAKeyAndATokenThatDoNotGoTogether(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	l := inProcess(t, o, func(c *Config) { c.Operator = mismatched{o} })
+	_, err := l.Token(t.Context())
+	f := fault.From(err)
+	if f == nil || f.Code != auth.CodeMalformed || !strings.Contains(f.Hint, "does not belong together") {
+		t.Errorf("Token: %+v, want the refusal with a hint about key and token", f)
+	}
+}
