@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // PrincipalType is the kind of an AWS identity.
@@ -33,25 +34,36 @@ func (p Principal) String() string { return p.ARN }
 // The shapes of what STS answers, from the reference of the IAM identifiers and
 // of the GetCallerIdentity API.
 var (
-	arnShape       = regexp.MustCompile(`^arn:(aws(?:-[a-z0-9]{1,20}){0,3}):(iam|sts)::([0-9]{12}):([!-~]+)$`)
-	nameShape      = shape{regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`), 1, 64}
-	sessionShape   = shape{nameShape.Regexp, 2, 64}
-	federatedShape = shape{regexp.MustCompile(`^[A-Za-z0-9_+=,.@:-]+$`), 2, 193}
-	pathShape      = regexp.MustCompile(`^(?:[!-.0-~]+/)*$`) // printable, segments that are not empty
-	uniqueShape    = shape{regexp.MustCompile(`^[A-Z0-9]+$`), 16, 128}
-	accountShape   = regexp.MustCompile(`^[0-9]{12}$`)
+	arnShape       = shape(`^arn:(aws(?:-[a-z0-9]{1,20}){0,3}):(iam|sts)::([0-9]{12}):([!-~]+)$`, 1, maxARN)
+	nameShape      = shape(`^[A-Za-z0-9_+=,.@-]+$`, 1, 64)
+	sessionShape   = shape(`^[A-Za-z0-9_+=,.@-]+$`, 2, 64)
+	federatedShape = shape(`^[A-Za-z0-9_+=,.@:-]+$`, 2, 193)
+	pathShape      = shape(`^(?:[!-.0-~]+/)*$`, 0, 512) // printable, segments that are not empty
+	uniqueShape    = shape(`^[A-Z0-9]+$`, 16, 128)
+	accountShape   = shape(`^[0-9]+$`, 12, 12)
 )
 
-// shape is what a text has to look like: its characters, and how many. A pattern
-// that counts to hundreds is slow to compile, which every command would pay for.
-type shape struct {
-	*regexp.Regexp
+// shaped is what a text has to look like: its characters, and how many bytes. The
+// pattern is compiled when it is first used, and does not count to hundreds: every
+// command would pay for that at its start.
+type shaped struct {
+	pattern     func() *regexp.Regexp
 	least, most int
 }
 
+func shape(pattern string, least, most int) shaped {
+	return shaped{Pattern(pattern), least, most}
+}
+
+// Pattern returns what compiles a pattern when it is first asked for. A command that
+// needs none of dozens must not pay milliseconds for them at its start.
+func Pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
 // MatchString reports whether s is long enough, not too long, and of the characters.
-func (h shape) MatchString(s string) bool {
-	return len(s) >= h.least && len(s) <= h.most && h.Regexp.MatchString(s)
+func (h shaped) MatchString(s string) bool {
+	return len(s) >= h.least && len(s) <= h.most && h.pattern().MatchString(s)
 }
 
 // maxARN bounds an ARN: the longest of an assumed role is far below it.
@@ -110,7 +122,7 @@ func parseARN(arn string) (p Principal, path bool, err error) {
 	if len(arn) > maxARN {
 		return Principal{}, false, fmt.Errorf("an arn has at most %d characters", maxARN)
 	}
-	m := arnShape.FindStringSubmatch(arn)
+	m := arnShape.pattern().FindStringSubmatch(arn)
 	if m == nil {
 		return Principal{}, false, errors.New("it is not the arn of an identity in IAM or STS")
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -133,7 +132,7 @@ func Fingerprint(der []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-var fingerprintShape = shape{regexp.MustCompile(`^sha256:[0-9a-f]+$`), 71, 71}
+var fingerprintShape = shape(`^sha256:[0-9a-f]+$`, 71, 71)
 
 // ParseFingerprint returns the canonical form of a fingerprint, which people may
 // also write with colons and in upper case, with or without sha256:.
@@ -150,10 +149,10 @@ func ParseFingerprint(text string) (string, error) {
 // The shapes of what a challenge may say. They keep a hostile operator from
 // choosing a host, a header or a scope.
 var (
-	regionShape    = regexp.MustCompile(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`)
-	clusterIDShape = shape{regexp.MustCompile(`^[A-Za-z0-9._:/-]+$`), 1, 200}
-	nonceShape     = shape{regexp.MustCompile(`^[A-Za-z0-9_-]+$`), 16, 200}
-	partitionShape = regexp.MustCompile(`^aws(-[a-z0-9]{1,20}){0,3}$`)
+	regionShape    = shape(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`, 1, 80)
+	clusterIDShape = shape(`^[A-Za-z0-9._:/-]+$`, 1, 200)
+	nonceShape     = shape(`^[A-Za-z0-9_-]+$`, 16, 200)
+	partitionShape = shape(`^aws(-[a-z0-9]{1,20}){0,3}$`, 1, 80)
 )
 
 // IsRegion reports whether s has the shape of an AWS region.

@@ -62,21 +62,21 @@ func (s *STS) signed(ctx context.Context, own aws.Credentials, region string) (*
 // rules, not a list: a new region needs no release.
 var partitions = []struct {
 	name   string
-	region *regexp.Regexp
+	region func() *regexp.Regexp
 }{
-	{"aws-cn", regexp.MustCompile(`^cn-\w+-\d+$`)},
-	{"aws-us-gov", regexp.MustCompile(`^us-gov-\w+-\d+$`)},
-	{"aws-iso", regexp.MustCompile(`^us-iso-\w+-\d+$`)},
-	{"aws-iso-b", regexp.MustCompile(`^us-isob-\w+-\d+$`)},
-	{"aws-iso-e", regexp.MustCompile(`^eu-isoe-\w+-\d+$`)},
-	{"aws-iso-f", regexp.MustCompile(`^us-isof-\w+-\d+$`)},
-	{"aws-eusc", regexp.MustCompile(`^eusc-(de)-\w+-\d+$`)},
+	{"aws-cn", auth.Pattern(`^cn-\w+-\d+$`)},
+	{"aws-us-gov", auth.Pattern(`^us-gov-\w+-\d+$`)},
+	{"aws-iso", auth.Pattern(`^us-iso-\w+-\d+$`)},
+	{"aws-iso-b", auth.Pattern(`^us-isob-\w+-\d+$`)},
+	{"aws-iso-e", auth.Pattern(`^eu-isoe-\w+-\d+$`)},
+	{"aws-iso-f", auth.Pattern(`^us-isof-\w+-\d+$`)},
+	{"aws-eusc", auth.Pattern(`^eusc-(de)-\w+-\d+$`)},
 }
 
 // PartitionOf returns the partition of a region.
 func PartitionOf(region string) string {
 	for _, p := range partitions {
-		if p.region.MatchString(region) {
+		if p.region().MatchString(region) {
 			return p.name
 		}
 	}

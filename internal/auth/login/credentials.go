@@ -99,7 +99,7 @@ func (l *Login) checked(k keys, creds aws.Credentials) (keys, error) {
 			WithHint("copy the credentials again, without quotes and spaces")
 	}
 	switch {
-	case !keyIDShape.MatchString(k.ID):
+	case !keyIDShape().MatchString(k.ID):
 		return keys{}, refuse("an access key id")
 	case !isSecurityToken(k.Token.text()):
 		return keys{}, refuse("a session token")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -29,7 +28,7 @@ func stsHost(ctx context.Context, region string) (string, error) {
 
 // What AWS's keys look like. The operator refuses others, in words that say
 // nothing.
-var keyIDShape = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
+var keyIDShape = auth.Pattern(`^[A-Z0-9]{16,128}$`)
 
 // isSecurityToken reports whether s can stand in a header, and in a Proof.
 func isSecurityToken(s string) bool {
@@ -37,7 +36,7 @@ func isSecurityToken(s string) bool {
 }
 
 // authorization is what the SDK's signer writes, taken apart.
-var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/[^ ,]+, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$`)
+var authorization = auth.Pattern(`^AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/[^ ,]+, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$`)
 
 // sign proves with k an identity for one use at one operator.
 func sign(ctx context.Context, k keys, b auth.Binding, at time.Time) (auth.Proof, error) {
@@ -50,7 +49,7 @@ func sign(ctx context.Context, k keys, b auth.Binding, at time.Time) (auth.Proof
 	if err := v4.NewSigner().SignHTTP(ctx, creds, req, auth.ProofPayloadHash(), auth.ProofService, b.Region, at.UTC()); err != nil {
 		return auth.Proof{}, errors.New("signing the proof: the SDK refused")
 	}
-	m := authorization.FindStringSubmatch(req.Header.Get("Authorization"))
+	m := authorization().FindStringSubmatch(req.Header.Get("Authorization"))
 	if m == nil || m[1] != k.ID || m[2] != auth.SignedHeaders(k.Token.text()) || req.Header.Get(auth.HeaderDate) != date {
 		return auth.Proof{}, errors.New("signing the proof: the SDK has signed something else")
 	}

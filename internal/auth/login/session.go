@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -40,16 +39,16 @@ const (
 
 // Names in the folder; whatever else is in it is left alone.
 var (
-	sessionName = regexp.MustCompile(`^([0-9a-f]{64})\.json$`)
-	lockName    = regexp.MustCompile(`^([0-9a-f]{64})\.lock$`)
+	sessionName = auth.Pattern(`^([0-9a-f]{64})\.json$`)
+	lockName    = auth.Pattern(`^([0-9a-f]{64})\.lock$`)
 )
 
 const temporaryPrefix = ".session-"
 
 // tokenShape is what can stand in an Authorization header.
-var tokenShape = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]+$`)
+var tokenShape = auth.Pattern(`^[A-Za-z0-9._~+/=-]+$`)
 
-func isToken(s string) bool { return len(s) <= maxTokenBytes && tokenShape.MatchString(s) }
+func isToken(s string) bool { return len(s) <= maxTokenBytes && tokenShape().MatchString(s) }
 
 func (l *Login) sessionFile(key string) string { return filepath.Join(l.dir, key+".json") }
 func (l *Login) lockFile(key string) string    { return filepath.Join(l.dir, key+".lock") }
@@ -154,7 +153,7 @@ func (l *Login) tidy() {
 	for _, e := range entriesOf(l.dir) {
 		names[e.Name()] = true
 		switch {
-		case sessionName.MatchString(e.Name()):
+		case sessionName().MatchString(e.Name()):
 			path := filepath.Join(l.dir, e.Name())
 			if s, err := readSession(path); err == nil && !s.ExpiresAt.After(l.now()) && os.Remove(path) == nil {
 				delete(names, e.Name())
@@ -166,7 +165,7 @@ func (l *Login) tidy() {
 		}
 	}
 	for name := range names {
-		if m := lockName.FindStringSubmatch(name); m != nil && !names[m[1]+".json"] {
+		if m := lockName().FindStringSubmatch(name); m != nil && !names[m[1]+".json"] {
 			removeLock(filepath.Join(l.dir, name))
 		}
 	}
@@ -192,7 +191,7 @@ func Forget(dir, endpoint string) (int, error) {
 	}
 	removed, failed := 0, error(nil)
 	for _, e := range entriesOf(dir) {
-		m := sessionName.FindStringSubmatch(e.Name())
+		m := sessionName().FindStringSubmatch(e.Name())
 		if m == nil {
 			continue
 		}

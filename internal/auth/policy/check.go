@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -73,12 +72,12 @@ func scopeOf(p *ast.Policy, sound bool) (ast.IsPrincipalScopeNode, ast.IsActionS
 
 // What the validator says, in the words of the reference implementation of Cedar.
 var (
-	unknownAction    = regexp.MustCompile("(?s)^unrecognized action `(.*)::\"(.*)\"`$")
-	unknownType      = regexp.MustCompile("(?s)^unrecognized entity type `(.*)`$")
-	unknownAttribute = regexp.MustCompile("(?s)^attribute `(.*)` on entity types? `(.*)` not found$")
-	noContext        = regexp.MustCompile("(?s)^attribute `(.*)` in context for .* not found$")
-	mayBeMissing     = regexp.MustCompile("(?s)^unable to guarantee safety of access to optional attribute `(.*)` on entity type `(.*)`$")
-	internalType     = regexp.MustCompile(`__cedar::internal::(?:Any|Open)?(\w+)(?:\{\})?`)
+	unknownAction    = auth.Pattern("(?s)^unrecognized action `(.*)::\"(.*)\"`$")
+	unknownType      = auth.Pattern("(?s)^unrecognized entity type `(.*)`$")
+	unknownAttribute = auth.Pattern("(?s)^attribute `(.*)` on entity types? `(.*)` not found$")
+	noContext        = auth.Pattern("(?s)^attribute `(.*)` in context for .* not found$")
+	mayBeMissing     = auth.Pattern("(?s)^unable to guarantee safety of access to optional attribute `(.*)` on entity type `(.*)`$")
+	internalType     = auth.Pattern(`__cedar::internal::(?:Any|Open)?(\w+)(?:\{\})?`)
 )
 
 const inapplicable = "unable to find an applicable action given the policy scope constraints"
@@ -95,12 +94,12 @@ func told(err error, s statement, p *ast.Policy) []fault.Problem {
 	var problems []fault.Problem
 	missing := map[string]bool{}
 	for _, m := range slices.Sorted(maps.Keys(messages)) {
-		if a := mayBeMissing.FindStringSubmatch(m); a != nil {
+		if a := mayBeMissing().FindStringSubmatch(m); a != nil {
 			missing[a[1]] = true
 		}
 	}
 	for _, m := range slices.Sorted(maps.Keys(messages)) {
-		a := unknownAttribute.FindStringSubmatch(m)
+		a := unknownAttribute().FindStringSubmatch(m)
 		if a != nil && missing[a[1]] {
 			continue // `has` is the remedy of both
 		}
@@ -132,25 +131,25 @@ func flat(err error) []error {
 }
 
 func one(message string, s statement, p *ast.Policy) fault.Problem {
-	if m := unknownAction.FindStringSubmatch(message); m != nil {
+	if m := unknownAction().FindStringSubmatch(message); m != nil {
 		problem := problemAt(s.entity(m[1], m[2]), codeAction, "there is no action %s::%q", m[1], m[2])
 		if problem.Hint = suggestAction(m[2]); problem.Hint == "" {
 			problem.Allowed = actionNames()
 		}
 		return problem
 	}
-	if m := unknownType.FindStringSubmatch(message); m != nil {
+	if m := unknownType().FindStringSubmatch(message); m != nil {
 		return unknownTypeProblem(m[1], s)
 	}
-	if m := unknownAttribute.FindStringSubmatch(message); m != nil {
+	if m := unknownAttribute().FindStringSubmatch(message); m != nil {
 		at, _ := s.attributeOr(m[1])
 		return unknownAttributeProblem(at, cedar.EntityType(m[2]), m[1])
 	}
-	if m := noContext.FindStringSubmatch(message); m != nil {
+	if m := noContext().FindStringSubmatch(message); m != nil {
 		at, _ := s.attributeOr(m[1])
 		return contextProblem(at, m[1])
 	}
-	if m := mayBeMissing.FindStringSubmatch(message); m != nil {
+	if m := mayBeMissing().FindStringSubmatch(message); m != nil {
 		at, _ := s.attributeOr(m[1])
 		problem := problemAt(at, codeMissing, "an API has no %s while it is not deployed", m[1])
 		problem.Hint = fmt.Sprintf("ask first: resource has %s && resource.%s == …", m[1], m[1])
@@ -161,7 +160,7 @@ func one(message string, s statement, p *ast.Policy) fault.Problem {
 		problem.Hint = inapplicableHint(p)
 		return problem
 	}
-	problem := problemAt(s[0], codeType, "%s", internalType.ReplaceAllString(message, "$1"))
+	problem := problemAt(s[0], codeType, "%s", internalType().ReplaceAllString(message, "$1"))
 	if strings.Contains(message, string(typeUser)) && strings.Contains(message, string(typeRole)) {
 		problem.Hint = "a list has users or roles: principal in [users…] || principal in [roles…]"
 	}

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,7 +153,7 @@ func read(data []byte, all []statement) ([]*cedar.Policy, []fault.Problem) {
 }
 
 // idShape is what an id may be: it stands in the audit and in answers.
-var idShape = regexp.MustCompile(`^[!-~](?:[ -~]*[!-~])?$`)
+var idShape = auth.Pattern(`^[!-~](?:[ -~]*[!-~])?$`)
 
 const maxID = 128
 
@@ -178,7 +177,7 @@ func (n *ids) of(p *cedar.Policy, s statement) (cedar.PolicyID, *fault.Problem) 
 	n.lines[id] = at.line
 	var problem fault.Problem
 	switch {
-	case named && (len(id) > maxID || !idShape.MatchString(string(id))):
+	case named && (len(id) > maxID || !idShape().MatchString(string(id))):
 		problem = problemAt(at, codeID, "the id %q is not 1 to 128 printable characters", string(given))
 	case !n.ours && slices.Contains(ourIDs, string(id)):
 		problem = problemAt(at, codeID, "the id %q is taken by Cortex itself", string(given))

@@ -2,10 +2,10 @@ package policy
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -35,27 +35,27 @@ func problemAt(t token, code, format string, args ...any) fault.Problem {
 // What Cedar says of text that is no policy: the token at which its parser stands,
 // which for most of its words is the one behind the mistake.
 var (
-	parseError = regexp.MustCompile(`(?s)^parse error at <input>:(\d+):(\d+) "(?:[^"\\]|\\.)*": (.*)$`)
-	scanError  = regexp.MustCompile(`(?s)^<input>:(\d+):(\d+): (.*)$`)
-	outOfRange = regexp.MustCompile(`^strconv\.ParseInt: parsing "(-?\d+)": value out of range$`)
-	wantToken  = regexp.MustCompile(`(?s)^exact got (.*) want (\S+)$`)
+	parseError = auth.Pattern(`(?s)^parse error at <input>:(\d+):(\d+) "(?:[^"\\]|\\.)*": (.*)$`)
+	scanError  = auth.Pattern(`(?s)^<input>:(\d+):(\d+): (.*)$`)
+	outOfRange = auth.Pattern(`^strconv\.ParseInt: parsing "(-?\d+)": value out of range$`)
+	wantToken  = auth.Pattern(`(?s)^exact got (.*) want (\S+)$`)
 )
 
 // syntax tells an error of the parser of Cedar about one statement.
 func syntax(err error, s statement) fault.Problem {
 	text := strings.TrimPrefix(err.Error(), "parser error: ")
-	if m := scanError.FindStringSubmatch(text); m != nil {
+	if m := scanError().FindStringSubmatch(text); m != nil {
 		return problemAt(s.at(m[1], m[2]), codeSyntax, "%s", m[3])
 	}
-	if m := outOfRange.FindStringSubmatch(text); m != nil {
+	if m := outOfRange().FindStringSubmatch(text); m != nil {
 		return problemAt(s.find(number, strings.TrimPrefix(m[1], "-")), codeSyntax, "%s is more than Cedar counts to", m[1])
 	}
-	m := parseError.FindStringSubmatch(text)
+	m := parseError().FindStringSubmatch(text)
 	if m == nil {
 		return problemAt(s[0], codeSyntax, "%s", text)
 	}
 	i, what := s.index(m[1], m[2]), m[3]
-	if want := wantToken.FindStringSubmatch(what); want != nil {
+	if want := wantToken().FindStringSubmatch(what); want != nil {
 		if want[1] != "" || i < len(s) {
 			i--
 		}
