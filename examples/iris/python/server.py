@@ -150,6 +150,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            # Who is not told sends the next request into a closed connection.
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
