@@ -181,10 +181,10 @@ func (d *iamDemo) start(ctx context.Context, words, name string, args ...string)
 	write.Close()
 	d.background = append(d.background, cmd)
 	found := make(chan string, 1)
+	var said bytes.Buffer // read once found is closed
 	go func() {
 		defer close(found)
 		lines := bufio.NewScanner(read)
-		var said bytes.Buffer
 		for lines.Scan() {
 			fmt.Fprintln(&said, lines.Text())
 			if _, rest, ok := strings.Cut(lines.Text(), words); ok {
@@ -195,7 +195,7 @@ func (d *iamDemo) start(ctx context.Context, words, name string, args ...string)
 	select {
 	case value, ok := <-found:
 		if !ok {
-			return "", fmt.Errorf("%s ended before it was ready", name)
+			return "", fmt.Errorf("%s ended before it was ready:\n%s", name, &said)
 		}
 		d.say("  %s %s", words, value)
 		return value, nil

@@ -64,23 +64,26 @@ var Rules = map[string]Rule{
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry"}},
 
+	"internal/recent":    {},
+	"internal/wholefile": {},
+
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
-	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
+	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/recent", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
 	"internal/auth/audit":  {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{xtime}},
 	// Used nonces and the keys of sessions are what replicas share: the store's.
-	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
+	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/recent", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
 	"internal/auth/guard": {Internal: []string{"internal/auth", "internal/auth/iam", "internal/auth/audit", "internal/fault"}},
 	// The client's half: nothing of the server may import it.
 	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
 	"internal/auth/authtest": {},
-	"internal/certificate":   {Internal: []string{"internal/auth", "internal/fault"}},
+	"internal/certificate":   {Internal: []string{"internal/auth", "internal/wholefile", "internal/fault"}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/wholefile", "internal/fault",
 		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{

@@ -154,6 +154,13 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 	return c, ok
 }
 
+// ErrNotProven is how everybody is refused who has not proven an identity: one
+// text, whatever failed.
+var ErrNotProven = fault.New(fault.Unproven, CodeNotProven, "the identity of the caller is not proven")
+
+// ErrNoProof is how everything is refused that does not have the form of a proof.
+var ErrNoProof = fault.New(fault.Malformed, CodeMalformed, "this is no proof of an identity")
+
 // WhileProven returns a context that ends, with a fault.Unproven as its cause, when
 // the session of its Caller does: what goes on for long must not outlive the proof
 // of who is listening. Without a caller it ends with ctx.

@@ -34,25 +34,26 @@ func (p Principal) String() string { return p.ARN }
 // The shapes of what STS answers, from the reference of the IAM identifiers and
 // of the GetCallerIdentity API.
 var (
-	arnShape       = shape(`^arn:(aws(?:-[a-z0-9]{1,20}){0,3}):(iam|sts)::([0-9]{12}):([!-~]+)$`, 1, maxARN)
-	nameShape      = shape(`^[A-Za-z0-9_+=,.@-]+$`, 1, 64)
-	sessionShape   = shape(`^[A-Za-z0-9_+=,.@-]+$`, 2, 64)
-	federatedShape = shape(`^[A-Za-z0-9_+=,.@:-]+$`, 2, 193)
-	pathShape      = shape(`^(?:[!-.0-~]+/)*$`, 0, 512) // printable, segments that are not empty
-	uniqueShape    = shape(`^[A-Z0-9]+$`, 16, 128)
-	accountShape   = shape(`^[0-9]+$`, 12, 12)
+	arnShape       = NewShape(`^arn:(aws(?:-[a-z0-9]{1,20}){0,3}):(iam|sts)::([0-9]{12}):([!-~]+)$`, 1, maxARN)
+	nameShape      = NewShape(`^[A-Za-z0-9_+=,.@-]+$`, 1, 64)
+	sessionShape   = NewShape(`^[A-Za-z0-9_+=,.@-]+$`, 2, 64)
+	federatedShape = NewShape(`^[A-Za-z0-9_+=,.@:-]+$`, 2, 193)
+	pathShape      = NewShape(`^(?:[!-.0-~]+/)*$`, 0, 512) // printable, segments that are not empty
+	uniqueShape    = NewShape(`^[A-Z0-9]+$`, 16, 128)
+	accountShape   = NewShape(`^[0-9]+$`, 12, 12)
 )
 
-// shaped is what a text has to look like: its characters, and how many bytes. The
+// Shape is what a text has to look like: its characters, and how many bytes. The
 // pattern is compiled when it is first used, and does not count to hundreds: every
 // command would pay for that at its start.
-type shaped struct {
+type Shape struct {
 	pattern     func() *regexp.Regexp
 	least, most int
 }
 
-func shape(pattern string, least, most int) shaped {
-	return shaped{Pattern(pattern), least, most}
+// NewShape returns the shape of texts of least to most bytes that match a pattern.
+func NewShape(pattern string, least, most int) Shape {
+	return Shape{Pattern(pattern), least, most}
 }
 
 // Pattern returns what compiles a pattern when it is first asked for. A command that
@@ -62,7 +63,7 @@ func Pattern(text string) func() *regexp.Regexp {
 }
 
 // MatchString reports whether s is long enough, not too long, and of the characters.
-func (h shaped) MatchString(s string) bool {
+func (h Shape) MatchString(s string) bool {
 	return len(s) >= h.least && len(s) <= h.most && h.pattern().MatchString(s)
 }
 

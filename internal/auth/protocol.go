@@ -33,6 +33,9 @@ const (
 	MaxProofSkew = 60 * time.Second // ahead of the operator
 )
 
+// MaxProofBytes bounds the body of an exchange.
+const MaxProofBytes = 16 << 10
+
 // MaxSecurityToken bounds the token that belongs to temporary keys: AWS names no
 // bound, and gives out some 1,500 characters at present.
 const MaxSecurityToken = 8192
@@ -132,7 +135,7 @@ func Fingerprint(der []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-var fingerprintShape = shape(`^sha256:[0-9a-f]+$`, 71, 71)
+var fingerprintShape = NewShape(`^sha256:[0-9a-f]+$`, 71, 71)
 
 // ParseFingerprint returns the canonical form of a fingerprint, which people may
 // also write with colons and in upper case, with or without sha256:.
@@ -149,10 +152,10 @@ func ParseFingerprint(text string) (string, error) {
 // The shapes of what a challenge may say. They keep a hostile operator from
 // choosing a host, a header or a scope.
 var (
-	regionShape    = shape(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`, 1, 80)
-	clusterIDShape = shape(`^[A-Za-z0-9._:/-]+$`, 1, 200)
-	nonceShape     = shape(`^[A-Za-z0-9_-]+$`, 16, 200)
-	partitionShape = shape(`^aws(-[a-z0-9]{1,20}){0,3}$`, 1, 80)
+	regionShape    = NewShape(`^[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}$`, 1, 80)
+	clusterIDShape = NewShape(`^[A-Za-z0-9._:/-]+$`, 1, 200)
+	nonceShape     = NewShape(`^[A-Za-z0-9_-]+$`, 16, 200)
+	partitionShape = NewShape(`^aws(-[a-z0-9]{1,20}){0,3}$`, 1, 80)
 )
 
 // IsRegion reports whether s has the shape of an AWS region.

@@ -129,8 +129,11 @@ func (s *Source) look() {
 func (s *Source) next(old *shown) (*shown, error) {
 	certFile, keyFile := s.cfg.Cert, s.cfg.Key
 	if certFile == "" {
-		if err := s.ensureOwn(); err != nil {
-			return nil, err
+		// While it is in use and young there is nothing to ask the authority for.
+		if old == nil || !s.young(old.certificate.Leaf) {
+			if err := s.ensureOwn(); err != nil {
+				return nil, err
+			}
 		}
 		certFile, keyFile = filepath.Join(s.cfg.Dir, fileCertificate), filepath.Join(s.cfg.Dir, fileKey)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/wholefile"
 )
 
 // Files of an authority of our own.
@@ -73,7 +74,7 @@ func (s *Source) ensureOwn() error {
 		return cannotKeep(err)
 	}
 	chain := slices.Concat(encodePEM("CERTIFICATE", der), encodePEM("CERTIFICATE", ca.Raw))
-	return cannotKeep(write(certFile, chain))
+	return cannotKeep(wholefile.Replace(certFile, chain))
 }
 
 // authority returns ours, made when there is none. One half of it is an error:
@@ -133,7 +134,7 @@ func (s *Source) newAuthority(certFile, keyFile string) (*x509.Certificate, *ecd
 	if err := writeKey(keyFile, key); err != nil {
 		return nil, nil, cannotKeep(err)
 	}
-	if err := write(certFile, encodePEM("CERTIFICATE", der)); err != nil {
+	if err := wholefile.Replace(certFile, encodePEM("CERTIFICATE", der)); err != nil {
 		return nil, nil, cannotKeep(err)
 	}
 	ca, err = x509.ParseCertificate(der)
@@ -143,10 +144,15 @@ func (s *Source) newAuthority(certFile, keyFile string) (*x509.Certificate, *ecd
 // fits reports whether a certificate of ours can go on being shown.
 func (s *Source) fits(leaf, ca *x509.Certificate) bool {
 	names, addresses := split(s.cfg.Names)
-	left := leaf.NotAfter.Sub(s.cfg.Now())
-	life := leaf.NotAfter.Sub(leaf.NotBefore)
-	return leaf.CheckSignatureFrom(ca) == nil && (left > life/3 || !leaf.NotAfter.Before(ca.NotAfter) && left > 0) &&
+	// One that ends with its authority cannot be renewed before.
+	asLong := !leaf.NotAfter.Before(ca.NotAfter) && s.cfg.Now().Before(leaf.NotAfter)
+	return leaf.CheckSignatureFrom(ca) == nil && (s.young(leaf) || asLong) &&
 		containsAll(leaf.DNSNames, names) && containsAll(addressTexts(leaf.IPAddresses), addressTexts(addresses))
+}
+
+// young reports whether a certificate is not in the last third of its life.
+func (s *Source) young(leaf *x509.Certificate) bool {
+	return leaf.NotAfter.Sub(s.cfg.Now()) > leaf.NotAfter.Sub(leaf.NotBefore)/3
 }
 
 func containsAll(have, want []string) bool {
@@ -204,27 +210,7 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return write(path, encodePEM("PRIVATE KEY", der))
-}
-
-// write makes data the whole content of a file of mode 0600, or changes nothing.
-func write(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	return wholefile.Replace(path, encodePEM("PRIVATE KEY", der))
 }
 
 func cannotKeep(err error) error {

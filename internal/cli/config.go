@@ -17,6 +17,7 @@ import (
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/wholefile"
 )
 
 // localName is the environment of this machine. It always exists.
@@ -293,28 +294,7 @@ func (a *app) changeConfig(ctx context.Context, fn func(*config) error) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(a.configFile(), data)
-}
-
-// replaceFile makes data the whole content of the file at path, mode 0600, or
-// leaves the file as it is.
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	return wholefile.Replace(a.configFile(), data)
 }
 
 // lockFile waits until this process is the only one that holds the lock of the

@@ -15,9 +15,6 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// maxProofBytes bounds the body of an exchange.
-const maxProofBytes = 16 << 10
-
 // guardRoutes are the operations of a network face, where identities are proven.
 var guardRoutes = []route{
 	answers(route{
@@ -80,7 +77,7 @@ func readProof(w http.ResponseWriter, r *http.Request) *rawProof {
 	if err != nil || media != contentJSON || r.Header.Get("Content-Encoding") != "" || hasCharset && !strings.EqualFold(charset, "utf-8") {
 		return &rawProof{status: http.StatusUnsupportedMediaType}
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxProofBytes))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, auth.MaxProofBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -28,32 +28,31 @@ import (
 
 // ServerConfig is what a one-machine system for a team needs to know.
 type ServerConfig struct {
-	StateDir       string
-	Listen         string // host:port of the management API, with TLS
-	APIListen      string // host:port on which APIs are served
-	MetricsListen  string // host:port of the metrics page, without TLS or identity; empty: none
-	OperatorCIDRs  []netip.Prefix
-	APICIDRs       []netip.Prefix
-	Account        string // 12 digits; empty: discovered with the server's own credentials
-	Region         string
-	ClusterName    string
-	STSEndpoint    string // empty: the region's public one
-	STSProxy       string
-	ImagesOnly     bool    // refuse containers without an image
-	STSPerSecond   float64 // calls to STS; 0: the default
-	SessionTTL     time.Duration
-	PolicyFile     string   // empty: the default policy
-	PlatformRoles  []string // ARNs of roles that may never manage
-	TLSCert        string
-	TLSKey         string
-	TLSNames       []string // more names of a certificate of our own
-	AuditFile      string   // "-" is AuditOut; empty is the state folder
-	AuditOut       io.Writer
-	Tick           time.Duration
-	Version        string
-	Log            *slog.Logger
-	Ready          func(ServerInfo) // called once, when requests are accepted
-	attemptsPerSec float64          // of one address; tests
+	StateDir      string
+	Listen        string // host:port of the management API, with TLS
+	APIListen     string // host:port on which APIs are served
+	MetricsListen string // host:port of the metrics page, without TLS or identity; empty: none
+	OperatorCIDRs []netip.Prefix
+	APICIDRs      []netip.Prefix
+	Account       string // 12 digits; empty: discovered with the server's own credentials
+	Region        string
+	ClusterName   string
+	STSEndpoint   string // empty: the region's public one
+	STSProxy      string
+	ImagesOnly    bool    // refuse containers without an image
+	STSPerSecond  float64 // calls to STS; 0: the default
+	SessionTTL    time.Duration
+	PolicyFile    string   // empty: the default policy
+	PlatformRoles []string // ARNs of roles that may never manage
+	TLSCert       string
+	TLSKey        string
+	TLSNames      []string // more names of a certificate of our own
+	AuditFile     string   // "-" is AuditOut; empty is the state folder
+	AuditOut      io.Writer
+	Tick          time.Duration
+	Version       string
+	Log           *slog.Logger
+	Ready         func(ServerInfo) // called once, when requests are accepted
 }
 
 // ServerInfo is what those who configure clients have to know.
@@ -160,7 +159,7 @@ func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *tel
 	if f.iam, err = iam.New(ctx, iam.Config{
 		Account: cfg.Account, Partition: partition, Region: cfg.Region, ClusterName: cfg.ClusterName,
 		STS: asked, SessionTTL: cfg.SessionTTL, Shared: st, Fingerprint: f.certificate.Fingerprint,
-		Limits:    iam.Limits{STSPerSecond: cfg.STSPerSecond, STSBurst: burst(cfg.STSPerSecond), AddressPerSecond: cfg.attemptsPerSec, AddressBurst: burst(cfg.attemptsPerSec)},
+		Limits:    iam.Limits{STSPerSecond: cfg.STSPerSecond, STSBurst: burst(cfg.STSPerSecond)},
 		Telemetry: metrics, Log: cfg.Log,
 	}); err != nil {
 		return nil, err

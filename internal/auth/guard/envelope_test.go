@@ -44,7 +44,7 @@ func TestEnvelope(t *testing.T) {
 	w.run(t, []attack{
 		{name: "a good one", want: granted(aliceARN)},
 		{name: "a good one with space around it", body: func(b []byte) []byte { return []byte(" \r\n\t" + string(b) + "\n\n") }, want: granted(aliceARN)},
-		{name: "exactly 16 KiB", body: padded(iam.MaxProofBytes), want: granted(aliceARN)},
+		{name: "exactly 16 KiB", body: padded(auth.MaxProofBytes), want: granted(aliceARN)},
 		// An escape is JSON's other spelling of the same key, and no second key.
 		{name: "an escape in a key", body: edit("access_key_id", `access\u005fkey_id`), want: granted(aliceARN)},
 		{name: "a key twice, once escaped", body: edit(`{`, `{"access\u005fkey_id":"AKIAALICEEXAMPLEEXAM",`), want: no},
@@ -139,7 +139,7 @@ func TestEnvelopeHTTP(t *testing.T) {
 		return func(w *world, body []byte) string { return rawPost(w, "/v1/auth/session", h, body) }
 	}
 	w.run(t, []attack{
-		{name: "1 byte over 16 KiB", body: padded(iam.MaxProofBytes + 1), want: status(http.StatusRequestEntityTooLarge)},
+		{name: "1 byte over 16 KiB", body: padded(auth.MaxProofBytes + 1), want: status(http.StatusRequestEntityTooLarge)},
 		{name: "gzip", body: zipped, send: header("Content-Encoding", "gzip"), want: status(http.StatusUnsupportedMediaType)},
 		{name: "a gzip bomb", body: func([]byte) []byte { return zipped(make([]byte, 10<<20)) }, send: header("Content-Encoding", "gzip"), want: status(http.StatusUnsupportedMediaType)},
 		{name: "gzip that says nothing", body: zipped, want: malformed(iam.ReasonEnvelope)},

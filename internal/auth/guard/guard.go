@@ -171,7 +171,7 @@ func (g *Guard) RevokeSessions(ctx context.Context) error { return g.cfg.IAM.Rev
 func callerOf(ctx context.Context) (auth.Caller, error) {
 	caller, ok := auth.CallerOf(ctx)
 	if !ok {
-		return caller, fault.New(fault.Unproven, auth.CodeNotProven, "the identity of the caller is not proven")
+		return caller, auth.ErrNotProven
 	}
 	return caller, nil
 }

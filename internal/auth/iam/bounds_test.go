@@ -30,14 +30,14 @@ func TestMemoryIsBounded(t *testing.T) {
 		binary.BigEndian.PutUint32(key[:], uint32(i))
 		a.allow(netip.AddrFrom16(from))
 		m.add(key)
-		c.put(string(key[:]), auth.Caller{})
-		if most := len(a.now) + len(a.old); most > maxAddresses {
+		c.Put(string(key[:]), auth.Caller{})
+		if most := a.buckets.Len(); most > maxAddresses {
 			t.Fatalf("%d addresses are kept, want at most %d", most, maxAddresses)
 		}
-		if most := len(m.now) + len(m.old); most > maxRemembered {
+		if most := m.keys.Len(); most > maxRemembered {
 			t.Fatalf("%d refusals are kept, want at most %d", most, maxRemembered)
 		}
-		if most := len(c.now) + len(c.old); most > maxCachedSessions {
+		if most := c.Len(); most > maxCachedSessions {
 			t.Fatalf("%d sessions are kept, want at most %d", most, maxCachedSessions)
 		}
 	}
@@ -50,8 +50,8 @@ func TestRefusedTokensAreNotKept(t *testing.T) {
 	for range 1000 {
 		_, _ = v.Verify(t.Context(), "cx1.1.e30."+v.Challenge().Nonce)
 	}
-	if c := v.sessions.Load(); len(c.now)+len(c.old) != 0 {
-		t.Errorf("%d refused tokens are kept, want none", len(c.now)+len(c.old))
+	if n := v.sessions.Load().Len(); n != 0 {
+		t.Errorf("%d refused tokens are kept, want none", n)
 	}
 }
 

@@ -85,6 +85,3 @@ func PartitionOf(region string) string {
 
 // Host is the host of the region's STS, which proofs sign.
 func (s *STS) Host() string { return s.host }
-
-// URL is where STS is asked.
-func (s *STS) URL() string { return s.url }

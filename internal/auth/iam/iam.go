@@ -34,7 +34,6 @@ const (
 	DefaultSessionTTL = 15 * time.Minute
 	MinSessionTTL     = time.Minute
 	MaxSessionTTL     = time.Hour
-	MaxProofBytes     = 16 << 10
 )
 
 // Limits bound what callers without a session can cause. Zero members take the

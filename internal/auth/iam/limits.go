@@ -2,10 +2,11 @@ package iam
 
 import (
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"cortex.dev/cortex/internal/recent"
 )
 
 // Bounds of what unauthenticated callers can make us remember.
@@ -21,14 +22,14 @@ const (
 type addressLimiter struct {
 	perSecond rate.Limit
 	burst     int
-	clock     func() time.Time
-	mu        sync.Mutex
-	now, old  map[netip.Prefix]*rate.Limiter
+	now       func() time.Time
+	buckets   *recent.Map[netip.Prefix, *rate.Limiter]
 }
 
 func newAddressLimiter(l Limits, now func() time.Time) *addressLimiter {
 	return &addressLimiter{
-		perSecond: rate.Limit(l.AddressPerSecond), burst: l.AddressBurst, clock: now, now: map[netip.Prefix]*rate.Limiter{},
+		perSecond: rate.Limit(l.AddressPerSecond), burst: l.AddressBurst, now: now,
+		buckets: recent.New[netip.Prefix, *rate.Limiter](maxAddresses),
 	}
 }
 
@@ -42,50 +43,25 @@ func (a *addressLimiter) allow(from netip.Addr) bool {
 	if err != nil {
 		block = netip.Prefix{} // no address at all: they share one bucket
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	bucket := a.now[block]
-	if bucket == nil {
-		if bucket = a.old[block]; bucket == nil {
-			bucket = rate.NewLimiter(a.perSecond, a.burst)
-		}
-		if len(a.now) >= maxAddresses/2 {
-			a.now, a.old = map[netip.Prefix]*rate.Limiter{}, a.now
-		}
-		a.now[block] = bucket
-	}
-	return bucket.AllowN(a.clock(), 1)
+	bucket := a.buckets.GetOrPut(block, func() *rate.Limiter { return rate.NewLimiter(a.perSecond, a.burst) })
+	return bucket.AllowN(a.now(), 1)
 }
 
 // memory holds keys for a while, at most so many.
 type memory struct {
-	most     int
-	life     time.Duration
-	clock    func() time.Time
-	mu       sync.Mutex
-	now, old map[[32]byte]time.Time
+	life time.Duration
+	now  func() time.Time
+	keys *recent.Map[[32]byte, time.Time]
 }
 
 func newMemory(most int, life time.Duration, now func() time.Time) *memory {
-	return &memory{most: most, life: life, clock: now, now: map[[32]byte]time.Time{}}
+	return &memory{life: life, now: now, keys: recent.New[[32]byte, time.Time](most)}
 }
 
-func (m *memory) add(key [32]byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.now) >= m.most/2 {
-		m.now, m.old = map[[32]byte]time.Time{}, m.now
-	}
-	m.now[key] = m.clock()
-}
+func (m *memory) add(key [32]byte) { m.keys.Put(key, m.now()) }
 
 func (m *memory) has(key [32]byte) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at, ok := m.now[key]
-	if !ok {
-		at, ok = m.old[key]
-	}
-	age := m.clock().Sub(at)
+	at, ok := m.keys.Get(key)
+	age := m.now().Sub(at)
 	return ok && age >= 0 && age < m.life
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"regexp"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
@@ -36,7 +35,7 @@ const (
 )
 
 var (
-	nonceShape    = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	nonceShape    = auth.NewShape(`^[A-Za-z0-9_-]+$`, nonceLength, nonceLength)
 	nonceEncoding = base64.RawURLEncoding.Strict()
 )
 

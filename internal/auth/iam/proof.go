@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"regexp"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -17,16 +17,10 @@ import (
 // identifiers. A security token is base64 of up to some kilobytes; ours is bounded
 // by what AWS documents as the present size, with room.
 var (
-	keyIDShape     = regexp.MustCompile(`^(AKIA|ASIA)[A-Z0-9]+$`)
-	dateShape      = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z$`)
-	tokenShape     = regexp.MustCompile(`^[A-Za-z0-9+/=_-]{16,}$`)
-	signatureShape = regexp.MustCompile(`^[0-9a-f]+$`)
-)
-
-// How long they are.
-const (
-	minKeyID, maxKeyID = 16, 128
-	signatureLength    = 64
+	keyIDShape     = auth.NewShape(`^(AKIA|ASIA)[A-Z0-9]+$`, 16, 128)
+	dateShape      = auth.NewShape(`^[0-9]{8}T[0-9]{6}Z$`, 16, 16)
+	tokenShape     = auth.NewShape(`^[A-Za-z0-9+/=_-]+$`, 16, auth.MaxSecurityToken)
+	signatureShape = auth.NewShape(`^[0-9a-f]+$`, 64, 64)
 )
 
 // temporary is the prefix of keys that come with a security token.
@@ -37,7 +31,7 @@ const temporary = "ASIA"
 // shape. encoding/json alone would take any spelling of a key, and the last of two.
 func ReadProof(body []byte) (auth.Proof, error) {
 	var p auth.Proof
-	if len(body) > MaxProofBytes || !utf8.Valid(body) || bytes.IndexByte(body, 0) >= 0 {
+	if len(body) > auth.MaxProofBytes || !utf8.Valid(body) || bytes.IndexByte(body, 0) >= 0 {
 		return p, malformed(ReasonEnvelope)
 	}
 	fields := []struct {
@@ -91,13 +85,12 @@ func ReadProof(body []byte) (auth.Proof, error) {
 
 // fits checks each value by itself, and that a token is there exactly where one belongs.
 func fits(p auth.Proof, hasToken bool) bool {
-	isTemporary := len(p.AccessKeyID) > len(temporary) && p.AccessKeyID[:len(temporary)] == temporary
-	return len(p.AccessKeyID) >= minKeyID && len(p.AccessKeyID) <= maxKeyID && keyIDShape.MatchString(p.AccessKeyID) &&
+	return keyIDShape.MatchString(p.AccessKeyID) &&
 		dateShape.MatchString(p.AMZDate) &&
-		len(p.Signature) == signatureLength && signatureShape.MatchString(p.Signature) &&
-		len(p.Nonce) == nonceLength && nonceShape.MatchString(p.Nonce) &&
-		hasToken == isTemporary &&
-		(!hasToken || len(p.SecurityToken) <= auth.MaxSecurityToken && tokenShape.MatchString(p.SecurityToken))
+		signatureShape.MatchString(p.Signature) &&
+		nonceShape.MatchString(p.Nonce) &&
+		hasToken == strings.HasPrefix(p.AccessKeyID, temporary) &&
+		(!hasToken || tokenShape.MatchString(p.SecurityToken))
 }
 
 // dateFits reports whether a date is one, and near enough to now.

@@ -79,16 +79,14 @@ func causeOf(err error) string {
 
 // The faults are values: before proof, one text serves every reason.
 var (
-	faultUnproven = fault.New(fault.Unproven, auth.CodeNotProven, "the identity of the caller is not proven")
-	faultProof    = fault.New(fault.Malformed, auth.CodeMalformed, "this is no proof of an identity")
-	faultTooMany  = fault.New(fault.TooMany, auth.CodeTooMany, "too many attempts to prove an identity").
+	faultTooMany = fault.New(fault.TooMany, auth.CodeTooMany, "too many attempts to prove an identity").
 			WithHint("try again in a moment")
 	faultAway = fault.New(fault.Unavailable, auth.CodeUnavailable, "identities cannot be checked at the moment").
 			WithHint("try again in a moment; sessions that exist keep working")
 )
 
-func unproven(reason string) error    { return &refusal{Fault: faultUnproven, reason: reason} }
-func malformed(reason string) error   { return &refusal{Fault: faultProof, reason: reason} }
+func unproven(reason string) error    { return &refusal{Fault: auth.ErrNotProven, reason: reason} }
+func malformed(reason string) error   { return &refusal{Fault: auth.ErrNoProof, reason: reason} }
 func tooMany(reason string) error     { return &refusal{Fault: faultTooMany, reason: reason} }
 func unavailable(reason string) error { return &refusal{Fault: faultAway, reason: reason} }
 

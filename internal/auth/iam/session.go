@@ -10,10 +10,10 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/recent"
 )
 
 // A session is a token of four parts: cx1.EPOCH.CLAIMS.MAC. There is no header
@@ -62,7 +62,7 @@ func (k key) sessionMAC(signed string) []byte {
 // but for a key that another replica has just made, no state.
 func (v *IAM) Verify(ctx context.Context, token string) (auth.Caller, error) {
 	cache := v.sessions.Load()
-	caller, ok := cache.get(token)
+	caller, ok := cache.Get(token)
 	if ok {
 		v.counts.cached.Add(1)
 	} else {
@@ -71,7 +71,7 @@ func (v *IAM) Verify(ctx context.Context, token string) (auth.Caller, error) {
 			v.counts.rejected(err)
 			return auth.Caller{}, err
 		}
-		cache.put(token, caller)
+		cache.Put(strings.Clone(token), caller) // not the buffer of a whole request
 	}
 	if !v.cfg.Now().Before(caller.ExpiresAt) {
 		err := unproven(ReasonToken)
@@ -116,38 +116,9 @@ func (v *IAM) verify(ctx context.Context, token string) (auth.Caller, error) {
 }
 
 // sessionCache remembers tokens that were verified with the keys in use; it is
-// thrown away with them. It holds two generations of at most half its bound.
-type sessionCache struct {
-	mu       sync.Mutex
-	now, old map[string]auth.Caller
-}
+// thrown away with them.
+type sessionCache = recent.Map[string, auth.Caller]
 
 const maxCachedSessions = 8192
 
-func newSessionCache() *sessionCache { return &sessionCache{now: map[string]auth.Caller{}} }
-
-func (c *sessionCache) get(token string) (auth.Caller, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if caller, ok := c.now[token]; ok {
-		return caller, true
-	}
-	caller, ok := c.old[token]
-	if ok {
-		c.add(token, caller)
-	}
-	return caller, ok
-}
-
-func (c *sessionCache) put(token string, caller auth.Caller) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.add(token, caller)
-}
-
-func (c *sessionCache) add(token string, caller auth.Caller) {
-	if len(c.now) >= maxCachedSessions/2 {
-		c.now, c.old = map[string]auth.Caller{}, c.now
-	}
-	c.now[strings.Clone(token)] = caller // not the buffer of a whole request
-}
+func newSessionCache() *sessionCache { return recent.New[string, auth.Caller](maxCachedSessions) }

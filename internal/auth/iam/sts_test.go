@@ -123,11 +123,11 @@ func TestEndpoint(t *testing.T) {
 		s, err := NewSTS(t.Context(), STSConfig{Region: testRegion, Endpoint: text})
 		if want == "" {
 			if err == nil {
-				t.Errorf("NewSTS(%q) = %s, want a refusal", text, s.URL())
+				t.Errorf("NewSTS(%q) = %s, want a refusal", text, s.url)
 			}
 			continue
 		}
-		if err != nil || s.URL() != want {
+		if err != nil || s.url != want {
 			t.Errorf("NewSTS(%q) = %v, %v, want %s", text, s, err, want)
 			continue
 		}

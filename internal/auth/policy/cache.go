@@ -1,9 +1,8 @@
 package policy
 
 import (
-	"sync"
-
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/recent"
 )
 
 // Bounds of what a snapshot remembers: two generations of so many answers, and no
@@ -20,45 +19,20 @@ type key struct {
 	resource auth.Resource
 }
 
-// cache remembers answers. What is asked for survives; the rest goes when a
-// generation is full.
+// cache remembers answers.
 type cache struct {
-	mu         sync.Mutex
-	young, old map[key]auth.Decision
+	*recent.Map[key, auth.Decision]
 }
 
-func (c *cache) get(k key) (auth.Decision, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d, ok := c.young[k]; ok {
-		return d, true
-	}
-	d, ok := c.old[k]
-	if ok {
-		c.add(k, d)
-	}
-	return d, ok
-}
+func newCache() cache { return cache{recent.New[key, auth.Decision](2 * cacheGeneration)} }
 
-func (c *cache) put(k key, d auth.Decision) {
-	if len(k.arn)+len(k.resource.API)+len(k.resource.Kind)+len(k.resource.Environment) > maxCachedKey {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.add(k, d)
-}
+func (c cache) get(k key) (auth.Decision, bool) { return c.Get(k) }
 
-func (c *cache) add(k key, d auth.Decision) {
-	if c.young == nil || len(c.young) >= cacheGeneration {
-		c.old, c.young = c.young, make(map[key]auth.Decision)
+func (c cache) put(k key, d auth.Decision) {
+	if len(k.arn)+len(k.resource.API)+len(k.resource.Kind)+len(k.resource.Environment) <= maxCachedKey {
+		c.Put(k, d)
 	}
-	c.young[k] = d
 }
 
 // size is how many answers are kept.
-func (c *cache) size() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.young) + len(c.old)
-}
+func (c cache) size() int { return c.Len() }

@@ -182,7 +182,7 @@ func manyNames(n int) string {
 // An answer that is asked for outlives the generation in which it was put.
 func TestTheCacheKeepsWhatIsAskedFor(t *testing.T) {
 	t.Parallel()
-	var c cache
+	c := newCache()
 	hot, cold := key{arn: "hot"}, key{arn: "cold"}
 	c.put(hot, auth.Decision{Allowed: true})
 	c.put(cold, auth.Decision{})

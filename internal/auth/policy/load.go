@@ -63,7 +63,7 @@ func (s *snapshot) evaluate(q auth.Query, log *slog.Logger) auth.Decision {
 func load(file string, data []byte) (*snapshot, error) {
 	entries, problems := parse(file, data)
 	if len(problems) == 0 {
-		return &snapshot{file: file, policies: entries}, nil
+		return &snapshot{file: file, policies: entries, cache: newCache()}, nil
 	}
 	for i := range problems {
 		problems[i].File = file

@@ -1,0 +1,31 @@
+// Package wholefile writes small files of the user's that others read at the same
+// time: settings, keys.
+//
+// It promises that readers see the old content or the new one and never a part,
+// also when this process dies in between, and mode 0600. It must not know formats.
+package wholefile
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Replace makes data the whole content of the file at path, or leaves it as it is.
+func Replace(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}
