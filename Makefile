@@ -20,8 +20,8 @@ need-go:
 	@command -v $(GO) >/dev/null || { echo "make: there is no Go on this machine: get it from https://go.dev/dl/" >&2; exit 1; }
 
 .PHONY: build
-build: need-go ## build bin/cortex, and the servers of the examples beside their files
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cortex ./cmd/cortex
+build: need-go ## build bin/cortex with bin/cortex-install, and the servers of the examples beside their files
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cortex ./cmd/cortex-install
 	@for dir in $(EXAMPLE_SERVERS); do $(GO) build -o examples/$$dir/bin/ ./examples/$$dir/... || exit 1; done
 
 # The examples that have programs of their own to build.
@@ -36,6 +36,25 @@ demo: need-go ## deploy a model here, call it, scale it, update it under load, c
 demo-iam: need-go need-python ## the machine for a team: AWS identities, a policy, an audit; no AWS account, no network
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo iam
+
+.PHONY: kube-up
+kube-up: need-go ## start a real Kubernetes of one node on this machine, with Cortex in it (root; builds it once)
+	@$(GO) build -o bin/kube-node ./scripts/kube
+	@bin/kube-node up && bin/kube-node images && bin/kube-node install
+
+.PHONY: demo-kube
+demo-kube: need-go ## the demo on that Kubernetes, by people who prove AWS identities
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo kube
+
+.PHONY: kube-test
+kube-test: need-go ## run the tests that need that Kubernetes
+	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) test -count=1 -timeout 30m ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube ./internal/install ./deploy
+
+.PHONY: kube-down
+kube-down: need-go ## end that Kubernetes; nothing of it stays on the machine
+	@$(GO) build -o bin/kube-node ./scripts/kube
+	@bin/kube-node down
 
 .PHONY: test
 test: need-go need-cc go-test ## run every test that needs no special machine, race detector on
@@ -98,10 +117,10 @@ docs: need-go ## write the generated pages of docs/ again
 .PHONY: release
 release: need-go ## build static binaries for linux and darwin, amd64 and arm64, into dist/
 	@rm -rf dist && mkdir dist
-	@for os in linux darwin; do for arch in amd64 arm64; do \
-		echo "dist/cortex-$(VERSION)-$$os-$$arch"; \
+	@for program in cortex cortex-install; do for os in linux darwin; do for arch in amd64 arm64; do \
+		echo "dist/$$program-$(VERSION)-$$os-$$arch"; \
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
-			-o "dist/cortex-$(VERSION)-$$os-$$arch" ./cmd/cortex || exit 1; done; done
+			-o "dist/$$program-$(VERSION)-$$os-$$arch" ./cmd/$$program || exit 1; done; done; done
 	@cd dist && { command -v sha256sum >/dev/null && sha256sum cortex-* || shasum -a 256 cortex-*; } > SHA256SUMS && cat SHA256SUMS
 
 .PHONY: clean

@@ -52,7 +52,7 @@ func runReplica(ctx context.Context, text string) error {
 		return err
 	}
 	defer shared.Close()
-	source, err := certificate.Open(certificate.Config{Dir: cfg.TLS, Names: []string{"127.0.0.1"}, Log: log})
+	source, err := certificate.Open(ctx, certificate.Config{Dir: cfg.TLS, Names: []string{"127.0.0.1"}, Log: log})
 	if err != nil {
 		return err
 	}

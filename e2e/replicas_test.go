@@ -131,7 +131,7 @@ func newReplicas(t *testing.T) *replicas {
 
 	// Made before, so that the two do not both make one.
 	folder := filepath.Join(t.TempDir(), "tls")
-	source, err := certificate.Open(certificate.Config{Dir: folder, Names: []string{"127.0.0.1"}})
+	source, err := certificate.Open(t.Context(), certificate.Config{Dir: folder, Names: []string{"127.0.0.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -51,10 +52,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	region := flags.String("region", "", "region it is the STS of; default that of the file")
 	file := flags.String("identities", "", "JSON file: an object with region, host, identities, roles, web_tokens and sso_tokens, or a list of identities")
 	delay := flags.Duration("delay", 0, "time before each answer")
+	cert := flags.String("tls-cert", "", "file with a certificate: speak https, as whoever is not on this machine has to")
+	key := flags.String("tls-key", "", "file with its key")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return done
 	} else if err != nil || flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "usage: sts -identities FILE [-region REGION] [-listen ADDRESS] [-delay TIME]")
+		fmt.Fprintln(stderr, "usage: sts -identities FILE [-region REGION] [-listen ADDRESS] [-delay TIME] [-tls-cert FILE -tls-key FILE]")
+		return usage
+	}
+	if (*cert == "") != (*key == "") {
+		fmt.Fprintln(stderr, "error: -tls-cert and -tls-key are needed together")
 		return usage
 	}
 	cfg, err := readConfig(*file, *region)
@@ -64,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	sts := authtest.NewSTS(cfg)
 	sts.SetDelay(*delay)
-	if err := serve(ctx, *listen, handler(sts), stdout); err != nil {
+	if err := serve(ctx, endpoint{*listen, *cert, *key}, handler(sts), stdout); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return failed
 	}
@@ -157,9 +164,25 @@ func set(sts *authtest.STS, w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// endpoint is where it listens; with TLS when there is a certificate.
+type endpoint struct{ address, cert, key string }
+
+func (e endpoint) listen() (net.Listener, string, error) {
+	if e.cert == "" {
+		ln, err := net.Listen("tcp", e.address)
+		return ln, "http", err
+	}
+	pair, err := tls.LoadX509KeyPair(e.cert, e.key)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the certificate: %w", err)
+	}
+	ln, err := tls.Listen("tcp", e.address, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	return ln, "https", err
+}
+
 // serve answers until ctx ends, and says where once it can.
-func serve(ctx context.Context, address string, h http.Handler, stdout io.Writer) error {
-	listener, err := net.Listen("tcp", address)
+func serve(ctx context.Context, at endpoint, h http.Handler, stdout io.Writer) error {
+	listener, scheme, err := at.listen()
 	if err != nil {
 		return err
 	}
@@ -170,7 +193,7 @@ func serve(ctx context.Context, address string, h http.Handler, stdout io.Writer
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
-	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())
+	fmt.Fprintf(stdout, "listening on %s://%s\n", scheme, listener.Addr())
 	select {
 	case err := <-ended:
 		return err

@@ -5,6 +5,7 @@
 //
 //	make demo
 //	make demo-iam      the same machine for a team: AWS identities, a policy, an audit; see iam.go
+//	make demo-kube     on the Kubernetes that make kube-up started; see kube.go
 //
 // It promises to leave nothing running, however it ends, and never to touch the
 // environment of the user who runs it. It exits 1 when anything is not as told.
@@ -50,6 +51,8 @@ type demo struct {
 	env  []string // of every program it runs
 	url  string   // of the iris API, once it is deployed
 	bold bool
+
+	updated string // file of the better model
 }
 
 func run(ctx context.Context, args []string, out io.Writer) (err error) {
@@ -64,8 +67,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(args) == 1 && args[0] == "iam" {
-		return showIAM(ctx, out, home)
+	if len(args) == 1 {
+		switch args[0] {
+		case "iam":
+			return showIAM(ctx, out, home)
+		case "kube":
+			return showKube(ctx, out, home)
+		}
 	}
 	d := newDemo(out, append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home))
 	// On every way out, with a context of its own: the one above may be over.
@@ -81,7 +89,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 }
 
 func newDemo(out io.Writer, env []string) *demo {
-	return &demo{out: out, env: env, bold: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+	return &demo{out: out, env: env, updated: "examples/iris/cortex-v2.yaml", bold: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
 }
 
 // moduleRoot finds the folder of go.mod, so that the demo runs from any folder

@@ -94,7 +94,7 @@ func (d *demo) changes(ctx context.Context) error {
 		return err
 	}
 	d.title("Update it to a better model, under the same load")
-	if err := d.show(ctx, cortexBin, "deploy", "examples/iris/cortex-v2.yaml"); err != nil {
+	if err := d.show(ctx, cortexBin, "deploy", d.updated); err != nil {
 		return err
 	}
 	if err := d.judge(ctx, "v2"); err != nil {

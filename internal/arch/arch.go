@@ -33,6 +33,15 @@ const (
 	smithy   = "github.com/aws/smithy-go"
 	cedar    = "github.com/cedar-policy/cedar-go"
 	xtime    = "golang.org/x/time"
+
+	k8sapi     = "k8s.io/api"
+	k8smachine = "k8s.io/apimachinery"
+	k8sclient  = "k8s.io/client-go"
+	k8scrd     = "k8s.io/apiextensions-apiserver"
+	klog       = "k8s.io/klog/v2" // what client-go logs with; it is only ever silenced
+	helm       = "helm.sh/helm/v4"
+	k8syaml    = "sigs.k8s.io/yaml"
+	registry   = "github.com/google/go-containerregistry"
 )
 
 // Rules holds every package of the module by its folder.
@@ -46,24 +55,36 @@ var Rules = map[string]Rule{
 	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
 	"internal/limiter":    {},
 	"internal/relay":      {Outside: []string{xsys}},
-	"internal/probe":      {Internal: []string{"internal/workload"}},
+	// Apart from the relay, which knows neither net/http's server nor a second protocol.
+	"internal/relay/http2": {Internal: []string{"internal/relay"}},
+	"internal/probe":       {Internal: []string{"internal/workload"}},
 
 	"internal/engine":       {Internal: []string{"internal/workload"}},
 	"internal/engine/local": {Internal: []string{"internal/engine", "internal/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
+	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	"internal/store":           {Internal: []string{"internal/workload"}},
 	"internal/store/nats":      {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{natsd, nats, highway, xsys}},
+	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
 
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
+	"internal/sidecar": {Internal: []string{"internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
 
+	// The types, which everybody on Kubernetes shares, apart from how their schema is
+	// made: that needs the manifest's rules, and only tests and releases ask for it.
+	"internal/crd":        {Internal: []string{"internal/workload"}, Outside: []string{k8smachine}},
+	"internal/crd/schema": {Internal: []string{"internal/crd", "internal/manifest", "internal/workload"}, Outside: []string{k8scrd, k8smachine}},
+
+	"internal/stages":    {},
 	"internal/recent":    {},
 	"internal/wholefile": {},
 
@@ -77,7 +98,13 @@ var Rules = map[string]Rule{
 	// The client's half: nothing of the server may import it.
 	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
 	"internal/auth/authtest": {},
-	"internal/certificate":   {Internal: []string{"internal/auth", "internal/wholefile", "internal/fault"}},
+	// Replicas of an operator show certificates of one authority, which is in the store.
+	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/wholefile", "internal/fault"}},
+	"internal/management": {Internal: []string{
+		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate",
+		"internal/httpapi", "internal/stages", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
+	}},
+	"internal/backplane": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// cortex simulate runs the scaling rule itself, offline.
@@ -89,8 +116,22 @@ var Rules = map[string]Rule{
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
-		"internal/auth", "internal/auth/local", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate",
+		"internal/auth/local", "internal/certificate", "internal/management", "internal/stages",
 	}},
+	// What solo is on one machine, as programs.
+	"internal/kube": {Internal: []string{
+		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
+		"internal/store", "internal/store/kube", "internal/operator", "internal/gateway", "internal/httpapi", "internal/auth",
+		"internal/backplane", "internal/certificate", "internal/management", "internal/stages",
+	}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
+	"deploy":           {}, // the chart, embedded
+	"internal/install": {Internal: []string{"deploy", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
+	// A real Kubernetes for tests: only they, and what starts one, import it.
+	"internal/kubetest": {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
-	"cmd/cortex": {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process"}},
+	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
+	"cmd/cortex-operator": {Internal: []string{"internal/kube"}},
+	"cmd/cortex-gateway":  {Internal: []string{"internal/kube"}},
+	"cmd/cortex-sidecar":  {Internal: []string{"internal/sidecar"}},
+	"cmd/cortex":          {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process", "internal/fault"}},
 }

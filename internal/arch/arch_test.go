@@ -87,11 +87,11 @@ func TestForbiddenNames(t *testing.T) {
 	}
 }
 
-// scan reads the non-test Go files of internal and cmd, for every platform.
+// scan reads the non-test Go files of internal, cmd and deploy, for every platform.
 func scan(t *testing.T) map[string]*pkg {
 	t.Helper()
 	packages := map[string]*pkg{}
-	for _, top := range []string{"internal", "cmd"} {
+	for _, top := range []string{"internal", "cmd", "deploy"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -27,11 +27,14 @@ import (
 const lookEvery = 5 * time.Second
 
 // Config says where the certificate comes from: from Cert and Key, or else from an
-// authority of our own that is kept in Dir.
+// authority of our own that is kept in Dir, or in a value that replicas share.
 type Config struct {
 	Cert, Key string // PEM files; both or neither
 	Dir       string
+	Values    Values           // when set, the authority is in it under the name Value, and not in Dir
+	Value     string           // at most store.MaxKey characters
 	Names     []string         // host names and addresses of a certificate of our own
+	MoreNames func() []string  // nil, or further names, which may become known later
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger
 }
@@ -46,12 +49,13 @@ type Source struct {
 // shown is one certificate with its files, to see when they change.
 type shown struct {
 	files       []byte
+	authority   []byte // PEM; nil when it is somebody else's
 	certificate *tls.Certificate
 	fingerprint string
 }
 
 // Open loads the certificate, or makes the authority and the first one.
-func Open(cfg Config) (*Source, error) {
+func Open(ctx context.Context, cfg Config) (*Source, error) {
 	if (cfg.Cert == "") != (cfg.Key == "") {
 		return nil, fault.New(fault.Usage, "server.half_configured", "a certificate and its key go together").
 			WithHint("give both --tls-cert and --tls-key, or neither")
@@ -63,7 +67,7 @@ func Open(cfg Config) (*Source, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{cfg: cfg}
-	next, err := s.next(nil)
+	next, err := s.next(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +90,17 @@ func (s *Source) TLS() *tls.Config {
 func (s *Source) Fingerprint() string { return s.current.Load().fingerprint }
 
 // Authority is the file of our own authority, which clients are given, or "" when
-// the certificate is somebody else's.
+// the certificate is somebody else's or the authority is not in a file.
 func (s *Source) Authority() string {
-	if s.cfg.Cert != "" {
+	if s.cfg.Cert != "" || s.cfg.Values != nil {
 		return ""
 	}
 	return filepath.Join(s.cfg.Dir, fileAuthority)
 }
+
+// AuthorityPEM is our own authority without its key, which clients are given; nil
+// when the certificate is somebody else's.
+func (s *Source) AuthorityPEM() []byte { return s.current.Load().authority }
 
 // Run exchanges the certificate when its files change or it is about to end, until
 // ctx ends.
@@ -104,14 +112,14 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			s.look()
+			s.look(ctx)
 		}
 	}
 }
 
-func (s *Source) look() {
+func (s *Source) look(ctx context.Context) {
 	old := s.current.Load()
-	next, err := s.next(old)
+	next, err := s.next(ctx, old)
 	switch {
 	case err != nil:
 		if text := []byte(err.Error()); !bytes.Equal(text, s.refused) {
@@ -126,23 +134,18 @@ func (s *Source) look() {
 }
 
 // next returns the certificate to show from now on: old when nothing has changed.
-func (s *Source) next(old *shown) (*shown, error) {
-	certFile, keyFile := s.cfg.Cert, s.cfg.Key
-	if certFile == "" {
-		// While it is in use and young there is nothing to ask the authority for.
-		if old == nil || !s.young(old.certificate.Leaf) {
-			if err := s.ensureOwn(); err != nil {
-				return nil, err
-			}
+func (s *Source) next(ctx context.Context, old *shown) (*shown, error) {
+	var cert, key, ca []byte
+	var err error
+	place := s.cfg.Cert
+	if place != "" {
+		if cert, err = readFile(s.cfg.Cert); err != nil {
+			return nil, err
 		}
-		certFile, keyFile = filepath.Join(s.cfg.Dir, fileCertificate), filepath.Join(s.cfg.Dir, fileKey)
-	}
-	cert, err := readFile(certFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := readFile(keyFile)
-	if err != nil {
+		if key, err = readFile(s.cfg.Key); err != nil {
+			return nil, err
+		}
+	} else if cert, key, ca, place, err = s.own(ctx, old); err != nil {
 		return nil, err
 	}
 	files := bytes.Join([][]byte{cert, key}, []byte{0})
@@ -151,12 +154,12 @@ func (s *Source) next(old *shown) (*shown, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, unusable(certFile, err)
+		return nil, unusable(place, err)
 	}
 	if now := s.cfg.Now(); now.After(pair.Leaf.NotAfter) {
-		return nil, unusable(certFile, errors.New("it ended on "+pair.Leaf.NotAfter.Format(time.DateOnly)))
+		return nil, unusable(place, errors.New("it ended on "+pair.Leaf.NotAfter.Format(time.DateOnly)))
 	}
-	return &shown{files: files, certificate: &pair, fingerprint: auth.Fingerprint(pair.Leaf.Raw)}, nil
+	return &shown{files: files, authority: ca, certificate: &pair, fingerprint: auth.Fingerprint(pair.Leaf.Raw)}, nil
 }
 
 func unusable(file string, err error) error {

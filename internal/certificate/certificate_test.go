@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -9,17 +10,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 )
 
 // open opens an authority of our own for these names, on a settable day.
 func open(t *testing.T, dir string, now *time.Time, names ...string) *Source {
 	t.Helper()
-	s, err := Open(Config{Dir: dir, Names: names, Now: func() time.Time { return *now }})
+	s, err := Open(t.Context(), Config{Dir: dir, Names: names, Now: func() time.Time { return *now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +144,7 @@ func TestAuthorityThatIsDamagedIsNotReplaced(t *testing.T) {
 			if name == "it is over" {
 				later = now.Add(authorityLife + time.Hour)
 			}
-			_, err := Open(Config{Dir: dir, Now: func() time.Time { return later }})
+			_, err := Open(t.Context(), Config{Dir: dir, Now: func() time.Time { return later }})
 			if fault.Code(err) != "server.bad_authority" {
 				t.Errorf("Open() = %v, want server.bad_authority", err)
 			}
@@ -151,10 +154,10 @@ func TestAuthorityThatIsDamagedIsNotReplaced(t *testing.T) {
 
 func TestHalfACertificate(t *testing.T) {
 	t.Parallel()
-	if _, err := Open(Config{Cert: "cert.pem"}); fault.Code(err) != "server.half_configured" {
+	if _, err := Open(t.Context(), Config{Cert: "cert.pem"}); fault.Code(err) != "server.half_configured" {
 		t.Errorf("Open(without a key) = %v", err)
 	}
-	if _, err := Open(Config{Cert: "/no/such", Key: "/no/such"}); fault.Code(err) != "server.bad_certificate" {
+	if _, err := Open(t.Context(), Config{Cert: "/no/such", Key: "/no/such"}); fault.Code(err) != "server.bad_certificate" {
 		t.Errorf("Open(no such file) = %v", err)
 	}
 }
@@ -181,7 +184,7 @@ func TestFilesAreFollowed(t *testing.T) {
 		}
 		give()
 		var log bytes.Buffer
-		s, err := Open(Config{Cert: cert, Key: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		s, err := Open(t.Context(), Config{Cert: cert, Key: key, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,4 +211,103 @@ func TestFilesAreFollowed(t *testing.T) {
 			t.Error("the new certificate is not in use")
 		}
 	})
+}
+
+// shared is what replicas share, in memory; conflicts makes so many writes come late.
+type shared struct {
+	mu        sync.Mutex
+	data      []byte
+	version   store.Version
+	conflicts int
+}
+
+func (v *shared) Value(context.Context, string) ([]byte, store.Version, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.data, v.version, nil
+}
+
+func (v *shared) SetValue(_ context.Context, _ string, data []byte, at store.Version) (store.Version, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.conflicts > 0 || at != v.version {
+		v.conflicts--
+		return 0, fault.New(fault.Conflict, "store.version_conflict", "it has changed")
+	}
+	v.data, v.version = data, v.version+1
+	return v.version, nil
+}
+
+// Replicas that start at once show the same certificate of the same authority.
+func TestReplicasShareTheAuthority(t *testing.T) {
+	t.Parallel()
+	values := &shared{conflicts: 1}
+	const replicas = 5
+	found := make([]*Source, replicas)
+	var all sync.WaitGroup
+	for i := range found {
+		all.Go(func() {
+			s, err := Open(t.Context(), Config{Values: values, Value: "tls-operator", Names: []string{"cortex-operator.cortex.svc"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			found[i] = s
+		})
+	}
+	all.Wait()
+	for _, s := range found {
+		if s == nil {
+			t.Fatal("a replica did not start")
+		}
+		if s.Fingerprint() != found[0].Fingerprint() || !bytes.Equal(s.AuthorityPEM(), found[0].AuthorityPEM()) {
+			t.Errorf("a replica shows %s, another %s, want one", s.Fingerprint(), found[0].Fingerprint())
+		}
+		if s.Authority() != "" {
+			t.Errorf("Authority() = %q, want no file", s.Authority())
+		}
+	}
+	ca, err := parsePEM(found[0].AuthorityPEM())
+	if err != nil || !ca.IsCA || bytes.Contains(found[0].AuthorityPEM(), []byte("KEY")) {
+		t.Errorf("AuthorityPEM() = %v, want an authority without its key", err)
+	}
+}
+
+// A name that becomes known later gets a new certificate of the same authority.
+func TestNameThatBecomesKnown(t *testing.T) {
+	t.Parallel()
+	var more []string
+	s, err := Open(t.Context(), Config{
+		Values: &shared{}, Value: "tls-operator", Names: []string{"localhost"}, MoreNames: func() []string { return more },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, ca := s.Fingerprint(), s.AuthorityPEM()
+	s.look(t.Context())
+	if s.Fingerprint() != first {
+		t.Error("another certificate though nothing has changed")
+	}
+	more = []string{"cortex.example.com", "192.0.2.7"}
+	s.look(t.Context())
+	leaf := s.current.Load().certificate.Leaf
+	if err := leaf.VerifyHostname("cortex.example.com"); err != nil {
+		t.Errorf("VerifyHostname() = %v", err)
+	}
+	if err := leaf.VerifyHostname("192.0.2.7"); err != nil {
+		t.Errorf("VerifyHostname() = %v", err)
+	}
+	if !bytes.Equal(s.AuthorityPEM(), ca) {
+		t.Error("the authority has changed too: every client would have to be given it again")
+	}
+}
+
+// A value that nobody can read is not replaced: clients trust what was in it.
+func TestSharedAuthorityThatIsDamaged(t *testing.T) {
+	t.Parallel()
+	values := &shared{data: []byte("rubbish"), version: 3}
+	_, err := Open(t.Context(), Config{Values: values, Value: "tls-operator"})
+	if fault.Code(err) != "server.bad_authority" || values.version != 3 {
+		t.Errorf("Open() = %v at version %d, want server.bad_authority and nothing written", err, values.version)
+	}
 }

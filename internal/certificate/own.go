@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,13 +14,10 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/wholefile"
 )
 
 // Files of an authority of our own.
@@ -38,19 +36,49 @@ const (
 	clockSlack      = time.Hour // between this clock and that of clients
 )
 
+// attempts bounds how often replicas that start at once try to be first.
+const attempts = 10
+
+// own returns a certificate of our own authority with its key, and the authority's.
+// What is missing or does not fit is made. While old is young and has every name
+// there is nothing to ask the authority for.
+func (s *Source) own(ctx context.Context, old *shown) (cert, key, ca []byte, place string, err error) {
+	for range attempts {
+		var k keep
+		if k, err = s.openKeep(ctx); err != nil {
+			return nil, nil, nil, "", err
+		}
+		place = k.place()
+		if old == nil || !s.young(old.certificate.Leaf) || !named(old.certificate.Leaf, s.names()) {
+			if err = s.ensureOwn(k); err != nil {
+				return nil, nil, nil, place, err
+			}
+		}
+		if err = k.commit(ctx); errors.Is(err, errOvertaken) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, nil, place, err
+		}
+		for name, data := range map[string]*[]byte{fileCertificate: &cert, fileKey: &key, fileAuthority: &ca} {
+			if *data, err = k.read(name); err != nil {
+				return nil, nil, nil, place, unusable(place, err)
+			}
+		}
+		return cert, key, ca, place, nil
+	}
+	return nil, nil, nil, place, cannotKeep(err)
+}
+
 // ensureOwn makes the authority when there is none, and a certificate when there
 // is none that fits: of this authority, for these names, with life left.
-func (s *Source) ensureOwn() error {
-	dir := s.cfg.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return cannotKeep(err)
-	}
-	ca, caKey, err := s.authority()
+func (s *Source) ensureOwn(k keep) error {
+	ca, caKey, err := s.authority(k)
 	if err != nil {
 		return err
 	}
-	certFile, keyFile := filepath.Join(dir, fileCertificate), filepath.Join(dir, fileKey)
-	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && s.fits(pair.Leaf, ca) {
+	names := s.names()
+	if leaf := pairOf(k); leaf != nil && s.fits(leaf, ca, names) {
 		return nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -64,30 +92,53 @@ func (s *Source) ensureOwn() error {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	leaf.DNSNames, leaf.IPAddresses = split(s.cfg.Names)
+	leaf.DNSNames, leaf.IPAddresses = split(names)
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	if err != nil {
 		return fmt.Errorf("making a certificate: %w", err)
 	}
 	// A death in between leaves two that do not belong together: made anew.
-	if err := writeKey(keyFile, key); err != nil {
+	if err := writeKey(k, fileKey, key); err != nil {
 		return cannotKeep(err)
 	}
 	chain := slices.Concat(encodePEM("CERTIFICATE", der), encodePEM("CERTIFICATE", ca.Raw))
-	return cannotKeep(wholefile.Replace(certFile, chain))
+	return cannotKeep(k.write(fileCertificate, chain))
+}
+
+// pairOf is the certificate that is kept, if it and its key belong together.
+func pairOf(k keep) *x509.Certificate {
+	cert, certErr := k.read(fileCertificate)
+	key, keyErr := k.read(fileKey)
+	if certErr != nil || keyErr != nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil
+	}
+	return pair.Leaf
+}
+
+// names are those that a certificate of ours has to have.
+func (s *Source) names() []string {
+	all := slices.Clone(s.cfg.Names)
+	if s.cfg.MoreNames != nil {
+		all = append(all, s.cfg.MoreNames()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // authority returns ours, made when there is none. One half of it is an error:
 // making another would lock out every client that trusts the first.
-func (s *Source) authority() (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	certFile, keyFile := filepath.Join(s.cfg.Dir, fileAuthority), filepath.Join(s.cfg.Dir, fileAuthorityKey)
-	certData, certErr := os.ReadFile(certFile)
-	keyData, keyErr := os.ReadFile(keyFile)
+func (s *Source) authority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	certData, certErr := k.read(fileAuthority)
+	keyData, keyErr := k.read(fileAuthorityKey)
 	if errors.Is(certErr, fs.ErrNotExist) && (keyErr == nil || errors.Is(keyErr, fs.ErrNotExist)) {
-		return s.newAuthority(certFile, keyFile)
+		return s.newAuthority(k)
 	}
 	broken := func(err error) error {
-		return fault.New(fault.Unavailable, "server.bad_authority", "the certificate authority in %s cannot be used: %w", s.cfg.Dir, err).
+		return fault.New(fault.Unavailable, "server.bad_authority", "the certificate authority in %s cannot be used: %w", k.place(), err).
 			WithHint("put the files back from a copy; or remove %s and %s for a new one, which every client then has to be given", fileAuthority, fileAuthorityKey)
 	}
 	if err := errors.Join(certErr, keyErr); err != nil {
@@ -115,7 +166,7 @@ func (s *Source) authority() (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	return ca, key, nil
 }
 
-func (s *Source) newAuthority(certFile, keyFile string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func (s *Source) newAuthority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -131,10 +182,10 @@ func (s *Source) newAuthority(certFile, keyFile string) (*x509.Certificate, *ecd
 		return nil, nil, fmt.Errorf("making a certificate authority: %w", err)
 	}
 	// The key first: see authority. A key alone is made anew.
-	if err := writeKey(keyFile, key); err != nil {
+	if err := writeKey(k, fileAuthorityKey, key); err != nil {
 		return nil, nil, cannotKeep(err)
 	}
-	if err := wholefile.Replace(certFile, encodePEM("CERTIFICATE", der)); err != nil {
+	if err := k.write(fileAuthority, encodePEM("CERTIFICATE", der)); err != nil {
 		return nil, nil, cannotKeep(err)
 	}
 	ca, err = x509.ParseCertificate(der)
@@ -142,12 +193,16 @@ func (s *Source) newAuthority(certFile, keyFile string) (*x509.Certificate, *ecd
 }
 
 // fits reports whether a certificate of ours can go on being shown.
-func (s *Source) fits(leaf, ca *x509.Certificate) bool {
-	names, addresses := split(s.cfg.Names)
+func (s *Source) fits(leaf, ca *x509.Certificate, wanted []string) bool {
 	// One that ends with its authority cannot be renewed before.
 	asLong := !leaf.NotAfter.Before(ca.NotAfter) && s.cfg.Now().Before(leaf.NotAfter)
-	return leaf.CheckSignatureFrom(ca) == nil && (s.young(leaf) || asLong) &&
-		containsAll(leaf.DNSNames, names) && containsAll(addressTexts(leaf.IPAddresses), addressTexts(addresses))
+	return leaf.CheckSignatureFrom(ca) == nil && (s.young(leaf) || asLong) && named(leaf, wanted)
+}
+
+// named reports whether a certificate is for all of these names.
+func named(leaf *x509.Certificate, wanted []string) bool {
+	names, addresses := split(wanted)
+	return containsAll(leaf.DNSNames, names) && containsAll(addressTexts(leaf.IPAddresses), addressTexts(addresses))
 }
 
 // young reports whether a certificate is not in the last third of its life.
@@ -205,12 +260,12 @@ func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-func writeKey(path string, key *ecdsa.PrivateKey) error {
+func writeKey(k keep, name string, key *ecdsa.PrivateKey) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
 	}
-	return wholefile.Replace(path, encodePEM("PRIVATE KEY", der))
+	return k.write(name, encodePEM("PRIVATE KEY", der))
 }
 
 func cannotKeep(err error) error {

@@ -41,6 +41,11 @@ type Hooks struct {
 	RunLocal func(ctx context.Context, cfg LocalConfig) error
 	// Serve hosts the environment for a team, in the same way.
 	Serve func(ctx context.Context, cfg ServerConfig) error
+	// Cluster is nil where Kubernetes clusters cannot be worked on.
+	Cluster *ClusterHooks
+	// Delegate hands the whole command line over to a program with a Cluster, and
+	// returns only if that cannot be.
+	Delegate func(ctx context.Context) error
 }
 
 // LocalConfig says how the local environment runs.

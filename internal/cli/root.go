@@ -16,6 +16,7 @@ const (
 	groupAPIs  = "apis"
 	groupFiles = "files"
 	groupSetup = "setup"
+	groupKube  = "kube"
 )
 
 // root returns the whole tree of commands.
@@ -43,6 +44,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupAPIs, Title: "APIs:"},
 		&cobra.Group{ID: groupFiles, Title: "Without an environment:"},
 		&cobra.Group{ID: groupSetup, Title: "Setup:"},
+		&cobra.Group{ID: groupKube, Title: "Kubernetes:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
@@ -54,6 +56,7 @@ func (a *app) root() *cobra.Command {
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(), a.deleteCommand())
 	add(groupFiles, a.validateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
 	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
+	add(groupKube, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.clusterCommand())
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.referenceCommand())
 	a.finish(root)

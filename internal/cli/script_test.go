@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 func runCortex() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(Run(ctx, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr}, os.Getenv, Hooks{Version: "1.2.3", RunLocal: cannedLocal}))
+	os.Exit(Run(ctx, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr}, os.Getenv, Hooks{Version: "1.2.3", RunLocal: cannedLocal, Cluster: cannedCluster()}))
 }
 
 func cannedLocal(ctx context.Context, cfg LocalConfig) error {

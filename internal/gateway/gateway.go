@@ -24,6 +24,7 @@ import (
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
 )
@@ -57,6 +58,9 @@ type Config struct {
 	Log       *slog.Logger        // nil: none
 	Hold      HoldLimits
 	Limits    relay.Limits
+	// Sidecars says that replicas are reached through sidecars: what those say of a
+	// request that did not reach the container is heard.
+	Sidecars bool
 	// DrainTimeout is how long accepted requests may take to finish when Serve's
 	// context ends; 60 s.
 	DrainTimeout time.Duration
@@ -156,15 +160,11 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	f := g.newFront(ln.Addr())
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: f.take})
+	h2 := http2.New(g.http2Handler(), ln.Addr())
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars})
 	ended, end := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
-	both.Go(func() { _ = f.server.Serve(f) }) // ends with shutdown, and says just that
-	both.Go(func() {
-		<-ended.Done()
-		f.shutdown(g.cfg.DrainTimeout)
-	})
+	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })
 	err := s.Serve(ctx, ln, g.cfg.DrainTimeout)
 	end()
 	both.Wait()

@@ -2,106 +2,27 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/relay/http2"
 )
-
-// front serves HTTP/2 without TLS over the same route, split, limit and hold as
-// HTTP/1. net/http speaks the protocol: its cost per request is several times
-// that of the relay, and few clients use it.
-type front struct {
-	server *http.Server
-	conns  chan net.Conn
-	closed chan struct{}
-	addr   net.Addr
-	once   sync.Once
-}
-
-func (g *Gateway) newFront(addr net.Addr) *front {
-	f := &front{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	f.server = &http.Server{
-		Handler: g.http2Handler(), Protocols: &protocols,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20},
-		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong
-	}
-	return f
-}
-
-// take serves one connection and returns when it is closed.
-func (f *front) take(nc net.Conn) {
-	c := &takenConn{Conn: nc, closed: make(chan struct{})}
-	select {
-	case f.conns <- c:
-		<-c.closed
-	case <-f.closed:
-	}
-}
-
-// Accept, Close and Addr make f the listener of its server.
-func (f *front) Accept() (net.Conn, error) {
-	select {
-	case c := <-f.conns:
-		return c, nil
-	case <-f.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept.
-func (f *front) Close() error {
-	f.once.Do(func() { close(f.closed) })
-	return nil
-}
-
-// Addr returns the address of the listener the connections came from.
-func (f *front) Addr() net.Addr { return f.addr }
-
-// takenConn tells when its server closed it.
-type takenConn struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (c *takenConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
-}
 
 // http2Handler forwards requests that net/http has read.
 func (g *Gateway) http2Handler() http.Handler {
-	var cleartext http.Protocols
-	cleartext.SetUnencryptedHTTP2(true)
-	transport := func(p *http.Protocols) *http.Transport {
-		return &http.Transport{
-			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, Protocols: p,
-			DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second,
-		}
-	}
-	var http1 http.Protocols
-	http1.SetHTTP1(true)
-	placing := &placingTransport{g: g, http1: transport(&http1), http2: transport(&cleartext)}
+	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true)}
 	return &httputil.ReverseProxy{
 		Transport: placing, FlushInterval: -1,
 		Rewrite:        rewrite,
-		ModifyResponse: markResponse,
+		ModifyResponse: g.markResponse,
 		ErrorHandler:   answerHTTP2,
 		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
@@ -132,9 +53,9 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Scheme, p.Out.URL.Host = "http", "replica" // chosen by the transport
 }
 
-func markResponse(resp *http.Response) error {
+func (g *Gateway) markResponse(resp *http.Response) error {
 	for name := range resp.Header {
-		if strings.HasPrefix(name, "X-Cortex-") {
+		if strings.HasPrefix(name, "X-Cortex-") && !(g.cfg.Sidecars && name == "X-Cortex-Reason") {
 			delete(resp.Header, name)
 		}
 	}
@@ -158,44 +79,7 @@ func answerHTTP2(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &with) {
 		a = with.answer
 	}
-	h := w.Header()
-	h.Set("X-Cortex-Reason", a.Code)
-	if id := r.Header.Get("X-Request-Id"); id != "" { // r is the request that was to be sent
-		h.Set("X-Request-Id", id)
-	}
-	if a.Origin != "" {
-		h.Set("X-Cortex-Origin", a.Origin)
-	}
-	if isGRPC(r) { // its clients read the status of the call, not of the request
-		h.Set("Content-Type", "application/grpc")
-		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(a.Status)))
-		h.Set("Grpc-Message", url.PathEscape(a.Message))
-		w.WriteHeader(http.StatusOK)
-		return
-	}
-	body, mediaType := a.Body()
-	h.Set("Content-Type", mediaType)
-	if s := a.RetrySeconds(); s > 0 {
-		h.Set("Retry-After", strconv.Itoa(s))
-	}
-	w.WriteHeader(a.Status)
-	_, _ = w.Write(body) // the client may be gone
-}
-
-func isGRPC(r *http.Request) bool {
-	t := r.Header.Get("Content-Type")
-	return t == "application/grpc" || strings.HasPrefix(t, "application/grpc+") || strings.HasPrefix(t, "application/grpc;")
-}
-
-// grpcStatus is the gRPC code that says what an HTTP status does.
-func grpcStatus(status int) int {
-	switch status {
-	case 400:
-		return 13 // internal: gRPC has no word for a malformed path
-	case 404:
-		return 12 // unimplemented
-	}
-	return 14 // unavailable
+	http2.Answer(w, r, a) // r is the request that was to be sent
 }
 
 // placingTransport gives each request its place before it is sent, and takes it
@@ -218,7 +102,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		split.shadow.dropped.Add(1) // copies are made of HTTP/1 requests only
 	}
 	next := t.http1
-	if isGRPC(req) {
+	if http2.IsGRPC(req) {
 		next = t.http2
 		if bytes.Count(target[strip:], []byte("/")) < 2 {
 			// A method is called /service/name. An endpoint that took the service
@@ -282,13 +166,4 @@ func (b *placedBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.once.Do(func() { b.r.Done(b.status) })
 	return err
-}
-
-// shutdown finishes the streams that are open, for at most grace.
-func (f *front) shutdown(grace time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	if f.server.Shutdown(ctx) != nil {
-		_ = f.server.Close() // what is left had its time
-	}
 }

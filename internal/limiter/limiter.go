@@ -23,10 +23,14 @@ func New(concurrency, queue int) *Limiter {
 	return l
 }
 
+// Try takes a place if there is one at once. The caller owes a Release when it
+// returns true.
+func (l *Limiter) Try() bool { return l.pool.Try() != nil }
+
 // Acquire takes a place, waiting for one if the line is not full. It fails with
 // ErrFull, ErrClosed or ctx's cause. The caller owes a Release when it does not.
 func (l *Limiter) Acquire(ctx context.Context) error {
-	if l.pool.Try() != nil {
+	if l.Try() {
 		return nil
 	}
 	t, err := l.pool.Join(0, false)

@@ -21,12 +21,14 @@ const pendingEvents = 1024
 
 // Run keeps the engine at what the store says: everything that is stored is
 // applied, everything else removed, now and after every change; what fails is
-// tried again. It writes the engine's events into the store. It returns ctx's
-// error after everything it started has ended.
+// tried again. It writes the engine's events into the store. Where the store is
+// store.Declarative it deploys what others declare there, and shows what becomes of
+// it. It returns ctx's error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
 	work := newKeyed(o.reconcile, func(name string, err error) {
 		o.log.Warn("will try again", "api", name, "error", err)
 	})
+	adopter := newAdopter(o)
 	events := make(chan workload.Event, pendingEvents)
 	var group tasks
 	group.start(func() {
@@ -35,6 +37,7 @@ func (o *Operator) Run(ctx context.Context) error {
 			return o.store.Watch(ctx, func(c store.Change) {
 				for _, name := range o.mirror.changed(c) {
 					work.add(ctx, name)
+					adopter.changed(ctx, name)
 				}
 				if c.Name == "" {
 					group.start(func() { o.repair(ctx) })
@@ -49,13 +52,16 @@ func (o *Operator) Run(ctx context.Context) error {
 				if o.mirror.seen(es) {
 					work.add(ctx, es.Name)
 				}
+				adopter.look(ctx, es.Name)
 			})
 		})
 	})
+	group.start(func() { adopter.run(ctx) })
 	group.start(func() { o.write(ctx, events) })
 	<-ctx.Done()
 	group.wait()
 	work.wait()
+	adopter.wait()
 	return ctx.Err()
 }
 

@@ -182,6 +182,9 @@ func (c *conn) readHead() bool {
 			if r := c.req.parseRequest(buf[:n]); r != nil && !isPreface(buf[:n]) {
 				return c.refuse(r)
 			}
+			if len(c.req.fields) > maxFields && !c.srv.front {
+				return c.refuse(errManyFields)
+			}
 			return true
 		}
 		if len(buf) > 0 {

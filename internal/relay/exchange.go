@@ -175,6 +175,9 @@ func idempotent(method []byte) bool {
 	return false
 }
 
+// errUnreached says that the relay behind this one reached nobody.
+var errUnreached = errors.New("the replica accepts no connection")
+
 // errSilent says that the connection ended before the first byte of an answer.
 var errSilent = errors.New("closed before it answered")
 
@@ -195,6 +198,8 @@ func (c *conn) respond(up *upConn) (result outcome, keep bool, err error) {
 				return unanswered, false, errStatusLine
 			}
 			return c.tunnel(up), false, nil
+		case h.status == 503 && c.uploads == nil && string(c.reason()) == Unreached:
+			return unreached, false, errUnreached // all that was sent is still in c.out
 		case h.status >= 200:
 			return c.forwardAnswer(up)
 		case informal >= maxInformal:
@@ -221,10 +226,13 @@ func (c *conn) readResponseHead(up *upConn) error {
 			if r := c.res.parseResponse(buf[:n]); r != nil {
 				return r
 			}
+			if len(c.res.fields) > maxFields && !c.srv.behind {
+				return errManyFields
+			}
 			return nil
 		}
 		scanned = len(buf)
-		if err := in.fill(c.srv.limits.Header); err != nil {
+		if err := in.fill(c.srv.answerHeader); err != nil {
 			switch {
 			case errors.Is(err, errTooLong):
 				return errHeadTooLarge

@@ -247,7 +247,7 @@ func (h *head) parseFields(b []byte, i int, strict bool) *refusal {
 		for end > start && (b[end-1] == ' ' || b[end-1] == '\t') {
 			end--
 		}
-		if len(h.fields) == maxFields {
+		if len(h.fields) == maxFields+roomFields { // the server refuses more than maxFields of a client
 			return errManyFields
 		}
 		h.fields = append(h.fields, field{name: name, value: b[start:end], line: b[line:end], kind: kindOf(name)})

@@ -67,6 +67,9 @@ const (
 	smallBuffer = 4 << 10  // a head and a small body
 	bodyBuffer  = 32 << 10 // for bodies that do not fit
 	maxFields   = 500      // fields of one head
+	// What a relay of ours adds to a head must not make the next one refuse it.
+	roomFields  = 16
+	roomHeader  = 4 << 10
 	maxInformal = 100      // 1xx answers to one request
 	maxTrailer  = 16 << 10 // bytes of a trailer section
 )

@@ -60,6 +60,14 @@ const crlf = "\r\n"
 // host that the client used unless an earlier proxy already said so.
 func (c *conn) appendForwarded(out []byte) []byte {
 	h := &c.req
+	if c.srv.front {
+		for i := range h.fields {
+			if k := h.fields[i].kind; k == kForwardedFor || k == kForwardedProto || k == kForwardedHost {
+				out = append(append(out, h.fields[i].line...), crlf...)
+			}
+		}
+		return out
+	}
 	out = append(out, "X-Forwarded-For: "...)
 	if h.xff >= 0 {
 		for i := range h.fields {
@@ -178,6 +186,9 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
 	}
 	out = append(out, "X-Cortex-Origin: api\r\n"...)
+	if r := c.reason(); len(r) > 0 {
+		out = append(append(append(out, "X-Cortex-Reason: "...), r...), crlf...)
+	}
 	switch {
 	case chunkedOut:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
@@ -194,6 +205,19 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 		out = append(out, "Connection: keep-alive\r\n"...)
 	}
 	return append(out, crlf...)
+}
+
+// reason is what a relay of ours behind this one gives as the reason of its answer.
+func (c *conn) reason() []byte {
+	if !c.srv.behind {
+		return nil
+	}
+	for i := range c.res.fields {
+		if f := &c.res.fields[i]; f.kind == kCortex && equalFold(f.name, "x-cortex-reason") {
+			return f.value
+		}
+	}
+	return nil
 }
 
 // appendInformation appends a 1xx answer, which has no field of ours.

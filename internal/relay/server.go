@@ -18,15 +18,30 @@ type Config struct {
 	// still to be read from nc. It returns when the connection is closed. Nil
 	// refuses them.
 	HTTP2 func(nc net.Conn)
-	Log   *slog.Logger // defects only; nil: none
+	// Front says that a relay of ours is in front, and nobody else: what it says of
+	// the client (X-Forwarded-…) stands, and nothing is added to it.
+	Front bool
+	// Behind says that the upstreams are relays of ours: their X-Cortex-Reason
+	// travels on, and an answer with the reason Unreached is none: the request, if it
+	// is still here whole, goes to another place.
+	Behind bool
+	Log    *slog.Logger // defects only; nil: none
 }
+
+// Unreached is the reason (X-Cortex-Reason) of a relay whose upstream accepts no
+// connection: nothing of the request was sent on.
+const Unreached = "replica_unreachable"
 
 // Server accepts connections of clients and forwards their requests.
 type Server struct {
 	handler Handler
 	limits  Limits
 	http2   func(nc net.Conn)
-	log     *slog.Logger
+	front   bool
+	behind  bool
+	// answerHeader bounds the heads of upstreams as limits.Header does those of clients.
+	answerHeader int
+	log          *slog.Logger
 
 	clock    clock
 	draining atomic.Bool
@@ -45,8 +60,15 @@ func NewServer(cfg Config) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, log: log,
+		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, log: log,
 		conns: map[*conn]struct{}{},
+	}
+	s.answerHeader = s.limits.Header
+	if s.behind {
+		s.answerHeader += roomHeader
+	}
+	if s.front { // the host went twice into the head: X-Forwarded-Host
+		s.limits.Header = 2*s.limits.Header + roomHeader
 	}
 	s.clock.renew()
 	return s

@@ -2,7 +2,6 @@ package solo
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -13,14 +12,11 @@ import (
 	"slices"
 	"time"
 
-	"cortex.dev/cortex/internal/auth"
-	"cortex.dev/cortex/internal/auth/audit"
-	"cortex.dev/cortex/internal/auth/guard"
-	"cortex.dev/cortex/internal/auth/iam"
-	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/stages"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
@@ -84,7 +80,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
-	defer f.audit.Close()
+	defer f.Close()
 	apis, err := listenTCP(cfg.APIListen, "--api-listen")
 	if err != nil {
 		return err
@@ -96,7 +92,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	defer f.close()
 
 	local := Config{StateDir: cfg.StateDir, Tick: cfg.Tick, Version: cfg.Version, Log: cfg.Log}
-	stages, err := assemble(local, st, allowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.management(cfg))
+	parts, err := assemble(local, st, management.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg))
 	if err != nil {
 		return err
 	}
@@ -106,113 +102,43 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if cfg.Ready != nil {
 		cfg.Ready(info)
 	}
-	return runStages(ctx, stages...)
+	return stages.Run(ctx, parts...)
 }
 
-// face is the network face of the management API.
+// face is the network face with the listeners of this machine.
 type face struct {
-	iam         *iam.IAM
-	policy      *policy.Authorizer
-	audit       *audit.Log
-	guard       *guard.Guard
-	certificate *certificate.Source
-	telemetry   *telemetry.Registry
-	operator    net.Listener
-	metrics     net.Listener // nil: none
-	info        ServerInfo
+	*management.Face
+	telemetry *telemetry.Registry
+	operator  net.Listener
+	metrics   net.Listener // nil: none
+	info      ServerInfo
 }
 
-func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *telemetry.Registry) (_ *face, err error) {
-	f := &face{telemetry: metrics}
-	asked, err := iam.NewSTS(ctx, iam.STSConfig{Region: cfg.Region, Endpoint: cfg.STSEndpoint, Proxy: cfg.STSProxy})
-	if err != nil {
-		return nil, err
-	}
-	roles, err := platformRoles(cfg.PlatformRoles)
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Account == "" {
-		own, err := asked.Discover(ctx, cfg.Region)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Account = own.Account
-		if own.Type == auth.Role {
-			// What runs on this machine may get at the machine's own role.
-			roles = append(roles, own.ARN)
-		}
-	}
-	if f.certificate, err = certificate.Open(certificate.Config{
+func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *telemetry.Registry) (*face, error) {
+	shown, err := certificate.Open(ctx, certificate.Config{
 		Cert: cfg.TLSCert, Key: cfg.TLSKey, Dir: filepath.Join(cfg.StateDir, "tls"),
 		Names: certificateNames(cfg.Listen, cfg.TLSNames), Log: cfg.Log,
-	}); err != nil {
-		return nil, err
-	}
-	partition := iam.PartitionOf(cfg.Region)
-	if f.policy, err = policy.New(policy.Config{
-		Account: cfg.Account, Partition: partition, Environment: cfg.ClusterName,
-		PlatformRoles: roles, File: cfg.PolicyFile, Log: cfg.Log,
-	}); err != nil {
-		return nil, err
-	}
-	if f.iam, err = iam.New(ctx, iam.Config{
-		Account: cfg.Account, Partition: partition, Region: cfg.Region, ClusterName: cfg.ClusterName,
-		STS: asked, SessionTTL: cfg.SessionTTL, Shared: st, Fingerprint: f.certificate.Fingerprint,
-		Limits:    iam.Limits{STSPerSecond: cfg.STSPerSecond, STSBurst: burst(cfg.STSPerSecond)},
-		Telemetry: metrics, Log: cfg.Log,
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	if cfg.AuditFile == "" {
 		cfg.AuditFile = filepath.Join(cfg.StateDir, "audit", "audit.log")
 	}
-	if f.audit, err = audit.Open(audit.Config{Path: cfg.AuditFile, Out: cfg.AuditOut, Log: cfg.Log}); err != nil {
+	m, err := management.New(ctx, management.Config{
+		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
+		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
+		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
+		Certificate: shown, Shared: st, Telemetry: metrics, Log: cfg.Log,
+	})
+	if err != nil {
 		return nil, err
 	}
-	f.guard = guard.New(guard.Config{IAM: f.iam, Policy: f.policy, Audit: f.audit, Environment: cfg.ClusterName})
-	f.measure()
-	f.info = ServerInfo{
-		Authority: f.certificate.Authority(), Fingerprint: f.certificate.Fingerprint(), Account: cfg.Account,
-		Policy: f.policy.Describe(), Audit: cfg.AuditFile, ClusterID: f.iam.ClusterID(),
-	}
-	return f, nil
-}
-
-// burst is the burst that goes with a rate that was set: two and a half seconds of
-// it. The burst of no rate is the default too.
-func burst(perSecond float64) int {
-	if perSecond == 0 {
-		return 0
-	}
-	return max(1, int(perSecond*2.5))
-}
-
-func platformRoles(arns []string) ([]string, error) {
-	roles := make([]string, 0, len(arns))
-	for _, arn := range arns {
-		p, err := auth.ParseARN(arn)
-		if err != nil || p.Type != auth.Role {
-			return nil, fault.New(fault.Usage, "server.bad_role", "%q is not the ARN of a role", arn).
-				WithHint("such as arn:aws:iam::123456789012:role/node")
-		}
-		roles = append(roles, p.ARN)
-	}
-	return roles, nil
-}
-
-// measure counts what guard decides.
-func (f *face) measure() {
-	f.telemetry.Collect(telemetry.Metric{Name: "cortex_auth_decisions_total", Help: "Decisions of the policy.", Type: telemetry.Counter, Labels: []string{"decision"}},
-		func(emit telemetry.Emit) {
-			c := f.policy.Counts()
-			emit(float64(c.Allowed), auth.Allow)
-			emit(float64(c.Denied), auth.Deny)
-		})
-	f.telemetry.Collect(telemetry.Metric{Name: "cortex_auth_policy_reload_failures_total", Help: "Policy files that could not be put in force.", Type: telemetry.Counter},
-		func(emit telemetry.Emit) { emit(float64(f.policy.Counts().ReloadFailures)) })
-	f.telemetry.Collect(telemetry.Metric{Name: "cortex_audit_dropped_total", Help: "Audit entries that could not be written.", Type: telemetry.Counter},
-		func(emit telemetry.Emit) { emit(float64(f.audit.Dropped())) })
+	is := m.Info()
+	return &face{Face: m, telemetry: metrics, info: ServerInfo{
+		Authority: shown.Authority(), Fingerprint: is.Fingerprint, Account: is.Account,
+		Policy: is.Policy, Audit: is.Audit, ClusterID: is.ClusterID,
+	}}, nil
 }
 
 func (f *face) listen(cfg ServerConfig) (err error) {
@@ -227,7 +153,7 @@ func (f *face) listen(cfg ServerConfig) (err error) {
 		}
 		f.info.Metrics = "http://" + named(f.metrics.Addr(), cfg.MetricsListen) + "/metrics"
 	}
-	f.operator = tls.NewListener(bounded(allowOnly(f.operator, cfg.OperatorCIDRs, cfg.Log)), f.certificate.TLS())
+	f.operator = f.Listener(f.operator, cfg.OperatorCIDRs)
 	return nil
 }
 
@@ -238,24 +164,22 @@ func (f *face) close() {
 	}
 }
 
-// management is the face as assemble wants it.
-func (f *face) management(cfg ServerConfig) management {
-	m := management{
+// managed is the face as assemble wants it.
+func (f *face) managed(cfg ServerConfig) managed {
+	m := managed{
 		info:     workload.Info{Environment: cfg.ClusterName},
-		permit:   httpapi.Permit(f.guard),
+		permit:   f.Permit(),
 		images:   cfg.ImagesOnly,
 		listener: f.operator,
-		options:  httpapi.Options{Guard: f.guard},
-		tasks: []task{
-			{"sessions", f.iam.Run},
-			{"policy", f.policy.Run},
-			{"certificate", f.certificate.Run},
-		},
+		options:  httpapi.Options{Guard: f.Guard()},
+		tasks:    f.Upkeep(),
 	}
 	if f.metrics != nil {
 		page := http.NewServeMux()
 		page.Handle("GET /metrics", f.telemetry.Handler())
-		m.tasks = append(m.tasks, task{"metrics", func(ctx context.Context) error { return serve(ctx, f.metrics, page) }})
+		m.tasks = append(m.tasks, stages.Task{Name: "metrics", Run: func(ctx context.Context) error {
+			return management.Serve(ctx, f.metrics, page)
+		}})
 	}
 	return m
 }

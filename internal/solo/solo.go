@@ -8,11 +8,9 @@ package solo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,7 +21,9 @@ import (
 	"cortex.dev/cortex/internal/engine/process"
 	"cortex.dev/cortex/internal/gateway"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/management"
 	"cortex.dev/cortex/internal/operator"
+	"cortex.dev/cortex/internal/stages"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer socket.Close()
 
 	metrics := telemetry.New()
-	stages, err := assemble(cfg, st, apis, metrics, management{
+	parts, err := assemble(cfg, st, apis, metrics, managed{
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info: workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
 	})
@@ -72,22 +72,22 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg.Log.Info("serving", "apis", apis.Addr().String(), "management", cfg.Socket, "state", cfg.StateDir)
-	return runStages(ctx, stages...)
+	return stages.Run(ctx, parts...)
 }
 
-// management is how the system is managed: where, by whom, and what runs for that.
-type management struct {
+// managed is how the system is managed: where, by whom, and what runs for that.
+type managed struct {
 	listener net.Listener
 	options  httpapi.Options
 	info     workload.Info // what it says of itself
 	permit   func(ctx context.Context, name string, kind workload.Kind) error
 	images   bool // no processes
-	tasks    []task
+	tasks    []stages.Task
 }
 
 // assemble builds the roles and says in which order they run: what comes later
 // relies on what comes before, and stops first.
-func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m management) ([][]task, error) {
+func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]stages.Task, error) {
 	// The engine drains replicas through the gateway, and the gateway watches the
 	// engine: one of the two has to be named before it exists.
 	var gate *gateway.Gateway
@@ -125,15 +125,15 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 	}
 	m.options.Log, m.options.Version, m.options.Kind = cfg.Log, cfg.Version, op.Kind
 	handler := httpapi.NewHandler(op, m.options)
-	return [][]task{
-		{{"engine", eng.Run}},
-		{{"gateway", gate.Run}},
-		{{"operator", op.Run}},
+	return [][]stages.Task{
+		{{Name: "engine", Run: eng.Run}},
+		{{Name: "gateway", Run: gate.Run}},
+		{{Name: "operator", Run: op.Run}},
 		m.tasks,
 		{
-			{"api listener", func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
-			{"autoscaler", scaler.Run},
-			{"management", func(ctx context.Context) error { return serve(ctx, m.listener, handler) }},
+			{Name: "api listener", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
+			{Name: "autoscaler", Run: scaler.Run},
+			{Name: "management", Run: func(ctx context.Context) error { return management.Serve(ctx, m.listener, handler) }},
 		},
 	}, nil
 }
@@ -148,34 +148,6 @@ func endpoint(addr net.Addr) string {
 		return fmt.Sprintf("http://localhost:%d", tcp.Port)
 	}
 	return "http://" + tcp.String()
-}
-
-// serve answers management requests until ctx ends; streams end with it.
-func serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // of handshakes that anybody can break off
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := server.Shutdown(graceful); err != nil {
-		server.Close()
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // load is the gateway as the autoscaler sees it.

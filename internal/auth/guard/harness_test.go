@@ -118,7 +118,7 @@ func newWorld(t *testing.T, changes ...func(*setup)) *world {
 	w.askSTS(t, &s)
 	w.openStore(t, s.dir, log)
 
-	source, err := certificate.Open(certificate.Config{Dir: t.TempDir(), Names: []string{"127.0.0.1"}, Log: log})
+	source, err := certificate.Open(t.Context(), certificate.Config{Dir: t.TempDir(), Names: []string{"127.0.0.1"}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

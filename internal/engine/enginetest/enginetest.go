@@ -27,6 +27,7 @@ type Options struct {
 	Grace    time.Duration     // between the decision to stop a replica and SIGKILL
 	Deadline time.Duration     // for a replica to become ready
 	Server   string            // path of the compiled, static test server
+	TB       testing.TB        // of the scene, for what it needs around it; nil in a daemon
 }
 
 // Harness is one engine under test, not running yet.
@@ -47,6 +48,23 @@ type Harness struct {
 	// Alive reports whether a process, as the test server knows its number, still
 	// runs; nil where that cannot be seen from outside.
 	Alive func(pid int) bool
+
+	// Outlives says that replicas live on when Run ends or its program dies, and
+	// that the next engine finds them as they are.
+	Outlives bool
+	// DrainsItself says that a replica finishes the requests under way before it is
+	// told to end, without Options.Drain.
+	DrainsItself bool
+	// Delegates says that somebody else starts and stops replicas, within the same
+	// bounds but in its own order, so that moments in between are not the engine's.
+	Delegates bool
+	// LogsEndWithReplica says that logs can be read as long as their replica is there.
+	LogsEndWithReplica bool
+	// OneStream says that what was written to stderr is told as stdout.
+	OneStream bool
+	// SeesLess says that somebody else asks probes, who tells neither the body of an
+	// answer nor an exit code, and that nobody sees where else a container listens.
+	SeesLess bool
 }
 
 // Crash-loop timing an engine under test is to use, so that the suite is quick.
@@ -84,11 +102,14 @@ func Run(t *testing.T, build func(o Options) (Harness, error), only ...string) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &scene{T: t, build: build, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second, Deadline: time.Hour}}
+			s := &scene{T: t, build: build, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second, Deadline: time.Hour, TB: t}}
 			if tt.options != nil {
 				tt.options(s)
 			}
 			s.start()
+			if tt.unless != nil && tt.unless(s.Harness) {
+				t.Skip("not of an engine like this: see the fields of Harness")
+			}
 			tt.play(s)
 		})
 	}
@@ -100,5 +121,6 @@ const secretName = "ENGINETEST_SECRET"
 type test struct {
 	name    string
 	options func(s *scene)
+	unless  func(h Harness) bool // the engine is one that this cannot be asked of
 	play    func(s *scene)
 }

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -27,11 +28,13 @@ func lifecycleScenes() []test {
 		{name: "RefreshReplacesEveryReplica", play: refresh},
 		{name: "RemoveEndsEverything", play: removeEndsEverything},
 		{name: "RemovedAndAppliedAgain", play: removedAndApplied},
-		{name: "DrainsBeforeTheSignal", options: recordDrains, play: drains},
-		{name: "EndOfRunEndsEverything", options: recordDrains, play: endOfRun},
+		{name: "DrainsBeforeTheSignal", options: recordDrains, unless: func(h Harness) bool { return h.DrainsItself }, play: drains},
+		{name: "DrainsByItself", unless: func(h Harness) bool { return !h.DrainsItself }, play: drainsItself},
+		{name: "EndOfRunEndsEverything", options: recordDrains, unless: func(h Harness) bool { return h.Outlives }, play: endOfRun},
+		{name: "NextLifeTakesOver", unless: func(h Harness) bool { return !h.Outlives }, play: nextLife},
 		{name: "WatchSeesPresentThenChanges", play: watches},
 		{name: "RefusesWhatCannotRun", play: refuses},
-		{name: "NothingOutlivesAKilledDaemon", play: killedDaemon},
+		{name: "NothingOutlivesAKilledDaemon", unless: func(h Harness) bool { return h.Outlives }, play: killedDaemon},
 	}
 }
 
@@ -63,7 +66,7 @@ func scales(s *scene) {
 		s.Errorf("the first replica is %s after scaling up, want %s", st.Replicas[0].ID, first.ID)
 	}
 	s.apply(rev, 1)
-	if st = s.settled("iris", 1); st.Replicas[0].ID != first.ID {
+	if st = s.settled("iris", 1); st.Replicas[0].ID != first.ID && !s.Delegates {
 		s.Errorf("replica %s stayed on scaling in, want the oldest, %s", st.Replicas[0].ID, first.ID)
 	}
 	s.apply(rev, 0)
@@ -95,7 +98,7 @@ func updates(s *scene) {
 			}
 			outOfDate = outOfDate || r.State == workload.ReadyOutOfDate
 		}
-		if ready < 3 || present > 5 {
+		if ready < 3 || present > 5 && !s.Delegates {
 			s.Errorf("during the update %d were ready and %d present, want at least 3 and at most 5", ready, present)
 		}
 	}
@@ -265,6 +268,65 @@ func endOfRun(s *scene) {
 	if !fault.Is(err, fault.Unavailable) {
 		s.Errorf("Apply after the end = %v, want unavailable", err)
 	}
+}
+
+// drainsItself asks for an answer that takes a while and stops the replica
+// meanwhile. The request goes where the gateway sends it.
+func drainsItself(s *scene) {
+	rev := s.revision("iris", "r1", nil)
+	s.apply(rev, 1)
+	r := s.settled("iris", 1).Replicas[0]
+	log := s.keepLog("iris", r)
+	answered := make(chan string, 1)
+	go func() {
+		status, body, err := s.get(r, "/slow?for=5s")
+		answered <- fmt.Sprint(status, body, err)
+	}()
+	s.eventually("the request under way", func() bool { return slices.Contains(log(), "slow request begins") })
+	s.apply(rev, 0)
+	s.until("the replica terminating", "iris", func(st engine.Status) bool {
+		return len(st.Replicas) == 1 && st.Replicas[0].State == workload.Terminating
+	})
+	s.mustGet(r, "/health") // one that comes late is still answered
+	if got, want := <-answered, "200slow request ends\n<nil>"; got != want {
+		s.Errorf("the request that was under way got %q, want %q", got, want)
+	}
+	s.settled("iris", 0)
+	lines := log()
+	ended, told := slices.Index(lines, "slow request ends"), slices.Index(lines, "server was told to end")
+	if ended < 0 || told < ended {
+		s.Errorf("the log is %q, want the end of the request before the signal", lines)
+	}
+}
+
+// nextLife ends the engine, and finds everything as it was with the next.
+func nextLife(s *scene) {
+	rev := s.revision("iris", "r1", nil)
+	s.apply(rev, 2)
+	before := s.settled("iris", 2)
+	identities := []string{s.identity(before.Replicas[0]), s.identity(before.Replicas[1])}
+	if err := s.shutDown(); err != nil {
+		s.Errorf("Run() = %v, want nil", err)
+	}
+	for i, r := range before.Replicas {
+		if !s.answers(r, identities[i]) {
+			s.Errorf("replica %s does not answer after the end of the engine", r.ID)
+		}
+	}
+	err := s.Engine.Apply(context.Background(), engine.Deployment{Revision: s.revision("late", "r1", nil), Replicas: 1})
+	if !fault.Is(err, fault.Unavailable) {
+		s.Errorf("Apply after the end = %v, want unavailable", err)
+	}
+	s.launch()
+	s.apply(rev, 2)
+	after := s.settled("iris", 2)
+	for i, r := range after.Replicas {
+		if r.ID != before.Replicas[i].ID || r.Restarts != 0 || !s.answers(r, identities[i]) {
+			s.Errorf("replica %+v of the next engine was %+v, want the very same", r, before.Replicas[i])
+		}
+	}
+	s.apply(rev, 1)
+	s.settled("iris", 1)
 }
 
 func watches(s *scene) {

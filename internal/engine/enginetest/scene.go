@@ -114,7 +114,7 @@ func (s *scene) statuses(name string) []engine.Status {
 
 // patience is how long anything may take before the test gives up. It is no
 // timing assertion: nothing that works comes near it.
-const patience = 40 * time.Second
+const patience = 3 * time.Minute
 
 // until waits until the engine's watcher has seen what ok asks for and returns
 // the last status of the workload.
@@ -298,6 +298,42 @@ func (s *scene) logs(q workload.LogQuery) []workload.LogLine {
 		s.Fatalf("Logs(%+v) = %v", q, err)
 	}
 	return lines
+}
+
+// keepLog returns a function that returns the lines of a replica, also when that
+// ends from now on.
+func (s *scene) keepLog(name string, r engine.Replica) func() []string {
+	s.T.Helper()
+	if !s.LogsEndWithReplica {
+		return func() []string { return texts(s.logs(workload.LogQuery{Name: name, Replica: r.ID})) }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	var lines []workload.LogLine
+	done := make(chan error, 1)
+	follow := workload.LogQuery{Name: name, Replica: r.ID, Follow: true}
+	e := s.Engine
+	go func() {
+		done <- e.Logs(ctx, follow, func(l workload.LogLine) error {
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, l)
+			return nil
+		})
+	}()
+	s.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.Errorf("Logs(%+v) = %v, want nil", follow, err)
+		}
+	})
+	kept := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return texts(lines)
+	}
+	s.eventually("the lines so far", func() bool { return len(kept()) > 0 })
+	return kept
 }
 
 func texts(lines []workload.LogLine) []string {

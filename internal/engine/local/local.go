@@ -52,7 +52,7 @@ type Engine struct {
 	cfg   Config
 	logs  *logStore
 	ports *portPool
-	hub   *hub
+	feed  *engine.Feed
 
 	mu      sync.Mutex
 	units   map[string]*unit
@@ -89,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg:   cfg,
 		logs:  newLogStore(filepath.Join(cfg.StateDir, "logs"), cfg.Logs),
 		ports: newPortPool(),
-		hub:   newHub(),
+		feed:  engine.NewFeed(),
 		units: map[string]*unit{},
 		down:  make(chan struct{}),
 	}, nil
@@ -209,14 +209,14 @@ func (e *Engine) forget(u *unit) bool {
 	events, gone := u.isGone()
 	if gone {
 		delete(e.units, u.name)
-		e.hub.remove(u.name, events...)
+		e.feed.Remove(u.name, events...)
 	}
 	return gone
 }
 
 // Status implements engine.Engine.
 func (e *Engine) Status(_ context.Context, name string) (engine.Status, error) {
-	s, ok := e.hub.get(name)
+	s, ok := e.feed.Get(name)
 	if !ok {
 		return engine.Status{}, fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", name)
 	}
@@ -225,7 +225,7 @@ func (e *Engine) Status(_ context.Context, name string) (engine.Status, error) {
 
 // Watch implements engine.Engine.
 func (e *Engine) Watch(ctx context.Context, fn func(engine.Status)) error {
-	return e.hub.watch(ctx, fn)
+	return e.feed.Watch(ctx, fn)
 }
 
 func (e *Engine) names() []string {

@@ -18,7 +18,7 @@ const maxTail = 100_000
 
 // Logs implements engine.Engine.
 func (e *Engine) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
-	_, known := e.hub.get(q.Name)
+	_, known := e.feed.Get(q.Name)
 	if !known && (strings.ContainsAny(q.Name, `/\`) || !filepath.IsLocal(q.Name) || !isDir(filepath.Join(e.logs.root, q.Name))) {
 		return fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", q.Name)
 	}

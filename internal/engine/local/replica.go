@@ -243,6 +243,9 @@ func (r *replica) settle() {
 	r.poke()
 }
 
+// maxPendingEvents bounds what a replica keeps until its unit takes it.
+const maxPendingEvents = 1000
+
 // event queues one for the unit. The caller holds r.mu.
 func (r *replica) event(kind, reason, message string) {
 	if len(r.events) < maxPendingEvents {

@@ -189,7 +189,7 @@ func (u *unit) publish() {
 	}
 	u.last = s
 	s.Events, u.events = u.events, nil
-	u.e.hub.publish(s)
+	u.e.feed.Publish(s)
 }
 
 // status is the picture of this moment. The caller holds u.mu.

@@ -79,10 +79,15 @@ func closeStore(t *testing.T, s store.Store) {
 	}
 }
 
-// Sample returns a workload in which every field has a value.
+// Sample returns a workload that could be deployed, in which every field that its
+// kind may have is set.
 func Sample(name string, n int) store.Workload {
 	port := int32(8080)
-	cpu := workload.MustQuantity("200m")
+	cpu, mem, shm := workload.MustQuantity("200m"), workload.MustQuantity("1.5Gi"), workload.MustQuantity("64Mi")
+	probe := func(p workload.Probe) *workload.Probe {
+		p.InitialDelaySeconds, p.TimeoutSeconds, p.PeriodSeconds, p.SuccessThreshold, p.FailureThreshold = 2, 3, 10, 1, 4
+		return &p
+	}
 	return store.Workload{
 		Replicas: n,
 		Cause:    "deploy",
@@ -90,16 +95,24 @@ func Sample(name string, n int) store.Workload {
 			Spec: workload.Spec{
 				Name: name, Kind: workload.Realtime,
 				Pod: &workload.Pod{
-					Port: &port, MaxQueueLength: 100, MaxConcurrency: 1,
+					Port: &port, MaxQueueLength: 100, MaxConcurrency: 2,
 					Containers: []workload.Container{{
-						Name: "api", Command: []string{"./serve", "--n", fmt.Sprint(n)}, Env: map[string]string{"A": "ä\n"},
-						ReadinessProbe: &workload.Probe{HTTPGet: &workload.HTTPGet{Path: "/", Port: 8080}, PeriodSeconds: 10},
-						Compute:        &workload.Compute{CPU: &cpu},
+						Name: "api", Image: "quay.io/team/iris:1.0", Env: map[string]string{"A": "ä\n"},
+						Command: []string{"./serve"}, Args: []string{"--n", fmt.Sprint(n)},
+						ReadinessProbe: probe(workload.Probe{HTTPGet: &workload.HTTPGet{Path: "/", Port: 8080}}),
+						LivenessProbe:  probe(workload.Probe{TCPSocket: &workload.TCPSocket{Port: 8080}}),
+						PreStop:        &workload.PreStop{Exec: &workload.Exec{Command: []string{"/bin/sync"}}},
+						Compute:        &workload.Compute{CPU: &cpu, Mem: &mem, GPU: 1, Shm: &shm},
 					}},
 				},
-				Networking:     &workload.Networking{Endpoint: "/" + name},
-				Autoscaling:    &workload.Autoscaling{MinReplicas: 1, MaxReplicas: 100, Window: workload.Duration(time.Minute)},
-				UpdateStrategy: &workload.UpdateStrategy{MaxSurge: "25%", MaxUnavailable: "25%"},
+				NodeGroups: []string{"gpu-spot"},
+				Networking: &workload.Networking{Endpoint: "/" + name},
+				Autoscaling: &workload.Autoscaling{
+					MinReplicas: 1, MaxReplicas: 100, InitReplicas: 2, TargetInFlight: 1.5, Window: workload.Duration(time.Minute),
+					DownscaleStabilizationPeriod: workload.Duration(5 * time.Minute), UpscaleStabilizationPeriod: workload.Duration(90 * time.Second),
+					MaxDownscaleFactor: 0.75, MaxUpscaleFactor: 1.5, DownscaleTolerance: 0.05, UpscaleTolerance: 0.1,
+				},
+				UpdateStrategy: &workload.UpdateStrategy{MaxSurge: "25%", MaxUnavailable: "1"},
 			},
 			ID: fmt.Sprintf("%016x-abcdefghij-0123", 1<<40-n), SpecID: "0123", PodID: "4567", DeploymentID: "abcdefghij",
 			Index: 2, FileName: "cortex.yaml", Directory: "/srv/" + name,

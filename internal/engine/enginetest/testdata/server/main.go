@@ -158,6 +158,13 @@ func listen() error {
 			http.Error(w, "the model is not loaded", http.StatusInternalServerError)
 		}
 	})
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("slow request begins")
+		d, _ := time.ParseDuration(r.URL.Query().Get("for"))
+		time.Sleep(d)
+		fmt.Println("slow request ends")
+		fmt.Fprintln(w, "slow request ends")
+	})
 	mux.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
 	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
 	mux.HandleFunc("/print", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("text")) })

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestTerminationLosesNothing: the real program, with requests in the container and
+// in its line when it is told to end.
+func TestTerminationLosesNothing(t *testing.T) {
+	t.Parallel()
+	const callers = 8
+	inside, release := make(chan struct{}, callers), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inside <- struct{}{}
+		<-release
+		_, _ = io.Copy(w, r.Body)
+	}))
+	defer backend.Close()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "cortex-sidecar")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	data, admin := free(t), free(t)
+	var log bytes.Buffer
+	cmd := exec.Command(program)
+	cmd.Stderr = &log
+	cmd.Env = []string{
+		"CORTEX_TARGET_PORT=" + strconv.Itoa(backend.Listener.Addr().(*net.TCPAddr).Port), "CORTEX_MAX_CONCURRENCY=2", "CORTEX_MAX_QUEUE_LENGTH=20",
+		"CORTEX_LISTEN=" + data, "CORTEX_ADMIN_LISTEN=" + admin, "CORTEX_BIN_DIR=" + filepath.Join(dir, "bin"), "CORTEX_GRACE=30", "CORTEX_PROBE_PORT=true",
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	until(t, "ready", func() bool { return status("http://"+admin+"/ready") == 200 })
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			want := "request " + strconv.Itoa(i)
+			resp, err := http.Post("http://"+data+"/", "text/plain", bytes.NewBufferString(want))
+			if err != nil {
+				t.Errorf("POST: %v", err)
+				return
+			}
+			defer resp.Body.Close()
+			if got, err := io.ReadAll(resp.Body); resp.StatusCode != 200 || string(got) != want || err != nil {
+				t.Errorf("POST = %d %q, %v; want 200 %q", resp.StatusCode, got, err, want)
+			}
+		})
+	}
+	<-inside
+	<-inside
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "draining", func() bool { return status("http://"+admin+"/ready") == 503 })
+	close(release)
+	all.Wait()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the program ended with %v, want 0\n%s", err, &log)
+	}
+	if out, err := exec.Command(filepath.Join(dir, "bin", "cortex-sidecar"), "what").CombinedOutput(); err == nil || cmdCode(err) != 2 {
+		t.Errorf("the program that was left behind, used wrongly = %v %q, want exit code 2", err, out)
+	}
+}
+
+func cmdCode(err error) int {
+	if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as Run returns it
+		return e.ExitCode()
+	}
+	return -1
+}
+
+func status(url string) int {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// free returns an address that was free a moment ago: the program cannot be asked
+// which one it was given.
+func free(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatal("it never was " + what)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,333 @@
+package deploy_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/action"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/restmapper"
+	"sigs.k8s.io/yaml"
+
+	"cortex.dev/cortex/deploy"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/install"
+	"cortex.dev/cortex/internal/kubetest"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+// required are the values without which nothing is rendered.
+const required = "account: \"123456789012\"\nregion: us-west-2\n"
+
+// render returns the objects of the chart with required and more values, without
+// the definitions of the custom resources, which have tests of their own.
+func render(t *testing.T, namespace, values string) (string, error) {
+	t.Helper()
+	v, err := install.Values([][]byte{[]byte(required), []byte(values)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := install.Render(install.Config{Namespace: namespace, Values: v, Version: "1.2.3"})
+	if _, rest, ok := strings.Cut(text, "# Source: cortex/templates"); ok {
+		text = "---\n# Source: cortex/templates" + rest
+	}
+	return text, err
+}
+
+func mustRender(t *testing.T, namespace, values string) string {
+	t.Helper()
+	text, err := render(t, namespace, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func objects(t *testing.T, text string) []*unstructured.Unstructured {
+	t.Helper()
+	var all []*unstructured.Unstructured
+	for _, doc := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
+			t.Fatalf("%v in\n%s", err, doc)
+		}
+		if len(u.Object) > 0 {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// valueSets are the renderings that the tests look at; each is a file of values.
+func valueSets(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.values.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no value sets: %v", err)
+	}
+	sets := map[string]string{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets[strings.TrimSuffix(filepath.Base(file), ".values.yaml")] = string(data)
+	}
+	return sets
+}
+
+func TestRendering(t *testing.T) {
+	t.Parallel()
+	for name, values := range valueSets(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := mustRender(t, "cortex", values)
+			file := filepath.Join("testdata", name+".golden.yaml")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("the chart renders differently; go test ./deploy -run Rendering -update accepts it (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	t.Parallel()
+	values := valueSets(t)
+	values["nothing"] = ""
+	for name, more := range values {
+		v, err := install.Values([][]byte{[]byte(required), []byte(more)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lint := action.NewLint()
+		lint.Strict = true
+		for _, err := range lint.Run([]string{"chart"}, v).Errors {
+			t.Errorf("helm lint with %s: %v", name, err)
+		}
+	}
+}
+
+// Every object is accepted by a real API server, with its admission and its
+// strictest reading of fields.
+func TestServerAccepts(t *testing.T) {
+	t.Parallel()
+	cfg := kubetest.Config(t)
+	disco, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco))
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	system, apis := kubetest.Namespace(t, cfg), kubetest.Namespace(t, cfg)
+	for name, values := range valueSets(t) {
+		values = regexp.MustCompile(`(?m)^  namespace: .*$`).ReplaceAllString(values, "")
+		v, err := install.Values([][]byte{[]byte(required), []byte(values)}, []string{"apis.namespace=" + apis})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := install.Render(install.Config{Namespace: system, Values: v})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range objects(t, text) {
+			if u.GroupVersionKind().Group == "monitoring.coreos.com" {
+				continue // a kind of the Prometheus operator, which this cluster may lack
+			}
+			what := name + ": " + u.GetKind() + " " + u.GetName()
+			mapping, err := mapper.RESTMapping(u.GroupVersionKind().GroupKind(), u.GroupVersionKind().Version)
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				continue
+			}
+			var resource dynamic.ResourceInterface = client.Resource(mapping.Resource)
+			if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+				resource = client.Resource(mapping.Resource).Namespace(u.GetNamespace())
+			}
+			data, err := json.Marshal(u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			force := true
+			_, err = resource.Patch(context.Background(), u.GetName(), "application/apply-patch+yaml", data,
+				metav1.PatchOptions{FieldManager: "test", DryRun: []string{metav1.DryRunAll}, Force: &force, FieldValidation: metav1.FieldValidationStrict})
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+}
+
+func TestValuesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, values, want string }{
+		{"no account", `account: ""`, "account is missing"},
+		{"no region", `region: ""`, "region is missing"},
+		{"account of 11 digits", `account: "12345678901"`, "account:"},
+		{"account as a number", `account: 123456789012`, "account: got number, want string"},
+		{"no region of that shape", `region: here`, "region:"},
+		{"name of the cluster", `clusterName: a--b`, "clusterName:"},
+		{"unknown key", `gateways: {replicas: 3}`, "additional properties 'gateways' not allowed"},
+		{"unknown inner key", `gateway: {replicaCount: 3}`, "gateway: additional properties 'replicaCount' not allowed"},
+		{"unknown key of a balancer", `operator: {loadBalancer: {certificateARN: x}}`, "operator.loadBalancer: additional properties 'certificateARN' not allowed"},
+		{"no gateway", `gateway: {replicas: 0}`, "gateway.replicas: minimum: got 0, want 1"},
+		{"replicas as text", `gateway: {replicas: "2"}`, "gateway.replicas: got string, want integer"},
+		{"type of a service", `gateway: {loadBalancer: {type: Balancer}}`, "gateway.loadBalancer.type: value must be one of"},
+		{"scheme", `gateway: {loadBalancer: {scheme: public}}`, "gateway.loadBalancer.scheme: value must be one of"},
+		{"networks", `operator: {loadBalancer: {cidrs: [10.0.0.1]}}`, "operator.loadBalancer.cidrs.0:"},
+		{"certificate", `gateway: {loadBalancer: {certificateARN: cert}}`, "gateway.loadBalancer.certificateARN:"},
+		{"policy as a list", `policy: []`, "policy: got array, want string"},
+		{"role of nobody", `platformRoles: ["arn:aws:iam::123456789012:user/x"]`, "platformRoles.0:"},
+		{"group without priority", `nodeGroups: [{name: gpu}]`, "nodeGroups.0: missing property 'priority'"},
+		{"duration", `tick: 10`, "tick: got number, want string"},
+		{"pull policy", `image: {pullPolicy: Sometimes}`, "image.pullPolicy: value must be one of"},
+		{"pod security", `apis: {podSecurity: lax}`, "apis.podSecurity: value must be one of"},
+		{"drain", `gateway: {drainSeconds: 60s}`, "gateway.drainSeconds: got string, want integer"},
+	} {
+		_, err := render(t, "cortex", tt.values)
+		var f *fault.Fault
+		if !errors.As(err, &f) || f.Code != "install.values" || !strings.Contains(f.Message, tt.want) {
+			t.Errorf("%s: Render(%s) = %v, want install.values with %q", tt.name, tt.values, err, tt.want)
+		}
+	}
+}
+
+// The schema, values.yaml and its comments speak of the same keys.
+func TestEveryValueIsDescribed(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("chart/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(data, &values); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("chart/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema map[string]any
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile("../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareKeys(t, "", schema, values, string(guide))
+	templates := ""
+	if err := fs.WalkDir(deploy.Chart(), "templates", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(deploy.Chart(), path)
+		templates += string(text)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range leaves("", values) {
+		if last := key[strings.LastIndex(key, ".")+1:]; !strings.Contains(templates, "."+last) && !strings.Contains(templates, `"`+last+`"`) {
+			t.Errorf("%s: no template uses it", key)
+		}
+	}
+}
+
+func leaves(prefix string, values map[string]any) []string {
+	var all []string
+	for k, v := range values {
+		if inner, ok := v.(map[string]any); ok && len(inner) > 0 && !slices.Contains([]string{"resources", "labels", "from"}, k) {
+			all = append(all, leaves(prefix+k+".", inner)...)
+			continue
+		}
+		all = append(all, prefix+k)
+	}
+	return all
+}
+
+func compareKeys(t *testing.T, path string, schema, values map[string]any, guide string) {
+	t.Helper()
+	properties, _ := schema["properties"].(map[string]any)
+	if properties == nil {
+		return
+	}
+	for key, inner := range properties {
+		if key == "global" {
+			continue // Helm's own
+		}
+		v, ok := values[key]
+		if !ok {
+			if !strings.HasSuffix(path, "resources.") {
+				t.Errorf("%s%s is in the schema and not in values.yaml", path, key)
+			}
+			continue
+		}
+		if m, isMap := v.(map[string]any); isMap {
+			compareKeys(t, path+key+".", inner.(map[string]any), m, guide)
+		} else if !strings.Contains(guide, "`"+path+key+"`") {
+			t.Errorf("docs/kubernetes.md does not describe %s%s", path, key)
+		}
+	}
+	for key := range values {
+		if _, ok := properties[key]; !ok {
+			t.Errorf("%s%s is in values.yaml and not in the schema", path, key)
+		}
+	}
+}
+
+// The dashboard asks for metrics that there are.
+func TestDashboardAsksForRealMetrics(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("chart/dashboards/cortex.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := ""
+	if err := filepath.WalkDir("../internal", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		source += string(text)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\bcortex_[a-z_]+`).FindAllString(string(data), -1)
+	if len(names) < 10 {
+		t.Fatalf("the dashboard names %d metrics, want many", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(source, `"`+strings.TrimSuffix(name, "_bucket")+`"`) {
+			t.Errorf("the dashboard asks for %s, which nobody measures", name)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// Package backplane carries what Cortex's own processes tell each other on
+// Kubernetes: gateways push the load they see, and ask for a first replica.
+//
+// It promises that only gateways are heard, each by a token that the cluster
+// issued for this and that the cluster itself is asked about; that what a caller
+// can cost is bounded, proven or not; that a gateway which has fallen silent is
+// not counted, and that no load at all is told apart from a load of zero; and that
+// an operator which is away never holds up a gateway.
+//
+// It must not know Kubernetes, decide about scaling, or carry requests of users.
+package backplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+
+	"cortex.dev/cortex/internal/autoscaler"
+)
+
+// Audience is what the tokens of gateways are issued for: one that is meant for
+// anybody else, the API server included, proves nothing here.
+const Audience = "cortex-operator"
+
+// The two calls.
+const (
+	pathLoad = "/v1/load"
+	pathWake = "/v1/wake"
+)
+
+// Bounds of what a gateway may say.
+const (
+	maxBody    = 1 << 20
+	maxSamples = 10_000
+	maxToken   = 8 << 10
+	maxFlight  = 1e9 // requests in flight that a sample can mean
+)
+
+// loadReport is what one gateway sees now.
+type loadReport struct {
+	Gateway string       `json:"gateway"`
+	Samples []loadSample `json:"samples"`
+}
+
+type loadSample struct {
+	Name     string  `json:"name"`
+	InFlight float64 `json:"in_flight"`
+}
+
+// wakeRequest asks for a first replica of a workload.
+type wakeRequest struct {
+	Name string `json:"name"`
+}
+
+// refusal is the body of an answer that is no success.
+type refusal struct {
+	Error string `json:"error"`
+}
+
+// What names may look like: a workload's (as manifest has it), and a pod's.
+var (
+	workloadName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	gatewayName  = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`)
+)
+
+// check refuses what no gateway says.
+func (r *loadReport) check() error {
+	if !gatewayName.MatchString(r.Gateway) {
+		return errors.New("gateway is not the name of a pod")
+	}
+	if len(r.Samples) > maxSamples {
+		return fmt.Errorf("more than %d samples", maxSamples)
+	}
+	seen := make(map[string]bool, len(r.Samples))
+	for _, s := range r.Samples {
+		switch {
+		case !workloadName.MatchString(s.Name):
+			return errors.New("the name of a sample is not that of an API")
+		case seen[s.Name]:
+			return fmt.Errorf("two samples of %s", s.Name)
+		case math.IsNaN(s.InFlight) || s.InFlight < 0 || s.InFlight > maxFlight:
+			return fmt.Errorf("in_flight of %s is no number of requests", s.Name)
+		}
+		seen[s.Name] = true
+	}
+	return nil
+}
+
+// Waker asks for a first replica of a workload that has none. operator.Operator is one.
+type Waker interface {
+	Wake(ctx context.Context, name string) error
+}
+
+var _ autoscaler.Source = (*Loads)(nil)

@@ -1,0 +1,245 @@
+package backplane
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+// How often load is reported, and how long one call may take: a report that is
+// late is worth less than the next one, and a wake-up is asked for again anyway.
+const (
+	reportEvery    = time.Second
+	reportTimeout  = 2 * time.Second
+	wakeTimeout    = 5 * time.Second
+	connectTimeout = time.Second
+	maxAnswer      = 4 << 10
+	wakesAtOnce    = 8 // a thousand wake-ups need no thousand connections, and reports do not wait for them
+)
+
+// ClientConfig says where the operator is, and how a gateway proves itself there.
+type ClientConfig struct {
+	Operator  string // https://host:port
+	TokenFile string // replaced by the kubelet before the token in it expires
+	CAFile    string // authorities of the operator's certificate; may appear later
+	Gateway   string // name of this pod
+	// Samples is the present load; only Run calls it, once each second.
+	Samples   func() []autoscaler.Sample
+	Telemetry *telemetry.Registry
+	Log       *slog.Logger
+}
+
+// Client is a gateway's end. Its methods may be called at once.
+type Client struct {
+	cfg   ClientConfig
+	base  string
+	every time.Duration // between reports
+	wakes chan struct{} // has an element for each wake-up under way
+
+	mu   sync.Mutex
+	ca   []byte // that client trusts
+	http *http.Client
+
+	away   atomic.Bool // the operator could not be reached, which has been said
+	failed atomic.Int64
+}
+
+// NewClient starts nothing and reads no file yet.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	u, err := url.Parse(cfg.Operator)
+	if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("%q is not the address of an operator: https://host:port", cfg.Operator)
+	}
+	if !gatewayName.MatchString(cfg.Gateway) {
+		return nil, fmt.Errorf("%q is not the name of a pod", cfg.Gateway)
+	}
+	if cfg.TokenFile == "" || cfg.CAFile == "" || cfg.Samples == nil {
+		return nil, errors.New("backplane: files of a token and of authorities, and samples, are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{cfg: cfg, base: "https://" + u.Host, every: reportEvery, wakes: make(chan struct{}, wakesAtOnce)}
+	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_failures_total", Type: telemetry.Counter,
+		Help: "Calls to the operator that failed; each is made again."}, func(emit telemetry.Emit) { emit(float64(c.failed.Load())) })
+	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_operator_reached", Type: telemetry.Gauge,
+		Help: "Whether the latest call to the operator succeeded."}, func(emit telemetry.Emit) {
+		reached := 1.0
+		if c.away.Load() {
+			reached = 0
+		}
+		emit(reached)
+	})
+	return c, nil
+}
+
+// Run reports the load each second until ctx ends, and returns ctx's error. An
+// operator that is away is told to the log when it goes and when it is back.
+func (c *Client) Run(ctx context.Context) error {
+	tick := time.NewTicker(c.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.close()
+			return ctx.Err()
+		case <-tick.C:
+		}
+		report := loadReport{Gateway: c.cfg.Gateway, Samples: []loadSample{}}
+		for _, s := range c.cfg.Samples() {
+			report.Samples = append(report.Samples, loadSample{Name: s.Name, InFlight: s.InFlight})
+		}
+		c.heard(ctx, c.call(ctx, pathLoad, report, reportTimeout))
+	}
+}
+
+// Wake asks the operator for a first replica of a workload. When the operator
+// cannot be reached that is no error: it is told to the log once, and whoever
+// waits for the replica asks again. What the operator refuses is an error.
+func (c *Client) Wake(ctx context.Context, name string) error {
+	select {
+	case c.wakes <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.wakes }()
+	err := c.call(ctx, pathWake, wakeRequest{Name: name}, wakeTimeout)
+	var refused *refusedError
+	if errors.As(err, &refused) && !refused.stranger() {
+		return fmt.Errorf("waking %s: %w", name, err)
+	}
+	c.heard(ctx, err)
+	return nil
+}
+
+// heard says that the operator is away, or back, when that has changed.
+func (c *Client) heard(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		c.failed.Add(1)
+	}
+	if is := err != nil; c.away.Swap(is) == is {
+		return
+	}
+	if err != nil {
+		c.cfg.Log.Warn("the operator cannot be reached: requests are served, nothing is scaled", "error", err)
+	} else {
+		c.cfg.Log.Info("the operator is reached again")
+	}
+}
+
+// refusedError is an answer of the operator that is no success.
+type refusedError struct {
+	status int
+	text   string
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("the operator answered %d: %s", e.status, e.text)
+}
+
+// stranger reports whether the operator does not take us for a gateway: then
+// nothing works, as when it is not there.
+func (e *refusedError) stranger() bool {
+	return e.status == http.StatusUnauthorized || e.status == http.StatusForbidden
+}
+
+// call makes one call. The token and the authorities are read anew: both are
+// replaced in their files while this process lives.
+func (c *Client) call(ctx context.Context, path string, body any, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	token, err := os.ReadFile(c.cfg.TokenFile)
+	if err != nil {
+		return fmt.Errorf("reading the token: %w", err)
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(data)) //nolint:gosec // base is the installation's, path one of two
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := client.Do(r) //nolint:gosec // as above
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what it says is worth no second error
+	if resp.StatusCode/100 == 2 {
+		return nil
+	}
+	var told refusal
+	if json.Unmarshal(answer, &told) != nil || told.Error == "" {
+		told.Error = http.StatusText(resp.StatusCode)
+	}
+	return &refusedError{resp.StatusCode, told.Error}
+}
+
+// client trusts what the file of authorities says now.
+func (c *Client) client() (*http.Client, error) {
+	ca, err := os.ReadFile(c.cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the operator's authority: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http != nil && bytes.Equal(ca, c.ca) {
+		return c.http, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s holds no certificate", c.cfg.CAFile)
+	}
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+	c.ca = ca
+	c.http = &http.Client{
+		// A token must not follow a redirect.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSHandshakeTimeout: connectTimeout,
+			MaxIdleConnsPerHost: wakesAtOnce + 1,
+			IdleConnTimeout:     time.Minute,
+			// No proxy: the operator is in this cluster.
+		},
+	}
+	return c.http, nil
+}
+
+func (c *Client) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,108 @@
+package backplane
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cortex.dev/cortex/internal/autoscaler"
+)
+
+// clock is a time that a test sets.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time { return c.at }
+
+func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
+
+func newClock() *clock { return &clock{at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)} }
+
+func reportOf(gateway string, samples ...loadSample) loadReport {
+	return loadReport{Gateway: gateway, Samples: samples}
+}
+
+func TestLoadsAddUpWhatGatewaysSay(t *testing.T) {
+	t.Parallel()
+	type said struct {
+		after  time.Duration // the one before
+		report loadReport
+	}
+	iris := func(n float64) loadSample { return loadSample{Name: "iris", InFlight: n} }
+	other := func(n float64) loadSample { return loadSample{Name: "other", InFlight: n} }
+	for _, tt := range []struct {
+		name string
+		said []said
+		then time.Duration // until the samples are taken
+		want []autoscaler.Sample
+	}{
+		{name: "nobody has said anything", then: time.Hour, want: []autoscaler.Sample{}},
+		{name: "in the first seconds nothing is known", said: []said{{0, reportOf("a", iris(4))}}, then: silence - time.Second},
+		{
+			name: "the sum of two gateways", want: []autoscaler.Sample{{Name: "iris", InFlight: 6}, {Name: "other", InFlight: 0}},
+			said: []said{{silence, reportOf("a", iris(4), other(0))}, {time.Second, reportOf("b", iris(2))}}, then: time.Second,
+		},
+		{
+			name: "the newest report of a gateway", want: []autoscaler.Sample{{Name: "iris", InFlight: 1}},
+			said: []said{{silence, reportOf("a", iris(4))}, {time.Second, reportOf("a", iris(1))}},
+		},
+		{
+			name: "an API that a gateway says nothing of any more is unknown",
+			said: []said{{silence, reportOf("a", iris(4))}, {time.Second, reportOf("a")}}, want: []autoscaler.Sample{},
+		},
+		{
+			name: "a gateway that missed two reports still counts", want: []autoscaler.Sample{{Name: "iris", InFlight: 6}},
+			said: []said{{silence, reportOf("a", iris(4))}, {silence, reportOf("b", iris(2))}},
+		},
+		{
+			name: "a gateway that is silent does not", want: []autoscaler.Sample{{Name: "iris", InFlight: 2}},
+			said: []said{{silence, reportOf("a", iris(4))}, {silence + 1, reportOf("b", iris(2))}},
+		},
+		{
+			name: "all are silent: unknown, not idle", want: []autoscaler.Sample{},
+			said: []said{{silence, reportOf("a", iris(4))}}, then: silence + 1,
+		},
+		{
+			name: "a gateway that is back counts again", want: []autoscaler.Sample{{Name: "iris", InFlight: 3}},
+			said: []said{{silence, reportOf("a", iris(4))}, {time.Minute, reportOf("a", iris(3))}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			l := NewLoads(c.now)
+			for _, s := range tt.said {
+				c.pass(s.after)
+				if !l.heard(s.report) {
+					t.Fatalf("heard(%+v) = false", s.report)
+				}
+			}
+			c.pass(tt.then)
+			if diff := cmp.Diff(tt.want, l.Samples()); diff != "" {
+				t.Errorf("Samples() (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLoadsAreBounded(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := NewLoads(c.now)
+	for i := range maxGateways {
+		if !l.heard(reportOf(fmt.Sprintf("gateway-%d", i))) {
+			t.Fatalf("gateway %d of %d is not heard", i, maxGateways)
+		}
+	}
+	if l.heard(reportOf("one-too-many")) {
+		t.Errorf("heard() = true for more than %d gateways", maxGateways)
+	}
+	if !l.heard(reportOf("gateway-0")) {
+		t.Error("a gateway that is known is not heard when there are many")
+	}
+	c.pass(silence + 1)
+	if !l.heard(reportOf("one-too-many")) || l.Gateways() != 1 {
+		t.Errorf("after all fell silent there are %d gateways, want the new one", l.Gateways())
+	}
+}

@@ -1,0 +1,220 @@
+package backplane
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/recent"
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+// How much gateways may ask for: a report each second, with room for a hiccup, and
+// the wake-ups of every API at zero at once. A gateway repeats what is refused.
+const (
+	reportsPerSecond = 4 // of one gateway
+	reportsBurst     = 8
+	wakesPerSecond   = 200
+	wakesBurst       = 2000
+)
+
+// ServerConfig says who is heard, and by whom.
+type ServerConfig struct {
+	Reviewer  Reviewer
+	Gateway   string // username of the gateways' service account
+	Loads     *Loads
+	Waker     Waker
+	Telemetry *telemetry.Registry
+	Log       *slog.Logger
+	Now       func() time.Time // nil: time.Now
+}
+
+// Server is the operator's end. It serves over TLS only, which is the listener's.
+type Server struct {
+	cfg     ServerConfig
+	callers *callers
+	reports *recent.Map[string, *rate.Limiter] // by gateway
+	wakes   *rate.Limiter
+	mux     *http.ServeMux
+
+	accepted, refused atomic.Int64
+}
+
+var _ http.Handler = (*Server)(nil)
+
+// NewServer starts nothing.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Reviewer == nil || cfg.Gateway == "" || cfg.Loads == nil || cfg.Waker == nil {
+		return nil, errors.New("backplane: a reviewer, a gateway, loads and a waker are needed")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, callers: newCallers(cfg.Reviewer, cfg.Gateway, cfg.Now),
+		reports: recent.New[string, *rate.Limiter](2 * maxGateways),
+		wakes:   rate.NewLimiter(wakesPerSecond, wakesBurst),
+		mux:     http.NewServeMux(),
+	}
+	s.mux.HandleFunc("POST "+pathLoad, s.known(s.load))
+	s.mux.HandleFunc("POST "+pathWake, s.known(s.wake))
+	s.measure()
+	return s, nil
+}
+
+func (s *Server) measure() {
+	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_gateways", Type: telemetry.Gauge,
+		Help: "Gateways whose load is known."}, func(emit telemetry.Emit) { emit(float64(s.cfg.Loads.Gateways())) })
+	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_calls_total", Type: telemetry.Counter, Labels: []string{"result"},
+		Help: "Calls of gateways, and of whoever pretended to be one."}, func(emit telemetry.Emit) {
+		emit(float64(s.accepted.Load()), "accepted")
+		emit(float64(s.refused.Load()), "refused")
+	})
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// statusError is an answer that is no success.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func refuse(status int, text string) error { return &statusError{status, text} }
+
+// known lets gateways through. Others learn nothing but that they are none, and
+// nothing of their body is read.
+func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller, err := s.callers.identify(r.Context(), sourceOf(r), bearer(r))
+		if err == nil {
+			err = serve(w, r, caller)
+		} else {
+			s.cfg.Log.Debug("refused a call of the backplane", "from", r.RemoteAddr, "error", err)
+			err = refusalOf(err)
+		}
+		if err != nil {
+			s.refused.Add(1)
+			answer(w, err)
+			return
+		}
+		s.accepted.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func refusalOf(err error) error {
+	switch {
+	case errors.Is(err, errNobody):
+		return refuse(http.StatusUnauthorized, "a token is needed")
+	case errors.Is(err, errOther):
+		return refuse(http.StatusForbidden, "not for this token")
+	case errors.Is(err, errTooMany):
+		return refuse(http.StatusTooManyRequests, "too many calls")
+	default:
+		return refuse(http.StatusServiceUnavailable, "tokens cannot be reviewed now")
+	}
+}
+
+func answer(w http.ResponseWriter, err error) {
+	status, text := fault.HTTPStatus(err), fault.From(err).Message
+	var known *statusError
+	if errors.As(err, &known) {
+		status, text = known.status, known.text
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// The rest of a body that was refused is not worth reading.
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(refusal{text})
+}
+
+func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) error {
+	var report loadReport
+	if err := decode(w, r, &report); err != nil {
+		return err
+	}
+	if err := report.check(); err != nil {
+		return refuse(http.StatusBadRequest, err.Error())
+	}
+	// A gateway speaks for itself: what it says in the place of another would be
+	// added, or replace what that one said.
+	if caller.Pod != "" && caller.Pod != report.Gateway {
+		return refuse(http.StatusForbidden, "not for this token")
+	}
+	bucket := s.reports.GetOrPut(report.Gateway, func() *rate.Limiter { return rate.NewLimiter(reportsPerSecond, reportsBurst) })
+	if !bucket.AllowN(s.cfg.Now(), 1) {
+		return refuse(http.StatusTooManyRequests, "too many reports")
+	}
+	if !s.cfg.Loads.heard(report) {
+		return refuse(http.StatusTooManyRequests, "too many gateways")
+	}
+	return nil
+}
+
+func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) error {
+	var request wakeRequest
+	if err := decode(w, r, &request); err != nil {
+		return err
+	}
+	if !workloadName.MatchString(request.Name) {
+		return refuse(http.StatusBadRequest, "name is not that of an API")
+	}
+	if !s.wakes.AllowN(s.cfg.Now(), 1) {
+		return refuse(http.StatusTooManyRequests, "too many wake-ups")
+	}
+	return s.cfg.Waker.Wake(r.Context(), request.Name)
+}
+
+// decode reads a body, bounded. Keys that are unknown here are a newer gateway's,
+// as there are during an upgrade.
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return refuse(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	return refuse(http.StatusBadRequest, "the body cannot be read")
+}
+
+// bearer is the token of a request, "" when it has none or several.
+func bearer(r *http.Request) string {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	token, ok := strings.CutPrefix(values[0], "Bearer ")
+	if !ok || strings.ContainsAny(token, " ,") {
+		return ""
+	}
+	return token
+}
+
+func sourceOf(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
+}

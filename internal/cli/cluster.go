@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+// ClusterHooks are what commands about a Kubernetes cluster need. The libraries for
+// it make a program three times as large and slow to start, so the program that
+// people type may be without them: it hands such commands over, see Hooks.Delegate.
+type ClusterHooks struct {
+	Install   func(ctx context.Context, cfg ClusterConfig) (ClusterInfo, error)
+	Upgrade   func(ctx context.Context, cfg ClusterConfig) (ClusterInfo, error)
+	Uninstall func(ctx context.Context, cfg ClusterConfig, keepAPIs bool) error
+	Health    func(ctx context.Context, cfg ClusterConfig) ([]ClusterCheck, error)
+	// Render returns the objects of an installation as YAML, and asks no cluster.
+	Render func(cfg ClusterConfig) (string, error)
+}
+
+// ClusterConfig says which cluster, and what to put on it.
+type ClusterConfig struct {
+	Kubeconfigs []string
+	Context     string
+	Namespace   string
+	ValueFiles  [][]byte       // contents, each laid over the one before
+	Assignments []string       // key=value, laid over the files
+	Values      map[string]any // from flags, laid over both
+	Wait        bool
+	Timeout     time.Duration
+	Version     string
+	Progress    func(ClusterStep)
+}
+
+// ClusterStep is a part of the work that has ended.
+type ClusterStep struct {
+	Name   string
+	Detail string
+	Took   time.Duration
+}
+
+// ClusterInfo is what those need to know who use an installation. What is not known
+// yet is empty.
+type ClusterInfo struct {
+	Namespace     string `json:"namespace"`
+	APIsNamespace string `json:"apis_namespace"`
+	ClusterName   string `json:"cluster_name"`
+	Version       string `json:"version"`
+	Endpoint      string `json:"operator_endpoint"`
+	APIs          string `json:"api_endpoint"`
+	Fingerprint   string `json:"fingerprint"`
+}
+
+// ClusterCheck is one thing that has to be right.
+type ClusterCheck struct {
+	Name string
+	OK   bool
+	Text string
+	Do   string
+}
+
+// clusterFlags are common to the commands about a cluster.
+type clusterFlags struct {
+	kubeconfig string
+	context    string
+	namespace  string
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, then .kube/config in the home folder)")
+	flags.StringVar(&f.context, "context", "", "context of the kubeconfig (default: its current one)")
+	flags.StringVar(&f.namespace, "namespace", "cortex", "namespace of the installation")
+	_ = cmd.MarkFlagFilename("kubeconfig")
+}
+
+// config returns which cluster the flags and the environment mean.
+func (f *clusterFlags) config(a *app) ClusterConfig {
+	cfg := ClusterConfig{Context: f.context, Namespace: f.namespace, Version: a.hooks.Version}
+	switch {
+	case f.kubeconfig != "":
+		cfg.Kubeconfigs = []string{f.kubeconfig}
+	case a.getenv("KUBECONFIG") != "":
+		cfg.Kubeconfigs = filepath.SplitList(a.getenv("KUBECONFIG"))
+	default:
+		cfg.Kubeconfigs = []string{filepath.Join(a.getenv("HOME"), ".kube", "config")}
+	}
+	return cfg
+}
+
+// valueFlags say what is put on a cluster.
+type valueFlags struct {
+	apisNamespace string
+	account       string
+	region        string
+	clusterName   string
+	files         []string
+	set           []string
+	noWait        bool
+	timeout       time.Duration
+	dryRun        bool
+}
+
+func (f *valueFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.account, "account-id", "", "aws account whose identities may manage the installation")
+	flags.StringVar(&f.region, "region", "", "aws region in whose STS identities are proven")
+	flags.StringVar(&f.clusterName, "cluster-name", "", "name of the installation (default: cortex)")
+	flags.StringVar(&f.apisNamespace, "apis-namespace", "", "namespace of what is deployed (default: cortex-apis)")
+	flags.StringArrayVar(&f.files, "values", nil, "file of values of the chart; may be repeated, the last one wins")
+	flags.StringArrayVar(&f.set, "set", nil, "one value of the chart as key=value, such as gateway.replicas=3; may be repeated")
+	flags.BoolVar(&f.noWait, "no-wait", false, "return before everything is available")
+	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "how long to wait")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print the objects and change nothing")
+	_ = cmd.MarkFlagFilename("values", "yaml", "yml")
+}
+
+// maxValues bounds a file of values.
+const maxValues = 1 << 20
+
+// fill puts what the flags say into cfg.
+func (f *valueFlags) fill(cfg *ClusterConfig) error {
+	if f.timeout <= 0 {
+		return fault.New(fault.Usage, "cli.wrong_flag", "--timeout must be positive")
+	}
+	for _, file := range f.files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--values: %w", err)
+		}
+		if len(data) > maxValues {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--values: %s has more than 1 MiB", file)
+		}
+		cfg.ValueFiles = append(cfg.ValueFiles, data)
+	}
+	cfg.Assignments, cfg.Wait, cfg.Timeout, cfg.Values = f.set, !f.noWait, f.timeout, map[string]any{}
+	for key, v := range map[string]string{"account": f.account, "region": f.region, "clusterName": f.clusterName} {
+		if v != "" {
+			cfg.Values[key] = v
+		}
+	}
+	if f.apisNamespace != "" {
+		cfg.Values["apis"] = map[string]any{"namespace": f.apisNamespace}
+	}
+	return nil
+}
+
+// errNoCluster is a program that can neither do such commands nor hand them over.
+func errNoCluster() error {
+	return fault.New(fault.Unsupported, "cli.no_cluster_program", "this program cannot work on Kubernetes clusters").
+		WithHint("the program cortex-install belongs beside it")
+}
+
+// clusterWork makes do the work of cmd; a program without what it takes hands the
+// whole command line over to the one that has it.
+func (a *app) clusterWork(do func(cmd *cobra.Command, hooks *ClusterHooks) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case a.hooks.Cluster != nil:
+			return do(cmd, a.hooks.Cluster)
+		case a.hooks.Delegate != nil:
+			return a.hooks.Delegate(cmd.Context())
+		}
+		return errNoCluster()
+	}
+}
+
+// progress returns what draws the steps of the work, one line each.
+func (a *app) progress() func(ClusterStep) {
+	return func(s ClusterStep) {
+		a.note("%s %s %s", pad(s.Name, 18), pad(s.Detail, 40), strings.TrimSpace(fmt.Sprintf("%6.1f s", s.Took.Seconds())))
+	}
+}
+
+func (a *app) clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "look after an installation on a Kubernetes cluster",
+		Example: "  cortex cluster health\n" +
+			"  cortex cluster health --namespace cortex-staging",
+	}
+	cmd.AddCommand(a.clusterHealthCommand())
+	return cmd
+}
+
+func (a *app) clusterHealthCommand() *cobra.Command {
+	var f clusterFlags
+	var out output
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "say what is wrong with an installation, in words",
+		Long: "Say what is wrong with an installation, in words, and what to do about it. The exit code is\n" +
+			"1 when something is.",
+		Example: "  cortex cluster health\n" +
+			"  cortex cluster health -o json --kubeconfig staging.kubeconfig",
+		Args: exactly(),
+		RunE: a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
+			checks, err := hooks.Health(cmd.Context(), f.config(a))
+			if err != nil {
+				return err
+			}
+			return a.sayHealth(out, checks)
+		}),
+	}
+	f.add(cmd)
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+func (a *app) sayHealth(out output, checks []ClusterCheck) error {
+	bad := 0
+	byName := map[string]bool{}
+	width := 0
+	for _, c := range checks {
+		byName[c.Name] = c.OK
+		width = max(width, len(c.Name))
+		if !c.OK {
+			bad++
+		}
+	}
+	if out != pretty {
+		return errors.Join(a.print(out, byName), reportedIf(bad > 0))
+	}
+	for _, c := range checks {
+		word := a.paint.green("ok   ")
+		if !c.OK {
+			word = a.paint.red("wrong")
+		}
+		a.say("%s  %s  %s", pad(strings.ReplaceAll(c.Name, "_", " "), width), word, c.Text)
+		if !c.OK && c.Do != "" {
+			a.say("%s         %s", strings.Repeat(" ", width), a.paint.dim(c.Do))
+		}
+	}
+	if bad > 0 {
+		a.note("\n%s of %d wrong", count(bad, "thing"), len(checks))
+	}
+	return reportedIf(bad > 0)
+}
+
+func reportedIf(failed bool) error {
+	if failed {
+		return errReported
+	}
+	return nil
+}

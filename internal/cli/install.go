@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (a *app) installCommand() *cobra.Command {
+	var f clusterFlags
+	var values valueFlags
+	var out output
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "install cortex on a Kubernetes cluster",
+		Long: "Install Cortex on any Kubernetes cluster of version 1.29 or newer. First everything is looked\n" +
+			"at that could stand in the way: the version, your rights, DNS, what is there already. Then the\n" +
+			"chart, which is in this program, is installed, and its programs are waited for.",
+		Example: "  cortex install --account-id 123456789012 --region us-west-2\n" +
+			"  cortex install --values values.yaml --set gateway.replicas=3 --context staging\n" +
+			"  cortex install --account-id 123456789012 --region us-west-2 --dry-run > cortex-objects.yaml",
+		Args: exactly(),
+		RunE: a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
+			cfg := f.config(a)
+			if err := values.fill(&cfg); err != nil {
+				return err
+			}
+			if values.dryRun {
+				return a.sayObjects(hooks, cfg)
+			}
+			cfg.Progress = a.progress()
+			info, err := hooks.Install(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return a.sayInstalled(out, info, "installed")
+		}),
+	}
+	f.add(cmd)
+	values.add(cmd)
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+// sayObjects prints what would be written.
+func (a *app) sayObjects(hooks *ClusterHooks, cfg ClusterConfig) error {
+	text, err := hooks.Render(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = a.streams.Out.Write([]byte(text))
+	return err
+}
+
+// sayInstalled tells what those need who use the installation.
+func (a *app) sayInstalled(out output, info ClusterInfo, done string) error {
+	if out != pretty {
+		return a.print(out, info)
+	}
+	a.say("\n%s cortex %s in namespace %s", done, info.Version, info.Namespace)
+	row := func(name, value string) { a.say("  %s %s", a.paint.dim(pad(name, 18)), value) }
+	const none = "no address yet; `cortex cluster health` says when there is one"
+	row("operator endpoint", either(info.Endpoint, none))
+	row("apis", either(info.APIs, none))
+	if info.Fingerprint != "" {
+		row("certificate", info.Fingerprint)
+	}
+	line := "cortex env configure " + info.ClusterName + " --operator-endpoint " + either(info.Endpoint, "https://ADDRESS")
+	if info.Fingerprint != "" {
+		line += " --fingerprint " + info.Fingerprint
+	}
+	a.say("\nClients: %s", line)
+	return nil
+}
+
+func either(text, otherwise string) string {
+	if text != "" {
+		return text
+	}
+	return otherwise
+}

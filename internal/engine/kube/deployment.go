@@ -1,0 +1,95 @@
+package kube
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// objectName is the Deployment of a workload.
+func objectName(api string) string { return "api-" + api }
+
+// progressDeadline is when Kubernetes itself says that a rollout stands still, in
+// seconds. It is only said: nothing is rolled back.
+const progressDeadline = 600
+
+// deploymentOf returns the Deployment for d, ready for server-side apply. Before is
+// the one there is, or nil: when its pods are those of the revision (samePod), they
+// stay exactly as they are, so that neither a new revision nor a newer operator
+// restarts what did not change. It changes neither d nor before, and shares nothing
+// with them.
+func deploymentOf(cfg PodConfig, d engine.Deployment, before *appsv1.Deployment) *appsv1.Deployment {
+	r := d.Revision
+	replicas, history, deadline := int32(min(max(d.Replicas, 0), math.MaxInt32)), int32(0), int32(progressDeadline)
+	out := &appsv1.Deployment{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: objectName(r.Name), Namespace: cfg.Namespace,
+			Labels: map[string]string{
+				labelAPI: "true", labelName: r.Name, labelKind: string(r.Kind), labelAPIID: r.ID, labelSpecID: r.SpecID,
+				labelPodID: r.PodID, labelDeployment: r.DeploymentID, labelFirst: strconv.FormatInt(r.InitialDeploymentTime, 10),
+			},
+		},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			// Earlier revisions are the store's to remember.
+			RevisionHistoryLimit:    &history,
+			ProgressDeadlineSeconds: &deadline,
+			// It cannot be changed once there is a Deployment, in no version of Cortex.
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelAPI: "true", labelName: r.Name}},
+			Strategy: strategyOf(r.UpdateStrategy),
+		},
+	}
+	if samePod(before, r) {
+		out.Spec.Template = *before.Spec.Template.DeepCopy()
+	} else {
+		out.Spec.Template = templateOf(cfg, r)
+	}
+	return out
+}
+
+// samePod reports whether the pods of before are interchangeable with those of r.
+func samePod(before *appsv1.Deployment, r *workload.Revision) bool {
+	if before == nil || before.DeletionTimestamp != nil {
+		return false
+	}
+	labels := before.Spec.Template.Labels
+	return labels[labelPodID] == r.PodID && labels[labelDeployment] == r.DeploymentID && len(before.Spec.Template.Spec.Containers) > 0
+}
+
+// strategyOf is the same rule as on one machine: Kubernetes rounds percentages as
+// workload.UpdateStrategy does. Where neither surge nor unavailability is left it
+// would refuse, and one replica may be missing.
+func strategyOf(u *workload.UpdateStrategy) appsv1.DeploymentStrategy {
+	if u == nil {
+		u = workload.NewUpdateStrategy()
+	}
+	surge, unavailable := intstr.Parse(u.MaxSurge), intstr.Parse(u.MaxUnavailable)
+	if isNone(u.MaxSurge) && isNone(u.MaxUnavailable) {
+		unavailable = intstr.FromInt32(1)
+	}
+	return appsv1.DeploymentStrategy{
+		Type:          appsv1.RollingUpdateDeploymentStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &surge, MaxUnavailable: &unavailable},
+	}
+}
+
+func isNone(share string) bool { return strings.Trim(strings.TrimSuffix(share, "%"), "0") == "" }
+
+// runsImages reports whether every container has an image; Kubernetes has no other
+// way to run one.
+func runsImages(r *workload.Revision) (container string, ok bool) {
+	for _, c := range r.Pod.Containers {
+		if c.Image == "" {
+			return c.Name, false
+		}
+	}
+	return "", true
+}

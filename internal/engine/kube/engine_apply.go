@@ -1,0 +1,194 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+)
+
+// tries bounds how often one Apply starts anew because the Deployment was removed
+// while it worked.
+const tries = 5
+
+// Apply implements engine.Engine. A Deployment that is being deleted is waited for
+// as long as ctx and goneWithin allow.
+func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
+	if err := e.mayWrite(); err != nil {
+		return err
+	}
+	if err := runnable(d); err != nil {
+		return err
+	}
+	doing := "applying the Deployment of " + d.Revision.Name
+	for range tries {
+		before, err := e.present(ctx, d.Revision.Name)
+		if err != nil {
+			return failed(ctx, doing, err)
+		}
+		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, before), before)
+		if apierrors.IsConflict(err) {
+			continue // it is another one by now, or none
+		}
+		if err != nil {
+			return failed(ctx, doing, err)
+		}
+		return e.awaitSight(ctx, after)
+	}
+	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and made anew all the time", doing)
+}
+
+func (e *Engine) mayWrite() error {
+	if e.cfg.ReadOnly {
+		return readOnly()
+	}
+	select {
+	case <-e.down:
+		return stopping()
+	default:
+		return nil
+	}
+}
+
+// runnable refuses what cannot run here.
+func runnable(d engine.Deployment) error {
+	if d.Revision == nil || d.Revision.Pod == nil || len(d.Revision.Pod.Containers) == 0 {
+		return fault.New(fault.Invalid, "engine.no_pod", "a deployment without containers cannot run")
+	}
+	if d.Replicas < 0 {
+		return fault.New(fault.Invalid, "engine.negative_replicas", "%d replicas cannot run", d.Replicas)
+	}
+	if name, ok := runsImages(d.Revision); !ok {
+		return fault.New(fault.Invalid, "engine.image_required", "container %s of %s has no image; Kubernetes runs images only", name, d.Revision.Name).
+			WithHint("build an image of it, push it, and name it in the container's image")
+	}
+	return nil
+}
+
+// goneWithin bounds the wait for a Deployment that is being deleted.
+const goneWithin = 20 * time.Second
+
+// present returns the Deployment of a workload, or nil.
+func (e *Engine) present(ctx context.Context, name string) (*appsv1.Deployment, error) {
+	d, err := e.client.AppsV1().Deployments(e.cfg.Pods.Namespace).Get(ctx, objectName(name), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // there is none, which is no error
+	case err != nil:
+		return nil, err
+	case d.DeletionTimestamp != nil:
+		return nil, e.awaitEnd(ctx, d)
+	}
+	return d, nil
+}
+
+// awaitEnd returns when d is gone. What is written to an object that is being
+// deleted is accepted and lost.
+func (e *Engine) awaitEnd(ctx context.Context, d *appsv1.Deployment) error {
+	within, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	w, err := e.streams.AppsV1().Deployments(d.Namespace).Watch(within, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, d.Name).String(), ResourceVersion: d.ResourceVersion,
+	})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for change := range w.ResultChan() {
+		if now, ok := change.Object.(*appsv1.Deployment); !ok || now.UID != d.UID || change.Type == "DELETED" {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fault.New(fault.Unavailable, "engine.being_removed", "the Deployment %s is still being deleted (finalizers: %v)", d.Name, d.Finalizers).
+		WithHint("it is tried again; if that lasts, see who holds it: kubectl get deployment %s -n %s -o yaml", d.Name, d.Namespace)
+}
+
+// write applies d. With before it is a conflict if that is not there any more.
+func (e *Engine) write(ctx context.Context, d, before *appsv1.Deployment) (*appsv1.Deployment, error) {
+	if before != nil {
+		d.UID = before.UID
+	}
+	text, err := applyJSON(d)
+	if err != nil {
+		return nil, err
+	}
+	force := true
+	return e.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.ApplyPatchType, text, metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
+}
+
+// applyJSON writes d without a status, which is not ours to own.
+func applyJSON(d *appsv1.Deployment) ([]byte, error) {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("writing the Deployment %s: %w", d.Name, err)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, fmt.Errorf("writing the Deployment %s: %w", d.Name, err)
+	}
+	delete(members, "status")
+	return json.Marshal(members)
+}
+
+// sightWithin bounds how long Apply waits for its own write to come back.
+const sightWithin = 2 * time.Second
+
+// awaitSight returns when statuses are of d or of a later one, so that whoever
+// applied something does not read the status of before. It is no error when that
+// does not come: what was applied is accepted.
+func (e *Engine) awaitSight(ctx context.Context, d *appsv1.Deployment) error {
+	select {
+	case <-e.synced:
+	default:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, sightWithin)
+	defer cancel()
+	name := d.Labels[labelName]
+	changed, done := e.listen(name)
+	defer done()
+	for !e.seen.has(name, d) {
+		select {
+		case <-changed:
+		case <-e.down:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// isAsNew reports whether a, an object of the API server, is b or a later version.
+func isAsNew(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order >= 0
+}
+
+// Remove implements engine.Engine.
+func (e *Engine) Remove(ctx context.Context, name string) error {
+	if err := e.mayWrite(); err != nil {
+		return err
+	}
+	// In the background: the Deployment is gone at once, so that its name is free
+	// for the next, and the pods end with their full grace.
+	background := metav1.DeletePropagationBackground
+	err := e.client.AppsV1().Deployments(e.cfg.Pods.Namespace).Delete(ctx, objectName(name), metav1.DeleteOptions{PropagationPolicy: &background})
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return failed(ctx, "deleting the Deployment of "+name, err)
+}

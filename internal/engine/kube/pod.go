@@ -1,0 +1,232 @@
+package kube
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// PodConfig is what pods have in common, from the installation. What is changed
+// here reaches the pods of an API with its next deploy that changes them, or with
+// a refresh; nothing restarts on its account (samePod).
+type PodConfig struct {
+	Namespace    string            // in which pods run
+	SidecarImage string            // of the proxy beside each replica
+	SidecarPull  corev1.PullPolicy // of that image; "" is IfNotPresent
+	// PullPolicy is for the images of users. "" leaves it to Kubernetes: Always for
+	// images without a tag or with latest, else IfNotPresent.
+	PullPolicy corev1.PullPolicy
+	// PullSecrets are names of secrets in Namespace. Nil is registry-credentials, the
+	// one that users of cortex 0.42 have; those that do not exist are passed over.
+	PullSecrets []string
+	// ServiceAccount of pods, for clouds that give rights to one; "" is the
+	// namespace's default. Its token is never mounted: a pod that could call the API
+	// server would be a way into the cluster. What a cloud's webhook mounts is.
+	ServiceAccount string
+	Version        string            // CORTEX_VERSION
+	Env            map[string]string // for every container of a user; what the user sets wins
+	Labels         map[string]string // for every pod; ours win
+	Annotations    map[string]string // for every pod; those that are read here win
+	NodeGroups     []NodeGroup       // among which pods choose by priority
+	NodeGroupLabel string            // of nodes, with the name of their group; "" is cortex.dev/node-group
+	// Grace is between the decision to stop a replica and SIGKILL, in whole seconds;
+	// 0 is 60 s. It is divided as on one machine, so that each step leaves something
+	// to the next.
+	Grace      time.Duration
+	SidecarCPU resource.Quantity // what it requests; 0 is 100m
+	SidecarMem resource.Quantity // 0 is 100Mi
+	// Unconfined names containers, as api/container, that run privileged, as all of
+	// them did in cortex 0.42. It is the installation's to say, not the file's: who
+	// may deploy an API may not thereby take over a node. Their namespace must admit
+	// privileged pods.
+	Unconfined []string
+}
+
+// NodeGroup is a set of nodes that a file may name; among several, those of higher
+// priority (1 to 100) are preferred.
+type NodeGroup struct {
+	Name     string
+	Priority int32
+}
+
+// What pods and everybody who reads them agree on.
+const (
+	labelAPI        = "cortex.dev/api" // "true" on everything that belongs to an API
+	labelName       = "apiName"
+	labelKind       = "apiKind"
+	labelAPIID      = "apiID"
+	labelSpecID     = "specID"
+	labelPodID      = "podID"
+	labelDeployment = "deploymentID"
+	labelFirst      = "initialDeploymentTime"
+
+	annotationAPIID       = "cortex.dev/api-id" // of the first revision with these pods
+	annotationConcurrency = "pod.cortex.dev/max-concurrency"
+	annotationQueue       = "pod.cortex.dev/max-queue-length"
+
+	defaultNodeLabel  = "cortex.dev/node-group"
+	defaultPullSecret = "registry-credentials" //nolint:gosec // the name of a secret, not one
+	defaultGrace      = 60 * time.Second
+	drainReserve      = 6 // a sixth of the grace is never spent on draining
+)
+
+// The volumes of a pod.
+const (
+	volumeScratch = "mnt"        // what its containers share, at /mnt
+	volumeCortex  = "cortex"     // a place of the platform's, at /cortex
+	volumeProgram = "cortex-bin" // where the sidecar leaves its program
+	volumeShm     = "shm-"       // and the number of the container: its name may be too long
+)
+
+func (c PodConfig) nodeLabel() string { return cmp.Or(c.NodeGroupLabel, defaultNodeLabel) }
+
+// grace is in seconds. Kubernetes takes 0 for a kill without a word.
+func (c PodConfig) grace() int64 { return wholeSeconds(cmp.Or(c.Grace, defaultGrace)) }
+
+// drainWithin is how much of the grace, in seconds, a drain may take: the rest is
+// for the hook of the user and for SIGTERM.
+func (c PodConfig) drainWithin() int64 {
+	grace := time.Duration(c.grace()) * time.Second
+	return wholeSeconds(grace - grace/drainReserve)
+}
+
+// wholeSeconds rounds down, to no less than one.
+func wholeSeconds(d time.Duration) int64 { return max(int64(d/time.Second), 1) }
+
+// templateOf returns the pods of a revision.
+func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
+	labels := maps.Clone(cfg.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{
+		labelAPI: "true", labelName: r.Name, labelKind: string(r.Kind), labelPodID: r.PodID, labelDeployment: r.DeploymentID,
+	})
+	annotations := map[string]string{
+		// What kubectl logs and exec mean when nobody says a container.
+		"kubectl.kubernetes.io/default-container": r.Pod.Containers[0].Name,
+		// Nothing in them outlives a replica, so they need not keep a node from being
+		// given back, as folders on a node's disk otherwise do.
+		"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": strings.Join([]string{volumeScratch, volumeCortex, volumeProgram}, ","),
+	}
+	maps.Copy(annotations, cfg.Annotations)
+	maps.Copy(annotations, map[string]string{
+		annotationAPIID:       r.ID,
+		annotationConcurrency: strconv.FormatInt(r.Pod.MaxConcurrency, 10),
+		annotationQueue:       strconv.FormatInt(r.Pod.MaxQueueLength, 10),
+	})
+	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations}, Spec: podOf(cfg, r)}
+}
+
+// podOf leaves how replicas spread over nodes and zones to the scheduler: its own
+// constraints are soft and count the replicas of one revision, which is what is
+// wanted, while constraints in the pod would not count where nodes have no zone.
+func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
+	none, grace := false, cfg.grace()
+	pod := corev1.PodSpec{
+		// A native sidecar: it is there before the containers and ends after them.
+		InitContainers:                []corev1.Container{sidecarOf(cfg, r)},
+		TerminationGracePeriodSeconds: &grace,
+		ServiceAccountName:            cfg.ServiceAccount,
+		AutomountServiceAccountToken:  &none,
+		// A variable for every service of the namespace would be a surprise to programs.
+		EnableServiceLinks: &none,
+		SecurityContext:    &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Affinity:           affinityOf(cfg, r.NodeGroups),
+		Tolerations:        tolerationsOf(r.Pod),
+		ImagePullSecrets:   pullSecretsOf(cfg),
+		Volumes:            []corev1.Volume{folder(volumeScratch, nil), folder(volumeCortex, nil), folder(volumeProgram, nil)},
+	}
+	for i := range r.Pod.Containers {
+		c := &r.Pod.Containers[i]
+		pod.Containers = append(pod.Containers, containerOf(cfg, r, i))
+		if c.Compute != nil && c.Compute.Shm != nil {
+			pod.Volumes = append(pod.Volumes, folder(volumeShm+strconv.Itoa(i), c.Compute.Shm))
+		}
+	}
+	return pod
+}
+
+// tolerationsOf lets pods that ask for devices onto the nodes that are kept free
+// for such pods.
+func tolerationsOf(p *workload.Pod) []corev1.Toleration {
+	var gpu, inf int64
+	for _, c := range p.Containers {
+		if c.Compute != nil {
+			gpu, inf = gpu+c.Compute.GPU, inf+c.Compute.Inf
+		}
+	}
+	var out []corev1.Toleration
+	for _, taint := range []struct {
+		key    string
+		wanted int64
+	}{{gpuResource, gpu}, {infResource, inf}} {
+		if taint.wanted > 0 {
+			out = append(out, corev1.Toleration{Key: taint.key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule})
+		}
+	}
+	return out
+}
+
+func pullSecretsOf(cfg PodConfig) []corev1.LocalObjectReference {
+	names := cfg.PullSecrets
+	if names == nil {
+		names = []string{defaultPullSecret}
+	}
+	var out []corev1.LocalObjectReference
+	for _, name := range names {
+		out = append(out, corev1.LocalObjectReference{Name: name})
+	}
+	return out
+}
+
+// folder is an emptyDir; with a size it is memory.
+func folder(name string, size *workload.Quantity) corev1.Volume {
+	dir := &corev1.EmptyDirVolumeSource{}
+	if size != nil {
+		limit := bytesOf(size)
+		dir.Medium, dir.SizeLimit = corev1.StorageMediumMemory, &limit
+	}
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: dir}}
+}
+
+// affinityOf keeps a pod on the groups it names, whether or not the installation
+// knows them, and prefers among those it may use by their priority (REFERENCE 1.8).
+func affinityOf(cfg PodConfig, named []string) *corev1.Affinity {
+	term := func(groups ...string) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{
+			Key: cfg.nodeLabel(), Operator: corev1.NodeSelectorOpIn, Values: groups,
+		}}}
+	}
+	node := &corev1.NodeAffinity{}
+	if len(named) > 0 {
+		node.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term(slices.Clone(named)...)}}
+	}
+	for _, g := range cfg.NodeGroups {
+		if len(named) == 0 || slices.Contains(named, g.Name) {
+			node.PreferredDuringSchedulingIgnoredDuringExecution = append(node.PreferredDuringSchedulingIgnoredDuringExecution,
+				corev1.PreferredSchedulingTerm{Weight: min(max(g.Priority, 1), 100), Preference: term(g.Name)})
+		}
+	}
+	if node.RequiredDuringSchedulingIgnoredDuringExecution == nil && node.PreferredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return &corev1.Affinity{NodeAffinity: node}
+}
+
+// portOf is the port that receives requests; 0 for kinds without one.
+func portOf(r *workload.Revision) int32 {
+	if r.Pod.Port == nil {
+		return 0
+	}
+	return *r.Pod.Port
+}

@@ -1,0 +1,89 @@
+package kube
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+const (
+	sidecarName   = "proxy"
+	sidecarFolder = "/cortex/bin" // where the sidecar leaves its program
+	sidecarBinary = sidecarFolder + "/cortex-sidecar"
+	sidecarUser   = int64(65532) // of the image
+)
+
+// sidecarOf is the container that limits, probes and drains the replica. It has no
+// startup probe: the kubelet looks once a second, which would be a second more for
+// every start, and containers need the sidecar only when they are ready, which it
+// says itself, and when they end.
+func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
+	always := corev1.ContainerRestartPolicyAlways
+	c := corev1.Container{
+		Name: sidecarName, Image: cfg.SidecarImage, ImagePullPolicy: cmp.Or(cfg.SidecarPull, corev1.PullIfNotPresent), RestartPolicy: &always,
+		Ports: []corev1.ContainerPort{
+			{Name: "requests", ContainerPort: workload.SidecarPort, Protocol: corev1.ProtocolTCP},
+			{Name: "admin", ContainerPort: workload.AdminPort, Protocol: corev1.ProtocolTCP},
+		},
+		Env: []corev1.EnvVar{
+			{Name: "CORTEX_TARGET_PORT", Value: strconv.Itoa(int(portOf(r)))},
+			{Name: "CORTEX_MAX_CONCURRENCY", Value: strconv.FormatInt(r.Pod.MaxConcurrency, 10)},
+			{Name: "CORTEX_MAX_QUEUE_LENGTH", Value: strconv.FormatInt(r.Pod.MaxQueueLength, 10)},
+			{Name: "CORTEX_GRACE", Value: strconv.FormatInt(cfg.drainWithin(), 10)},
+		},
+		// Once a second: a replica is ready when it is, not up to ten seconds later. The
+		// sidecar answers at once; two seconds are for a node that is short of CPU.
+		ReadinessProbe: asks("/ready", corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 2, FailureThreshold: 2}),
+		// A restart breaks what is in flight, so it takes a minute of silence.
+		LivenessProbe:            asks("/live", corev1.Probe{PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6}),
+		VolumeMounts:             []corev1.VolumeMount{{Name: volumeProgram, MountPath: sidecarFolder}},
+		SecurityContext:          sidecarSecurity(),
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		// No limits: a sidecar that waits for CPU delays every request, and one that is
+		// killed for memory breaks them.
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    orDefault(cfg.SidecarCPU, "100m"),
+			corev1.ResourceMemory: orDefault(cfg.SidecarMem, "100Mi"),
+		}},
+	}
+	if !probesPort(r) {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "CORTEX_PROBE_PORT", Value: "true"})
+	}
+	return c
+}
+
+// sidecarSecurity is what the restricted pod security standard asks, and more.
+func sidecarSecurity() *corev1.SecurityContext {
+	user, none, yes := sidecarUser, false, true
+	return &corev1.SecurityContext{
+		RunAsUser: &user, RunAsGroup: &user, RunAsNonRoot: &yes, ReadOnlyRootFilesystem: &yes,
+		AllowPrivilegeEscalation: &none, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+func asks(path string, timing corev1.Probe) *corev1.Probe {
+	timing.HTTPGet = &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(workload.AdminPort)}
+	return &timing
+}
+
+func orDefault(q resource.Quantity, text string) resource.Quantity {
+	if q.IsZero() {
+		return resource.MustParse(text)
+	}
+	return q
+}
+
+// probesPort reports whether a readiness probe of the user asks the port that
+// receives requests. If none does, the sidecar looks whether it is open.
+func probesPort(r *workload.Revision) bool {
+	return slices.ContainsFunc(r.Pod.Containers, func(c workload.Container) bool {
+		p := c.ReadinessProbe
+		return p != nil && (p.HTTPGet != nil && p.HTTPGet.Port == portOf(r) || p.TCPSocket != nil && p.TCPSocket.Port == portOf(r))
+	})
+}

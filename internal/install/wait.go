@@ -1,0 +1,170 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+// The programs, and how many ready replicas make each of them work: of the
+// operator's only the one that leads is ready.
+var programs = []program{
+	{"operator", "operator does not come up", "cortex-operator", 1},
+	{"gateways", "gateways do not come up", "cortex-gateway", 0},
+}
+
+type program struct {
+	name       string
+	notUp      string // in words
+	deployment string
+	enough     int32 // ready replicas; 0: all of them
+}
+
+// awaitPrograms returns when every program of the new version works, or the reason
+// why one does not.
+func (w *work) awaitPrograms(ctx context.Context) error {
+	for _, p := range programs {
+		started := w.now()
+		if err := w.await(ctx, p); err != nil {
+			return err
+		}
+		w.done(p.name, started, "available")
+	}
+	return nil
+}
+
+func (w *work) await(ctx context.Context, p program) error {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
+	defer cancel()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	var last progress
+	for {
+		now, err := w.progress(ctx, p)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			return asFault("looking at the "+p.name, err)
+		case err == nil:
+			last = now
+		}
+		if last.done {
+			return nil
+		}
+		if last.hopeless || ctx.Err() != nil {
+			f := fault.New(fault.Unavailable, "install.not_available", "the %s: %s", p.notUp, last.why)
+			if context.Cause(ctx) == context.Canceled { //nolint:errorlint // the cause itself
+				return ctx.Err()
+			}
+			return f.WithHint("what was installed stays; %s", last.do)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// progress is how far a rollout is.
+type progress struct {
+	done     bool
+	hopeless bool   // waiting longer will not help
+	why      string // it is not done
+	do       string
+}
+
+func (w *work) progress(ctx context.Context, p program) (progress, error) {
+	d, err := w.clients.AppsV1().Deployments(w.cfg.Namespace).Get(ctx, p.deployment, metav1.GetOptions{})
+	if err != nil {
+		return progress{}, err
+	}
+	pods, err := w.clients.CoreV1().Pods(w.cfg.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels).String()})
+	if err != nil {
+		return progress{}, err
+	}
+	return judge(p, d, pods.Items), nil
+}
+
+// judge says how far a rollout is, from the Deployment and its pods.
+func judge(p program, d *appsv1.Deployment, pods []corev1.Pod) progress {
+	want := int32(1)
+	if d.Spec.Replicas != nil {
+		want = *d.Spec.Replicas
+	}
+	enough := want
+	if p.enough > 0 {
+		enough = min(want, p.enough)
+	}
+	s := d.Status
+	if s.ObservedGeneration >= d.Generation && s.UpdatedReplicas >= want && s.Replicas <= want && s.AvailableReplicas >= enough {
+		return progress{done: true}
+	}
+	slices.SortFunc(pods, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+	unclear := progress{why: fmt.Sprintf("%d of %d are available", s.AvailableReplicas, enough), do: "`cortex cluster health` shows how they are doing"}
+	for i := range pods {
+		if pods[i].DeletionTimestamp != nil {
+			continue
+		}
+		if found, ok := judgePod(&pods[i]); ok {
+			if found.hopeless {
+				return found
+			}
+			unclear = found
+		}
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return progress{why: c.Message, do: "the cluster refuses the pods; `kubectl describe` the replica set in the namespace", hopeless: false}
+		}
+	}
+	return unclear
+}
+
+// judgePod names what keeps a pod from being ready, if that can be said.
+func judgePod(pod *corev1.Pod) (progress, bool) {
+	about := "pod " + pod.Name + ": "
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return progress{why: about + "no node takes it: " + c.Message, do: "add nodes or room on them; it goes on by itself"}, true
+		}
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		switch waiting, logs := c.State.Waiting, fmt.Sprintf("`kubectl logs -n %s %s` has its last words", pod.Namespace, pod.Name); {
+		case waiting == nil && c.RestartCount > 0 && !c.Ready && c.LastTerminationState.Terminated != nil:
+			return progress{why: about + ended(c), do: logs}, true
+		case waiting == nil:
+		case waiting.Reason == "ErrImagePull" || waiting.Reason == "ImagePullBackOff" || waiting.Reason == "InvalidImageName" || waiting.Reason == "ErrImageNeverPull":
+			return progress{hopeless: waiting.Reason != "ErrImagePull", why: fmt.Sprintf("%simage %s cannot be pulled: %s", about, c.Image, waiting.Message),
+				do: "image.registry, image.tag and image.pullSecrets say where images come from; then `cortex upgrade`"}, true
+		case waiting.Reason == "CrashLoopBackOff":
+			return progress{hopeless: c.RestartCount >= 2, why: about + ended(c), do: logs}, true
+		case waiting.Reason == "CreateContainerConfigError":
+			return progress{why: about + waiting.Message, do: "make what it names"}, true
+		}
+	}
+	return progress{}, false
+}
+
+// ended says how a container's last run went.
+func ended(c corev1.ContainerStatus) string {
+	t := c.LastTerminationState.Terminated
+	switch {
+	case t == nil:
+		return fmt.Sprintf("the program ends again and again (%d restarts)", c.RestartCount)
+	case t.Reason == "OOMKilled":
+		return fmt.Sprintf("the program was killed for its memory (%d restarts)", c.RestartCount)
+	}
+	text := fmt.Sprintf("the program ended with exit code %d (%d restarts)", t.ExitCode, c.RestartCount)
+	if message := strings.TrimSpace(t.Message); message != "" {
+		text += ": " + message
+	}
+	return text
+}

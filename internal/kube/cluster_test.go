@@ -1,0 +1,334 @@
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/auth/authtest"
+	"cortex.dev/cortex/internal/auth/login"
+	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/workload"
+)
+
+const patience = time.Minute
+
+var alice = authtest.Identity{
+	AccessKeyID: "AKIAALICEALICEEXAMPL", SecretAccessKey: "secret/of+alice/EXAMPLEKEY",
+	ARN: "arn:aws:iam::111122223333:user/alice", UserID: "AIDAALICEALICEEXAMPLE", Account: "111122223333",
+}
+
+// place is a cluster's API server with two namespaces, and a yard in which what is
+// asked to run does at once: there is no node.
+type place struct {
+	t          *testing.T
+	rest       *rest.Config
+	client     kubernetes.Interface
+	system     string
+	workloads  string
+	yard       *yard
+	sts        string
+	gatewayPod string
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	cfg := kubetest.Config(t)
+	kubetest.InstallCRDs(t, cfg)
+	sts := httptest.NewServer(authtest.NewSTS(authtest.Config{Region: "us-west-2", Identities: []authtest.Identity{alice}}))
+	t.Cleanup(sts.Close)
+	p := &place{
+		t: t, rest: cfg, system: kubetest.Namespace(t, cfg), workloads: kubetest.Namespace(t, cfg), sts: sts.URL,
+		yard: newYard(t), gatewayPod: "gateway-a",
+	}
+	var err error
+	if p.client, err = kubernetes.NewForConfig(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"cortex-gateway", "other"} {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if _, err := p.client.CoreV1().ServiceAccounts(p.system).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// token is one that the cluster issues to a service account.
+func (p *place) token(account string, audiences ...string) string {
+	p.t.Helper()
+	seconds := int64(600)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences, ExpirationSeconds: &seconds}}
+	made, err := p.client.CoreV1().ServiceAccounts(p.system).CreateToken(p.t.Context(), account, request, metav1.CreateOptions{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return made.Status.Token
+}
+
+// yard is an engine that has replicas without running any: each is the same server.
+type yard struct {
+	*engine.Feed
+	server  *httptest.Server
+	release chan struct{} // closed: requests for /hold are answered
+}
+
+func newYard(t *testing.T) *yard {
+	t.Helper()
+	y := &yard{Feed: engine.NewFeed(), release: make(chan struct{})}
+	y.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hold" {
+			select {
+			case <-y.release:
+			case <-r.Context().Done():
+			}
+		}
+		fmt.Fprintf(w, "answered %s", r.URL.Path)
+	}))
+	t.Cleanup(y.server.Close)
+	return y
+}
+
+var _ engine.Engine = (*yard)(nil)
+
+func (y *yard) Apply(_ context.Context, d engine.Deployment) error {
+	s := engine.Status{Name: d.Revision.Name, Revision: d.Revision.ID, Desired: d.Replicas}
+	for i := range d.Replicas {
+		r := engine.Replica{MaxConcurrency: d.Revision.Pod.MaxConcurrency, MaxQueueLength: d.Revision.Pod.MaxQueueLength}
+		r.ID, r.State, r.UpToDate = fmt.Sprintf("r%d", i), workload.Ready, true
+		r.Address = strings.TrimPrefix(y.server.URL, "http://")
+		s.Replicas = append(s.Replicas, r)
+	}
+	y.Publish(s)
+	return nil
+}
+
+func (y *yard) Remove(_ context.Context, name string) error {
+	y.Feed.Remove(name)
+	return nil
+}
+
+func (y *yard) Status(_ context.Context, name string) (engine.Status, error) {
+	s, _ := y.Get(name)
+	return s, nil
+}
+
+func (y *yard) Logs(context.Context, workload.LogQuery, func(workload.LogLine) error) error {
+	return nil
+}
+
+func (y *yard) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// counted is the yard as one operator has it, with what that one asked it for.
+type counted struct {
+	*yard
+	applied *atomic.Int32
+}
+
+func (c counted) Apply(ctx context.Context, d engine.Deployment) error {
+	c.applied.Add(1)
+	return c.yard.Apply(ctx, d)
+}
+
+// life is a program that runs.
+type life struct {
+	t     *testing.T
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error
+	log   *record
+}
+
+func begin(t *testing.T, log *record, run func(context.Context) error) *life {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	l := &life{t: t, stop: stop, ended: make(chan struct{}), log: log}
+	go func() {
+		defer close(l.ended)
+		l.err = run(ctx)
+	}()
+	t.Cleanup(func() {
+		_ = l.end()
+		if t.Failed() {
+			t.Logf("log of the program:\n%s", log.text())
+		}
+	})
+	return l
+}
+
+// end stops the program and returns what it does.
+func (l *life) end() error {
+	l.stop()
+	<-l.ended
+	return l.err
+}
+
+type operatorLife struct {
+	*life
+	health, management, internal string
+	audit                        *record
+	applied                      atomic.Int32 // by its engine
+}
+
+func (o *operatorLife) leads() bool {
+	return status(o.t, "http://"+o.health+"/readyz") == http.StatusOK
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// operator starts a replica of the operator.
+func (p *place) operator(pod string) *operatorLife {
+	p.t.Helper()
+	log := &record{}
+	o := &operatorLife{health: freePort(p.t), management: freePort(p.t), internal: freePort(p.t), audit: &record{}}
+	o.life = begin(p.t, log, func(ctx context.Context) error {
+		return RunOperator(ctx, OperatorConfig{
+			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
+			Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts,
+			AuditFile: "-", AuditOut: o.audit, SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond,
+			APIEndpoint: "http://apis.example.com",
+			Listen:      o.management, InternalListen: o.internal, HealthListen: o.health,
+			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
+			rest: p.rest, engine: func(*rest.Config, OperatorConfig) (engine.Engine, error) { return counted{p.yard, &o.applied}, nil },
+		})
+	})
+	return o
+}
+
+func (p *place) leader(pod string) *operatorLife {
+	p.t.Helper()
+	o := p.operator(pod)
+	eventually(p.t, pod+" leads", o.leads)
+	return o
+}
+
+type gatewayLife struct {
+	*life
+	health, apis, dir string
+}
+
+// gateway starts a gateway that knows the operator by an address.
+func (p *place) gateway(operator string) *gatewayLife {
+	p.t.Helper()
+	log := &record{}
+	g := &gatewayLife{health: freePort(p.t), apis: freePort(p.t), dir: p.t.TempDir()}
+	cfg := GatewayConfig{
+		Pod: p.gatewayPod, Namespace: p.workloads, Operator: "https://" + operator,
+		TokenFile: filepath.Join(g.dir, "token"), CAFile: filepath.Join(g.dir, "ca.crt"),
+		Listen: g.apis, HealthListen: g.health, ShutdownDelay: 300 * time.Millisecond, DrainTimeout: patience,
+		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
+		rest: p.rest, engine: func(*rest.Config, GatewayConfig) (engine.Engine, error) { return p.yard, nil },
+	}
+	if err := os.WriteFile(cfg.TokenFile, []byte(p.token("cortex-gateway", backplane.Audience)), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	g.life = begin(p.t, log, func(ctx context.Context) error { return RunGateway(ctx, cfg) })
+	return g
+}
+
+// trust gives the gateway what the operator has published.
+func (p *place) trust(g *gatewayLife) {
+	p.t.Helper()
+	var ca string
+	eventually(p.t, "the authority is published", func() bool {
+		m, err := p.client.CoreV1().ConfigMaps(p.system).Get(p.t.Context(), authorityMap, metav1.GetOptions{})
+		if err == nil {
+			ca = m.Data[authorityKey]
+		}
+		return ca != ""
+	})
+	if err := os.WriteFile(filepath.Join(g.dir, "ca.crt"), []byte(ca), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// client is Alice, who trusts the certificate that the operator has published.
+func (p *place) alice(o *operatorLife) *httpapi.Client {
+	p.t.Helper()
+	var want string
+	eventually(p.t, "the fingerprint is published", func() bool {
+		m, err := p.client.CoreV1().ConfigMaps(p.system).Get(p.t.Context(), authorityMap, metav1.GetOptions{})
+		if err == nil {
+			want = m.Data[fingerprintKey]
+		}
+		return want != ""
+	})
+	endpoint := "https://" + o.management
+	client, err := httpapi.NewClient(httpapi.ClientConfig{Endpoint: endpoint, TLS: &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection compares the whole certificate instead
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if got := auth.Fingerprint(state.PeerCertificates[0].Raw); got != want {
+				return fmt.Errorf("the certificate is %s, want %s", got, want)
+			}
+			return nil
+		},
+	}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(client.Close)
+	keys := map[string]string{"AWS_ACCESS_KEY_ID": alice.AccessKeyID, "AWS_SECRET_ACCESS_KEY": alice.SecretAccessKey}
+	return client.WithSessions(login.New(login.Config{
+		Operator: client, Endpoint: endpoint, Getenv: func(name string) string { return keys[name] },
+	}))
+}
+
+// status is the status of an answer, 0 when there is none.
+func status(t *testing.T, url string) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}

@@ -1,0 +1,26 @@
+package kube
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"cortex.dev/cortex/internal/engine"
+	enginekube "cortex.dev/cortex/internal/engine/kube"
+)
+
+// newEngine runs replicas as pods.
+func newEngine(cfg *rest.Config, c OperatorConfig) (engine.Engine, error) {
+	pods := enginekube.PodConfig{
+		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
+		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
+	}
+	for _, g := range c.NodeGroups {
+		pods.NodeGroups = append(pods.NodeGroups, enginekube.NodeGroup(g))
+	}
+	return enginekube.New(enginekube.Config{REST: cfg, Pods: pods, Log: c.Log})
+}
+
+// newReader looks at the pods that there are.
+func newReader(cfg *rest.Config, c GatewayConfig) (engine.Engine, error) {
+	return enginekube.New(enginekube.Config{REST: cfg, Pods: enginekube.PodConfig{Namespace: c.Namespace}, Log: c.Log, ReadOnly: true})
+}

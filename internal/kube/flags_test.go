@@ -1,0 +1,177 @@
+package kube
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+func podEnv(name string) string {
+	return map[string]string{"POD_NAME": "operator-0", "POD_NAMESPACE": "cortex"}[name]
+}
+
+func noEnv(string) string { return "" }
+
+func TestOperatorFlags(t *testing.T) {
+	t.Parallel()
+	got, err := parseOperator([]string{
+		"--region=us-west-2", "--account-id", "111122223333", "--sidecar-image=cortex.dev/sidecar:1", "--namespace=apis",
+		"--platform-role=arn:aws:iam::111122223333:role/a", "--platform-role=arn:aws:iam::111122223333:role/b",
+		"--node-group=gpu=10", "--node-group", "cpu=1", "--pull-secret=one", "--pull-secret=two", "--tick=2s", "--api-endpoint=https://apis.example.com/",
+	}, podEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := OperatorConfig{
+		Pod: "operator-0", SystemNamespace: "cortex", Namespace: "apis", Account: "111122223333", Region: "us-west-2", ClusterName: "cortex",
+		PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
+		SessionTTL:    15 * time.Minute, STSPerSecond: 20, AuditFile: "-", SidecarImage: "cortex.dev/sidecar:1", PullPolicy: "IfNotPresent",
+		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}}, APIEndpoint: "https://apis.example.com",
+		Tick: 2 * time.Second, GatewayAccount: "cortex-gateway", Listen: ":8443", InternalListen: ":8444", HealthListen: ":8081",
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(OperatorConfig{})); diff != "" {
+		t.Errorf("parseOperator() (-want +got):\n%s", diff)
+	}
+}
+
+func TestGatewayFlags(t *testing.T) {
+	t.Parallel()
+	got, err := parseGateway([]string{"--shutdown-delay=1s"}, podEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := GatewayConfig{
+		Pod: "operator-0", Namespace: "cortex-apis", Operator: "https://cortex-operator.cortex.svc:8444",
+		TokenFile: "/var/run/secrets/cortex/token", CAFile: "/etc/cortex/authority/ca.crt",
+		Listen: ":8080", HealthListen: ":8081", ShutdownDelay: time.Second, DrainTimeout: time.Minute,
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(GatewayConfig{})); diff != "" {
+		t.Errorf("parseGateway() (-want +got):\n%s", diff)
+	}
+}
+
+// What is wrong is said in sentences, all of it at once, and the program ends with 2.
+func TestWrongFlags(t *testing.T) {
+	t.Parallel()
+	right := []string{"--region=us-west-2", "--sidecar-image=s"}
+	for _, tt := range []struct {
+		name   string
+		parse  func(args []string, env func(string) string) error
+		args   []string
+		env    func(string) string
+		want   []string // each is in the message
+		clause int      // how many problems there are
+	}{
+		{name: "operator: nothing", env: noEnv, clause: 4, want: []string{"--region is missing", "--sidecar-image is missing", "POD_NAME is not set", "POD_NAMESPACE is not set"}},
+		{
+			name: "operator: several that cannot be read", args: append(right, "--tick=soon", "--none=1", "--session-ttl=2h", "rest"), clause: 4,
+			want: []string{`--tick`, "--none", "--session-ttl 2h0m0s is not between", `unexpected argument "rest"`},
+		},
+		{name: "operator: half a certificate", args: append(right, "--tls-cert=a"), clause: 1, want: []string{"--tls-cert and --tls-key go together"}},
+		{name: "operator: account", args: append(right, "--account-id=12"), clause: 1, want: []string{"--account-id"}},
+		{name: "operator: region", args: []string{"--region=Oregon", "--sidecar-image=s"}, clause: 1, want: []string{"--region"}},
+		{name: "operator: cluster name", args: append(right, "--cluster-name=A"), clause: 1, want: []string{"--cluster-name"}},
+		{name: "operator: node group", args: append(right, "--node-group=a", "--node-group=b=0", "--node-group=b=2"), clause: 3, want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},
+		{name: "operator: pull policy", args: append(right, "--pull-policy=maybe"), clause: 1, want: []string{"--pull-policy"}},
+		{name: "operator: role", args: append(right, "--platform-role=arn:aws:iam::111122223333:user/a"), clause: 1, want: []string{"--platform-role"}},
+		{name: "operator: address", args: append(right, "--listen=8443"), clause: 1, want: []string{"--listen"}},
+		{name: "operator: endpoint", args: append(right, "--api-endpoint=apis.example.com"), clause: 1, want: []string{"--api-endpoint"}},
+		{name: "operator: tick", args: append(right, "--tick=1ms"), clause: 1, want: []string{"--tick"}},
+		{name: "operator: NaN", args: append(right, "--sts-calls-per-second=NaN"), clause: 1, want: []string{"--sts-calls-per-second"}},
+		{name: "operator: namespace", args: append(right, "--namespace=A b"), clause: 1, want: []string{"--namespace"}},
+		{name: "gateway: nothing of a pod", parse: gatewayFlags, env: noEnv, clause: 2, want: []string{"POD_NAME is not set", "POD_NAMESPACE is not set"}},
+		{
+			name: "gateway: everything", parse: gatewayFlags, clause: 5,
+			args: []string{"--operator=http://o", "--token-file=", "--drain-timeout=0s", "--shutdown-delay=-1s", "--listen=x"},
+			want: []string{"--operator", "--token-file", "--drain-timeout", "--shutdown-delay", "--listen"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			parse, env := tt.parse, tt.env
+			if parse == nil {
+				parse = operatorFlags
+			}
+			if env == nil {
+				env = podEnv
+			}
+			err := parse(tt.args, env)
+			if !fault.Is(err, fault.Usage) || fault.From(err).Hint == "" {
+				t.Fatalf("parsing %q = %v, want a fault of usage with a hint", tt.args, err)
+			}
+			if n := strings.Count(err.Error(), "\n"); n != tt.clause {
+				t.Errorf("parsing %q says %d things, want %d:\n%v", tt.args, n, tt.clause, err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("parsing %q = %v, want %q in it", tt.args, err, want)
+				}
+			}
+		})
+	}
+}
+
+func operatorFlags(args []string, env func(string) string) error {
+	_, err := parseOperator(args, env)
+	return err
+}
+
+func gatewayFlags(args []string, env func(string) string) error {
+	_, err := parseGateway(args, env)
+	return err
+}
+
+func TestHelpNamesEveryFlag(t *testing.T) {
+	t.Parallel()
+	if _, err := parseOperator([]string{"--help"}, noEnv); !errors.Is(err, errHelp) {
+		t.Errorf("parseOperator(--help) = %v", err)
+	}
+	for usage, parse := range map[string]func([]string, func(string) string) error{operatorUsage: operatorFlags, gatewayUsage: gatewayFlags} {
+		for word := range strings.FieldsSeq(usage) {
+			name, ok := strings.CutPrefix(strings.TrimRight(word, ","), "--")
+			if !ok {
+				continue
+			}
+			err := parse([]string{"--" + name + "=x"}, podEnv)
+			if err != nil && strings.Contains(err.Error(), "not defined") {
+				t.Errorf("the help names --%s, which there is not: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args     []string
+		want     int
+		out, err string
+	}{
+		{[]string{"--help"}, fault.ExitDone, "--sidecar-image", ""},
+		{[]string{"--region=x"}, fault.ExitUsage, "", "cortex-operator: it does not start:"},
+		{[]string{"--region=us-west-2", "--sidecar-image=s", "--kubeconfig=/no/such"}, fault.ExitUsage, "", "there is no API server"},
+	} {
+		var out, log strings.Builder
+		streams := Streams{Out: &out, Err: &log}
+		got := operatorMain(t.Context(), tt.args, streams, podEnv, "test", logTo(streams))
+		if got != tt.want || !strings.Contains(out.String(), tt.out) || !strings.Contains(log.String(), tt.err) {
+			t.Errorf("Operator(%q) = %d, %q, %q; want %d, %q, %q", tt.args, got, out.String(), log.String(), tt.want, tt.out, tt.err)
+		}
+	}
+}
+
+func FuzzFlags(f *testing.F) {
+	f.Add("--region us-west-2\x00--node-group=a=1\x00--\x00-x")
+	f.Fuzz(func(_ *testing.T, line string) {
+		args := slices.DeleteFunc(strings.Split(line, "\x00"), func(s string) bool { return len(s) > 100 })
+		_, _ = parseOperator(args, podEnv)
+		_, _ = parseGateway(args, podEnv)
+	})
+}

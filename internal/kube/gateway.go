@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/store"
+	storekube "cortex.dev/cortex/internal/store/kube"
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+// GatewayConfig is what a gateway needs to know; see its flags.
+type GatewayConfig struct {
+	Pod        string // this replica
+	Namespace  string // of workloads
+	Kubeconfig string // empty: as a pod
+
+	Operator          string // https://host:port
+	TokenFile, CAFile string
+
+	Listen, HealthListen string
+	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
+	DrainTimeout         time.Duration
+
+	Version string
+	Log     *slog.Logger
+
+	rest   *rest.Config                                             // nil: by Kubeconfig
+	engine func(*rest.Config, GatewayConfig) (engine.Engine, error) // nil: Kubernetes'; tests have no nodes
+	bound  func(health, apis net.Addr)                              // nil, or called once the addresses are bound
+}
+
+// gatewayProgram is one life of a gateway.
+type gatewayProgram struct {
+	cfg      GatewayConfig
+	rest     *rest.Config
+	metrics  *telemetry.Registry
+	known    atomic.Bool // what is deployed
+	stopping atomic.Bool
+}
+
+// RunGateway runs a gateway until ctx ends and what it accepted is answered.
+func RunGateway(ctx context.Context, cfg GatewayConfig) error {
+	p := &gatewayProgram{cfg: cfg, metrics: telemetry.New()}
+	var err error
+	if p.rest = cfg.rest; p.rest == nil {
+		if p.rest, err = restConfig(cfg.Kubeconfig, "cortex-gateway", cfg.Version); err != nil {
+			return err
+		}
+	}
+	watched, err := listen(cfg.HealthListen, "health-listen")
+	if err != nil {
+		return err
+	}
+	defer watched.Close()
+	apis, err := listen(cfg.Listen, "listen")
+	if err != nil {
+		return err
+	}
+	defer apis.Close()
+	if cfg.bound != nil {
+		cfg.bound(watched.Addr(), apis.Addr())
+	}
+	h := &health{listener: watched, metrics: p.metrics, ready: p.ready}
+	return stages.Run(ctx,
+		[]stages.Task{{Name: "health", Run: h.run}},
+		[]stages.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
+	)
+}
+
+// ready is what the gateways' service asks.
+func (p *gatewayProgram) ready() error {
+	switch {
+	case p.stopping.Load():
+		return errors.New("stopping")
+	case !p.known.Load():
+		return errors.New("what is deployed is not known yet")
+	}
+	return nil
+}
+
+func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
+	st, err := storekube.Open(ctx, storekube.Config{REST: p.rest, Namespace: p.cfg.Namespace, ReadOnly: true, Log: p.cfg.Log})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	open := p.cfg.engine
+	if open == nil {
+		open = newReader
+	}
+	eng, err := open(p.rest, p.cfg)
+	if err != nil {
+		return err
+	}
+	// Samples are the gateway's, and the gateway wakes through what reports them: one
+	// of the two has to be named before it exists.
+	var gate *gateway.Gateway
+	client, err := backplane.NewClient(backplane.ClientConfig{
+		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
+		Samples:   func() []autoscaler.Sample { return samplesOf(gate) },
+		Telemetry: p.metrics, Log: p.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	gate, err = gateway.New(gateway.Config{
+		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
+		Sidecars: true, Telemetry: p.metrics, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	p.cfg.Log.Info("serving", "apis", apis.Addr().String(), "namespace", p.cfg.Namespace)
+	later, end := p.delayed(ctx)
+	defer end()
+	return stages.Run(later,
+		[]stages.Task{{Name: "replicas", Run: eng.Run}},
+		// Load is reported while the last requests are answered: it is load.
+		[]stages.Task{{Name: "routes", Run: gate.Run}, {Name: "load", Run: client.Run}},
+		[]stages.Task{{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}},
+	)
+}
+
+// delayed is a context that ends some time after ctx does: until then requests still
+// come, because not everybody has heard that this gateway is not ready any more. To
+// one that was never ready nobody sends any.
+func (p *gatewayProgram) delayed(ctx context.Context) (context.Context, context.CancelFunc) {
+	later, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		wasReady := p.ready() == nil
+		p.stopping.Store(true)
+		if wasReady {
+			p.cfg.Log.Info("stopping", "in", p.cfg.ShutdownDelay)
+			wait := time.NewTimer(p.cfg.ShutdownDelay)
+			defer wait.Stop()
+			select {
+			case <-wait.C:
+			case <-later.Done():
+			}
+		}
+		end()
+	})
+	return later, func() { stop(); end() }
+}
+
+// routes is the store as a gateway sees it, and says when it has told everything.
+type routes struct {
+	store gateway.Routes
+	known func()
+}
+
+func (r routes) Watch(ctx context.Context, fn func(store.Change)) error {
+	return r.store.Watch(ctx, func(c store.Change) {
+		fn(c)
+		if c.Name == "" {
+			r.known()
+		}
+	})
+}
+
+// samplesOf is the gateway as the autoscaler sees it.
+func samplesOf(gate *gateway.Gateway) []autoscaler.Sample {
+	seen := gate.Samples()
+	samples := make([]autoscaler.Sample, len(seen))
+	for i, s := range seen {
+		samples[i] = autoscaler.Sample(s)
+	}
+	return samples
+}

@@ -1,0 +1,329 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/certificate"
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/operator"
+	"cortex.dev/cortex/internal/stages"
+	storekube "cortex.dev/cortex/internal/store/kube"
+	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// OperatorConfig is what the operator needs to know; see its flags.
+type OperatorConfig struct {
+	Pod             string // this replica
+	SystemNamespace string // of the operator, the gateways and their keys
+	Namespace       string // of workloads
+	Kubeconfig      string // empty: as a pod
+
+	Account, Region, ClusterName string
+	PolicyFile                   string
+	PlatformRoles                []string
+	SessionTTL                   time.Duration
+	STSEndpoint, STSProxy        string
+	STSPerSecond                 float64
+	TLSCert, TLSKey              string
+	TLSNames                     []string
+	AuditFile                    string
+	AuditOut                     io.Writer
+
+	SidecarImage   string
+	PullPolicy     string
+	PullSecrets    []string
+	Unconfined     []string // api/container: run privileged
+	NodeGroups     []NodeGroup
+	APIEndpoint    string // empty: that of the gateways' service
+	Tick           time.Duration
+	GatewayAccount string
+
+	Listen, InternalListen, HealthListen string
+
+	Version string
+	Log     *slog.Logger
+
+	rest   *rest.Config                                              // nil: by Kubeconfig
+	engine func(*rest.Config, OperatorConfig) (engine.Engine, error) // nil: Kubernetes'; tests have no nodes
+	bound  func(health, management, internal net.Addr)               // nil, or called once requests are served
+}
+
+// NodeGroup is a group of nodes that APIs may ask for, and how much it is preferred.
+type NodeGroup struct {
+	Name     string
+	Priority int32
+}
+
+// operatorProgram is one life of the operator.
+type operatorProgram struct {
+	cfg     OperatorConfig
+	rest    *rest.Config
+	client  kubernetes.Interface
+	metrics *telemetry.Registry
+	health  *health
+	leading atomic.Bool // the lease is held
+	serving atomic.Bool // and requests are answered
+}
+
+// RunOperator runs a replica of the operator until ctx ends, or leadership is lost.
+func RunOperator(ctx context.Context, cfg OperatorConfig) error {
+	p := &operatorProgram{cfg: cfg, metrics: telemetry.New()}
+	var err error
+	if p.rest = cfg.rest; p.rest == nil {
+		if p.rest, err = restConfig(cfg.Kubeconfig, "cortex-operator", cfg.Version); err != nil {
+			return err
+		}
+	}
+	if p.client, err = kubernetes.NewForConfig(p.rest); err != nil {
+		return fmt.Errorf("preparing to speak to the API server: %w", err)
+	}
+	ln, err := listen(cfg.HealthListen, "health-listen")
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	p.health = &health{listener: ln, metrics: p.metrics, ready: p.ready}
+	p.metrics.Collect(telemetry.Metric{Name: "cortex_operator_leading", Type: telemetry.Gauge,
+		Help: "Whether this replica of the operator leads."}, func(emit telemetry.Emit) {
+		leads := 0.0
+		if p.leading.Load() {
+			leads = 1
+		}
+		emit(leads)
+	})
+	return stages.Run(ctx,
+		[]stages.Task{{Name: "health", Run: p.health.run}},
+		[]stages.Task{{Name: "operator", Run: p.run}},
+	)
+}
+
+// ready is what the operator's services ask: only the leader answers requests.
+func (p *operatorProgram) ready() error {
+	switch {
+	case !p.leading.Load():
+		return errors.New("another replica leads")
+	case !p.serving.Load():
+		return errors.New("starting to lead")
+	}
+	return nil
+}
+
+// run reads what there is, so that taking over is quick, and then waits to lead.
+func (p *operatorProgram) run(ctx context.Context) error {
+	st, err := storekube.Open(ctx, storekube.Config{
+		REST: p.rest, Namespace: p.cfg.Namespace, SystemNamespace: p.cfg.SystemNamespace, Log: p.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	open := p.cfg.engine
+	if open == nil {
+		open = newEngine
+	}
+	eng, err := open(p.rest, p.cfg)
+	if err != nil {
+		return err
+	}
+	election := electionConfig{
+		REST: p.rest, Namespace: p.cfg.SystemNamespace, Identity: p.cfg.Pod, Log: p.cfg.Log, Leading: &p.leading,
+	}
+	return stages.Run(ctx,
+		[]stages.Task{{Name: "engine", Run: eng.Run}},
+		[]stages.Task{{Name: "leader", Run: func(ctx context.Context) error {
+			return lead(ctx, election, func(ctx context.Context) error { return p.lead(ctx, st, eng) })
+		}}},
+	)
+}
+
+// leader is everything that only one replica does.
+type leader struct {
+	*operatorProgram
+	store     *storekube.Store
+	face      *management.Face
+	own       *certificate.Source // of our own authority: what gateways trust
+	shown     *certificate.Source // what users see; own when there are no files
+	addresses *addresses
+	loads     *backplane.Loads
+	operator  *operator.Operator
+}
+
+// lead runs what only the leader does, until ctx ends.
+func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng engine.Engine) error {
+	began := time.Now()
+	l := &leader{operatorProgram: p, store: st, loads: backplane.NewLoads(nil)}
+	if err := l.prepare(ctx, eng); err != nil {
+		return err
+	}
+	defer l.face.Close()
+	users, err := listen(p.cfg.Listen, "listen")
+	if err != nil {
+		return err
+	}
+	defer users.Close()
+	gateways, err := listen(p.cfg.InternalListen, "internal-listen")
+	if err != nil {
+		return err
+	}
+	defer gateways.Close()
+	parts, err := l.parts(users, gateways)
+	if err != nil {
+		return err
+	}
+	info := l.face.Info()
+	p.cfg.Log.Info("leading", "after", time.Since(began).Round(time.Millisecond), "account", info.Account, "policy", info.Policy,
+		"cluster", info.ClusterID, "certificate", info.Fingerprint)
+	p.serving.Store(true)
+	defer p.serving.Store(false)
+	defer context.AfterFunc(ctx, func() { p.serving.Store(false) })()
+	if p.cfg.bound != nil {
+		p.cfg.bound(p.health.listener.Addr(), users.Addr(), gateways.Addr())
+	}
+	return stages.Run(ctx, parts...)
+}
+
+// prepare makes the roles. Nothing runs yet.
+func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
+	cfg := l.cfg
+	l.addresses = &addresses{client: l.client, namespace: cfg.SystemNamespace, log: cfg.Log}
+	l.addresses.look(ctx)
+	own := certificate.Config{
+		Values: l.store, Value: certificateName, Names: l.internalNames(), MoreNames: l.addresses.operatorNames, Log: cfg.Log,
+	}
+	if l.own, err = certificate.Open(ctx, own); err != nil {
+		return err
+	}
+	l.shown = l.own
+	if cfg.TLSCert != "" || cfg.TLSKey != "" {
+		if l.shown, err = certificate.Open(ctx, certificate.Config{Cert: cfg.TLSCert, Key: cfg.TLSKey, Log: cfg.Log}); err != nil {
+			return err
+		}
+	}
+	if l.face, err = management.New(ctx, management.Config{
+		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
+		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
+		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
+		Certificate: l.shown, Shared: l.store, Telemetry: l.metrics, Log: cfg.Log,
+	}); err != nil {
+		return err
+	}
+	l.operator, err = operator.New(operator.Config{
+		Store: l.store, Engine: eng, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
+		Engines: l.engines, Permit: l.face.Permit(),
+		Info: workload.Info{
+			Environment: cfg.ClusterName, Version: cfg.Version, APIEndpoint: l.apiEndpoint(), StartedAt: time.Now().UTC(),
+		},
+	})
+	if err != nil {
+		return errors.Join(err, l.face.Close())
+	}
+	return nil
+}
+
+// internalNames are those under which the certificate of our own authority is
+// shown inside the cluster, and those that the installation adds.
+func (l *leader) internalNames() []string {
+	var names []string
+	for _, service := range []string{operatorService, operatorPublic} {
+		name := service + "." + l.cfg.SystemNamespace
+		names = append(names, service, name, name+".svc", name+".svc.cluster.local")
+	}
+	return append(append(names, "localhost", "127.0.0.1", "::1"), l.cfg.TLSNames...)
+}
+
+// apiEndpoint is what users are told to call.
+func (l *leader) apiEndpoint() string {
+	if l.cfg.APIEndpoint != "" {
+		return l.cfg.APIEndpoint
+	}
+	return l.addresses.endpoint()
+}
+
+// engines says how containers run here.
+func (l *leader) engines(context.Context) []workload.Engine {
+	v, err := l.client.Discovery().ServerVersion()
+	if err != nil {
+		return []workload.Engine{{Name: "kubernetes", Detail: err.Error()}}
+	}
+	return []workload.Engine{{Name: "kubernetes", Available: true, Detail: v.GitVersion}}
+}
+
+// parts says in which order the roles run: what comes later relies on what comes
+// before, and stops first.
+func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
+	cfg := l.cfg
+	scaler, err := autoscaler.NewLoop(autoscaler.Config{
+		Tick: cfg.Tick, Source: l.loads, Target: target{l.operator}, Log: cfg.Log, Telemetry: l.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	calls, err := backplane.NewServer(backplane.ServerConfig{
+		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
+		Loads: l.loads, Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	handler := httpapi.NewHandler(l.operator, httpapi.Options{
+		Guard: l.face.Guard(), Log: cfg.Log, Version: cfg.Version, Kind: l.operator.Kind,
+	})
+	publish := &publisher{maps: l.client.CoreV1().ConfigMaps(cfg.SystemNamespace), text: l.published, log: cfg.Log}
+	upkeep := append(l.face.Upkeep(),
+		stages.Task{Name: "addresses", Run: l.addresses.run},
+		stages.Task{Name: "authority", Run: publish.run},
+		stages.Task{Name: "state", Run: l.store.Run},
+	)
+	if l.own != l.shown {
+		upkeep = append(upkeep, stages.Task{Name: "internal certificate", Run: l.own.Run})
+	}
+	return [][]stages.Task{
+		{{Name: "operator", Run: l.operator.Run}},
+		upkeep,
+		{
+			{Name: "autoscaler", Run: scaler.Run},
+			{Name: "management", Run: func(ctx context.Context) error {
+				return management.Serve(ctx, l.face.Listener(users, nil), handler)
+			}},
+			{Name: "backplane", Run: func(ctx context.Context) error {
+				return management.Serve(ctx, management.Secure(gateways, l.own, nil, cfg.Log), calls)
+			}},
+		},
+	}, nil
+}
+
+// published is what gateways and clients may know.
+func (l *leader) published() map[string]string {
+	return map[string]string{authorityKey: string(l.own.AuthorityPEM()), fingerprintKey: l.shown.Fingerprint()}
+}
+
+// target is the operator as the autoscaler sees it.
+type target struct{ op *operator.Operator }
+
+func (t target) Workloads(ctx context.Context) ([]autoscaler.Workload, error) {
+	scalable, err := t.op.Scalable(ctx)
+	workloads := make([]autoscaler.Workload, len(scalable))
+	for i, s := range scalable {
+		workloads[i] = autoscaler.Workload(s)
+	}
+	return workloads, err
+}
+
+func (t target) Scale(ctx context.Context, name string, replicas int, reason string) error {
+	return t.op.Scale(ctx, name, replicas, reason)
+}

@@ -1,0 +1,300 @@
+package operator
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// adoptCause is in the history of what was deployed by declaring it.
+const adoptCause = "kubectl apply"
+
+// adopter deploys what others declare in the store, and shows there what workloads
+// are doing. A nil one does nothing: the store knows no declarations.
+//
+// What is refused because of what else is deployed, such as a splitter whose target
+// is not there yet, waits. When something is deployed or deleted the store is asked
+// again for everything that nobody accepted; so what was withdrawn meanwhile is not
+// deployed from memory, and what waits survives the operator.
+type adopter struct {
+	*Operator
+	from    store.Declarative
+	judging *keyed // by source
+	showing *keyed // by name
+
+	mu       sync.Mutex
+	told     map[string]store.Declaration // by source: what is to be judged
+	waiting  bool                         // something was refused that may be accepted later
+	seen     int                          // how often what is deployed has changed
+	restart  context.CancelFunc           // has the store tell its declarations again
+	deployed map[string]string            // revision by name
+	shown    map[string]shown             // by name: what the store has
+}
+
+// shown is what a workload's writers see. The revision is in it so that each one is
+// confirmed to them, also where nothing else changes.
+type shown struct {
+	revision, endpoint string
+	status             workload.Status
+}
+
+// newAdopter returns nil when the store knows no declarations.
+func newAdopter(o *Operator) *adopter {
+	from, ok := o.store.(store.Declarative)
+	if !ok {
+		return nil
+	}
+	a := &adopter{
+		Operator: o, from: from, told: map[string]store.Declaration{}, deployed: map[string]string{}, shown: map[string]shown{},
+		restart: func() {},
+	}
+	a.judging = newKeyed(a.judge, func(source string, err error) {
+		o.log.Warn("will try again", "doing", "deploying what was declared", "declared", source, "error", err)
+	})
+	a.showing = newKeyed(a.show, func(name string, err error) {
+		o.log.Warn("will try again", "doing", "writing the status", "api", name, "error", err)
+	})
+	return a
+}
+
+// run follows the declarations until ctx ends. It may leave goroutines behind, for
+// which wait waits.
+func (a *adopter) run(ctx context.Context) {
+	if a == nil {
+		return
+	}
+	a.retry(ctx, "following declarations", func() error {
+		for {
+			round, cancel := context.WithCancel(ctx)
+			a.mu.Lock()
+			a.waiting, a.restart = false, cancel
+			a.mu.Unlock()
+			err := a.from.Declared(round, func(d store.Declaration) {
+				a.mu.Lock()
+				a.told[d.Source] = d
+				a.mu.Unlock()
+				a.judging.add(ctx, d.Source)
+			})
+			again := round.Err() != nil && ctx.Err() == nil
+			cancel()
+			if !again {
+				return err
+			}
+		}
+	})
+}
+
+// wait returns when nothing is under way any more; the context of run must have ended.
+func (a *adopter) wait() {
+	if a != nil {
+		a.judging.wait()
+		a.showing.wait()
+	}
+}
+
+// changed hears of each workload that may have changed in the store.
+func (a *adopter) changed(ctx context.Context, name string) {
+	if a == nil {
+		return
+	}
+	a.look(ctx, name)
+	revision := ""
+	if w, ok, _ := a.mirror.want(name); ok {
+		revision = w.Revision.ID
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.deployed[name] == revision {
+		return // another number of replicas
+	}
+	if a.deployed[name] = revision; revision == "" {
+		delete(a.deployed, name)
+	}
+	a.seen++
+	if a.waiting {
+		a.restart()
+	}
+}
+
+// judge deploys what was declared, and says in the store what became of it. It
+// returns an error when that is not known yet.
+func (a *adopter) judge(ctx context.Context, source string) error {
+	a.mu.Lock()
+	d, ok := a.told[source]
+	seen := a.seen
+	a.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	verdict := a.adopt(ctx, d)
+	if fault.Is(verdict, fault.NotFound) { // deleted while it was deployed: so is the declaration
+		a.forget(d)
+		return nil
+	}
+	if !isVerdict(verdict) {
+		return verdict
+	}
+	verdict = ofDeclaration(verdict)
+	if err := a.from.Judged(ctx, d, verdict); err != nil {
+		return err
+	}
+	a.forget(d)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if fault.Is(verdict, fault.Conflict) {
+		a.waiting = true
+		if a.seen != seen { // after it was looked at
+			a.restart()
+		}
+	}
+	return nil
+}
+
+// forget drops what was judged, unless something newer was told meanwhile.
+func (a *adopter) forget(d store.Declaration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.told[d.Source].Mark == d.Mark {
+		delete(a.told, d.Source)
+	}
+}
+
+// adopt deploys one declaration as Deploy does a file. Who may declare is decided
+// where the declaration is made.
+func (a *adopter) adopt(ctx context.Context, d store.Declaration) error {
+	file, err := manifest.Parse(d.Source, []byte(d.Config))
+	if err != nil {
+		return err
+	}
+	return a.change(ctx, func(ctx context.Context) error {
+		deployed, err := a.store.List(ctx)
+		if err != nil {
+			return err
+		}
+		if err := check(file, deployed, a.images); err != nil {
+			return err
+		}
+		for _, e := range file.Entries {
+			var was *store.Workload
+			var prev *workload.Revision
+			if i := slices.IndexFunc(deployed, func(w store.Workload) bool { return w.Name() == e.Spec.Name }); i >= 0 {
+				was, prev = &deployed[i], deployed[i].Revision
+			}
+			next := workload.NewRevision(e.Spec, prev, workload.Origin{Index: e.Index, FileName: d.Source, Submitted: e.Submitted}, a.now())
+			c := plannedChange{name: e.Spec.Name, next: next, cause: adoptCause, event: "Updated", force: true}
+			if _, err := a.apply(ctx, c, was); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// isVerdict reports whether an attempt to deploy says something about the
+// declaration, and not about this moment.
+func isVerdict(err error) bool {
+	if err == nil {
+		return true
+	}
+	switch f := fault.From(err); f.Kind {
+	case fault.Malformed, fault.Invalid, fault.Unsupported, fault.Forbidden:
+		return true
+	case fault.Conflict:
+		return f.Code != "store.version_conflict"
+	default:
+		return false
+	}
+}
+
+// ofDeclaration is a refusal in the words of who wrote a resource: there is no file
+// with lines, and the keys are below spec. It is a Conflict when all that is wrong
+// is what else is there.
+func ofDeclaration(err error) error {
+	f := fault.From(err)
+	if f == nil {
+		return nil
+	}
+	if len(f.Problems) == 0 {
+		return f
+	}
+	told := *f
+	told.Problems = slices.Clone(f.Problems)
+	lines := make([]string, len(told.Problems))
+	forNow := true
+	for i := range told.Problems {
+		p := &told.Problems[i]
+		p.File, p.API, p.Line, p.Column = "", "", 0, 0
+		switch p.Path {
+		case "", "kind":
+		case "name":
+			p.Path = "metadata.name"
+		default:
+			p.Path = "spec." + p.Path
+		}
+		switch p.Code {
+		case codeTargetMissing:
+			p.Message, p.Allowed, p.Hint = noFile.Replace(p.Message), noFile.Replace(p.Allowed), noFile.Replace(p.Hint)
+		case codeKindChange, codeEndpointTaken, codeKindNotRunning:
+		default:
+			forNow = false
+		}
+		lines[i] = p.String()
+	}
+	if told.Message = strings.Join(lines, "\n"); forNow {
+		told.Kind = fault.Conflict
+	}
+	return &told
+}
+
+// noFile takes the file out of what is said about the target of a splitter.
+var noFile = strings.NewReplacer(
+	"neither deployed nor in this file", "not deployed",
+	" that is deployed or in this file", " that is deployed",
+	"deploy it first, or add it to this file", "this is tried again as soon as it is",
+)
+
+// look has the status of a workload shown, soon and if it is news.
+func (a *adopter) look(ctx context.Context, name string) {
+	if a != nil {
+		a.showing.add(ctx, name)
+	}
+}
+
+// show writes what a workload is doing into the store.
+func (a *adopter) show(ctx context.Context, name string) error {
+	w, ok, _ := a.mirror.want(name)
+	if !ok {
+		a.mu.Lock()
+		delete(a.shown, name)
+		a.mu.Unlock()
+		return nil
+	}
+	now := shown{revision: w.Revision.ID, endpoint: a.endpoint(w.Revision), status: workload.Status{Phase: workload.PhaseLive}}
+	if w.Revision.Kind.Scales() {
+		es := a.mirror.status(name)
+		if es == nil {
+			return nil // a life that has just begun does not know yet; what is shown is better
+		}
+		now.status = *statusOf(w, es)
+	}
+	a.mu.Lock()
+	before, ok := a.shown[name]
+	a.mu.Unlock()
+	if ok && reflect.DeepEqual(before, now) {
+		return nil
+	}
+	if err := a.from.Publish(ctx, name, now.status, now.endpoint); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.shown[name] = now
+	return nil
+}

@@ -1,0 +1,451 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// board is a store on which others declare workloads.
+type board struct {
+	*nats.Store
+	mu        sync.Mutex
+	news      chan struct{} // closed when something was declared
+	notes     map[string]*note
+	told      map[string]string // mark by source
+	published map[string][]string
+	// What happens before a verdict is kept, and why it or a status is not kept.
+	judging  func(store.Declaration)
+	unjudged func() error
+	unshown  func() error
+	listed   func() // after every List
+}
+
+type note struct {
+	store.Declaration
+	judged  bool // not to be told again
+	verdict error
+	count   int // of verdicts
+}
+
+var _ store.Declarative = (*board)(nil)
+
+func newBoard(t *testing.T) (*board, *world) {
+	t.Helper()
+	w := newWorld(t)
+	b := &board{
+		Store: w.store, news: make(chan struct{}), notes: map[string]*note{}, told: map[string]string{}, published: map[string][]string{},
+		judging: func(store.Declaration) {}, unjudged: func() error { return nil }, unshown: func() error { return nil },
+		listed: func() {},
+	}
+	w.Operator = operatorOver(t, b, w.feed)
+	return b, w
+}
+
+// declare is kubectl apply.
+func (b *board) declare(k workload.Kind, name, mark, spec string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	source := strings.ToLower(string(k)) + "s.cortex.dev/" + name
+	config := `[{"name": "` + name + `", "kind": "` + string(k) + `"` + strings.Replace(spec, "{", ", ", 1) + "]"
+	b.notes[source] = &note{Declaration: store.Declaration{Name: name, Kind: k, Config: config, Source: source, Mark: mark}}
+	close(b.news)
+	b.news = make(chan struct{})
+	return source
+}
+
+// withdraw is kubectl delete.
+func (b *board) withdraw(source string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.notes, source)
+}
+
+func (b *board) List(ctx context.Context) ([]store.Workload, error) {
+	defer b.listed()
+	return b.Store.List(ctx)
+}
+
+func (b *board) Declared(ctx context.Context, fn func(store.Declaration)) error {
+	told := map[string]string{}
+	for {
+		b.mu.Lock()
+		var tell []store.Declaration
+		for source, n := range b.notes {
+			if !n.judged && told[source] != n.Mark {
+				told[source] = n.Mark
+				tell = append(tell, n.Declaration)
+			}
+		}
+		news := b.news
+		b.mu.Unlock()
+		for _, d := range tell {
+			fn(d)
+			b.mu.Lock()
+			b.told[d.Source] = d.Mark
+			b.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-news:
+		}
+	}
+}
+
+func (b *board) Judged(_ context.Context, d store.Declaration, err error) error {
+	b.judging(d)
+	if err := b.unjudged(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := b.notes[d.Source]; n != nil && n.Mark == d.Mark {
+		n.judged, n.verdict = !fault.Is(err, fault.Conflict), err
+		n.count++
+	}
+	return nil
+}
+
+func (b *board) Publish(_ context.Context, name string, s workload.Status, endpoint string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.unshown(); err != nil {
+		return err
+	}
+	b.published[name] = append(b.published[name], string(s.Phase)+" "+itoa(s.Ready)+"/"+itoa(s.Requested)+" "+endpoint)
+	return nil
+}
+
+// verdict waits for what becomes of a declaration.
+func (b *board) verdict(t *testing.T, source string) (verdict error) {
+	t.Helper()
+	eventually(t, source+" is judged", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		n := b.notes[source]
+		if n != nil {
+			verdict = n.verdict
+		}
+		return n != nil && n.count > 0
+	})
+	return verdict
+}
+
+const (
+	imageOnly = `{"pod": {"containers": [{"name": "api", "image": "iris"}]}}`
+	seven     = `{"pod": {"containers": [{"name": "api", "image": "iris"}]}, "autoscaling": {"max_replicas": 7}}`
+	atX       = `{"pod": {"containers": [{"name": "api", "image": "iris"}]}, "networking": {"endpoint": "/x"}}`
+	toA       = `{"apis": [{"name": "a", "weight": 100}]}`
+)
+
+func TestDeclarationsAreDeployedOrRefused(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, deployed string
+		kind           workload.Kind
+		spec           string
+		code, message  string // of the refusal
+		forNow         bool
+	}{
+		{name: "new", kind: workload.Realtime, spec: imageOnly},
+		{name: "changed", deployed: realtime("iris", ""), kind: workload.Realtime, spec: seven},
+		{
+			name: "against a rule", deployed: realtime("iris", ""), kind: workload.Realtime, spec: strings.Replace(seven, "7", "0", 1),
+			code: "configreader.must_be_greater_than", message: "spec.autoscaling.max_replicas: must be greater than 0; found 0; allowed: more than 0",
+		},
+		{
+			name: "an unknown key", kind: workload.Realtime, spec: strings.Replace(seven, "max_replicas", "maxReplicas", 1),
+			code: "configreader.unsupported_key", message: `spec.autoscaling.maxReplicas: the key "maxReplicas" is not supported (did you mean "max_replicas"?)`,
+		},
+		{
+			name: "another kind", deployed: realtime("a", "") + splitter("iris", "a"), kind: workload.Realtime, spec: imageOnly, forNow: true,
+			code: codeKindChange, message: "kind: iris is deployed as a TrafficSplitter, and the kind of a deployed API cannot change; found RealtimeAPI; allowed: TrafficSplitter (delete it first (cortex delete iris), or give this one another name)",
+		},
+		{
+			name: "an endpoint that is taken", deployed: realtime("rose", "  networking: {endpoint: /x}\n"), kind: workload.Realtime, spec: atX, forNow: true,
+			code: codeEndpointTaken, message: "spec.networking.endpoint: the endpoint /x is already used by rose (RealtimeAPI); found /x (choose another endpoint, or delete rose first)",
+		},
+		{
+			name: "a missing target", kind: workload.Splitter, spec: toA, forNow: true,
+			code: codeTargetMissing, message: "spec.apis[0].name: a is not deployed; found a; allowed: a RealtimeAPI that is deployed (this is tried again as soon as it is)",
+		},
+		{
+			name: "a kind that does not run yet", kind: workload.Async, spec: imageOnly, forNow: true,
+			code: codeKindNotRunning, message: "kind: AsyncAPIs cannot run in this environment yet; found AsyncAPI; allowed: RealtimeAPI, TrafficSplitter",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b, w := newBoard(t)
+			w.feed.obey = noneReady // an update under way is replaced
+			var before store.Workload
+			if tt.deployed != "" {
+				w.deploy(tt.deployed)
+				before, _ = b.Get(t.Context(), "iris")
+			}
+			w.run()
+			source := b.declare(tt.kind, "iris", "1", tt.spec)
+			err := b.verdict(t, source)
+			after, _ := b.Get(t.Context(), "iris")
+			if tt.code == "" {
+				if err != nil {
+					t.Fatalf("Judged(%s) = %v, want it accepted", source, err)
+				}
+				r := after.Revision
+				if r == nil || after.Cause != "kubectl apply" || r.FileName != source || r.Kind != tt.kind {
+					t.Errorf("deployed %+v, want the declaration, by kubectl apply", after)
+				}
+				if submitted, _ := r.SubmittedAPISpec.(map[string]any); submitted["pod"] == nil {
+					t.Errorf("the submitted spec is %v, want what was declared", r.SubmittedAPISpec)
+				}
+				return
+			}
+			f := fault.From(err)
+			if f == nil || f.Code != tt.code || f.Message != tt.message || fault.Is(f, fault.Conflict) != tt.forNow {
+				t.Errorf("Judged(%s) = %+v, want %s (for now: %t)\n%s", source, f, tt.code, tt.forNow, tt.message)
+			}
+			if after.Version != before.Version {
+				t.Errorf("a refused declaration brought iris from version %d to %d", before.Version, after.Version)
+			}
+		})
+	}
+}
+
+func TestDeclarationsWaitForWhatElseIsDeployed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, deployed string
+		kind           workload.Kind
+		spec           string
+		then           func(*board, *world)
+	}{
+		{"a splitter for its target", "", workload.Splitter, toA, func(_ *board, w *world) { w.deploy(realtime("a", "")) }},
+		{"a splitter for its declared target", "", workload.Splitter, toA, func(b *board, _ *world) { b.declare(workload.Realtime, "a", "1", imageOnly) }},
+		{"an endpoint that becomes free", realtime("rose", "  networking: {endpoint: /x}\n"), workload.Realtime, atX, func(_ *board, w *world) {
+			if _, err := w.Delete(w.t.Context(), "rose", workload.DeleteOptions{}); err != nil {
+				w.t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b, w := newBoard(t)
+			if tt.deployed != "" {
+				w.deploy(tt.deployed)
+			}
+			stop := w.run()
+			source := b.declare(tt.kind, "iris", "1", tt.spec)
+			if err := b.verdict(t, source); !fault.Is(err, fault.Conflict) {
+				t.Fatalf("Judged(%s) = %v, want it refused for now", source, err)
+			}
+			// Another operator waits on, as the declaration is the store's.
+			stop()
+			w.Operator = operatorOver(t, b, w.feed)
+			w.run()
+			tt.then(b, w)
+			eventually(t, source+" is accepted", func() bool { return b.verdict(t, source) == nil })
+			if got := w.record("iris"); got.Cause != "kubectl apply" {
+				t.Errorf("iris is deployed by %q, want kubectl apply", got.Cause)
+			}
+		})
+	}
+}
+
+// A target that comes after it was looked for, and before the splitter waits.
+func TestDeclarationsDoNotMissWhatTheyWaitFor(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	var once sync.Once
+	b.judging = func(store.Declaration) {
+		once.Do(func() {
+			w.deploy(realtime("a", ""))
+			eventually(t, "a is seen", func() bool { _, ok := w.feed.deployment("a"); return ok })
+		})
+	}
+	w.run()
+	source := b.declare(workload.Splitter, "iris", "1", toA)
+	eventually(t, source+" is accepted", func() bool { return b.verdict(t, source) == nil })
+}
+
+// What was withdrawn while it waited does not come back.
+func TestDeclarationsThatAreWithdrawnAreForgotten(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	w.run()
+	source := b.declare(workload.Splitter, "iris", "1", toA)
+	other := b.declare(workload.Splitter, "other", "1", toA)
+	for _, s := range []string{source, other} {
+		if err := b.verdict(t, s); !fault.Is(err, fault.Conflict) {
+			t.Fatalf("Judged(%s) = %v, want it refused for now", s, err)
+		}
+	}
+	b.withdraw(source)
+	w.deploy(realtime("a", ""))
+	eventually(t, other+" is accepted", func() bool { return b.verdict(t, other) == nil })
+	if _, err := b.Get(t.Context(), "iris"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("Get(iris) = %v, want it not deployed", err)
+	}
+}
+
+func TestDeclarationsThatChangeWhileTheyAreJudged(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	var once sync.Once
+	b.judging = func(store.Declaration) {
+		once.Do(func() {
+			source := b.declare(workload.Realtime, "iris", "2", seven)
+			eventually(t, "the second one is told", func() bool {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				return b.told[source] == "2"
+			})
+		})
+	}
+	w.run()
+	source := b.declare(workload.Realtime, "iris", "1", imageOnly)
+	if err := b.verdict(t, source); err != nil {
+		t.Fatalf("Judged(%s) = %v, want it accepted", source, err)
+	}
+	if got := w.record("iris").Revision.Autoscaling.MaxReplicas; got != 7 {
+		t.Errorf("iris has at most %d replicas, want 7, which was declared last", got)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := b.notes[source]; n.Mark != "2" || n.count != 1 {
+		t.Errorf("the declaration %s was judged %d times, want once, and the first one never", n.Mark, n.count)
+	}
+}
+
+// Who deletes a resource while it is deployed does not get it back.
+func TestDeclarationsThatAreDeletedWhileTheyAreDeployed(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	w.deploy(realtime("iris", ""))
+	source := b.declare(workload.Realtime, "iris", "1", seven)
+	b.listed = func() {
+		if err := b.Delete(t.Context(), "iris", w.record("iris").Version, false); err != nil {
+			t.Error(err)
+		}
+	}
+	a := newAdopter(w.Operator)
+	a.told[source] = b.notes[source].Declaration
+	if err := a.judge(t.Context(), source); err != nil || len(a.told) != 0 {
+		t.Errorf("judge(%s) = %v with %d declarations left, want it forgotten", source, err, len(a.told))
+	}
+	if n := b.notes[source].count; n != 0 {
+		t.Errorf("judge(%s) judged it %d times, want it left", source, n)
+	}
+}
+
+// A verdict that could not be kept is found again, and so is one that the moment,
+// not the declaration, is to blame for.
+func TestDeclarationsAreJudgedAgain(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	var mu sync.Mutex
+	failures := 0
+	b.unjudged = func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failures++; failures <= 2 {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	w.run()
+	if err := b.verdict(t, b.declare(workload.Realtime, "iris", "1", imageOnly)); err != nil {
+		t.Errorf("Judged() = %v, want it accepted", err)
+	}
+	if history, err := b.History(t.Context(), "iris"); err != nil || len(history) != 1 {
+		t.Errorf("the history has %d entries (%v), want 1", len(history), err)
+	}
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, true},
+		{fault.New(fault.Invalid, "a", "a"), true},
+		{fault.New(fault.Conflict, "a", "a"), true},
+		{fault.New(fault.Conflict, "store.version_conflict", "a"), false},
+		{fault.New(fault.Unavailable, "a", "a"), false},
+		{errors.New("a"), false},
+	} {
+		if got := isVerdict(tt.err); got != tt.want {
+			t.Errorf("isVerdict(%v) = %t, want %t", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestStatusesArePublished(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	tries := 0
+	b.unshown = func() error {
+		if tries++; tries <= 2 {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	w.feed.obey = noneReady
+	w.run()
+	shows := func(name, want string) {
+		t.Helper()
+		eventually(t, name+" is "+want, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			list := b.published[name]
+			return len(list) > 0 && list[len(list)-1] == want
+		})
+	}
+	w.deploy(realtime("iris", "") + splitter("split", "iris"))
+	shows("iris", "updating 0/1 http://localhost:8888/iris")
+	shows("split", "live 0/0 http://localhost:8888/split")
+	w.feed.tell(allReady(mustDeployment(t, w, "iris")))
+	shows("iris", "live 1/1 http://localhost:8888/iris")
+	w.feed.tell(allReady(mustDeployment(t, w, "iris"))) // no news
+	if err := w.Scale(t.Context(), "iris", 2, "test"); err != nil {
+		t.Fatal(err)
+	}
+	shows("iris", "updating 0/2 http://localhost:8888/iris")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, got := range b.published["iris"] {
+		if i > 0 && got == b.published["iris"][i-1] {
+			t.Errorf("%q was published twice in a row", got)
+		}
+	}
+}
+
+// A life that has just begun knows no replicas; it must not say that there are none.
+func TestStatusesAreNotPublishedBeforeTheyAreKnown(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	w.deploy(realtime("iris", ""))
+	w.feed.refuse = func(string) error { return errors.New("the engine is not there yet") }
+	stop := w.run()
+	b.declare(workload.Realtime, "other", "1", imageOnly)
+	b.verdict(t, "realtimeapis.cortex.dev/other")
+	stop()
+	if diff := cmp.Diff(map[string][]string{}, b.published); diff != "" {
+		t.Errorf("published (-want +got):\n%s", diff)
+	}
+	w.feed.refuse = func(string) error { return nil }
+	w.feed.tell(engine.Status{Name: "iris", Revision: w.record("iris").Revision.ID})
+	w.run()
+	eventually(t, "iris is shown", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.published["iris"]) > 0
+	})
+}

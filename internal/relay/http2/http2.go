@@ -1,0 +1,155 @@
+// Package http2 serves HTTP/2 without TLS on connections that a relay took in and
+// hands over, and answers as a relay does. net/http speaks the protocol: its cost
+// per request is several times that of the relay, and few clients use it.
+//
+// It promises that its streams are bounded, and that shutting it down finishes
+// them. It must not decide where a request goes.
+package http2
+
+import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/relay"
+)
+
+// Server serves connections given to Take.
+type Server struct {
+	server *http.Server
+	conns  chan net.Conn
+	closed chan struct{}
+	addr   net.Addr
+	once   sync.Once
+}
+
+// New returns a server of h. Addr is that of the listener from which connections come.
+func New(h http.Handler, addr net.Addr) *Server {
+	s := &Server{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	s.server = &http.Server{
+		Handler: h, Protocols: &protocols,
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20},
+		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong
+	}
+	return s
+}
+
+// Take serves one connection, of which nothing was read, and returns when it is closed.
+func (s *Server) Take(nc net.Conn) {
+	c := &takenConn{Conn: nc, closed: make(chan struct{})}
+	select {
+	case s.conns <- c:
+		<-c.closed
+	case <-s.closed:
+	}
+}
+
+// Run serves until ctx ends, and then finishes the streams that are open, for at
+// most grace.
+func (s *Server) Run(ctx context.Context, grace time.Duration) {
+	var both sync.WaitGroup
+	both.Go(func() { _ = s.server.Serve(acceptor{s}) }) // ends with Shutdown, and says just that
+	<-ctx.Done()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if s.server.Shutdown(last) != nil {
+		_ = s.server.Close() // what is left had its time
+	}
+	both.Wait()
+}
+
+// acceptor makes taken connections a listener.
+type acceptor struct{ s *Server }
+
+func (a acceptor) Accept() (net.Conn, error) {
+	select {
+	case c := <-a.s.conns:
+		return c, nil
+	case <-a.s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (a acceptor) Close() error {
+	a.s.once.Do(func() { close(a.s.closed) })
+	return nil
+}
+
+func (a acceptor) Addr() net.Addr { return a.s.addr }
+
+// takenConn tells when its server closed it.
+type takenConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *takenConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Transport returns one that speaks HTTP/1.1, or HTTP/2 without TLS, to replicas.
+func Transport(http2 bool) *http.Transport {
+	var p http.Protocols
+	p.SetHTTP1(!http2)
+	p.SetUnencryptedHTTP2(http2)
+	return &http.Transport{
+		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, Protocols: &p,
+		DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second,
+	}
+}
+
+// Answer writes a, made here, for the request r; to a gRPC client as the status of
+// its call, because it does not read that of the request.
+func Answer(w http.ResponseWriter, r *http.Request, a *relay.Answer) {
+	h := w.Header()
+	h.Set("X-Cortex-Reason", a.Code)
+	if id := r.Header.Get("X-Request-Id"); id != "" {
+		h.Set("X-Request-Id", id)
+	}
+	if a.Origin != "" {
+		h.Set("X-Cortex-Origin", a.Origin)
+	}
+	if IsGRPC(r) {
+		h.Set("Content-Type", "application/grpc")
+		h.Set("Grpc-Status", strconv.Itoa(grpcStatus(a.Status)))
+		h.Set("Grpc-Message", url.PathEscape(a.Message))
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	body, mediaType := a.Body()
+	h.Set("Content-Type", mediaType)
+	if s := a.RetrySeconds(); s > 0 {
+		h.Set("Retry-After", strconv.Itoa(s))
+	}
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+// IsGRPC reports whether r is a gRPC call.
+func IsGRPC(r *http.Request) bool {
+	t := r.Header.Get("Content-Type")
+	return t == "application/grpc" || strings.HasPrefix(t, "application/grpc+") || strings.HasPrefix(t, "application/grpc;")
+}
+
+// grpcStatus is the gRPC code that says what an HTTP status does.
+func grpcStatus(status int) int {
+	switch status {
+	case 400:
+		return 13 // internal: gRPC has no word for a malformed path
+	case 404:
+		return 12 // unimplemented
+	}
+	return 14 // unavailable
+}

@@ -1,0 +1,155 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/limiter"
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/relay/http2"
+)
+
+var _ relay.Handler = (*Sidecar)(nil)
+
+// Admit waits for one of the container's places.
+func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
+	if again == 0 {
+		s.came.Store(time.Now().UnixNano()) // before it is in flight: a drain looks in the other order
+		if s.limit.Try() {                  // no context is made for a request that does not wait
+			return &s.place, nil
+		}
+	}
+	if ans := s.admit(x.Context(), again); ans != nil {
+		return nil, ans
+	}
+	return &s.place, nil
+}
+
+// admit takes a place, or says why there is none. again counts the places that were
+// given back because the container accepted no connection.
+func (s *Sidecar) admit(ctx context.Context, again int) *relay.Answer {
+	if again > 0 {
+		// Whoever sent it knows other replicas.
+		s.counts.refuse(relay.Unreached)
+		return &relay.Answer{Status: 503, Code: relay.Unreached, RetryAfter: time.Second,
+			Message: fmt.Sprintf("no healthy upstream: nothing listens on port %d of the replica", s.cfg.Target)}
+	}
+	s.came.Store(time.Now().UnixNano())
+	switch err := s.limit.Acquire(ctx); {
+	case err == nil:
+		return nil
+	case errors.Is(err, limiter.ErrFull):
+		s.counts.refuse("queue_full")
+		return &relay.Answer{Status: 503, Code: "queue_full", Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second}
+	default: // the client has gone, and reads nothing
+		s.counts.refuse("client_gone")
+		return &relay.Answer{Status: 503, Code: "client_gone", Message: err.Error()}
+	}
+}
+
+// place is one of the container's places; they are all alike.
+type place struct{ s *Sidecar }
+
+var _ relay.Place = (*place)(nil)
+
+func (p *place) Upstream() *relay.Upstream { return p.s.upstream }
+
+func (p *place) Done(status int) {
+	p.s.limit.Release()
+	p.s.counts.answered(status)
+}
+
+func (p *place) Unreached(error) { p.s.limit.Release() }
+
+// http2Handler forwards requests that came as HTTP/2, which gRPC does.
+func (s *Sidecar) http2Handler() http.Handler {
+	transport := &limited{s: s, http1: http2.Transport(false), http2: http2.Transport(true)}
+	return &httputil.ReverseProxy{
+		Transport: transport, FlushInterval: -1,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
+				if given := p.In.Header[name]; given != nil { // the proxy takes them out
+					p.Out.Header[name] = given
+				}
+			}
+			p.Out.Host = p.In.Host
+			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came, even where Go could not parse it
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", s.upstream.Addr()
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			for name := range resp.Header { // what containers say in our name
+				if strings.HasPrefix(name, "X-Cortex-") {
+					delete(resp.Header, name)
+				}
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			a := &relay.Answer{Status: 502, Code: "upstream_closed",
+				Message: "the API's server closed the connection before it answered; see its logs"}
+			var with *refusedError
+			if errors.As(err, &with) {
+				a = with.answer
+			}
+			http2.Answer(w, r, a)
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+}
+
+// refusedError carries an Answer out of a transport.
+type refusedError struct{ answer *relay.Answer }
+
+func (e *refusedError) Error() string { return e.answer.Message }
+
+// limited gives each request its place before it is sent, and takes it back when
+// the response was read.
+type limited struct {
+	s            *Sidecar
+	http1, http2 *http.Transport
+}
+
+func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
+	if ans := t.s.admit(req.Context(), 0); ans != nil {
+		return nil, &refusedError{ans}
+	}
+	next := t.http1
+	if http2.IsGRPC(req) {
+		next = t.http2
+	}
+	resp, err := next.RoundTrip(req)
+	if err != nil {
+		t.s.limit.Release()
+		if relay.Unreachable(err) && req.Context().Err() == nil {
+			return nil, &refusedError{t.s.admit(req.Context(), 1)}
+		}
+		return nil, err
+	}
+	resp.Body = &releasing{ReadCloser: resp.Body, s: t.s, status: resp.StatusCode}
+	return resp, nil
+}
+
+// releasing gives the place back when the response is done with.
+type releasing struct {
+	io.ReadCloser
+	once   sync.Once
+	s      *Sidecar
+	status int
+}
+
+func (b *releasing) Close() error {
+	err := b.ReadCloser.Close()
+	b.once.Do(func() {
+		b.s.limit.Release()
+		b.s.counts.answered(b.status)
+	})
+	return err
+}

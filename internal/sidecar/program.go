@@ -1,0 +1,192 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/telemetry"
+)
+
+// Exit codes of the program.
+const (
+	done   = 0
+	failed = 1
+	usage  = 2
+)
+
+const usageText = `usage: cortex-sidecar                                  run beside a container; settings are in the environment
+       cortex-sidecar wait [--http-get PORT/PATH]      drain, then ask the container to get ready to end
+       cortex-sidecar wait -- COMMAND [ARGUMENT…]      drain, then run a command in the container
+`
+
+// Main is the program: the sidecar itself, or its errand in a container.
+func Main(ctx context.Context, args []string, out, err io.Writer, getenv func(string) string) int {
+	switch {
+	case len(args) == 0:
+		if e := run(ctx, err, getenv); e != nil {
+			fmt.Fprintln(err, "error:", e)
+			return failed
+		}
+		return done
+	case args[0] == "wait":
+		hook, ok := hookOf(args[1:])
+		if !ok {
+			break
+		}
+		e := Wait(ctx, "127.0.0.1:"+strconv.Itoa(adminPort), hook, err)
+		var exit *exec.ExitError
+		if errors.As(e, &exit) {
+			return exit.ExitCode()
+		}
+		if e != nil {
+			fmt.Fprintln(err, "error:", e)
+			return failed
+		}
+		return done
+	case args[0] == "help", args[0] == "-h", args[0] == "--help":
+		fmt.Fprint(out, usageText)
+		return done
+	}
+	fmt.Fprint(err, usageText)
+	return usage
+}
+
+func hookOf(args []string) (Hook, bool) {
+	switch {
+	case len(args) == 0:
+		return Hook{}, true
+	case len(args) == 2 && args[0] == "--http-get":
+		return Hook{Get: args[1]}, true
+	case len(args) > 1 && args[0] == "--":
+		return Hook{Command: args[1:]}, true
+	}
+	return Hook{}, false
+}
+
+const (
+	dataPort  = 8888
+	adminPort = 15000
+)
+
+// settings are what the environment says.
+type settings struct {
+	Config
+	listen, admin, folder string
+}
+
+// read returns the settings, or all that is wrong with them.
+func read(getenv func(string) string) (settings, error) {
+	var problems []error
+	number := func(name string, def int) int {
+		text := getenv(name)
+		if text == "" {
+			if def < 0 {
+				problems = append(problems, fmt.Errorf("%s is not set", name))
+			}
+			return def
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			problems = append(problems, fmt.Errorf("%s is %q, want a number", name, text))
+		}
+		return n
+	}
+	text := func(name, def string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return def
+	}
+	s := settings{
+		Config: Config{
+			Target: number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
+			MaxQueueLength: number("CORTEX_MAX_QUEUE_LENGTH", 0), ProbePort: getenv("CORTEX_PROBE_PORT") == "true",
+			Grace: time.Duration(number("CORTEX_GRACE", 0)) * time.Second,
+		},
+		listen: text("CORTEX_LISTEN", ":"+strconv.Itoa(dataPort)),
+		admin:  text("CORTEX_ADMIN_LISTEN", ":"+strconv.Itoa(adminPort)),
+		folder: text("CORTEX_BIN_DIR", "/cortex/bin"),
+	}
+	return s, errors.Join(problems...)
+}
+
+func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
+	log := slog.New(slog.NewTextHandler(out, nil))
+	set, err := read(getenv)
+	if err != nil {
+		return err
+	}
+	metrics := telemetry.New()
+	set.Log, set.Telemetry = log, metrics
+	s, err := New(set.Config)
+	if err != nil {
+		return err
+	}
+	data, err := net.Listen("tcp", set.listen)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	admin, err := net.Listen("tcp", set.admin)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err := leaveProgram(set.folder); err != nil {
+		log.Warn("containers cannot wait for a drain before they end", "error", err)
+	}
+	server := &http.Server{Handler: s.Admin(metrics.Handler()), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	var both sync.WaitGroup
+	both.Go(func() { _ = server.Serve(admin) }) // ends with Close below
+	defer both.Wait()
+	defer server.Close() // after the data: until then the kubelet asks, and metrics are read
+	log.Info("forwarding", "port", set.Target, "max_concurrency", set.MaxConcurrency, "max_queue_length", set.MaxQueueLength)
+	return s.Run(ctx, data)
+}
+
+// leaveProgram puts this program where the other containers of the pod find it: it
+// is what they run before they end, and needs nothing of their images.
+func leaveProgram(folder string) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // containers of any user run it
+		return err
+	}
+	path := filepath.Join(folder, "cortex-sidecar")
+	to, err := os.CreateTemp(folder, ".cortex-sidecar-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(to.Name())
+	_, err = io.Copy(to, from)
+	if err == nil {
+		err = to.Chmod(0o755)
+	}
+	if closed := to.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", strings.TrimPrefix(path, "./"), err)
+	}
+	return os.Rename(to.Name(), path)
+}

@@ -1,0 +1,231 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cortex.dev/cortex/internal/crd"
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+var _ store.Declarative = (*Store)(nil)
+
+// Declared calls fn for every specification that nobody judged yet.
+func (s *Store) Declared(ctx context.Context, fn func(store.Declaration)) error {
+	l, present, stop := s.view.listen()
+	defer stop()
+	told := make(map[key]string)
+	tell := func(name string) {
+		for _, kind := range workload.Kinds() {
+			e, ok := s.view.entry(key{name: name, kind: kind})
+			if !ok || e.pending == nil {
+				delete(told, key{name: name, kind: kind})
+				continue
+			}
+			if told[e.key] == e.pending.hash {
+				continue
+			}
+			told[e.key] = e.pending.hash
+			config, err := configOf(e.key, e.pending.spec)
+			if err != nil {
+				s.log.Error("store: specification left out", "resource", crd.Source(kind, name), "error", err)
+				continue
+			}
+			fn(store.Declaration{Name: name, Kind: kind, Config: config, Source: crd.Source(kind, name), Mark: e.pending.hash})
+		}
+	}
+	for _, name := range present {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		tell(name)
+	}
+	return s.listen(ctx, l, tell)
+}
+
+// configOf writes a cortex.yaml with one API. JSON is YAML.
+func configOf(k key, spec json.RawMessage) (string, error) {
+	element := map[string]json.RawMessage{}
+	if len(spec) > 0 {
+		if err := decode(spec, &element); err != nil {
+			return "", err
+		}
+	}
+	for member, value := range map[string]string{"name": k.name, "kind": string(k.kind)} {
+		text, err := json.Marshal(value)
+		if err != nil {
+			return "", err
+		}
+		element[member] = text
+	}
+	text, err := json.Marshal([]any{element})
+	return string(text), err
+}
+
+// Judged writes what became of d into the status of its resource, unless the
+// specification is another one by now.
+func (s *Store) Judged(ctx context.Context, d store.Declaration, judgement error) error {
+	ctx, done, err := s.beginWrite(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	doing := "writing the status of " + d.Source
+	for range tries {
+		o, err := s.client.get(ctx, d.Kind, d.Name)
+		if isMissing(err) {
+			return nil
+		}
+		if err != nil {
+			return s.failure(ctx, doing, err)
+		}
+		hash, err := crd.SpecHash(o.Spec)
+		if err != nil || hash != d.Mark {
+			return nil //nolint:nilerr // it cannot be read, so it is not what was judged
+		}
+		again, err := s.setStatus(ctx, o, func(status *crd.Status) { judge(status, hash, judgement, o.Generation) })
+		if err != nil {
+			return s.failure(ctx, doing, err)
+		}
+		if !again {
+			return nil
+		}
+	}
+	return busy(doing)
+}
+
+func judge(status *crd.Status, hash string, judgement error, generation int64) {
+	status.ObservedHash = hash
+	if fault.Is(judgement, fault.Conflict) {
+		status.ObservedHash = "" // for now: whoever asks later is told of it again
+	}
+	c := metav1.Condition{
+		Type: crd.Accepted, Status: metav1.ConditionTrue, Reason: "Accepted",
+		Message: "the specification passed every rule", ObservedGeneration: generation,
+	}
+	if f := fault.From(judgement); f != nil {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, camelCase(f.Code), f.Message
+		if f.Hint != "" {
+			c.Message += " (" + f.Hint + ")"
+		}
+		c.Message = cut(c.Message)
+	}
+	meta.SetStatusCondition(&status.Conditions, c)
+}
+
+// isRefused reports whether the specification that was judged last was refused.
+func isRefused(s crd.Status) bool { return meta.IsStatusConditionFalse(s.Conditions, crd.Accepted) }
+
+// Publish shows what a workload is doing in the status of its resource. It writes
+// only what is new.
+//
+// The condition Ready carries the generation of the resource that it is about, for
+// those who wait for it with kubectl.
+func (s *Store) Publish(ctx context.Context, name string, now workload.Status, endpoint string) error {
+	ctx, done, err := s.beginWrite(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	doing := "writing the status of " + name
+	for range tries {
+		o, d, err := s.find(ctx, name)
+		if fault.Is(err, fault.NotFound) {
+			return nil
+		}
+		if err != nil {
+			return s.failure(ctx, doing, err)
+		}
+		hash, err := crd.SpecHash(o.Spec)
+		if err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		again, err := s.setStatus(ctx, o, func(status *crd.Status) {
+			publish(status, now, endpoint, o.Generation)
+			// What was deployed in another way than by applying it was accepted too.
+			if hash == d.SpecHash && hash != status.ObservedHash {
+				judge(status, hash, nil, o.Generation)
+			}
+		})
+		if err != nil {
+			return s.failure(ctx, doing, err)
+		}
+		if !again {
+			return nil
+		}
+	}
+	return busy(doing)
+}
+
+func publish(status *crd.Status, now workload.Status, endpoint string, generation int64) {
+	status.Phase = string(now.Phase)
+	status.Ready, status.Requested, status.UpToDate = now.Ready, now.Requested, now.UpToDate
+	status.Endpoint = endpoint
+	c := metav1.Condition{
+		Type: crd.Ready, Status: metav1.ConditionFalse, Reason: camelCase(string(now.Phase)),
+		Message: cut(now.Reason), ObservedGeneration: generation,
+	}
+	if now.Phase == workload.PhaseLive || now.Phase == workload.PhaseIdle {
+		c.Status = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&status.Conditions, c)
+}
+
+// setStatus writes a changed status. It reports whether the resource is not the one
+// that was read any more.
+func (s *Store) setStatus(ctx context.Context, o *object, change func(*crd.Status)) (again bool, err error) {
+	before, after := statusOf(o), statusOf(o)
+	change(&after)
+	if reflect.DeepEqual(before, after) {
+		return false, nil
+	}
+	if o.Status, err = json.Marshal(after); err != nil {
+		return false, err
+	}
+	o, err = s.client.updateStatus(ctx, o)
+	if apierrors.IsConflict(err) || isMissing(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	e, err := entryOf(o)
+	if err != nil {
+		return false, err
+	}
+	s.view.set(e)
+	return false, nil
+}
+
+// camelCase turns a code, such as spec.duplicate_name, into the reason of a
+// condition: SpecDuplicateName.
+func camelCase(code string) string {
+	var b strings.Builder
+	for _, word := range strings.FieldsFunc(code, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	}) {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	if b.Len() == 0 {
+		return "Unknown"
+	}
+	return b.String()
+}
+
+// cut keeps a message within what a condition may hold.
+func cut(message string) string {
+	const most = 32 << 10
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most-len("…")], "") + "…"
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"cortex.dev/cortex/internal/kubetest"
+)
+
+// An image of this checkout: programs by their path in the image, and files of one
+// folder that lie beside them.
+type source struct {
+	name     string
+	programs map[string]string // package by path in the image
+	files    map[string]string // file of the checkout by path in the image
+}
+
+// sources are the images that `images` makes.
+func sources() []source {
+	example := func(name string, files ...string) source {
+		s := source{name: "example-" + name, programs: map[string]string{"/app/bin/server": "./examples/" + name + "/server"}, files: map[string]string{}}
+		for _, file := range files {
+			s.files["/app/"+file] = filepath.Join("examples", name, file)
+		}
+		return s
+	}
+	pod := example("pod", "cortex.yaml")
+	pod.programs["/app/bin/reporter"] = "./examples/pod/reporter"
+	return []source{
+		{name: "operator", programs: map[string]string{"/cortex-operator": "./cmd/cortex-operator"}},
+		{name: "gateway", programs: map[string]string{"/cortex-gateway": "./cmd/cortex-gateway"}},
+		{name: "sidecar", programs: map[string]string{"/cortex-sidecar": "./cmd/cortex-sidecar"}},
+		{name: "sts", programs: map[string]string{"/sts": "./e2e/sts"}},
+		{name: "test-server", programs: map[string]string{"/server": "./internal/engine/enginetest/testdata/server"}},
+		example("iris", "model-v1.json", "model-v2.json"),
+		example("streaming"), example("websocket"), example("grpc"), pod,
+	}
+}
+
+// images builds every image of this checkout whose programs are there, and loads
+// each into the node under the tag.
+func images(ctx context.Context, n *node) error {
+	if err := requireRoot(n, "images"); err != nil {
+		return err
+	}
+	if _, err := os.Stat(socket); err != nil {
+		return errors.New("there is no node to load images into: make kube-up starts one")
+	}
+	for _, s := range sources() {
+		if missing := s.missing(n.root); missing != "" {
+			fmt.Fprintf(n.out, "%-17s left out: this checkout has no %s\n", s.name, missing)
+			continue
+		}
+		if err := n.step(s.name, func() (string, error) { return n.loadSource(ctx, s) }); err != nil {
+			return err
+		}
+	}
+	return n.giveBack()
+}
+
+func (s source) missing(root string) string {
+	for _, pkg := range s.programs {
+		if _, err := os.Stat(filepath.Join(root, pkg)); err != nil {
+			return pkg
+		}
+	}
+	return ""
+}
+
+func (n *node) loadSource(ctx context.Context, s source) (string, error) {
+	image := kubetest.Image{Name: "cortex.dev/" + s.name + ":" + n.tag, Files: map[string]string{}}
+	for target, pkg := range s.programs {
+		file := n.path("images", s.name, filepath.Base(target))
+		if err := n.buildStatic(ctx, pkg, file); err != nil {
+			return "", err
+		}
+		image.Files[target] = file
+		if strings.HasSuffix(target, "/server") || len(s.programs) == 1 {
+			image.Entrypoint = []string{target}
+		}
+	}
+	for target, file := range s.files {
+		image.Files[target] = filepath.Join(n.root, file)
+	}
+	if strings.HasPrefix(s.name, "example-") {
+		image.Dir = "/app"
+	}
+	return image.Load(ctx, n.containerd())
+}
+
+func (n *node) containerd() kubetest.Node {
+	return kubetest.Node{Socket: socket, Ctr: n.program("ctr")}
+}
+
+// loadPause makes and loads the image that holds every pod.
+func (n *node) loadPause(ctx context.Context) error {
+	file := n.path("images", "pause")
+	if err := n.buildStatic(ctx, "./scripts/kube/pause", file); err != nil {
+		return err
+	}
+	_, err := kubetest.Image{Name: pauseImage, Files: map[string]string{"/pause": file}}.Load(ctx, n.containerd())
+	if err != nil {
+		return fmt.Errorf("loading the pause image: %w", err)
+	}
+	return nil
+}
+
+func (n *node) buildStatic(ctx context.Context, pkg, file string) error {
+	goTool, err := findGo()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, goTool, "build", "-C", n.root, "-buildvcs=false", //nolint:gosec // packages of this checkout
+		"-ldflags", "-s -w -X main.version="+n.tag, "-o", file, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+	}
+	return nil
+}
