@@ -178,10 +178,10 @@ func (w *work) checkAuthority(ctx context.Context) Check {
 		return Check{Name: name, Text: "the operator has not published its authority", Do: "gateways do not trust it until then; see the operator's log"}
 	case err != nil:
 		return unknown(name, err)
-	case fingerprint(m.Data[authorityKey]) == "":
-		return Check{Name: name, Text: "configmap " + authorityMap + " holds no certificate", Do: "delete it; the operator publishes it again"}
+	case m.Data[fingerprintKey] == "":
+		return Check{Name: name, Text: "configmap " + authorityMap + " holds no fingerprint", Do: "delete it; the operator publishes it again"}
 	}
-	return Check{Name: name, OK: true, Text: fingerprint(m.Data[authorityKey])}
+	return Check{Name: name, OK: true, Text: m.Data[fingerprintKey]}
 }
 
 func (w *work) checkBalancer(ctx context.Context, name, service string) Check {

@@ -2,9 +2,6 @@ package install
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/pem"
 	"net"
 	"strconv"
 
@@ -16,7 +13,7 @@ import (
 // Objects of the chart and of the operator that are read here.
 const (
 	authorityMap    = "cortex-authority"
-	authorityKey    = "ca.crt"
+	fingerprintKey  = "fingerprint" // of the certificate that clients see
 	operatorService = "cortex-operator-lb"
 	gatewayService  = "cortex-gateway"
 )
@@ -41,9 +38,6 @@ func (w *work) info(ctx context.Context) (Info, error) {
 	if told := w.text("", "apis", "endpoint"); told != "" {
 		info.APIs = told
 	}
-	if w.text("", "operator", "tls", "secretName") != "" {
-		return info, nil
-	}
 	found, err := w.clients.CoreV1().ConfigMaps(w.cfg.Namespace).Get(ctx, authorityMap, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -51,19 +45,8 @@ func (w *work) info(ctx context.Context) (Info, error) {
 	case err != nil:
 		return info, asFault("reading the authority of the operator", err)
 	}
-	info.Fingerprint = fingerprint(found.Data[authorityKey])
+	info.Fingerprint = found.Data[fingerprintKey]
 	return info, nil
-}
-
-// fingerprint names the first certificate of a PEM text as the operator does:
-// sha256: and the hex SHA-256 of its DER bytes; "" when there is none.
-func fingerprint(text string) string {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return ""
-	}
-	sum := sha256.Sum256(block.Bytes)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func (w *work) address(ctx context.Context, service, node string) (string, error) {

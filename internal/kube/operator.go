@@ -226,8 +226,9 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 		Store: l.store, Engine: eng, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
 		Engines: l.engines, Permit: l.face.Permit(),
 		Info: workload.Info{
-			Environment: cfg.ClusterName, Version: cfg.Version, APIEndpoint: l.apiEndpoint(), StartedAt: time.Now().UTC(),
+			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
+		APIEndpoint: l.apiEndpoint,
 	})
 	if err != nil {
 		return errors.Join(err, l.face.Close())

@@ -36,6 +36,9 @@ type Config struct {
 	// Info is what Info answers; APIs and Replicas are counted afresh. The host of
 	// Info.APIEndpoint begins every endpoint that is shown.
 	Info workload.Info
+	// APIEndpoint is asked each time for what begins every endpoint: a load balancer
+	// may get its address later. Nil is Info.APIEndpoint.
+	APIEndpoint func() string
 	// Engines says which ways of running containers work here now. Nil says none.
 	Engines func(context.Context) []workload.Engine
 	// Permit is asked before an API of a file is deployed. Nil permits everything.
@@ -57,9 +60,10 @@ type Operator struct {
 	info   workload.Info
 	now    func() time.Time
 
-	images  bool
-	engines func(context.Context) []workload.Engine
-	permit  func(ctx context.Context, name string, kind workload.Kind) error
+	images      bool
+	apiEndpoint func() string
+	engines     func(context.Context) []workload.Engine
+	permit      func(ctx context.Context, name string, kind workload.Kind) error
 
 	// changes serialises what checks the deployed workloads against each other:
 	// two files at once must not both take an endpoint, and a target must not
@@ -86,8 +90,11 @@ func New(c Config) (*Operator, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.APIEndpoint == nil {
+		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
+	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly,
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), remembered: map[string]string{},
 	}
 	o.changes <- struct{}{}
@@ -114,6 +121,7 @@ func (o *Operator) Info(ctx context.Context) (workload.Info, error) {
 		return workload.Info{}, err
 	}
 	info := o.info
+	info.APIEndpoint = o.apiEndpoint()
 	info.APIs = len(list)
 	if o.engines != nil {
 		info.Engines = o.engines(ctx)
@@ -161,7 +169,7 @@ func (o *Operator) endpoint(r *workload.Revision) string {
 	if r.Networking == nil {
 		return ""
 	}
-	return o.info.APIEndpoint + r.Networking.Endpoint
+	return o.apiEndpoint() + r.Networking.Endpoint
 }
 
 // label is how messages name a workload: iris (RealtimeAPI).

@@ -206,8 +206,8 @@ func TestApplyWaitsForADeletion(t *testing.T) {
 	go func() { done <- e.Apply(t.Context(), engine.Deployment{Revision: revision("r2", "p2")}) }()
 	select {
 	case err := <-done:
-		t.Errorf("Apply() = %v while the Deployment before was still being deleted, want it to wait", err)
-	case <-time.After(300 * time.Millisecond):
+		t.Fatalf("Apply() = %v while the Deployment before was still being deleted, want it to wait", err)
+	case <-time.After(time.Second):
 	}
 	patch(`{"metadata":{"finalizers":null}}`)
 	if err := <-done; err != nil {
