@@ -51,8 +51,9 @@ func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 	d.demo = d.alice.demo
 	defer func() { err = errors.Join(err, d.leaveNothingBehind(), os.RemoveAll(home)) }()
 	begun := time.Now()
+	builder := newDemo(out, os.Environ()) // Alice's home has no Go cache
 	for _, scene := range []func(context.Context) error{
-		d.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
+		builder.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
 	} {
 		if err := scene(ctx); err != nil {
 			return err
@@ -140,8 +141,8 @@ func (d *kubeDemo) file(name string) (string, error) {
 	}
 	var text strings.Builder
 	for line := range strings.Lines(string(data)) {
-		if strings.Contains(line, "command: [./bin/server]") {
-			line = line[:strings.Index(line, "command:")] + "image: " + d.IrisImage + "\n"
+		if indent, _, ok := strings.Cut(line, "command: [./bin/server]"); ok {
+			line = indent + "image: " + d.IrisImage + "\n"
 		}
 		text.WriteString(line)
 	}

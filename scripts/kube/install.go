@@ -169,7 +169,7 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var info struct {
-		Endpoint    string `json:"endpoint"`
+		Endpoint    string `json:"operator_endpoint"`
 		Fingerprint string `json:"fingerprint"`
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Endpoint == "" || info.Fingerprint == "" {

@@ -3,7 +3,9 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -37,8 +39,8 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 			return failed(ctx, doing, err)
 		}
 		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, before), before)
-		if apierrors.IsConflict(err) {
-			continue // it is another one by now, or none
+		if isAnother(err) {
+			continue
 		}
 		if err != nil {
 			return failed(ctx, doing, err)
@@ -116,7 +118,8 @@ func (e *Engine) awaitEnd(ctx context.Context, d *appsv1.Deployment) error {
 		WithHint("it is tried again; if that lasts, see who holds it: kubectl get deployment %s -n %s -o yaml", d.Name, d.Namespace)
 }
 
-// write applies d. With before it is a conflict if that is not there any more.
+// write applies d. With before it is an error if that is not there any more
+// (isAnother).
 func (e *Engine) write(ctx context.Context, d, before *appsv1.Deployment) (*appsv1.Deployment, error) {
 	if before != nil {
 		d.UID = before.UID
@@ -127,6 +130,16 @@ func (e *Engine) write(ctx context.Context, d, before *appsv1.Deployment) (*apps
 	}
 	force := true
 	return e.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.ApplyPatchType, text, metav1.PatchOptions{FieldManager: fieldManager, Force: &force})
+}
+
+// isAnother reports whether err says that the Deployment which was looked at is not
+// there any more: there is none, or another of the same name.
+func isAnother(err error) bool {
+	var status apierrors.APIStatus
+	if apierrors.IsConflict(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return apierrors.IsConflict(err)
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
 // applyJSON writes d without a status, which is not ours to own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"strings"
@@ -172,6 +173,15 @@ func TestApplyKeepsThePods(t *testing.T) {
 	if err := newer.Apply(t.Context(), engine.Deployment{Revision: revision("r2", "p1"), Replicas: 2}); err != nil {
 		t.Fatal(err)
 	}
+	gone := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "of one that is gone"}}
+	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: revision("r3", "p1")}, second), gone); !isAnother(err) {
+		t.Errorf("write() on another Deployment than the one looked at = %v, want isAnother", err)
+	}
+	absent := revision("r1", "p1")
+	absent.Name = "rose"
+	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: absent}, nil), gone); !isAnother(err) {
+		t.Errorf("write() on a Deployment that is gone = %v, want isAnother", err)
+	}
 	if third, err := deployments.Get(t.Context(), "api-iris", metav1.GetOptions{}); err != nil || third.Generation != second.Generation {
 		t.Errorf("applying the same again made generation %d of %d (%v), want no change", third.Generation, second.Generation, err)
 	}
@@ -235,13 +245,14 @@ func TestReadOnlySeesReplicas(t *testing.T) {
 	go func() {
 		_ = e.Watch(watching, func(s engine.Status) { told <- s.Events })
 	}()
-	pod := statusPod(t, e, ns)
+	statusPod(t, e, ns, "api-iris-job-1", map[string]string{labelJob: "1"}) // no replica
+	pod := statusPod(t, e, ns, "api-iris-abc-x2x4k", nil)
 	s := await(t, e, "a ready replica", func(s engine.Status) bool { n, _ := s.Ready(); return n == 1 })
 	want := engine.Replica{
 		Replica:      workload.Replica{ID: "x2x4k-abc", APIID: "r1", State: workload.ReadyOutOfDate, Address: "10.9.8.7:8888", Since: s.Replicas[0].Since},
 		DeploymentID: "d0", MaxConcurrency: 4, MaxQueueLength: 10,
 	}
-	if s.Replicas[0] != want {
+	if len(s.Replicas) != 1 || s.Replicas[0] != want {
 		t.Errorf("Watch told %+v, want %+v", s, want)
 	}
 	if events := <-told; len(events) != 0 {
@@ -274,12 +285,12 @@ func statusError(t *testing.T, e *Engine) error {
 }
 
 // statusPod makes a pod that no node ever runs, and says that it is ready.
-func statusPod(t *testing.T, e *Engine, ns string) string {
+func statusPod(t *testing.T, e *Engine, ns, name string, labels map[string]string) string {
 	t.Helper()
 	pods := e.client.CoreV1().Pods(ns)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "api-iris-abc-x2x4k",
+			Name: name,
 			Labels: map[string]string{
 				labelAPI: "true", labelName: "iris", labelPodID: "p1", labelDeployment: "d0", appsv1.DefaultDeploymentUniqueLabelKey: "abc",
 			},
@@ -287,6 +298,7 @@ func statusPod(t *testing.T, e *Engine, ns string) string {
 		},
 		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "main", Image: "example.com/iris:1"}}},
 	}
+	maps.Copy(pod.Labels, labels)
 	for deadline := time.Now().Add(time.Minute); ; { // the namespace may have no service account yet
 		made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
 		if err == nil {

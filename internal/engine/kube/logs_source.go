@@ -52,7 +52,6 @@ func (s *source) open(ctx context.Context, follow bool) error {
 		tail := int64(n)
 		o.TailLines = &tail
 	}
-	s.skip = s.same
 	body, err := s.reader.e.streams.CoreV1().Pods(s.reader.e.cfg.Pods.Namespace).GetLogs(s.pod, o).Stream(ctx)
 	if apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) {
 		return nil
@@ -60,8 +59,14 @@ func (s *source) open(ctx context.Context, follow bool) error {
 	if err != nil {
 		return err
 	}
-	s.body, s.buf = body, bufio.NewReaderSize(body, maxLine+64)
+	s.begin(body)
 	return nil
+}
+
+// begin reads body from where the reading before came to.
+func (s *source) begin(body io.ReadCloser) {
+	s.skip = s.same
+	s.body, s.buf = body, bufio.NewReaderSize(body, maxLine+64)
 }
 
 func (s *source) close() {

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bufio"
 	"io"
 	"slices"
 	"strings"
@@ -14,8 +13,7 @@ import (
 // readAll reads text as a log of the API server, going on where s was.
 func readAll(t *testing.T, s *source, text string) []workload.LogLine {
 	t.Helper()
-	s.body, s.skip = io.NopCloser(strings.NewReader(text)), s.same
-	s.buf = bufio.NewReaderSize(s.body, maxLine+64)
+	s.begin(io.NopCloser(strings.NewReader(text)))
 	defer s.close()
 	var lines []workload.LogLine
 	for {
