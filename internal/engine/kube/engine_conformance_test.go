@@ -112,8 +112,8 @@ func (p *place) harness(o enginetest.Options) (enginetest.Harness, error) {
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	p := &place{rest: kubetest.Config(t), namespaces: map[string]string{}}
-	if p.rest.Host == "" {
-		t.Fatal("a cluster without a host")
+	if _, err := os.Stat(filepath.Join(kubetest.Root(t), "bin", "kube", "node.json")); err != nil {
+		t.Skip("no node to load images into: make kube-up starts one")
 	}
 	var err error
 	if p.client, err = kubernetes.NewForConfig(p.rest); err != nil {
