@@ -21,7 +21,7 @@ func TestCodesAreExplained(t *testing.T) {
 	}{
 		"reasons of replicas": {
 			"explain.md", []string{"../internal/engine", "../internal/operator"},
-			[]string{`Code:\s*"([a-z_]+)"`, `\bcode[A-Z]\w*\s*=\s*"([a-z_]+)"`, `"([a-z_]+)":\s*layer`}, "",
+			[]string{`Code:\s*"([a-z_]+)"`, `\b[cC]ode[A-Z]\w*\s*=\s*"([a-z_]+)"`, `"([a-z_]+)":\s*layer`}, "",
 		},
 		"answers to requests": {
 			"requests.md", []string{"../internal/gateway", "../internal/relay"},

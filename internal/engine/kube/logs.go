@@ -12,13 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
 const (
-	// maxTail bounds LogQuery.Tail, because the lines of a tail are held in memory.
-	maxTail = 100_000
 	// maxSources bounds how many containers are read at once: each is a connection
 	// from the API server to a node.
 	maxSources = 200
@@ -138,30 +137,7 @@ func (r *reader) discover(pods []*corev1.Pod) error {
 
 // history calls fn for what there is already, in order of time.
 func (r *reader) history(ctx context.Context, fn func(workload.LogLine) error) error {
-	n := min(r.query.Tail, maxTail)
-	if n <= 0 {
-		return r.merge(ctx, fn)
-	}
-	var ring []workload.LogLine
-	start := 0
-	err := r.merge(ctx, func(l workload.LogLine) error {
-		if len(ring) < n {
-			ring = append(ring, l)
-		} else {
-			ring[start] = l
-			start = (start + 1) % n
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for i := range ring {
-		if err := fn(ring[(start+i)%len(ring)]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return engine.Tail(r.query.Tail, func(fn func(workload.LogLine) error) error { return r.merge(ctx, fn) }, fn)
 }
 
 // merge calls fn for every line that is there, in order of time.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"cortex.dev/cortex/internal/engine"
 )
 
 // Bounds on asking for the last log lines of containers that ended.
@@ -140,7 +142,7 @@ func (r *recent) answer(ctx context.Context, f fetch) {
 func (r *recent) read(ctx context.Context, f fetch) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	tail, limit := int64(evidenceLines), int64(fetchBytes)
+	tail, limit := int64(engine.EvidenceLines), int64(fetchBytes)
 	body, err := r.e.streams.CoreV1().Pods(r.e.cfg.Pods.Namespace).GetLogs(f.pod, &corev1.PodLogOptions{
 		Container: f.run.container, Previous: f.previous, TailLines: &tail, LimitBytes: &limit,
 	}).Stream(ctx)

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -48,7 +49,7 @@ func (s *source) open(ctx context.Context, follow bool) error {
 		at := metav1.NewTime(s.after.Truncate(time.Second))
 		o.SinceTime = &at
 	}
-	if n := min(q.Tail, maxTail); n > 0 && !follow {
+	if n := min(q.Tail, engine.MaxTail); n > 0 && !follow {
 		tail := int64(n)
 		o.TailLines = &tail
 	}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -156,7 +157,7 @@ func over(pod *corev1.Pod) verdict {
 	}
 	state := workload.Failed
 	reason := givenUp(pod)
-	if reason.Code == codeOOM {
+	if reason.Code == engine.CodeOOM {
 		state = workload.KilledOOM
 	}
 	return verdict{state: state, since: since, reason: reason}
@@ -184,7 +185,7 @@ func judgeContainers(pod *corev1.Pod, o observation) verdict {
 	for i := range pod.Status.InitContainerStatuses {
 		s := &pod.Status.InitContainerStatuses[i]
 		v := judgeContainer(pod, s, placed, o)
-		if v.state == workload.NotReady && s.State.Running != nil && v.reason.Code != codeCrashLoop {
+		if v.state == workload.NotReady && s.State.Running != nil && v.reason.Code != engine.CodeCrashLoop {
 			if !serving {
 				continue // it waits for them, as it should
 			}

@@ -6,12 +6,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
 const (
-	// crashLoop is how many ends in a row prove that a container cannot stay up.
-	crashLoop = 3
 	// healthyRun is how long a run lasts that makes the ends before it forgotten:
 	// the kubelet forgets its back-off then too.
 	healthyRun = 10 * time.Minute
@@ -27,7 +26,7 @@ const (
 func judgeContainer(pod *corev1.Pod, s *corev1.ContainerStatus, placed time.Time, o observation) verdict {
 	ends := endsInARow(s, o.now)
 	switch last := lastRun(s); {
-	case s.State.Running != nil && s.Ready && (ends < crashLoop || o.now.Sub(s.State.Running.StartedAt.Time) >= shortRun):
+	case s.State.Running != nil && s.Ready && (ends < engine.CrashLoop || o.now.Sub(s.State.Running.StartedAt.Time) >= shortRun):
 		return verdict{state: workload.Ready, since: s.State.Running.StartedAt.Time}
 	case s.State.Running != nil:
 		return notReady(pod, s, ends, o)
@@ -79,7 +78,7 @@ func endsInARow(s *corev1.ContainerStatus, now time.Time) int {
 func notReady(pod *corev1.Pod, s *corev1.ContainerStatus, ends int, o observation) verdict {
 	started := s.State.Running.StartedAt
 	v := verdict{state: workload.NotReady, since: started.Time}
-	if ends >= crashLoop && lastRun(s) != nil {
+	if ends >= engine.CrashLoop && lastRun(s) != nil {
 		v.fatal, v.reason, v.next = true, exitReason(pod, s, ends, o), started.Add(shortRun)
 		return v
 	}
@@ -98,13 +97,13 @@ func notReady(pod *corev1.Pod, s *corev1.ContainerStatus, ends int, o observatio
 // ended is a container that ended and is not started again yet.
 func ended(pod *corev1.Pod, s *corev1.ContainerStatus, ends int, o observation) verdict {
 	last := lastRun(s)
-	v := verdict{state: workload.Failed, since: last.FinishedAt.Time, reason: exitReason(pod, s, ends, o), fatal: ends >= crashLoop}
+	v := verdict{state: workload.Failed, since: last.FinishedAt.Time, reason: exitReason(pod, s, ends, o), fatal: ends >= engine.CrashLoop}
 	_, known := o.logs[run{pod.UID, s.Name, last.ContainerID}]
-	if due := last.FinishedAt.Add(logsWithin); ends == crashLoop && !known && o.now.Before(due) {
+	if due := last.FinishedAt.Add(logsWithin); ends == engine.CrashLoop && !known && o.now.Before(due) {
 		v.fatal, v.next = false, due
 	}
 	switch {
-	case v.reason.Code == codeLiveness:
+	case v.reason.Code == engine.CodeLiveness:
 		v.state = workload.NotReady
 	case outOfMemory(last):
 		v.state = workload.KilledOOM

@@ -4,25 +4,17 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// The stable codes of reasons given here.
+// The stable codes of reasons given here only; those of engine are given too.
 const (
 	codeStarting      = "starting"
-	codeCrashLoop     = "crash_loop"
-	codeExited        = "exited"
-	codeKilled        = "killed"
-	codeOOM           = "oom_killed"
-	codePortInUse     = "port_in_use"
-	codeNeverListened = "never_listened"
-	codeProbe         = "probe_failing"
-	codeLiveness      = "liveness_failing"
 	codeUnschedulable = "unschedulable"
 	codeNodeLost      = "node_lost"
 	codeEvicted       = "evicted"
@@ -34,9 +26,6 @@ const (
 	codeNotExecutable = "not_executable"
 	codeStartFailed   = "start_failed"
 )
-
-// evidenceLines is how many of the last log lines a reason carries.
-const evidenceLines = 10
 
 func engineSays(text string) []workload.Evidence {
 	if text == "" {
@@ -60,40 +49,19 @@ func exitWords(t *corev1.ContainerStateTerminated) string {
 func exitReason(pod *corev1.Pod, s *corev1.ContainerStatus, ends int, o observation) *workload.Reason {
 	last := lastRun(s)
 	lines := o.logs[run{pod.UID, s.Name, last.ContainerID}]
-	words := "container " + s.Name + " " + exitWords(last)
-	r := &workload.Reason{
-		Code: codeExited, Message: words,
-		Evidence: append([]workload.Evidence{{Kind: "exit", Text: words}}, logEvidence(lines)...),
-		Fix:      "the last log lines say what happened; a server must not end on its own",
+	end := engine.End{
+		Container: s.Name, Words: exitWords(last), Lines: lines, Liveness: o.livenessFailure(pod, s), OOM: outOfMemory(last),
+		PortTaken: engine.PortInUse(lines), Killed: killedCodes[last.ExitCode] != "", Times: ends,
+		Fixes: engine.Fixes{
+			OOM:    "let the container use less memory, or ask for more (compute.mem)",
+			Port:   "listen on the port in CORTEX_PORT; 8888 and 15000 are the sidecar's, and the containers of a pod share their ports",
+			Killed: "something other than Cortex ended it; look at the events of its node",
+		},
 	}
-	if liveness := o.livenessFailure(pod, s); liveness != "" {
-		r.Code = codeLiveness
-		r.Message = fmt.Sprintf("container %s was restarted because its liveness probe failed: %s", s.Name, liveness)
-		r.Evidence = append([]workload.Evidence{{Kind: "probe", Text: liveness}}, r.Evidence...)
-		r.Fix = "make the probe succeed while the server works, or give it more time (initial_delay_seconds, failure_threshold)"
-		return r
+	if pause := backOff(s); pause != "" {
+		end.Again = "after " + pause
 	}
-	switch {
-	case outOfMemory(last):
-		r.Code, r.Fix = codeOOM, "let the container use less memory, or ask for more (compute.mem)"
-	case mentionsPortInUse(lines):
-		r.Code = codePortInUse
-		r.Message = fmt.Sprintf("container %s could not listen: its port is already in use", s.Name)
-		r.Fix = "listen on the port in CORTEX_PORT; 8888 and 15000 are the sidecar's, and the containers of a pod share their ports"
-		return r
-	case killedCodes[last.ExitCode] != "":
-		r.Code, r.Fix = codeKilled, "something other than Cortex ended it; look at the events of its node"
-	}
-	if ends >= crashLoop {
-		if r.Code == codeExited {
-			r.Code = codeCrashLoop
-		}
-		r.Message += fmt.Sprintf(", for the %s time in a row", ordinal(ends))
-		if pause := backOff(s); pause != "" {
-			r.Message += "; it is started again after " + pause
-		}
-	}
-	return r
+	return end.Reason()
 }
 
 // livenessFailure is the failing answer for which a container was ended.
@@ -116,37 +84,6 @@ func backOff(s *corev1.ContainerStatus) string {
 		return m[1]
 	}
 	return ""
-}
-
-func ordinal(n int) string {
-	suffix := "th"
-	if n%100 < 11 || n%100 > 13 {
-		switch n % 10 {
-		case 1:
-			suffix = "st"
-		case 2:
-			suffix = "nd"
-		case 3:
-			suffix = "rd"
-		}
-	}
-	return strconv.Itoa(n) + suffix
-}
-
-func logEvidence(lines []string) []workload.Evidence {
-	var out []workload.Evidence
-	for _, l := range lines[max(0, len(lines)-evidenceLines):] {
-		out = append(out, workload.Evidence{Kind: "log", Text: l})
-	}
-	return out
-}
-
-// mentionsPortInUse recognises the words with which servers say that they cannot
-// have their port.
-func mentionsPortInUse(lines []string) bool { return slices.ContainsFunc(lines, saysPortInUse) }
-
-func saysPortInUse(line string) bool {
-	return containsAny(strings.ToLower(line), "address already in use", "eaddrinuse", "address in use")
 }
 
 func containsAny(text string, words ...string) bool {
@@ -204,7 +141,7 @@ func firstLine(text string) string {
 
 func probeReason(container, detail string) *workload.Reason {
 	return &workload.Reason{
-		Code: codeProbe, Message: fmt.Sprintf("container %s runs, but its readiness probe fails: %s", container, firstLine(detail)),
+		Code: engine.CodeProbe, Message: fmt.Sprintf("container %s runs, but its readiness probe fails: %s", container, firstLine(detail)),
 		Evidence: []workload.Evidence{{Kind: "probe", Text: detail}},
 		Fix:      "make the server answer the probe, or correct readiness_probe",
 	}
@@ -216,7 +153,7 @@ func neverListened(pod *corev1.Pod, port string) *workload.Reason {
 		who = "container " + pod.Spec.Containers[0].Name + " runs"
 	}
 	return &workload.Reason{
-		Code: codeNeverListened, Message: fmt.Sprintf("%s, but nothing listens on port %s", who, port),
+		Code: engine.CodeNeverListened, Message: fmt.Sprintf("%s, but nothing listens on port %s", who, port),
 		Evidence: []workload.Evidence{{Kind: "port", Text: "the sidecar cannot connect to port " + port + " of the pod"}},
 		Fix:      fmt.Sprintf("let the server listen on the port in CORTEX_PORT (%s), on localhost or on every address", port),
 	}
@@ -250,7 +187,7 @@ func givenUp(pod *corev1.Pod) *workload.Reason {
 		Evidence: engineSays(text), Fix: "another replica takes its place; if that lasts, look at what the node is short of",
 	}
 	if pod.Status.Reason == "Evicted" && strings.Contains(text, "memory") {
-		r.Code, r.Message = codeOOM, "the replica was evicted because memory ran out on the node "+pod.Spec.NodeName
+		r.Code, r.Message = engine.CodeOOM, "the replica was evicted because memory ran out on the node "+pod.Spec.NodeName
 		r.Fix = "let the container use less memory, or ask for what it needs (compute.mem)"
 	}
 	return r

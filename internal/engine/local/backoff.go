@@ -38,6 +38,3 @@ func (b Backoff) wait(ends int) time.Duration {
 	}
 	return min(d, b.Max)
 }
-
-// crashLoop is how many ends in a row prove that a container cannot stay up.
-const crashLoop = 3

@@ -9,12 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
-
-// maxTail bounds LogQuery.Tail, because the lines of a tail are held in memory.
-const maxTail = 100_000
 
 // Logs implements engine.Engine.
 func (e *Engine) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
@@ -163,35 +161,12 @@ func (r *reader) discover(beginning bool) {
 
 // history calls fn for what there is already.
 func (r *reader) history(ctx context.Context, fn func(workload.LogLine) error) error {
-	n := min(r.query.Tail, maxTail)
-	if n <= 0 {
-		return r.merge(ctx, fn)
-	}
-	if !r.query.Previous {
+	if n := min(r.query.Tail, engine.MaxTail); n > 0 && !r.query.Previous {
 		for _, s := range r.sources {
 			s.seekTail(n)
 		}
 	}
-	var ring []workload.LogLine
-	start := 0
-	err := r.merge(ctx, func(l workload.LogLine) error {
-		if len(ring) < n {
-			ring = append(ring, l)
-		} else {
-			ring[start] = l
-			start = (start + 1) % n
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for i := range ring {
-		if err := fn(ring[(start+i)%len(ring)]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return engine.Tail(r.query.Tail, func(fn func(workload.LogLine) error) error { return r.merge(ctx, fn) }, fn)
 }
 
 // merge calls fn for every line that is there and was not read yet, in order of time.

@@ -8,29 +8,19 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// The stable codes of reasons given here; runtimes add those of a StartError:
+// The stable codes of reasons given here only; those of engine are given too, and
+// runtimes add those of a StartError:
 // missing_executable, not_executable, bad_working_directory, start_failed,
 // image_pull, image_not_found, docker_unavailable, devices_unavailable. A replica
 // that is on its way has starting or terminating.
 const (
-	codeCrashLoop     = "crash_loop"
-	codeExited        = "exited"
-	codeKilled        = "killed"
-	codeOOM           = "oom_killed"
-	codePortInUse     = "port_in_use"
-	codeNeverListened = "never_listened"
-	codeProbe         = "probe_failing"
-	codeLiveness      = "liveness_failing"
-
 	codeStateUnwritable = "state_dir_unwritable"
 	codeDiskFull        = "disk_full"
 )
-
-// evidenceLines is how many of the last log lines a reason carries.
-const evidenceLines = 10
 
 // noRuntime is the error of a container whose kind cannot run here.
 func noRuntime(image string) error {
@@ -58,52 +48,19 @@ func (e Exit) words() string {
 
 // exited says why a container that ended is not running.
 func exited(v view) *workload.Reason {
-	r := &workload.Reason{Code: codeExited, Evidence: logEvidence(v.recent)}
-	r.Evidence = append([]workload.Evidence{{Kind: "exit", Text: fmt.Sprintf("container %s %s", v.name, v.exit.words())}}, r.Evidence...)
-	r.Message = fmt.Sprintf("container %s %s", v.name, v.exit.words())
-	r.Fix = "the last log lines say what happened; a server must not end on its own"
-	switch {
-	case v.liveness != "":
-		r.Code = codeLiveness
-		r.Message = fmt.Sprintf("container %s was restarted because its liveness probe failed: %s", v.name, v.liveness)
-		r.Evidence = append([]workload.Evidence{{Kind: "probe", Text: v.liveness}}, r.Evidence...)
-		r.Fix = "make the probe succeed while the server works, or give it more time (initial_delay_seconds, failure_threshold)"
-		return r
-	case v.exit.OOM:
-		r.Code, r.Fix = codeOOM, "let the container use less memory, or run fewer replicas on this machine"
-	case mentionsPortInUse(v.recent):
-		r.Code = codePortInUse
-		r.Message = fmt.Sprintf("container %s could not listen: its port is already in use", v.name)
-		r.Fix = "listen on the port in CORTEX_PORT instead of a fixed one, which only one program of a machine can have"
-		return r
-	case exitState(v) == workload.Killed:
-		r.Code, r.Fix = codeKilled, "something other than Cortex ended it; look for what sends signals on this machine"
+	end := engine.End{
+		Container: v.name, Words: v.exit.words(), Lines: v.recent, Liveness: v.liveness, OOM: v.exit.OOM,
+		PortTaken: mentionsPortInUse(v.recent), Killed: exitState(v) == workload.Killed, Times: v.ends,
+		Fixes: engine.Fixes{
+			OOM:    "let the container use less memory, or run fewer replicas on this machine",
+			Port:   "listen on the port in CORTEX_PORT instead of a fixed one, which only one program of a machine can have",
+			Killed: "something other than Cortex ended it; look for what sends signals on this machine",
+		},
 	}
-	if v.ends >= crashLoop {
-		if r.Code == codeExited {
-			r.Code = codeCrashLoop
-		}
-		r.Message += fmt.Sprintf(", for the %s time in a row", ordinal(v.ends))
-		if v.pause > 0 {
-			r.Message += "; it is started again every " + v.pause.Round(time.Millisecond).String()
-		}
+	if v.pause > 0 {
+		end.Again = "every " + v.pause.Round(time.Millisecond).String()
 	}
-	return r
-}
-
-func ordinal(n int) string {
-	suffix := "th"
-	if n%100 < 11 || n%100 > 13 {
-		switch n % 10 {
-		case 1:
-			suffix = "st"
-		case 2:
-			suffix = "nd"
-		case 3:
-			suffix = "rd"
-		}
-	}
-	return strconv.Itoa(n) + suffix
+	return end.Reason()
 }
 
 // notAnswering says why a container that runs is not ready.
@@ -111,12 +68,12 @@ func notAnswering(v view) *workload.Reason {
 	if v.probe == "" {
 		return &workload.Reason{Code: "starting", Message: "container " + v.name + " runs; its probes have not answered yet"}
 	}
-	r := &workload.Reason{Code: codeProbe, Evidence: []workload.Evidence{{Kind: "probe", Text: v.probe}}}
+	r := &workload.Reason{Code: engine.CodeProbe, Evidence: []workload.Evidence{{Kind: "probe", Text: v.probe}}}
 	if !v.implicit {
 		r.Message = fmt.Sprintf("container %s runs, but its readiness probe fails: %s", v.name, v.probe)
 		r.Fix = "make the server answer the probe, or correct readiness_probe"
 	} else {
-		r.Code = codeNeverListened
+		r.Code = engine.CodeNeverListened
 		r.Message = fmt.Sprintf("container %s runs, but nothing listens on port %d", v.name, v.port)
 		r.Fix = fmt.Sprintf("let the server listen on the port in CORTEX_PORT (%d)", v.port)
 	}
@@ -145,20 +102,7 @@ func elsewhere(v view, message, fix string) (string, string) {
 	return message, fix
 }
 
-func logEvidence(lines []string) []workload.Evidence {
-	var out []workload.Evidence
-	for _, l := range lines[max(0, len(lines)-evidenceLines):] {
-		out = append(out, workload.Evidence{Kind: "log", Text: l})
-	}
-	return out
-}
-
-// mentionsPortInUse recognises the words with which servers say that they cannot
-// have their port.
+// mentionsPortInUse also knows how Docker says that the port of the machine is taken.
 func mentionsPortInUse(lines []string) bool {
-	return slices.ContainsFunc(lines, func(l string) bool {
-		l = strings.ToLower(l)
-		return strings.Contains(l, "address already in use") || strings.Contains(l, "eaddrinuse") ||
-			strings.Contains(l, "address in use") || strings.Contains(l, "port is already allocated")
-	})
+	return engine.PortInUse(lines, "port is already allocated")
 }

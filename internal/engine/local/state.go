@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -83,13 +84,13 @@ func severity(p pod) int {
 }
 
 func judgeContainer(v view, overdue bool) pod {
-	fatal := overdue || v.ends >= crashLoop
+	fatal := overdue || v.ends >= engine.CrashLoop
 	switch {
 	case v.phase == phaseRunning && v.ready:
 		return pod{state: workload.Ready, ready: true}
 	case v.phase == phaseRunning:
 		reason := notAnswering(v)
-		if v.ends >= crashLoop && v.exit != nil {
+		if v.ends >= engine.CrashLoop && v.exit != nil {
 			reason = exited(v)
 		}
 		return pod{state: workload.NotReady, reason: reason, fatal: fatal}

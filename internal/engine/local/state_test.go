@@ -1,11 +1,12 @@
 package local
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -135,25 +136,14 @@ func TestReasonsCarryEvidence(t *testing.T) {
 	t.Parallel()
 	var lines []string
 	for i := range 50 {
-		lines = append(lines, "line "+ordinal(i))
+		lines = append(lines, fmt.Sprintf("line %dth", i))
 	}
 	r := exited(view{name: "main", exit: &Exit{Code: 3}, recent: lines})
 	if r.Evidence[0].Kind != "exit" || !strings.Contains(r.Evidence[0].Text, "exit code 3") {
 		t.Errorf("the first evidence is %+v, want the exit", r.Evidence[0])
 	}
-	if n := len(r.Evidence) - 1; n != evidenceLines || r.Evidence[n].Text != "line 49th" {
-		t.Errorf("there are %d lines and the last is %q, want %d up to the last", n, r.Evidence[n].Text, evidenceLines)
-	}
-}
-
-func TestOrdinal(t *testing.T) {
-	t.Parallel()
-	var got []string
-	for _, n := range []int{1, 2, 3, 4, 11, 12, 13, 21, 112} {
-		got = append(got, ordinal(n))
-	}
-	if want := strings.Fields("1st 2nd 3rd 4th 11th 12th 13th 21st 112th"); !slices.Equal(got, want) {
-		t.Errorf("ordinals are %v, want %v", got, want)
+	if n := len(r.Evidence) - 1; n != engine.EvidenceLines || r.Evidence[n].Text != "line 49th" {
+		t.Errorf("there are %d lines and the last is %q, want %d up to the last", n, r.Evidence[n].Text, engine.EvidenceLines)
 	}
 }
 
