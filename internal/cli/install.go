@@ -1,14 +1,13 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 )
 
 func (a *app) installCommand() *cobra.Command {
-	var f clusterFlags
-	var values valueFlags
-	var out output
-	cmd := &cobra.Command{
+	return a.changeCommand(&cobra.Command{
 		Use:   "install",
 		Short: "install cortex on a Kubernetes cluster",
 		Long: "Install Cortex on any Kubernetes cluster of version 1.29 or newer. First everything is looked\n" +
@@ -17,23 +16,45 @@ func (a *app) installCommand() *cobra.Command {
 		Example: "  cortex install --account-id 123456789012 --region us-west-2\n" +
 			"  cortex install --values values.yaml --set gateway.replicas=3 --context staging\n" +
 			"  cortex install --account-id 123456789012 --region us-west-2 --dry-run > cortex-objects.yaml",
-		Args: exactly(),
-		RunE: a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
-			cfg := f.config(a)
-			if err := values.fill(&cfg); err != nil {
-				return err
-			}
-			if values.dryRun {
-				return a.sayObjects(hooks, cfg)
-			}
-			cfg.Progress = a.progress()
-			info, err := hooks.Install(cmd.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			return a.sayInstalled(out, info, "installed")
-		}),
-	}
+	}, "installed", func(h *ClusterHooks) changeHook { return h.Install })
+}
+
+func (a *app) upgradeCommand() *cobra.Command {
+	return a.changeCommand(&cobra.Command{
+		Use:   "upgrade",
+		Short: "bring an installation on a Kubernetes cluster to this version",
+		Long: "Bring an installation to the version of this program, and to other values. Values that are not\n" +
+			"given stay as they are. What is deployed goes on serving: gateways are replaced one by one, and\n" +
+			"pods of APIs are not restarted.",
+		Example: "  cortex upgrade\n" +
+			"  cortex upgrade --set gateway.replicas=4",
+	}, "upgraded to", func(h *ClusterHooks) changeHook { return h.Upgrade })
+}
+
+// changeHook writes an installation.
+type changeHook = func(context.Context, ClusterConfig) (ClusterInfo, error)
+
+// changeCommand completes a command that writes an installation; done says what it did.
+func (a *app) changeCommand(cmd *cobra.Command, done string, hook func(*ClusterHooks) changeHook) *cobra.Command {
+	var f clusterFlags
+	var values valueFlags
+	var out output
+	cmd.Args = exactly()
+	cmd.RunE = a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
+		cfg := f.config(a)
+		if err := values.fill(&cfg); err != nil {
+			return err
+		}
+		if values.dryRun {
+			return a.sayObjects(hooks, cfg)
+		}
+		cfg.Progress = a.progress()
+		info, err := hook(hooks)(cmd.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		return a.sayInstalled(out, info, done)
+	})
 	f.add(cmd)
 	values.add(cmd)
 	addOutputFlag(cmd, &out)
