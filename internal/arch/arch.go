@@ -85,6 +85,7 @@ var Rules = map[string]Rule{
 	"internal/crd/schema": {Internal: []string{"internal/crd", "internal/manifest", "internal/workload"}, Outside: []string{k8scrd, k8smachine}},
 
 	"internal/stages":    {},
+	"internal/reach":     {Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/recent":    {},
 	"internal/wholefile": {},
 
@@ -122,10 +123,10 @@ var Rules = map[string]Rule{
 	"internal/kube": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
 		"internal/store", "internal/store/kube", "internal/operator", "internal/gateway", "internal/httpapi", "internal/auth",
-		"internal/backplane", "internal/certificate", "internal/management", "internal/stages",
+		"internal/backplane", "internal/certificate", "internal/management", "internal/reach", "internal/stages",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"deploy":           {}, // the chart, embedded
-	"internal/install": {Internal: []string{"deploy", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
+	"internal/install": {Internal: []string{"deploy", "internal/reach", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
 	"internal/kubetest": {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 

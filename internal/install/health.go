@@ -192,7 +192,7 @@ func (w *work) checkBalancer(ctx context.Context, name, service string) Check {
 	case err != nil:
 		return unknown(name, err)
 	}
-	if at := endpointOf(s, w.nodeAddress(ctx)); at != "" {
+	if at := w.endpoint(ctx, s); at != "" {
 		return Check{Name: name, OK: true, Text: at}
 	}
 	return Check{Name: name, Text: "it has no address", Do: "the cluster gives none to service " + service + ": see its events, or set loadBalancer.type to NodePort"}

@@ -1,4 +1,4 @@
-package kube
+package reach
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestEndpointOf(t *testing.T) {
+func TestEndpoint(t *testing.T) {
 	t.Parallel()
 	http := corev1.ServicePort{Name: "http", Port: 80, NodePort: 30080}
 	https := corev1.ServicePort{Name: "https", Port: 443, NodePort: 30443}
@@ -35,8 +35,8 @@ func TestEndpointOf(t *testing.T) {
 			t.Parallel()
 			s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "cortex-gateway", Namespace: "cortex"}}
 			s.Spec.Type, s.Spec.Ports, s.Status.LoadBalancer.Ingress = tt.kind, tt.ports, tt.ingress
-			if got := endpointOf(s, func() string { return tt.node }); got != tt.want {
-				t.Errorf("endpointOf() = %q, want %q", got, tt.want)
+			if got := Endpoint(s, func() string { return tt.node }); got != tt.want {
+				t.Errorf("Endpoint() = %q, want %q", got, tt.want)
 			}
 		})
 	}
