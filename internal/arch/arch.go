@@ -77,7 +77,7 @@ var Rules = map[string]Rule{
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
-	"internal/sidecar": {Internal: []string{"internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
 
 	// The types, which everybody on Kubernetes shares, apart from how their schema is
 	// made: that needs the manifest's rules, and only tests and releases ask for it.

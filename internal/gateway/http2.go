@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +9,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
@@ -23,7 +21,7 @@ func (g *Gateway) http2Handler() http.Handler {
 		Transport: placing, FlushInterval: -1,
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
-		ErrorHandler:   answerHTTP2,
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { http2.Fail(w, r, err, "api") }, // r is the request that was to be sent
 		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }
@@ -66,22 +64,6 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 	return nil
 }
 
-// answerError carries an Answer out of a transport.
-type answerError struct{ answer *relay.Answer }
-
-func (e *answerError) Error() string { return e.answer.Message }
-
-// answerHTTP2 answers a request that got no response from a replica.
-func answerHTTP2(w http.ResponseWriter, r *http.Request, err error) {
-	a := &relay.Answer{Status: 502, Code: "upstream_closed", Origin: "api",
-		Message: "the API's server closed the connection before it answered; see its logs"}
-	var with *answerError
-	if errors.As(err, &with) {
-		a = with.answer
-	}
-	http2.Answer(w, r, a) // r is the request that was to be sent
-}
-
 // placingTransport gives each request its place before it is sent, and takes it
 // back when the response was read.
 type placingTransport struct {
@@ -96,7 +78,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	target := []byte(req.URL.EscapedPath())
 	w, strip, split, ans := t.g.route(target)
 	if ans != nil {
-		return nil, &answerError{ans}
+		return nil, http2.Refused{Answer: ans}
 	}
 	if split != nil && split.shadow != nil && split.shadow.due() {
 		split.shadow.dropped.Add(1) // copies are made of HTTP/1 requests only
@@ -111,13 +93,13 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		}
 	}
 	if err := stripTarget(req.URL, string(target[strip:])); err != nil {
-		return nil, &answerError{&relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}}
+		return nil, http2.Refused{Answer: &relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}}
 	}
 	body := req.Body
 	for again := 0; ; again++ {
 		r, ans := t.g.seat(req.Context(), w, heldHTTP2, again)
 		if ans != nil {
-			return nil, &answerError{ans}
+			return nil, http2.Refused{Answer: ans}
 		}
 		out := *req
 		u := *req.URL
@@ -136,7 +118,8 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 			return nil, err
 		}
 		resp.Request = req
-		resp.Body = &placedBody{ReadCloser: resp.Body, r: r, status: resp.StatusCode}
+		status := resp.StatusCode
+		resp.Body = http2.Then(resp.Body, func() { r.Done(status) })
 		return resp, nil
 	}
 }
@@ -152,18 +135,4 @@ func stripTarget(u *url.URL, escaped string) error {
 	}
 	u.Path, u.RawPath = plain, escaped
 	return nil
-}
-
-// placedBody gives the place back when the response is done with.
-type placedBody struct {
-	io.ReadCloser
-	once   sync.Once
-	r      *replica
-	status int
-}
-
-func (b *placedBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.once.Do(func() { b.r.Done(b.status) })
-	return err
 }

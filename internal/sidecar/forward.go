@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strings"
-	"sync"
 	"time"
 
 	"cortex.dev/cortex/internal/limiter"
@@ -92,23 +90,10 @@ func (s *Sidecar) http2Handler() http.Handler {
 			}
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			a := &relay.Answer{Status: 502, Code: "upstream_closed",
-				Message: "the API's server closed the connection before it answered; see its logs"}
-			var with *refusedError
-			if errors.As(err, &with) {
-				a = with.answer
-			}
-			http2.Answer(w, r, a)
-		},
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { http2.Fail(w, r, err, "") },
+		ErrorLog:     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }
-
-// refusedError carries an Answer out of a transport.
-type refusedError struct{ answer *relay.Answer }
-
-func (e *refusedError) Error() string { return e.answer.Message }
 
 // limited gives each request its place before it is sent, and takes it back when
 // the response was read.
@@ -119,7 +104,7 @@ type limited struct {
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if ans := t.s.admit(req.Context(), 0); ans != nil {
-		return nil, &refusedError{ans}
+		return nil, http2.Refused{Answer: ans}
 	}
 	next := t.http1
 	if http2.IsGRPC(req) {
@@ -129,27 +114,11 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		t.s.limit.Release()
 		if relay.Unreachable(err) && req.Context().Err() == nil {
-			return nil, &refusedError{t.s.admit(req.Context(), 1)}
+			return nil, http2.Refused{Answer: t.s.admit(req.Context(), 1)}
 		}
 		return nil, err
 	}
-	resp.Body = &releasing{ReadCloser: resp.Body, s: t.s, status: resp.StatusCode}
+	status := resp.StatusCode
+	resp.Body = http2.Then(resp.Body, func() { t.s.place.Done(status) })
 	return resp, nil
-}
-
-// releasing gives the place back when the response is done with.
-type releasing struct {
-	io.ReadCloser
-	once   sync.Once
-	s      *Sidecar
-	status int
-}
-
-func (b *releasing) Close() error {
-	err := b.ReadCloser.Close()
-	b.once.Do(func() {
-		b.s.limit.Release()
-		b.s.counts.answered(b.status)
-	})
-	return err
 }

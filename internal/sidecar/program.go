@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Exit codes of the program.
@@ -45,7 +46,7 @@ func Main(ctx context.Context, args []string, out, err io.Writer, getenv func(st
 		if !ok {
 			break
 		}
-		e := Wait(ctx, "127.0.0.1:"+strconv.Itoa(adminPort), hook, err)
+		e := Wait(ctx, "127.0.0.1"+port(workload.AdminPort), hook, err)
 		var exit *exec.ExitError
 		if errors.As(e, &exit) {
 			return exit.ExitCode()
@@ -75,10 +76,8 @@ func hookOf(args []string) (Hook, bool) {
 	return Hook{}, false
 }
 
-const (
-	dataPort  = 8888
-	adminPort = 15000
-)
+// port is where one of the sidecar's own listeners is found.
+func port(n int32) string { return ":" + strconv.Itoa(int(n)) }
 
 // settings are what the environment says.
 type settings struct {
@@ -115,8 +114,8 @@ func read(getenv func(string) string) (settings, error) {
 			MaxQueueLength: number("CORTEX_MAX_QUEUE_LENGTH", 0), ProbePort: getenv("CORTEX_PROBE_PORT") == "true",
 			Grace: time.Duration(number("CORTEX_GRACE", 0)) * time.Second,
 		},
-		listen: text("CORTEX_LISTEN", ":"+strconv.Itoa(dataPort)),
-		admin:  text("CORTEX_ADMIN_LISTEN", ":"+strconv.Itoa(adminPort)),
+		listen: text("CORTEX_LISTEN", port(workload.SidecarPort)),
+		admin:  text("CORTEX_ADMIN_LISTEN", port(workload.AdminPort)),
 		folder: text("CORTEX_BIN_DIR", "/cortex/bin"),
 	}
 	return s, errors.Join(problems...)

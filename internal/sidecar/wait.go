@@ -2,12 +2,9 @@ package sidecar
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"os"
 	"os/exec"
 	"strings"
 )
@@ -27,7 +24,7 @@ const maxSaid = 4 << 10
 // then does what the user asked for. A sidecar that is not there is told on out and
 // no error: the container ends anyway.
 func Wait(ctx context.Context, admin string, h Hook, out io.Writer) error {
-	if err := askToDrain(ctx, admin); err != nil {
+	if err := ask(ctx, http.MethodPost, "http://"+admin+"/drain"); err != nil {
 		fmt.Fprintln(out, "cortex: stopping without a drain:", err)
 	}
 	switch {
@@ -37,14 +34,9 @@ func Wait(ctx context.Context, admin string, h Hook, out io.Writer) error {
 	case len(h.Command) > 0:
 		cmd := exec.CommandContext(ctx, h.Command[0], h.Command[1:]...) //nolint:gosec // the user's own hook, in the user's container
 		cmd.Stdout, cmd.Stderr = out, out
-		cmd.Env = os.Environ()
 		return cmd.Run()
 	}
 	return nil
-}
-
-func askToDrain(ctx context.Context, admin string) error {
-	return ask(ctx, http.MethodPost, "http://"+admin+"/drain")
 }
 
 func ask(ctx context.Context, method, target string) error {
@@ -56,10 +48,6 @@ func ask(ctx context.Context, method, target string) error {
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
 		return err
 	}
 	defer resp.Body.Close()

@@ -8,6 +8,7 @@ package http2
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -135,6 +136,38 @@ func Answer(w http.ResponseWriter, r *http.Request, a *relay.Answer) {
 	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(body) // the client may be gone
+}
+
+// Refused carries an answer that was made here out of a transport.
+type Refused struct{ *relay.Answer }
+
+func (e Refused) Error() string { return e.Message }
+
+// Fail answers the request r, which got no response because of err: with the answer
+// that err carries, or with 502 of origin.
+func Fail(w http.ResponseWriter, r *http.Request, err error, origin string) {
+	a := &relay.Answer{Status: 502, Code: "upstream_closed", Origin: origin,
+		Message: "the API's server closed the connection before it answered; see its logs"}
+	var with Refused
+	if errors.As(err, &with) {
+		a = with.Answer
+	}
+	Answer(w, r, a)
+}
+
+// Then returns body with done called once, when it is closed.
+func Then(body io.ReadCloser, done func()) io.ReadCloser { return &then{ReadCloser: body, done: done} }
+
+type then struct {
+	io.ReadCloser
+	once sync.Once
+	done func()
+}
+
+func (b *then) Close() error {
+	err := b.ReadCloser.Close()
+	b.once.Do(b.done)
+	return err
 }
 
 // IsGRPC reports whether r is a gRPC call.
