@@ -5,11 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"cortex.dev/cortex/internal/manifest"
 	"cortex.dev/cortex/internal/workload"
@@ -114,46 +111,9 @@ func TestSpecOfKeepsTheNullThatSaysSomething(t *testing.T) {
 	}
 }
 
-func TestCopiesShareNothingThatMayChange(t *testing.T) {
+func TestSource(t *testing.T) {
 	t.Parallel()
-	a := &APIList{Items: []API{{
-		ObjectMeta: metav1.ObjectMeta{Name: "iris", Labels: map[string]string{"a": "b"}},
-		Spec:       json.RawMessage(`{"a":1}`), Deployed: &Deployed{Serial: 1}, Status: &Status{Conditions: []metav1.Condition{{Type: Ready, Reason: "Live"}}},
-	}}}
-	r := &RevisionList{Items: []Revision{{ObjectMeta: metav1.ObjectMeta{Name: "iris-1", Labels: map[string]string{"a": "b"}}, Remembered: time.Unix(1, 0)}}}
-	wantA, wantR := plainJSON(t, a), plainJSON(t, r)
-	b, s := a.DeepCopyObject().(*APIList), r.DeepCopyObject().(*RevisionList)
-	if diff := cmp.Diff(wantA, plainJSON(t, b)); diff != "" {
-		t.Errorf("the copy differs (-want +got):\n%s", diff)
-	}
-	x := &b.Items[0]
-	x.Labels["a"], x.Spec[1], x.Deployed.Serial, x.Status.Phase, x.Status.Conditions[0].Reason = "c", 'x', 2, "live", "Failed"
-	s.Items[0].Labels["a"] = "c"
-	if diff := cmp.Diff(wantA, plainJSON(t, a)); diff != "" {
-		t.Errorf("changing a copy changed the original (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(wantR, plainJSON(t, r)); diff != "" {
-		t.Errorf("changing a copy changed the original (-want +got):\n%s", diff)
-	}
-}
-
-func TestSchemeKnowsEveryKind(t *testing.T) {
-	t.Parallel()
-	s := runtime.NewScheme()
-	if err := AddToScheme(s); err != nil {
-		t.Fatal(err)
-	}
-	for _, kind := range []string{"RealtimeAPI", "AsyncAPI", "BatchAPI", "TaskAPI", "TrafficSplitter", "Revision"} {
-		for _, name := range []string{kind, kind + "List"} {
-			if _, err := s.New(GroupVersion.WithKind(name)); err != nil {
-				t.Errorf("New(%s) = %v", name, err)
-			}
-		}
-	}
 	if got, want := Source(workload.Splitter, "all"), "trafficsplitters.cortex.dev/all"; got != want {
 		t.Errorf("Source() = %s, want %s", got, want)
-	}
-	if got, want := ResourceOf(workload.Realtime).String(), "cortex.dev/v1, Resource=realtimeapis"; got != want {
-		t.Errorf("ResourceOf() = %s, want %s", got, want)
 	}
 }

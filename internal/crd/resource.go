@@ -20,10 +20,5 @@ const (
 // Plural is what the API server calls the resources of a kind: realtimeapis.
 func Plural(k workload.Kind) string { return strings.ToLower(string(k)) + "s" }
 
-// ResourceOf is where the API server keeps the resources of a kind.
-func ResourceOf(k workload.Kind) schema.GroupVersionResource {
-	return GroupVersion.WithResource(Plural(k))
-}
-
 // Source is what messages call the resource of a workload: realtimeapis.cortex.dev/iris.
 func Source(k workload.Kind, name string) string { return Plural(k) + "." + Group + "/" + name }
