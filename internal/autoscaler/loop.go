@@ -11,11 +11,8 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Sample is the load of one workload at one moment.
-type Sample struct {
-	Name     string
-	InFlight float64 // requests running and waiting
-}
+// Sample is what a Source knows of one workload.
+type Sample = workload.Load
 
 // Source knows the present load, one sample per workload. A workload it leaves
 // out is one of which nothing is known.
@@ -24,11 +21,7 @@ type Source interface {
 }
 
 // Workload is what the rules need to know of a deployed workload.
-type Workload struct {
-	Name        string
-	Autoscaling workload.Autoscaling
-	Requested   int // replicas there should be now
-}
+type Workload = workload.Scalable
 
 // Target is what is scaled.
 type Target interface {

@@ -27,6 +27,7 @@ import (
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Routes tells what is deployed. Every store.Store is one.
@@ -196,22 +197,16 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	return r.seat.Idle(ctx)
 }
 
-// Sample is the load of one workload.
-type Sample struct {
-	Name     string
-	InFlight float64 // running, waiting and held requests
-}
-
 // briefLoad is the sample of an API at which nothing is in flight at the moment,
 // while requests were answered since the sample before: it is not idle.
 const briefLoad = 0.001
 
 // Samples returns the present load of every deployed RealtimeAPI. One caller only:
 // it looks at what came and went since it was called before.
-func (g *Gateway) Samples() []Sample {
+func (g *Gateway) Samples() []workload.Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	samples := make([]Sample, 0, len(g.works))
+	samples := make([]workload.Load, 0, len(g.works))
 	for _, w := range g.works {
 		if w.deployed.Load() {
 			load := w.pool.Load()
@@ -220,7 +215,7 @@ func (g *Gateway) Samples() []Sample {
 				w.sampled = n
 				inFlight = max(inFlight, briefLoad)
 			}
-			samples = append(samples, Sample{w.name, inFlight})
+			samples = append(samples, workload.Load{Name: w.name, InFlight: inFlight})
 		}
 	}
 	return samples

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
 )
 
 func TestRequestReachesTheReplicaWithoutItsPrefix(t *testing.T) {
@@ -62,7 +63,7 @@ func TestHeldRequestsAreAnsweredOrRefusedExactlyPastTheBound(t *testing.T) {
 	if got := <-woken; got != "zero" {
 		t.Errorf("woke %q, want zero", got)
 	}
-	if got := r.g.Samples(); len(got) != 1 || got[0] != (Sample{"zero", room}) {
+	if got := r.g.Samples(); len(got) != 1 || got[0] != (workload.Load{Name: "zero", InFlight: room}) {
 		t.Errorf("Samples() = %v, want zero with %d", got, room)
 	}
 	r.run("zero", ready("zero-a", backend.Listener.Addr().String(), p))

@@ -27,6 +27,19 @@ import (
 // chart returns the embedded chart with this program's version.
 func (w *work) chart() (*chart.Chart, error) { return loadChart(deploy.Chart(), w.cfg.Version) }
 
+// prepare looks at everything that could stand in the way, before anything is changed,
+// and returns what is to be written.
+func (w *work) prepare(ctx context.Context) (*chart.Chart, error) {
+	c, err := w.chart()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := Render(w.cfg); err != nil {
+		return nil, err
+	}
+	return c, w.preflight(ctx)
+}
+
 func loadChart(files fs.FS, version string) (*chart.Chart, error) {
 	var buffered []*archive.BufferedFile
 	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
+	"cortex.dev/cortex/deploy"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -34,6 +35,15 @@ type crd struct {
 	name     string // plural.group
 	resource schema.GroupVersionResource
 	object   *unstructured.Unstructured
+}
+
+// definitions are those of this build.
+func definitions() ([]crd, error) {
+	c, err := loadChart(deploy.Chart(), "")
+	if err != nil {
+		return nil, err
+	}
+	return crdsOf(c)
 }
 
 func crdsOf(c *chart.Chart) ([]crd, error) {

@@ -10,8 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"cortex.dev/cortex/deploy"
 )
 
 // leaderLease is the lease that the operator's replicas compete for.
@@ -111,11 +109,7 @@ func (w *work) checkGateways(ctx context.Context) Check {
 
 func (w *work) checkCRDs(ctx context.Context) Check {
 	const name = "custom_resources"
-	c, err := loadChart(deploy.Chart(), "")
-	if err != nil {
-		return unknown(name, err)
-	}
-	all, err := crdsOf(c)
+	all, err := definitions()
 	if err != nil {
 		return unknown(name, err)
 	}

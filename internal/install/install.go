@@ -90,14 +90,8 @@ func Install(ctx context.Context, cfg Config) (Info, error) {
 	if err := canInstall(before, w.cfg.Namespace); err != nil {
 		return Info{}, err
 	}
-	chart, err := w.chart()
+	chart, err := w.prepare(ctx)
 	if err != nil {
-		return Info{}, err
-	}
-	if _, err := Render(w.cfg); err != nil { // before anything is changed
-		return Info{}, err
-	}
-	if err := w.preflight(ctx); err != nil {
 		return Info{}, err
 	}
 	if err := w.applyCRDs(ctx, chart); err != nil {
@@ -134,14 +128,8 @@ func Upgrade(ctx context.Context, cfg Config) (Info, error) {
 		return Info{}, notInstalled(w.cfg.Namespace)
 	}
 	w.cfg.Values = Merge(before.Config, w.cfg.Values)
-	chart, err := w.chart()
+	chart, err := w.prepare(ctx)
 	if err != nil {
-		return Info{}, err
-	}
-	if _, err := Render(w.cfg); err != nil {
-		return Info{}, err
-	}
-	if err := w.preflight(ctx); err != nil {
 		return Info{}, err
 	}
 	if err := w.unlock(before); err != nil {

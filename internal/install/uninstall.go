@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"cortex.dev/cortex/deploy"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -72,11 +71,7 @@ func (w *work) removeRelease(before *release.Release) error {
 func (w *work) removeAPIs(ctx context.Context) error {
 	started := w.now()
 	ns := w.apisNamespace()
-	c, err := loadChart(deploy.Chart(), "")
-	if err != nil {
-		return err
-	}
-	all, err := crdsOf(c)
+	all, err := definitions()
 	if err != nil {
 		return err
 	}
@@ -227,11 +222,7 @@ func (w *work) removeState(ctx context.Context) error {
 // these would be deleted with them.
 func (w *work) removeCRDs(ctx context.Context) error {
 	started := w.now()
-	c, err := loadChart(deploy.Chart(), "")
-	if err != nil {
-		return err
-	}
-	all, err := crdsOf(c)
+	all, err := definitions()
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 	var gate *gateway.Gateway
 	client, err := backplane.NewClient(backplane.ClientConfig{
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
-		Samples:   func() []autoscaler.Sample { return samplesOf(gate) },
+		Samples:   func() []autoscaler.Sample { return gate.Samples() },
 		Telemetry: p.metrics, Log: p.cfg.Log,
 	})
 	if err != nil {
@@ -168,14 +168,4 @@ func (r routes) Watch(ctx context.Context, fn func(store.Change)) error {
 			r.known()
 		}
 	})
-}
-
-// samplesOf is the gateway as the autoscaler sees it.
-func samplesOf(gate *gateway.Gateway) []autoscaler.Sample {
-	seen := gate.Samples()
-	samples := make([]autoscaler.Sample, len(seen))
-	for i, s := range seen {
-		samples[i] = autoscaler.Sample(s)
-	}
-	return samples
 }

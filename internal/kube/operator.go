@@ -269,7 +269,7 @@ func (l *leader) engines(context.Context) []workload.Engine {
 func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
 	cfg := l.cfg
 	scaler, err := autoscaler.NewLoop(autoscaler.Config{
-		Tick: cfg.Tick, Source: l.loads, Target: target{l.operator}, Log: cfg.Log, Telemetry: l.metrics,
+		Tick: cfg.Tick, Source: l.loads, Target: l.operator, Log: cfg.Log, Telemetry: l.metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -311,20 +311,4 @@ func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
 // published is what gateways and clients may know.
 func (l *leader) published() map[string]string {
 	return map[string]string{authorityKey: string(l.own.AuthorityPEM()), fingerprintKey: l.shown.Fingerprint()}
-}
-
-// target is the operator as the autoscaler sees it.
-type target struct{ op *operator.Operator }
-
-func (t target) Workloads(ctx context.Context) ([]autoscaler.Workload, error) {
-	scalable, err := t.op.Scalable(ctx)
-	workloads := make([]autoscaler.Workload, len(scalable))
-	for i, s := range scalable {
-		workloads[i] = autoscaler.Workload(s)
-	}
-	return workloads, err
-}
-
-func (t target) Scale(ctx context.Context, name string, replicas int, reason string) error {
-	return t.op.Scale(ctx, name, replicas, reason)
 }

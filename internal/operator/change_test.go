@@ -126,9 +126,9 @@ func TestScaleStaysWithinBounds(t *testing.T) {
 	}
 	err := w.Scale(t.Context(), "s", 1, "test")
 	wantFault(t, "Scale(s)", err, fault.Invalid, "resources.operation_is_only_supported_for_kind")
-	list, err := w.Scalable(t.Context())
+	list, err := w.Workloads(t.Context())
 	if err != nil || len(list) != 1 || list[0].Name != "iris" || list[0].Autoscaling.MaxReplicas != 4 || list[0].Requested != w.record("iris").Replicas {
-		t.Errorf("Scalable() = %+v, %v, want iris", list, err)
+		t.Errorf("Workloads() = %+v, %v, want iris", list, err)
 	}
 }
 

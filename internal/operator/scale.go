@@ -10,15 +10,8 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Scalable is a workload whose replicas follow its load.
-type Scalable struct {
-	Name        string
-	Autoscaling workload.Autoscaling
-	Requested   int // replicas there should be now
-}
-
-// Scalable returns every workload that follows its load, by name.
-func (o *Operator) Scalable(ctx context.Context) ([]Scalable, error) {
+// Workloads returns every one that follows its load, by name.
+func (o *Operator) Workloads(ctx context.Context) ([]workload.Scalable, error) {
 	list, ok := o.mirror.workloads()
 	if !ok { // Run is not there yet
 		var err error
@@ -26,10 +19,10 @@ func (o *Operator) Scalable(ctx context.Context) ([]Scalable, error) {
 			return nil, err
 		}
 	}
-	var scalable []Scalable
+	var scalable []workload.Scalable
 	for _, w := range list {
 		if w.Revision.Kind.Scales() && w.Revision.Autoscaling != nil {
-			scalable = append(scalable, Scalable{Name: w.Name(), Autoscaling: *w.Revision.Autoscaling, Requested: w.Replicas})
+			scalable = append(scalable, workload.Scalable{Name: w.Name(), Autoscaling: *w.Revision.Autoscaling, Requested: w.Replicas})
 		}
 	}
 	return scalable, nil

@@ -118,7 +118,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 		return nil, err
 	}
 	scaler, err := autoscaler.NewLoop(autoscaler.Config{
-		Tick: cfg.Tick, Source: load{gate}, Target: target{op}, Log: cfg.Log, Telemetry: metrics,
+		Tick: cfg.Tick, Source: gate, Target: op, Log: cfg.Log, Telemetry: metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -148,32 +148,4 @@ func endpoint(addr net.Addr) string {
 		return fmt.Sprintf("http://localhost:%d", tcp.Port)
 	}
 	return "http://" + tcp.String()
-}
-
-// load is the gateway as the autoscaler sees it.
-type load struct{ gate *gateway.Gateway }
-
-func (l load) Samples() []autoscaler.Sample {
-	seen := l.gate.Samples()
-	samples := make([]autoscaler.Sample, len(seen))
-	for i, s := range seen {
-		samples[i] = autoscaler.Sample(s)
-	}
-	return samples
-}
-
-// target is the operator as the autoscaler sees it.
-type target struct{ op *operator.Operator }
-
-func (t target) Workloads(ctx context.Context) ([]autoscaler.Workload, error) {
-	scalable, err := t.op.Scalable(ctx)
-	workloads := make([]autoscaler.Workload, len(scalable))
-	for i, s := range scalable {
-		workloads[i] = autoscaler.Workload(s)
-	}
-	return workloads, err
-}
-
-func (t target) Scale(ctx context.Context, name string, replicas int, reason string) error {
-	return t.op.Scale(ctx, name, replicas, reason)
 }
