@@ -2,6 +2,7 @@ package backplane
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,14 +11,16 @@ import (
 	"cortex.dev/cortex/internal/autoscaler"
 )
 
-// clock is a time that a test sets.
-type clock struct{ at time.Time }
+// clock is a time that a test sets while a server reads it.
+type clock struct{ passed atomic.Int64 }
 
-func (c *clock) now() time.Time { return c.at }
+func (c *clock) now() time.Time {
+	return time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).Add(time.Duration(c.passed.Load()))
+}
 
-func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
+func (c *clock) pass(d time.Duration) { c.passed.Add(int64(d)) }
 
-func newClock() *clock { return &clock{at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)} }
+func newClock() *clock { return &clock{} }
 
 func reportOf(gateway string, samples ...loadSample) loadReport {
 	return loadReport{Gateway: gateway, Samples: samples}
