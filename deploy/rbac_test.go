@@ -46,6 +46,7 @@ var mayDo = map[string][]string{
 		"in cortex: configmaps [cortex-authority]: get update",
 		"in cortex: configmaps: create",
 		"in cortex: coordination.k8s.io/leases: get list create update delete",
+		"in cortex: pods: patch",
 		"in cortex: secrets: get create update",
 		"in cortex: services [cortex-gateway cortex-operator-lb]: get",
 	},

@@ -103,7 +103,7 @@ func newAccess(cfg Config) (*access, error) {
 			WithHint("--kubeconfig names the file that kubectl uses for your cluster, --context one of its contexts")
 	}
 	config.UserAgent = "cortex-install"
-	config.QPS, config.Burst = 50, 100
+	config.QPS = -1 // the API server shares its time fairly by itself
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {

@@ -98,6 +98,7 @@ const (
 	full    = `status: {conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1 nodes are available"}]}`
 	config  = `status: {containerStatuses: [{name: operator, image: i, imageID: "", ready: false, restartCount: 0, state: {waiting: {reason: CreateContainerConfigError, message: "secret \"x\" not found"}}}]}`
 	fine    = `status: {containerStatuses: [{name: gateway, image: i, imageID: "", ready: true, restartCount: 0, state: {running: {}}}]}`
+	leads   = `metadata: {labels: {cortex.dev/leader: "true"}}`
 	leaving = "metadata: {deletionTimestamp: \"2030-01-01T00:00:00Z\"}\n" + crash
 )
 
@@ -114,8 +115,9 @@ func TestJudge(t *testing.T) {
 		why      string
 	}{
 		{"all there", gateway, deployment(2, 2, 2, 2, 2), nil, true, false, ""},
-		{"one of the operator leads", operator, deployment(2, 2, 2, 2, 1), nil, true, false, ""},
-		{"no operator leads", operator, deployment(2, 2, 2, 2, 0), nil, false, false, "0 of 1 are available"},
+		{"one of the operator leads", operator, deployment(2, 2, 2, 2, 2), []string{fine, leads}, true, false, ""},
+		{"no operator leads", operator, deployment(2, 2, 2, 2, 2), []string{fine, fine}, false, false, "no replica leads yet"},
+		{"no operator is there", operator, deployment(2, 2, 2, 2, 0), nil, false, false, "0 of 2 are available"},
 		{"not looked at yet", gateway, deployment(2, 1, 2, 2, 2), nil, false, false, "2 of 2 are available"},
 		{"old ones are left", gateway, deployment(2, 2, 2, 3, 3), nil, false, false, "3 of 2 are available"},
 		{"not all are new", gateway, deployment(2, 2, 1, 2, 2), nil, false, false, "2 of 2 are available"},

@@ -15,18 +15,20 @@ import (
 	"cortex.dev/cortex/internal/fault"
 )
 
-// The programs, and how many ready replicas make each of them work: of the
-// operator's only the one that leads is ready.
+// The programs. Of the operator's pods one has to lead, besides.
 var programs = []program{
-	{"operator", "operator does not come up", "cortex-operator", 1},
-	{"gateways", "gateways do not come up", "cortex-gateway", 0},
+	{"operator", "operator does not come up", "cortex-operator", true},
+	{"gateways", "gateways do not come up", "cortex-gateway", false},
 }
+
+// leaderLabel is on the pod that leads, and that services select.
+const leaderLabel = "cortex.dev/leader"
 
 type program struct {
 	name       string
 	notUp      string // in words
 	deployment string
-	enough     int32 // ready replicas; 0: all of them
+	led        bool // by one of its pods
 }
 
 // awaitPrograms returns when every program of the new version works, or the reason
@@ -99,16 +101,15 @@ func judge(p program, d *appsv1.Deployment, pods []corev1.Pod) progress {
 	if d.Spec.Replicas != nil {
 		want = *d.Spec.Replicas
 	}
-	enough := want
-	if p.enough > 0 {
-		enough = min(want, p.enough)
-	}
 	s := d.Status
-	if s.ObservedGeneration >= d.Generation && s.UpdatedReplicas >= want && s.Replicas <= want && s.AvailableReplicas >= enough {
+	if s.ObservedGeneration >= d.Generation && s.UpdatedReplicas >= want && s.Replicas <= want && s.AvailableReplicas >= want {
+		if p.led && !slices.ContainsFunc(pods, func(pod corev1.Pod) bool { return pod.Labels[leaderLabel] == "true" }) {
+			return progress{why: "no replica leads yet", do: "wait some seconds for one to take over; then see its log"}
+		}
 		return progress{done: true}
 	}
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
-	unclear := progress{why: fmt.Sprintf("%d of %d are available", s.AvailableReplicas, enough), do: "`cortex cluster health` shows how they are doing"}
+	unclear := progress{why: fmt.Sprintf("%d of %d are available", s.AvailableReplicas, want), do: "`cortex cluster health` shows how they are doing"}
 	for i := range pods {
 		if pods[i].DeletionTimestamp != nil {
 			continue

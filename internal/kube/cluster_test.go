@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/auth"
@@ -188,12 +189,27 @@ func (l *life) end() error {
 
 type operatorLife struct {
 	*life
+	pods                         typedcorev1.PodInterface
+	pod                          string
 	health, management, internal string
 	audit                        *record
 	applied                      atomic.Int32 // by its engine
 }
 
-func (o *operatorLife) leads() bool {
+// leads says whether the services would select this replica.
+func (o *operatorLife) leads() bool { return o.label() == "true" }
+
+func (o *operatorLife) label() string {
+	o.t.Helper()
+	pod, err := o.pods.Get(context.Background(), o.pod, metav1.GetOptions{})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return pod.Labels[leaderLabel]
+}
+
+// ready says whether the kubelet would call it ready.
+func (o *operatorLife) ready() bool {
 	return status(o.t, "http://"+o.health+"/readyz") == http.StatusOK
 }
 
@@ -207,11 +223,19 @@ func freePort(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// operator starts a replica of the operator.
+// operator starts a replica of the operator. Its pod has the label of a leader, as one
+// has whose container died.
 func (p *place) operator(pod string) *operatorLife {
 	p.t.Helper()
 	log := &record{}
-	o := &operatorLife{health: freePort(p.t), management: freePort(p.t), internal: freePort(p.t), audit: &record{}}
+	pods := p.client.CoreV1().Pods(p.system)
+	if _, err := pods.Create(p.t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: pod, Labels: map[string]string{leaderLabel: "true"}},
+		Spec:       corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "operator", Image: "none"}}},
+	}, metav1.CreateOptions{}); err != nil {
+		p.t.Fatal(err)
+	}
+	o := &operatorLife{pods: pods, pod: pod, health: freePort(p.t), management: freePort(p.t), internal: freePort(p.t), audit: &record{}}
 	o.life = begin(p.t, log, func(ctx context.Context) error {
 		return RunOperator(ctx, OperatorConfig{
 			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
@@ -229,7 +253,7 @@ func (p *place) operator(pod string) *operatorLife {
 func (p *place) leader(pod string) *operatorLife {
 	p.t.Helper()
 	o := p.operator(pod)
-	eventually(p.t, pod+" leads", o.leads)
+	eventually(p.t, pod+" leads", func() bool { return o.ready() && o.leads() })
 	return o
 }
 

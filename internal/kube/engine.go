@@ -10,6 +10,17 @@ import (
 
 // newEngine runs replicas as pods.
 func newEngine(cfg *rest.Config, c OperatorConfig) (engine.Engine, error) {
+	return enginekube.New(enginekube.Config{REST: cfg, Pods: podsOf(c), Log: c.Log})
+}
+
+// newRoom knows which of these pods could ever be placed.
+func newRoom(cfg *rest.Config, c OperatorConfig) (*enginekube.Room, error) {
+	return enginekube.NewRoom(enginekube.RoomConfig{
+		REST: cfg, Pods: podsOf(c), Largest: c.LargestNodes, Reserve: c.NodeReserve, Log: c.Log,
+	})
+}
+
+func podsOf(c OperatorConfig) enginekube.PodConfig {
 	pods := enginekube.PodConfig{
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
 		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
@@ -17,7 +28,7 @@ func newEngine(cfg *rest.Config, c OperatorConfig) (engine.Engine, error) {
 	for _, g := range c.NodeGroups {
 		pods.NodeGroups = append(pods.NodeGroups, enginekube.NodeGroup(g))
 	}
-	return enginekube.New(enginekube.Config{REST: cfg, Pods: pods, Log: c.Log})
+	return pods
 }
 
 // newReader looks at the pods that there are.

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -147,6 +149,10 @@ POD_NAME and POD_NAMESPACE have to be set.
   --pull-secret NAME          of an image pull secret of pods; may be repeated
   --unconfined API/CONTAINER  a container that runs privileged; may be repeated
   --node-group NAME=PRIORITY  a group of nodes that APIs may ask for; may be repeated
+  --largest-node GROUP:SIZE   a size that nodes may come to have, without GROUP: those of
+                              no group; SIZE is cpu=8,mem=32Gi,gpu=1; may be repeated
+  --node-reserve SIZE         of each node, what daemon sets take: cpu=250m,mem=400Mi (nothing)
+  --capacity-check=BOOL       refuse what no node could ever hold (true)
   --api-endpoint URL          what users are told to call (the address of the gateways' service)
   --tick TIME                 between two decisions of the autoscaler (10s)
   --gateway-account NAME      service account of the gateways (cortex-gateway)
@@ -162,7 +168,8 @@ var clusterNameShape = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 // parseOperator returns the configuration, or everything that is wrong.
 func parseOperator(args []string, getenv func(string) string) (OperatorConfig, error) {
 	var c OperatorConfig
-	var groups []string
+	var groups, largest []string
+	var reserve string
 	f := newFlags("cortex-operator")
 	text := f.set.StringVar
 	text(&c.Namespace, "namespace", "cortex-apis", "")
@@ -184,6 +191,9 @@ func parseOperator(args []string, getenv func(string) string) (OperatorConfig, e
 	f.list("pull-secret", &c.PullSecrets)
 	f.list("unconfined", &c.Unconfined)
 	f.list("node-group", &groups)
+	f.list("largest-node", &largest)
+	text(&reserve, "node-reserve", "", "")
+	f.set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
 	f.duration(&c.Tick, "tick", 10*time.Second)
 	text(&c.GatewayAccount, "gateway-account", "cortex-gateway", "")
@@ -196,6 +206,7 @@ func parseOperator(args []string, getenv func(string) string) (OperatorConfig, e
 	}
 	c.Pod, c.SystemNamespace = f.pod(getenv)
 	f.operator(&c, groups)
+	f.capacity(&c, largest, reserve)
 	return c, f.fault()
 }
 
@@ -247,6 +258,36 @@ func (f *flags) operator(c *OperatorConfig, groups []string) {
 	f.address("listen", c.Listen)
 	f.address("internal-listen", c.InternalListen)
 	f.address("health-listen", c.HealthListen)
+}
+
+// capacity reads how large nodes are said to be. It comes after the groups.
+func (f *flags) capacity(c *OperatorConfig, largest []string, reserve string) {
+	for _, text := range largest {
+		group, size, ok := strings.Cut(text, ":")
+		if !ok {
+			group, size = "", text
+		}
+		a, err := capacity.Parse(size)
+		if err == nil && (a.CPU == 0 || a.Mem == 0) {
+			err = errors.New("a node has cpu and mem")
+		}
+		f.complain(err != nil, "--largest-node %q is not a size such as cpu=8,mem=32Gi,gpu=1: %v", text, err)
+		f.complain(ok && !slices.ContainsFunc(c.NodeGroups, func(g NodeGroup) bool { return g.Name == group }),
+			"--largest-node %q: there is no --node-group %s", text, group)
+		if c.LargestNodes == nil {
+			c.LargestNodes = map[string][]capacity.Amount{}
+		}
+		c.LargestNodes[group] = append(c.LargestNodes[group], a)
+	}
+	if reserve == "" {
+		return
+	}
+	var err error
+	c.NodeReserve, err = capacity.Parse(reserve)
+	if err == nil && (c.NodeReserve.GPU > 0 || c.NodeReserve.Inf > 0) {
+		err = errors.New("devices are not reserved")
+	}
+	f.complain(err != nil, "--node-reserve %q is not a size such as cpu=250m,mem=400Mi: %v", reserve, err)
 }
 
 const gatewayUsage = `cortex-gateway is the front door of deployed APIs: it finds the API of a request,

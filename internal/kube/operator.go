@@ -15,8 +15,10 @@ import (
 
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/engine"
+	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/management"
 	"cortex.dev/cortex/internal/operator"
@@ -49,7 +51,10 @@ type OperatorConfig struct {
 	PullSecrets    []string
 	Unconfined     []string // api/container: run privileged
 	NodeGroups     []NodeGroup
-	APIEndpoint    string // empty: that of the gateways' service
+	LargestNodes   map[string][]capacity.Amount // by group: sizes that nodes may come to have
+	NodeReserve    capacity.Amount              // of each node, for daemon sets
+	CapacityCheck  bool                         // refuse what no node could ever hold
+	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
 	GatewayAccount string
 
@@ -76,8 +81,10 @@ type operatorProgram struct {
 	client  kubernetes.Interface
 	metrics *telemetry.Registry
 	health  *health
-	leading atomic.Bool // the lease is held
-	serving atomic.Bool // and requests are answered
+	room    *enginekube.Room // nil when capacity is not checked
+	standby atomic.Bool      // what is deployed was read: this replica can lead
+	leading atomic.Bool      // the lease is held
+	serving atomic.Bool      // and requests are answered
 }
 
 // RunOperator runs a replica of the operator until ctx ends, or leadership is lost.
@@ -99,9 +106,9 @@ func RunOperator(ctx context.Context, cfg OperatorConfig) error {
 	defer ln.Close()
 	p.health = &health{listener: ln, metrics: p.metrics, ready: p.ready}
 	p.metrics.Collect(telemetry.Metric{Name: "cortex_operator_leading", Type: telemetry.Gauge,
-		Help: "Whether this replica of the operator leads."}, func(emit telemetry.Emit) {
+		Help: "Whether this replica of the operator leads, and answers."}, func(emit telemetry.Emit) {
 		leads := 0.0
-		if p.leading.Load() {
+		if p.serving.Load() {
 			leads = 1
 		}
 		emit(leads)
@@ -112,19 +119,21 @@ func RunOperator(ctx context.Context, cfg OperatorConfig) error {
 	)
 }
 
-// ready is what the operator's services ask: only the leader answers requests.
+// ready says whether this replica leads or could take over at once. Which one
+// answers requests is in a label of its pod.
 func (p *operatorProgram) ready() error {
-	switch {
-	case !p.leading.Load():
-		return errors.New("another replica leads")
-	case !p.serving.Load():
-		return errors.New("starting to lead")
+	if !p.standby.Load() {
+		return errors.New("not yet, or no longer, able to lead")
 	}
 	return nil
 }
 
 // run reads what there is, so that taking over is quick, and then waits to lead.
 func (p *operatorProgram) run(ctx context.Context) error {
+	// A container that is started anew finds the labels of the one before.
+	if err := p.mark().set(ctx, false); err != nil {
+		return err
+	}
 	st, err := storekube.Open(ctx, storekube.Config{
 		REST: p.rest, Namespace: p.cfg.Namespace, SystemNamespace: p.cfg.SystemNamespace, Log: p.cfg.Log,
 	})
@@ -140,15 +149,37 @@ func (p *operatorProgram) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	working := []stages.Task{{Name: "engine", Run: eng.Run}}
+	if p.cfg.CapacityCheck {
+		if p.room, err = newRoom(p.rest, p.cfg); err != nil {
+			return err
+		}
+		working = append(working, stages.Task{Name: "nodes", Run: p.room.Run})
+	}
+	p.standby.Store(true)
+	defer context.AfterFunc(ctx, func() { p.standby.Store(false) })()
 	election := electionConfig{
 		REST: p.rest, Namespace: p.cfg.SystemNamespace, Identity: p.cfg.Pod, Log: p.cfg.Log, Leading: &p.leading,
 	}
 	return stages.Run(ctx,
-		[]stages.Task{{Name: "engine", Run: eng.Run}},
+		working,
 		[]stages.Task{{Name: "leader", Run: func(ctx context.Context) error {
+			p.readNodes(ctx)
 			return lead(ctx, election, func(ctx context.Context) error { return p.lead(ctx, st, eng) })
 		}}},
 	)
+}
+
+// readNodes waits a little for the first look at the nodes, without which nothing is
+// refused. It is no reason not to lead.
+func (p *operatorProgram) readNodes(ctx context.Context) {
+	if p.room != nil && !p.room.Wait(ctx) && ctx.Err() == nil {
+		p.cfg.Log.Warn("the nodes are not known yet; until they are, no deploy is refused for its size")
+	}
+}
+
+func (p *operatorProgram) mark() mark {
+	return mark{pods: p.client.CoreV1().Pods(p.cfg.SystemNamespace), pod: p.cfg.Pod, log: p.cfg.Log}
 }
 
 // leader is everything that only one replica does.
@@ -190,7 +221,6 @@ func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng eng
 		"cluster", info.ClusterID, "certificate", info.Fingerprint)
 	p.serving.Store(true)
 	defer p.serving.Store(false)
-	defer context.AfterFunc(ctx, func() { p.serving.Store(false) })()
 	if p.cfg.bound != nil {
 		p.cfg.bound(p.health.listener.Addr(), users.Addr(), gateways.Addr())
 	}
@@ -222,15 +252,18 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}); err != nil {
 		return err
 	}
-	l.operator, err = operator.New(operator.Config{
+	role := operator.Config{
 		Store: l.store, Engine: eng, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
 		Engines: l.engines, Permit: l.face.Permit(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
 		APIEndpoint: l.apiEndpoint,
-	})
-	if err != nil {
+	}
+	if l.room != nil {
+		role.Room = l.room
+	}
+	if l.operator, err = operator.New(role); err != nil {
 		return errors.Join(err, l.face.Close())
 	}
 	return nil
@@ -305,6 +338,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
 				return management.Serve(ctx, management.Secure(gateways, l.own, nil, cfg.Log), calls)
 			}},
 		},
+		{{Name: "label", Run: l.mark().run}},
 	}, nil
 }
 

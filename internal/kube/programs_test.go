@@ -114,6 +114,7 @@ func TestHandOver(t *testing.T) {
 	second := p.operator("operator-b")
 	eventually(t, "the second is alive", func() bool { return status(t, "http://"+second.health+"/healthz") == http.StatusOK })
 	eventually(t, "the second knows who leads", func() bool { return second.log.has("pod=operator-a") })
+	eventually(t, "the second is ready to take over", second.ready)
 	if second.leads() || status(t, "https://"+second.management) != 0 || status(t, "https://"+second.internal) != 0 {
 		t.Error("a replica that does not lead answers")
 	}
@@ -134,6 +135,9 @@ func TestHandOver(t *testing.T) {
 		t.Errorf("RunOperator() = %v, want nil after it was told to stop", err)
 	}
 	ended := time.Now()
+	if first.leads() {
+		t.Error("services still select a replica that has ended")
+	}
 	eventually(t, "the second leads", second.leads)
 	t.Logf("stopping took %s, taking over %s more", ended.Sub(told).Round(time.Millisecond), time.Since(ended).Round(time.Millisecond))
 	eventually(t, "the second has it run", func() bool { return second.applied.Load() > 0 })
