@@ -49,7 +49,18 @@ demo-kube: need-go ## the demo on that Kubernetes, by people who prove AWS ident
 
 .PHONY: kube-test
 kube-test: need-go ## run the tests that need that Kubernetes
-	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) test -count=1 -timeout 30m -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube
+	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) test -count=1 -timeout 30m -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube ./internal/install ./deploy
+
+.PHONY: e2e
+e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubernetes
+	@[ -e bin/kube/cluster.json ] || { echo "make: there is no Kubernetes to run the scripts on: make kube-up starts one" >&2; exit 1; }
+	@$(GO) run ./scripts/testsum -count=1 -timeout 20m ./e2e
+	@$(MAKE) --no-print-directory e2e-kube
+
+# They share one namespace there, so they take turns.
+.PHONY: e2e-kube
+e2e-kube: need-go
+	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum -count=1 -timeout 20m -parallel 1 -run TestScripts ./e2e
 
 .PHONY: kube-down
 kube-down: need-go ## end that Kubernetes; nothing of it stays on the machine
@@ -109,6 +120,11 @@ fuzz: need-go ## run every fuzz target for FUZZTIME (60s)
 .PHONY: bench
 bench: need-go ## measure, beside the competitors that are installed, and print one table
 	@$(GO) run ./bench
+
+.PHONY: bench-kube
+bench-kube: need-go ## measure on the Kubernetes of kube-up, beside HAProxy, kubectl and simulated nodes (root)
+	@$(GO) build -o bin/bench-kube ./bench/kube
+	@bin/bench-kube
 
 .PHONY: docs
 docs: need-go ## write the generated pages of docs/ again

@@ -98,12 +98,11 @@ func quietly(ts *testscript.TestScript, args []string) (string, error) {
 
 // cmdAPIs sets $API to where the APIs of this script are.
 func cmdAPIs(ts *testscript.TestScript, _ bool, _ []string) {
-	s, err := statusOf(ts)
+	p, err := here()
 	ts.Check(err)
-	if !s.Running {
-		ts.Fatalf("the local environment does not run")
-	}
-	ts.Setenv("API", s.APIEndpoint)
+	url, err := p.apis(ts)
+	ts.Check(err)
+	ts.Setenv("API", url)
 }
 
 // cmdDaemon kills the daemon as a crash would: daemon kill9.

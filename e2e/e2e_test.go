@@ -85,6 +85,9 @@ func TestScripts(t *testing.T) {
 			"foreign":      cmdForeign,
 			"unprivileged": cmdUnprivileged,
 
+			"kubectl": cmdKubectl,
+			"someone": cmdSomeone,
+
 			"team": cmdTeam,
 			"as":   cmdAs,
 			"sts":  cmdSTS,
@@ -95,9 +98,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition answers [root], [docker] and [botocore]; what is skipped says why.
+// condition answers [root], [docker], [botocore], and [solo] or [kube], the place;
+// what is skipped says why.
 func condition(cond string) (bool, error) {
 	switch cond {
+	case "solo", "kube":
+		p, err := here()
+		return err == nil && p.name() == cond, err
 	case "root":
 		return os.Getuid() == 0, nil
 	case "docker":
@@ -116,10 +123,6 @@ func setup(env *testscript.Env) error {
 			return err
 		}
 	}
-	text := "environments:\n- name: local\n  api_port: 0\n  autoscaling_tick: 200ms\n"
-	if err := os.WriteFile(filepath.Join(config, "cli.yaml"), []byte(text), 0o600); err != nil {
-		return err
-	}
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("CORTEX_CLI_CONFIG_DIR", config)
@@ -135,25 +138,24 @@ func setup(env *testscript.Env) error {
 	env.Setenv("PYTHONPATH", client)
 	env.Setenv("PYTHONDONTWRITEBYTECODE", "1")
 	env.Cd = filepath.Join(env.WorkDir, "app")
+	p, err := here()
+	if err != nil {
+		return err
+	}
+	if err := p.connect(env, config); err != nil {
+		return err
+	}
 	vars := env.Vars
 	team := &team{work: env.WorkDir}
 	env.Values[teamKey{}] = team
 	env.Defer(func() {
 		team.end()
-		finish(env.WorkDir, vars)
+		p.finish(env.WorkDir, vars)
 		if report := races(env.WorkDir); report != "" {
 			env.T().Fatal(report)
 		}
 	})
 	return nil
-}
-
-// finish ends what a script, perhaps a failed one, has left behind.
-func finish(work string, vars []string) {
-	cmd := exec.Command(filepath.Join(bin, "cortex"), "local", "stop", "--force")
-	cmd.Env = vars
-	_ = cmd.Run()
-	endAll(work)
 }
 
 // endAll kills the processes that work in a folder.
@@ -191,7 +193,7 @@ func scriptEnv(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "CORTEX_CLI_CONFIG_DIR", "PATH", "TMPDIR", "TERM", "TZ", "WORK", "API", "GORACE", "DOCKER_HOST",
-		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_EC2_METADATA_DISABLED",
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_EC2_METADATA_DISABLED", "KUBECONFIG",
 	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}

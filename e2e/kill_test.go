@@ -36,7 +36,7 @@ func TestKill(t *testing.T) {
 	}
 	t.Logf("seed %d, %d kills", s, *kills)
 	k := newKiller(t, s)
-	defer finish(k.work, k.env)
+	defer solo{}.finish(k.work, k.env)
 	stop := k.traffic()
 	defer stop()
 	for i := range *kills {

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // process is a live process.
@@ -85,27 +83,4 @@ func waitGone(dir, word string, patience time.Duration) error {
 		}
 		<-tick.C
 	}
-}
-
-// cmdLingering checks that processes of this script exist, or that none do:
-//
-//	lingering server      at least one runs
-//	! lingering server    none runs, or the last one ends within a few seconds
-//	! lingering           nothing of this script runs at all
-func cmdLingering(ts *testscript.TestScript, neg bool, args []string) {
-	word := ""
-	if len(args) > 0 {
-		word = args[0]
-	}
-	work := ts.Getenv("WORK")
-	if neg {
-		ts.Check(waitGone(work, word, 15*time.Second))
-		return
-	}
-	for _, p := range processesIn(work) {
-		if strings.Contains(p.args, word) {
-			return
-		}
-	}
-	ts.Fatalf("no process of this script matches %q", word)
 }

@@ -15,7 +15,9 @@ import (
 	"os"
 	"os/signal"
 	"sort"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 
 type options struct {
 	version    string
+	host       string
 	port       string
 	delay      time.Duration
 	slow       time.Duration
@@ -38,6 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.version, "version", "v1", "what / answers")
 	flag.StringVar(&o.port, "port", os.Getenv("CORTEX_PORT"), "port to listen on")
+	flag.StringVar(&o.host, "host", "127.0.0.1", "address to listen on")
 	flag.DurationVar(&o.delay, "delay", 0, "time before listening")
 	flag.DurationVar(&o.slow, "slow", 0, "time before answering")
 	flag.DurationVar(&o.crashAfter, "crash-after", -1, "exit this long after the start")
@@ -78,7 +82,7 @@ func run(o options) int {
 	for {
 		select {
 		case <-listen:
-			ln, err := net.Listen("tcp", "127.0.0.1:"+o.port)
+			ln, err := net.Listen("tcp", net.JoinHostPort(o.host, o.port))
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "fatal:", err)
 				return 1
@@ -132,10 +136,67 @@ func handler(o options) http.Handler {
 	})
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(o.exit) })
 	mux.HandleFunc("/say", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("line")) })
+	mux.HandleFunc("/eat", func(http.ResponseWriter, *http.Request) { eat() })
+	mux.HandleFunc("/fill", fill)
+	health(mux)
 	mux.HandleFunc("/sse", sse)
 	mux.HandleFunc("/ws", echoWebSocket)
 	return mux
 }
+
+// health is answered at /health and /alive until /sick or /dead was asked for, and
+// again after /well.
+func health(mux *http.ServeMux) {
+	var sick, dead atomic.Bool
+	say := func(bad *atomic.Bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if bad.Load() {
+				http.Error(w, "the model is not loaded", http.StatusInternalServerError)
+			}
+		}
+	}
+	mux.HandleFunc("/health", say(&sick))
+	mux.HandleFunc("/alive", say(&dead))
+	mux.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
+	mux.HandleFunc("/dead", func(http.ResponseWriter, *http.Request) { dead.Store(true) })
+	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false); dead.Store(false) })
+}
+
+// eat takes memory until somebody says no.
+func eat() {
+	var eaten [][]byte
+	for {
+		block := make([]byte, 1<<20)
+		for i := range block {
+			block[i] = 1
+		}
+		eaten = append(eaten, block)
+		if len(eaten) == 4<<10 { // nobody does
+			return
+		}
+	}
+}
+
+// fill writes so many MiB to a file.
+func fill(w http.ResponseWriter, r *http.Request) {
+	size, err := strconv.ParseInt(r.URL.Query().Get("mib"), 10, 32)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	file, err := os.CreateTemp("", "fill-*")
+	if err == nil {
+		_, err = io.Copy(file, io.LimitReader(zeros{}, size<<20))
+		_ = file.Close()
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // sse sends each event only when the one before has been on its way for a while,
 // so that a buffer in between would show.

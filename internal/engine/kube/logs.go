@@ -119,7 +119,7 @@ func (r *reader) discover(pods []*corev1.Pod) error {
 			k := sourceKey{p.UID, c.Name}
 			present[k] = true
 			if r.sources[k] == nil {
-				r.sources[k] = &source{reader: r, pod: p.Name, replica: id, container: c.Name, after: r.since}
+				r.sources[k] = &source{reader: r, pod: p.Name, replica: id, container: c.Name, running: runs(p, c.Name), after: r.since}
 			}
 		}
 	}
@@ -133,6 +133,13 @@ func (r *reader) discover(pods []*corev1.Pod) error {
 			WithHint("name one replica; cortex describe %s lists them", r.query.Name)
 	}
 	return nil
+}
+
+// runs says whether a container of a pod runs.
+func runs(pod *corev1.Pod, container string) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == container && s.State.Running != nil
+	})
 }
 
 // history calls fn for what there is already, in order of time.

@@ -23,6 +23,7 @@ const maxLine = 16 << 10
 type source struct {
 	reader                  *reader
 	pod, replica, container string
+	running                 bool // when it was found
 	following               bool // of reader.follow alone
 
 	body io.ReadCloser
@@ -43,7 +44,10 @@ type source struct {
 // has no lines, which is no error.
 func (s *source) open(ctx context.Context, follow bool) error {
 	q := s.reader.query
-	o := &corev1.PodLogOptions{Container: s.container, Follow: follow, Previous: q.Previous, Timestamps: true}
+	// The run before that of a container which has ended, and waits to be started
+	// again, is not asked for: it is the last one that a user means, and the only one
+	// whose lines the kubelet still has.
+	o := &corev1.PodLogOptions{Container: s.container, Follow: follow, Previous: q.Previous && s.running, Timestamps: true}
 	if !s.after.IsZero() {
 		// The API knows whole seconds; the rest is left out here.
 		at := metav1.NewTime(s.after.Truncate(time.Second))
