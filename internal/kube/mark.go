@@ -47,6 +47,24 @@ func (m mark) set(ctx context.Context, answers bool) error {
 	return nil
 }
 
+// clear takes the label away, and waits for an API server that does not answer until
+// ctx ends: a program that ended instead would be started again ever more slowly, and
+// be late when the API server is back. What it may not do it reports at once.
+func (m mark) clear(ctx context.Context) error {
+	for {
+		err := m.set(ctx, false)
+		if err == nil || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+			return err
+		}
+		m.log.Warn("will try again", "error", err)
+		select {
+		case <-time.After(markAgain):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // run keeps the label until ctx ends, takes it away then, and returns ctx's error.
 func (m mark) run(ctx context.Context) error {
 	said := false

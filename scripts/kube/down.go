@@ -124,8 +124,10 @@ func killAll(ctx context.Context) (int, error) {
 }
 
 // gone tries again until nothing is left to try.
-func gone(ctx context.Context, try func() int) error {
-	deadline := time.NewTimer(endPatience)
+func gone(ctx context.Context, try func() int) error { return goneWithin(ctx, endPatience, try) }
+
+func goneWithin(ctx context.Context, patience time.Duration, try func() int) error {
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

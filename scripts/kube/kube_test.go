@@ -111,6 +111,16 @@ func TestProcessesOfTheNodeAreKnown(t *testing.T) {
 			t.Errorf("inGroup(%q) = %t, want %t", groups, got, want)
 		}
 	}
+	for groups, want := range map[string]bool{
+		"4:memory:/alone-17\n3:cpu:/\n":           true,
+		"0::/alone-17/cortex-kube/kubepods/x/y\n": true,
+		"4:memory:/cortex-kube/kubepods/podx/y\n": false,
+		"0::/init\n": false,
+	} {
+		if got := isAlone(groups); got != want {
+			t.Errorf("isAlone(%q) = %t, want %t", groups, got, want)
+		}
+	}
 	for stat, want := range map[string]bool{"1 (a) b) Z 0": true, "1 (x) S 0": false, "": false, "1 (x) ": false} {
 		if got := ended([]byte(stat)); got != want {
 			t.Errorf("ended(%q) = %t, want %t", stat, got, want)

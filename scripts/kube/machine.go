@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // hierarchies are the roots of the machine's control groups: one with version 2,
@@ -24,11 +25,26 @@ func hierarchies() []string {
 	}
 	var roots []string
 	for _, entry := range entries {
-		if entry.IsDir() { // and no link from one controller to another
-			roots = append(roots, filepath.Join(top, entry.Name()))
+		// No link from one controller to another, and no folder that a program made
+		// there because it took this for version 2.
+		if root := filepath.Join(top, entry.Name()); entry.IsDir() && device(root) != device(top) {
+			roots = append(roots, root)
 		}
 	}
 	return roots
+}
+
+// device is the file system that a folder is of.
+func device(path string) uint64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return uint64(stat.Dev) //nolint:unconvert,gosec // its type differs between systems
 }
 
 // makeCgroup makes the group that holds every pod of the node.

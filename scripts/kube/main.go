@@ -7,6 +7,10 @@
 //	go run ./scripts/kube install   install Cortex on it, or upgrade it to this checkout
 //	go run ./scripts/kube status    say what runs
 //	go run ./scripts/kube down      end everything, and check that nothing is left
+//	go run ./scripts/kube kwok      build the simulator of nodes of make bench-kube
+//
+// For trying what happens when a part of the node is in trouble, it ends, starts and
+// slows single parts: stop, kill, start and slow.
 //
 // It promises that nothing listens beyond this machine, that nothing is downloaded
 // but Go modules and, where they are missing, packages of the distribution, and
@@ -34,7 +38,8 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `usage: kube build|up|images|install|status|down
+const usage = `usage: kube build|up|images|install|status|down|kwok
+       kube stop|kill|start|slow PART
 
   build    build the programs of a Kubernetes node into bin/kube/programs
   up       start the node and wait until it is ready (root)
@@ -42,6 +47,13 @@ const usage = `usage: kube build|up|images|install|status|down
   install  install Cortex on it, or upgrade it to this checkout (root)
   status   say which parts of the node run
   down     end the node and remove everything it made (root)
+  kwok     build KWOK, which simulates nodes and pods, for make bench-kube
+
+faults, for tests (root; PART is a name that status prints):
+  stop     end a part in order (SIGTERM); what it had started goes on
+  kill     end a part without a word (SIGKILL)
+  start    start a part that does not run, and wait until it works
+  slow     stop a part and let it go on in turns, for 20 s; then it works again
 
 environment:
   CORTEX_KUBE_PROGRAMS   a folder of programs that are built already
@@ -57,16 +69,14 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv func(string) string) int {
-	commands := map[string]func(context.Context, *node) error{
-		"build": build, "up": up, "images": images, "install": install, "status": status, "down": down,
-	}
-	if len(args) != 1 || commands[args[0]] == nil {
+	command := commandOf(args)
+	if command == nil {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
 	}
 	n, err := newNode(stdout, getenv)
 	if err == nil {
-		err = commands[args[0]](ctx, n)
+		err = command(ctx, n)
 	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
@@ -76,4 +86,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 		return exitFailed
 	}
 	return exitDone
+}
+
+// commandOf is what the arguments ask for; nil when they ask for nothing there is.
+func commandOf(args []string) func(context.Context, *node) error {
+	commands := map[string]func(context.Context, *node) error{
+		"build": build, "up": up, "images": images, "install": install, "status": status, "down": down,
+		"kwok": kwok,
+	}
+	faults := map[string]func(context.Context, *node, string) error{
+		"stop": stopPart, "kill": killPart, "start": startPart, "slow": slowPart,
+	}
+	switch len(args) {
+	case 1:
+		return commands[args[0]]
+	case 2:
+		if fault := faults[args[0]]; fault != nil {
+			return func(ctx context.Context, n *node) error { return fault(ctx, n, args[1]) }
+		}
+	}
+	return nil
 }

@@ -32,6 +32,9 @@ func processes() []process {
 		}
 		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
 		groups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+		if isAlone(string(groups)) {
+			continue
+		}
 		if state, _ := os.ReadFile(filepath.Join(dir, "stat")); ended(state) {
 			continue
 		}
@@ -74,6 +77,13 @@ func inGroup(groups string) bool {
 		}
 	}
 	return false
+}
+
+// isAlone says whether a process, by its /proc/PID/cgroup, is of a node that
+// scripts/kube/alone keeps apart: from outside its processes are seen too. Inside,
+// the group that alone made is the root, and has no name.
+func isAlone(groups string) bool {
+	return strings.Contains(groups, ":/alone-")
 }
 
 // ended says whether a process, by its /proc/PID/stat, only waits to be buried.
