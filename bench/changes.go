@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/row"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -101,7 +102,7 @@ func changes(ctx context.Context, p *place) (rows []row.Row, err error) {
 	}
 	defer func() { err = first(err, h.stop()) }()
 	for _, c := range changings() {
-		if !p.wants(c.what) {
+		if !p.Wants(c.what) {
 			continue
 		}
 		r, err := underLoad(ctx, h, c)
@@ -117,31 +118,31 @@ func underLoad(ctx context.Context, h *home, c changing) (row.Row, error) {
 	if err := h.deploy(ctx, plainSpec("busy", h.server, changeReplicas, "1")); err != nil {
 		return row.Row{}, err
 	}
-	enough := int64(h.times(20_000, 2_000))
-	l := startLoad(ctx, h.endpoint, "/busy", changeConnections, changeRate)
+	enough := int64(h.Times(20_000, 2_000))
+	l := load.Start(ctx, h.endpoint, "/busy", changeConnections, changeRate)
 	done := 0
 	err := wait(ctx, time.Second)
-	for ; err == nil && (l.sent.Load() < enough || done < 2); done++ {
+	for ; err == nil && (l.Sent() < enough || done < 2); done++ {
 		err = c.change(ctx, h, done)
 	}
 	if err == nil {
 		err = wait(ctx, time.Second)
 	}
-	l.end()
+	l.End()
 	if err != nil {
 		return row.Row{}, err
 	}
-	if least := c.bodies(done); len(l.seen) < least {
-		return row.Row{}, fmt.Errorf("after %d changes %d different replicas answered, want at least %d", done, len(l.seen), least)
+	if least := c.bodies(done); len(l.Seen()) < least {
+		return row.Row{}, fmt.Errorf("after %d changes %d different replicas answered, want at least %d", done, len(l.Seen()), least)
 	}
-	failed, sent := l.failed.Load(), l.sent.Load()
+	failed, sent := l.Failed(), l.Sent()
 	r := row.Row{
 		What: c.what, Ours: fmt.Sprintf("%d of %d", failed, sent), Target: fmt.Sprintf("0 of ≥ %d", enough),
 		Met:  failed == 0 && sent >= enough,
-		Note: fmt.Sprintf("%d changes, %d replicas answered, %d keep-alive connections", done, len(l.seen), changeConnections),
+		Note: fmt.Sprintf("%d changes, %d replicas answered, %d keep-alive connections", done, len(l.Seen()), changeConnections),
 	}
 	if failed > 0 {
-		r.Note += "; the first failures: " + strings.Join(l.failures, " | ")
+		r.Note += "; the first failures: " + strings.Join(l.Failures(), " | ")
 	}
 	return r, nil
 }

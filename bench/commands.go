@@ -40,7 +40,7 @@ func deploys(ctx context.Context, p *place) (rows []row.Row, err error) {
 	}
 	defer func() { err = first(err, h.stop()) }()
 	var took []time.Duration
-	for i := range p.times(15, 3) {
+	for i := range p.Times(15, 3) {
 		name := fmt.Sprintf("quick-%d", i)
 		path, err := h.file(name+".yaml", plainSpec(name, p.server, 1, "1"))
 		if err != nil {
@@ -59,10 +59,10 @@ func deploys(ctx context.Context, p *place) (rows []row.Row, err error) {
 			return nil, err
 		}
 	}
-	mid := median(took)
+	mid := row.Median(took)
 	return []row.Row{{
-		What: whatDeploy, Ours: ms(mid), Ratio: times(mid, 400*time.Millisecond) + " of target", Target: "≤ 400 ms", Met: mid <= 400*time.Millisecond,
-		Note: fmt.Sprintf("median of %d, at most %s", len(took), ms(slices.Max(took))),
+		What: whatDeploy, Ours: row.Millis(mid), Ratio: row.Times(mid, 400*time.Millisecond) + " of target", Target: "≤ 400 ms", Met: mid <= 400*time.Millisecond,
+		Note: fmt.Sprintf("median of %d, at most %s", len(took), row.Millis(slices.Max(took))),
 	}}, nil
 }
 
@@ -81,16 +81,16 @@ func validates(ctx context.Context, p *place) ([]row.Row, error) {
 		return nil, err
 	}
 	var took []time.Duration
-	for range p.times(15, 5) {
+	for range p.Times(15, 5) {
 		begun := time.Now()
 		if _, err := h.run(ctx, "validate", path); err != nil {
 			return nil, err
 		}
 		took = append(took, time.Since(begun))
 	}
-	mid := median(took)
+	mid := row.Median(took)
 	return []row.Row{{
-		What: whatValidate, Ours: ms(mid), Ratio: times(mid, 300*time.Millisecond) + " of target", Target: "≤ 300 ms", Met: mid <= 300*time.Millisecond,
-		Note: fmt.Sprintf("median of %d, at most %s; %d lines", len(took), ms(slices.Max(took)), strings.Count(text.String(), "\n")),
+		What: whatValidate, Ours: row.Millis(mid), Ratio: row.Times(mid, 300*time.Millisecond) + " of target", Target: "≤ 300 ms", Met: mid <= 300*time.Millisecond,
+		Note: fmt.Sprintf("median of %d, at most %s; %d lines", len(took), row.Millis(slices.Max(took)), strings.Count(text.String(), "\n")),
 	}}, nil
 }

@@ -40,7 +40,7 @@ func floods(ctx context.Context, p *place) (rows []row.Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	span := time.Duration(p.times(10, 3)) * time.Second
+	span := time.Duration(p.Times(10, 3)) * time.Second
 	calm, err := t.valid(ctx, mine, session.Token, span)
 	if err != nil {
 		return nil, err

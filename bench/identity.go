@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/bench/proc"
 	"cortex.dev/cortex/bench/row"
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/cli"
@@ -57,8 +58,8 @@ const provenConnections = 16
 
 // cpuOf returns what a process has used.
 func cpuOf(pid int) (time.Duration, error) {
-	all, err := table()
-	return all[pid].cpu, err
+	all, err := proc.Table()
+	return all[pid].CPU, err
 }
 
 // provenRequests compares the CPU of the two daemons, in turns, for the same list.
@@ -90,7 +91,7 @@ func provenRequests(ctx context.Context, p *place) (rows []row.Row, err error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}}}
-	n := p.times(20_000, 4_000)
+	n := p.Times(20_000, 4_000)
 	// The server of the sample is a process of its own, and not counted.
 	cost := func(pid int, ask func() error) (time.Duration, error) {
 		before, err := cpuOf(pid)
@@ -104,7 +105,7 @@ func provenRequests(ctx context.Context, p *place) (rows []row.Row, err error) {
 		return (after - before) / time.Duration(n), err
 	}
 	var plain, proven, added, way []time.Duration
-	for range p.times(7, 3) {
+	for range p.Times(7, 3) {
 		var took [4]time.Duration
 		for i, one := range []struct {
 			pid int
@@ -124,11 +125,11 @@ func provenRequests(ctx context.Context, p *place) (rows []row.Row, err error) {
 		added, way = append(added, took[1]-took[0]), append(way, took[3]-took[2])
 	}
 	const most = 25 * time.Microsecond
-	mid := median(added)
+	mid := row.Median(added)
 	return []row.Row{{
-		What: whatProven, Ours: us(median(proven)) + " proven", Theirs: us(median(plain)) + " on the socket", Ratio: "+ " + us(mid),
+		What: whatProven, Ours: us(row.Median(proven)) + " proven", Theirs: us(row.Median(plain)) + " on the socket", Ratio: "+ " + us(mid),
 		Target: "≤ 25 µs added", Met: mid <= most,
-		Note: fmt.Sprintf("CPU of the server's process for GET /v1/apis/NAME/describe, %d requests on %d connections, median of %d pairs; %s of it are TLS and TCP instead of the socket (GET /healthz both ways), the rest session, policy and audit", n, provenConnections, len(added), us(median(way))),
+		Note: fmt.Sprintf("CPU of the server's process for GET /v1/apis/NAME/describe, %d requests on %d connections, median of %d pairs; %s of it are TLS and TCP instead of the socket (GET /healthz both ways), the rest session, policy and audit", n, provenConnections, len(added), us(row.Median(way))),
 	}}, nil
 }
 
@@ -183,11 +184,11 @@ func theOldWay(ctx context.Context, p *place) (rows []row.Row, err error) {
 		took, err := asks(clients, n, ask)
 		return float64(n) / took.Seconds(), err
 	}
-	fast, err := rate(p.times(40_000, 8_000), func() error { return ask(ctx, ours, t.operator+"/v1/whoami", session.Token) })
+	fast, err := rate(p.Times(40_000, 8_000), func() error { return ask(ctx, ours, t.operator+"/v1/whoami", session.Token) })
 	if err != nil {
 		return nil, err
 	}
-	slow, err := rate(p.times(800, 160), func() error { return ask(ctx, theirs, old.URL, "") })
+	slow, err := rate(p.Times(800, 160), func() error { return ask(ctx, theirs, old.URL, "") })
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +201,8 @@ func theOldWay(ctx context.Context, p *place) (rows []row.Row, err error) {
 
 // manyIdentities has each identity sign in once and come back all along.
 func manyIdentities(ctx context.Context, p *place) (rows []row.Row, err error) {
-	people := p.times(1000, 100)
-	span := time.Duration(p.times(60, 6)) * time.Second
+	people := p.Times(1000, 100)
+	span := time.Duration(p.Times(60, 6)) * time.Second
 	t, err := p.startTeam(ctx, people, "--sts-calls-per-second", "1000")
 	if err != nil {
 		return nil, err
@@ -257,7 +258,7 @@ func warmGets(ctx context.Context, p *place) (rows []row.Row, err error) {
 	}
 	calls := t.sts.Calls().GetCallerIdentity
 	var took []time.Duration
-	for range p.times(25, 7) {
+	for range p.Times(25, 7) {
 		begun := time.Now()
 		if err := get(); err != nil {
 			return nil, err
@@ -265,12 +266,12 @@ func warmGets(ctx context.Context, p *place) (rows []row.Row, err error) {
 		took = append(took, time.Since(begun))
 	}
 	const most = 60 * time.Millisecond
-	mid := median(took)
+	mid := row.Median(took)
 	if more := t.sts.Calls().GetCallerIdentity - calls; more != 0 {
 		return nil, fmt.Errorf("%d calls to STS by commands with a warm session", more)
 	}
 	return []row.Row{{
-		What: whatWarmGet, Ours: ms(mid), Ratio: times(mid, most) + " of target", Target: "≤ 60 ms", Met: mid <= most,
-		Note: fmt.Sprintf("median of %d, at most %s", len(took), ms(slices.Max(took))),
+		What: whatWarmGet, Ours: row.Millis(mid), Ratio: row.Times(mid, most) + " of target", Target: "≤ 60 ms", Met: mid <= most,
+		Note: fmt.Sprintf("median of %d, at most %s", len(took), row.Millis(slices.Max(took))),
 	}}, nil
 }

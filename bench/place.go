@@ -8,11 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
+	"cortex.dev/cortex/bench/report"
 	"cortex.dev/cortex/internal/cli"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
@@ -21,16 +21,14 @@ import (
 // place is where the benchmark lives: a temporary folder with the binaries built
 // from this checkout.
 type place struct {
+	report.Options
 	dir    string
-	quick  bool
-	log    func(string, ...any)
 	cortex string // the product
 	server string // bench/testserver
-	wanted *regexp.Regexp
 	homes  int
 }
 
-func newPlace(ctx context.Context, quick bool, log func(string, ...any)) (*place, error) {
+func newPlace(ctx context.Context, o report.Options) (*place, error) {
 	dir, err := os.MkdirTemp("", "cxbench")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder: %w", err)
@@ -38,7 +36,7 @@ func newPlace(ctx context.Context, quick bool, log func(string, ...any)) (*place
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	p := &place{dir: dir, quick: quick, log: log, cortex: filepath.Join(dir, "cortex"), server: filepath.Join(dir, "testserver")}
+	p := &place{Options: o, dir: dir, cortex: filepath.Join(dir, "cortex"), server: filepath.Join(dir, "testserver")}
 	for binary, from := range map[string]string{p.cortex: "cortex.dev/cortex/cmd/cortex", p.server: "cortex.dev/cortex/bench/testserver"} {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, from)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -51,17 +49,6 @@ func newPlace(ctx context.Context, quick bool, log func(string, ...any)) (*place
 }
 
 func (p *place) close() { _ = os.RemoveAll(p.dir) }
-
-// times is how often something is repeated.
-func (p *place) times(full, quick int) int {
-	if p.quick {
-		return quick
-	}
-	return full
-}
-
-// wants reports whether a row is asked for.
-func (p *place) wants(what string) bool { return p.wanted.MatchString(what) }
 
 // home is a user's configuration folder, and maybe the daemon that belongs to it.
 type home struct {
@@ -101,7 +88,7 @@ func (h *home) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, h.cortex, args...)
 	cmd.Env, cmd.Dir = h.env(), h.project()
 	out, err := cmd.CombinedOutput()
-	h.log("cortex %s\n%s", strings.Join(args, " "), out)
+	h.Log("cortex %s\n%s", strings.Join(args, " "), out)
 	if err != nil {
 		return "", fmt.Errorf("cortex %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
@@ -157,7 +144,7 @@ func (p *place) start(ctx context.Context, flags ...string) (*home, error) {
 
 // stop ends the daemon and waits for its end.
 func (h *home) stop() error {
-	defer func() { h.log("the daemon said:\n%s", h.output) }()
+	defer func() { h.Log("the daemon said:\n%s", h.output) }()
 	_ = h.daemon.Process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(90 * time.Second)
 	defer timer.Stop()

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/row"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -60,7 +61,7 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 		return nil, err
 	}
 	var whole, bare, own []time.Duration
-	for range p.times(21, 5) {
+	for range p.Times(21, 5) {
 		if err := h.untilStatus(ctx, "zero", "the API is at zero", gone); err != nil {
 			return nil, err
 		}
@@ -76,24 +77,24 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 		if err != nil {
 			return nil, err
 		}
-		w, err := dial(ctx, h.endpoint)
+		w, err := load.Dial(ctx, h.endpoint)
 		if err != nil {
 			return nil, err
 		}
 		begun := time.Now()
-		status, body, err := w.post("/zero", time.Minute)
+		status, body, err := w.Post("/zero", time.Minute)
 		took := time.Since(begun)
-		w.close()
+		w.Close()
 		if err != nil || status != 200 {
 			return nil, fmt.Errorf("the first request was answered %d %s %w", status, body, err)
 		}
 		whole, bare, own = append(whole, took), append(bare, alone), append(own, took-alone)
 	}
-	mid := median(own)
+	mid := row.Median(own)
 	return []row.Row{{
-		What: whatZero, Ours: ms(mid), Ratio: times(mid, 30*time.Millisecond) + " of target",
+		What: whatZero, Ours: row.Millis(mid), Ratio: row.Times(mid, 30*time.Millisecond) + " of target",
 		Target: "≤ 30 ms", Met: mid <= 30*time.Millisecond,
-		Note: fmt.Sprintf("median of %d; the server alone starts within %s, the whole first request takes %s, at most %s", len(own), ms(median(bare)), ms(median(whole)), ms(slices.Max(whole))),
+		Note: fmt.Sprintf("median of %d; the server alone starts within %s, the whole first request takes %s, at most %s", len(own), row.Millis(row.Median(bare)), row.Millis(row.Median(whole)), row.Millis(slices.Max(whole))),
 	}}, nil
 }
 
@@ -154,7 +155,7 @@ func burstAtZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 		{whatBurst, "roomy", "all answered", 50, 950, n},
 		{whatOverflow, "tight", "500 answered, 500 refused, 0 lost", 10, 490, 500},
 	} {
-		if !p.wants(c.what) {
+		if !p.Wants(c.what) {
 			continue
 		}
 		if err := h.deploy(ctx, idleSpec(c.name, p.server, c.concurrency, c.queue, "-start", "1500ms")); err != nil {
@@ -164,19 +165,19 @@ func burstAtZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 			return rows, err
 		}
 		begun := time.Now()
-		o, err := burst(ctx, h.endpoint, "/"+c.name, n)
+		o, err := load.Burst(ctx, h.endpoint, "/"+c.name, n)
 		if err != nil {
 			return rows, err
 		}
 		r := row.Row{
-			What: c.what, Ours: fmt.Sprintf("%d answered, %d refused, %d lost", o.answered, o.refused, o.lost), Target: c.target,
-			Met: o.answered == c.answered && o.refused == n-c.answered && o.lost == 0,
+			What: c.what, Ours: fmt.Sprintf("%d answered, %d refused, %d lost", o.Answered, o.Refused, o.Lost), Target: c.target,
+			Met: o.Answered == c.answered && o.Refused == n-c.answered && o.Lost == 0,
 		}
-		if o.refused > 0 {
-			r.Note = fmt.Sprintf("refused with 503 %q; ", o.refusal)
+		if o.Refused > 0 {
+			r.Note = fmt.Sprintf("refused with 503 %q; ", o.Refusal)
 		}
-		if o.lost > 0 {
-			r.Note += fmt.Sprintf("lost with %q; ", o.loss)
+		if o.Lost > 0 {
+			r.Note += fmt.Sprintf("lost with %q; ", o.Loss)
 		}
 		r.Note += fmt.Sprintf("the server takes 1.5 s to start; everything was over after %s", time.Since(begun).Round(10*time.Millisecond))
 		rows = append(rows, r)

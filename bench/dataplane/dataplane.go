@@ -50,6 +50,7 @@ type bed struct {
 	haproxy  string // binary; empty: not installed
 	wrk      string
 	backend  string // address
+	path     string // of the requests
 	rounds   int
 	duration time.Duration
 	log      func(string, ...any)
@@ -83,7 +84,26 @@ func Rows(ctx context.Context, o Options) ([]row.Row, error) {
 }
 
 func newBed(ctx context.Context, o Options) (*bed, error) {
-	b := &bed{rounds: 5, duration: 2 * time.Second, log: o.Log}
+	b, err := emptyBed(o)
+	if err != nil {
+		return b, err
+	}
+	b.proxy = filepath.Join(b.dir, "proxy")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.proxy, "cortex.dev/cortex/bench/dataplane/proxy")
+	if out, err := build.CombinedOutput(); err != nil {
+		return b, fmt.Errorf("building the proxies: %w\n%s", err, out)
+	}
+	backend, err := b.startBackend(ctx)
+	if err != nil {
+		return b, fmt.Errorf("starting the backend: %w", err)
+	}
+	b.backend = backend.addr
+	return b, nil
+}
+
+// emptyBed has a folder and the programs of others, and nothing runs.
+func emptyBed(o Options) (*bed, error) {
+	b := &bed{rounds: 5, duration: 2 * time.Second, path: "/api/predict", log: o.Log}
 	if o.Quick {
 		b.rounds, b.duration = 2, time.Second
 	}
@@ -96,16 +116,6 @@ func newBed(ctx context.Context, o Options) (*bed, error) {
 	}
 	b.dir = dir
 	b.haproxy, b.wrk = find("haproxy"), find("wrk")
-	b.proxy = filepath.Join(dir, "proxy")
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.proxy, "cortex.dev/cortex/bench/dataplane/proxy")
-	if out, err := build.CombinedOutput(); err != nil {
-		return b, fmt.Errorf("building the proxies: %w\n%s", err, out)
-	}
-	backend, err := b.startBackend(ctx)
-	if err != nil {
-		return b, fmt.Errorf("starting the backend: %w", err)
-	}
-	b.backend = backend.addr
 	return b, nil
 }
 

@@ -58,3 +58,37 @@ func TestProxiesStartAndAnswer(t *testing.T) {
 		p.stop()
 	}
 }
+
+// Two in a row take the way that gateway and sidecar take: the first strips the
+// endpoint, the second asks the server.
+func TestTwoHAProxiesAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts programs")
+	}
+	t.Parallel()
+	b, err := emptyBed(Options{Quick: true})
+	defer b.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.haproxy == "" {
+		t.Skip(noHAProxy)
+	}
+	backend, err := b.startBackend(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.path = "/two/predict"
+	here := Hop{Address: "127.0.0.1:1"} // of no network of its own
+	p, err := b.startTwoHAProxies(t.Context(), Hops{Gateway: here, Sidecar: here, Server: Hop{Address: backend.addr}, Endpoint: "/two"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	if len(p.more) != 1 || p.more[0] == p.cmd.Process.Pid {
+		t.Errorf("the second proxy is process %v, want one beside %d", p.more, p.cmd.Process.Pid)
+	}
+	if err := ask(p.addr, "/other"); err == nil {
+		t.Error("two HAProxies answered what is under no endpoint")
+	}
+}

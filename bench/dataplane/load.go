@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cortex.dev/cortex/bench/proc"
 )
 
 // run is what one load came to.
@@ -35,7 +37,7 @@ func (b *bed) load(ctx context.Context, p *process, conns int) (run, error) {
 	if err != nil {
 		return run{}, err
 	}
-	url := "http://" + p.addr + "/api/predict"
+	url := "http://" + p.addr + b.path
 	args := []string{"-t1", "-c" + strconv.Itoa(conns), "-d" + strconv.Itoa(int(b.duration.Seconds())) + "s", "--latency", url}
 	out, err := pinned(ctx, loadCore, b.wrk, args...).CombinedOutput()
 	if err != nil {
@@ -97,28 +99,23 @@ type process struct {
 	name string
 	addr string
 	cmd  *exec.Cmd // nil: not ours to measure
+	more []int     // processes that do a part of its work
 	stop func()
 }
 
 // cpu returns the CPU time that p has used so far.
 func (p *process) cpu() (time.Duration, error) {
-	if p.cmd == nil {
-		return 0, nil
+	pids := p.more
+	if p.cmd != nil {
+		pids = append([]int{p.cmd.Process.Pid}, pids...)
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of %s: %w", p.name, err)
+	var used time.Duration
+	for _, pid := range pids {
+		of, err := proc.Of(pid)
+		if err != nil {
+			return 0, fmt.Errorf("reading the CPU time of %s: %w", p.name, err)
+		}
+		used += of.CPU
 	}
-	// The second field is the name in parentheses and may hold anything.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("reading the CPU time of %s: %q", p.name, stat)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("reading the CPU time of %s: %q", p.name, stat)
-	}
-	const ticks = 100 // a second, on every Linux that matters
-	return time.Duration(user+system) * time.Second / ticks, nil
+	return used, nil
 }

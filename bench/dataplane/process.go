@@ -7,11 +7,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"cortex.dev/cortex/bench/proc"
 )
 
 // start starts one of the proxies of bench/dataplane/proxy.
@@ -41,7 +44,7 @@ func (b *bed) startGo(ctx context.Context, core int, name string, args ...string
 		return nil, fmt.Errorf("starting %s: it did not say where it listens: %w", name, err)
 	}
 	p.addr = strings.TrimSpace(line)
-	if err := answers(ctx, p.addr); err != nil {
+	if err := answers(ctx, p.addr, b.path); err != nil {
 		p.stop()
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -71,16 +74,16 @@ frontend answer
 // the prefix, append to X-Forwarded-For, bound what the server takes at once.
 const proxyFrontend = `
 frontend door
-  bind %s
-  use_backend api if { path /api } or { path_beg /api/ }
+  bind %[1]s
+  use_backend api if { path %[2]s } or { path_beg %[2]s/ }
 backend api
   option forwardfor
-  http-request replace-path /api(/)?(.*) /\2
-  server replica %s maxconn 1000 maxqueue 1000
+  http-request replace-path %[2]s(/)?(.*) /\2
+  server replica %[3]s maxconn 1000 maxqueue 1000
 `
 
 func (b *bed) startHAProxy(ctx context.Context) (*process, error) {
-	return b.haproxyWith(ctx, proxyCore, "HAProxy", func(bind string) string { return fmt.Sprintf(proxyFrontend, bind, b.backend) })
+	return b.haproxyWith(ctx, proxyCore, "HAProxy", func(bind string) string { return fmt.Sprintf(proxyFrontend, bind, "/api", b.backend) })
 }
 
 // startBackend starts the fastest server there is, so that it is never what is
@@ -104,11 +107,22 @@ func (b *bed) haproxyWith(ctx context.Context, core int, name string, frontend f
 	}
 	addr := ln.Addr().String()
 	_ = ln.Close() // HAProxy cannot say which port it was given, so it is told one that is free
+	return b.haproxyAt(ctx, addr, 0, core, name, b.path, frontend)
+}
+
+// haproxyAt starts an HAProxy that listens on addr, in the network and the control
+// groups of the process inside unless that is 0, and returns when it answers a
+// request for probe.
+func (b *bed) haproxyAt(ctx context.Context, addr string, inside, core int, name, probe string, frontend func(bind string) string) (*process, error) {
 	path := filepath.Join(b.dir, name+".cfg")
 	if err := os.WriteFile(path, []byte(haproxyConfig+frontend(addr)), 0o600); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	cmd := pinned(ctx, core, b.haproxy, "-db", "-q", "-f", path)
+	if inside != 0 {
+		entered := exec.CommandContext(ctx, "nsenter", append([]string{"--net", "--target", strconv.Itoa(inside), "--"}, cmd.Args...)...)
+		entered.Env, cmd = cmd.Env, entered
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -117,7 +131,14 @@ func (b *bed) haproxyWith(ctx context.Context, core int, name string, frontend f
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone
 		_ = cmd.Wait()                          // how it ends says nothing
 	}
-	if err := answers(ctx, addr); err != nil {
+	if inside != 0 {
+		// With the share of a core that the kernel gives the competitor.
+		if err := proc.Join(cmd.Process.Pid, inside); err != nil {
+			p.stop()
+			return nil, fmt.Errorf("starting %s: %w", name, err)
+		}
+	}
+	if err := answers(ctx, addr, probe); err != nil {
 		p.stop()
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -125,11 +146,11 @@ func (b *bed) haproxyWith(ctx context.Context, core int, name string, frontend f
 }
 
 // answers returns when addr answers the request that will be sent to it.
-func answers(ctx context.Context, addr string) error {
+func answers(ctx context.Context, addr, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		err := ask(addr)
+		err := ask(addr, path)
 		if err == nil {
 			return nil
 		}
@@ -141,7 +162,7 @@ func answers(ctx context.Context, addr string) error {
 	}
 }
 
-func ask(addr string) error {
+func ask(addr, path string) error {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return err
@@ -150,7 +171,7 @@ func ask(addr string) error {
 	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(c, "GET /api/predict HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n", path); err != nil {
 		return err
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')

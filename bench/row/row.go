@@ -1,7 +1,8 @@
 // Package row is one line of the table that `make bench` prints, so that every
 // part of the product can measure itself and the table stays one.
 //
-// It promises plain text in every column. It must not measure anything.
+// It promises plain text in every column, and has the few words for numbers that
+// rows share. It must not measure anything.
 package row
 
 // Row is one measured number with its competitor and its target.

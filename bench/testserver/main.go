@@ -24,7 +24,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	answer := fmt.Appendf(nil, `{"version":%q,"pid":%d}`, os.Getenv("VERSION"), os.Getpid())
+	host, err := os.Hostname() // of a pod, its name
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	answer := fmt.Appendf(nil, `{"version":%q,"host":%q,"pid":%d}`, os.Getenv("VERSION"), host, os.Getpid())
 	var count atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		takes := *work

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -16,6 +16,8 @@ func writeTable(w io.Writer, rows []row.Row) error {
 	for _, r := range rows {
 		verdict := "MISSED"
 		switch {
+		case r.Ours != "" && r.Target == "":
+			verdict = ""
 		case r.Met:
 			verdict = "met"
 		case r.Ours == "":
@@ -57,9 +59,4 @@ func writeTable(w io.Writer, rows []row.Row) error {
 	}
 	_, err := fmt.Fprint(w, b.String())
 	return err
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
