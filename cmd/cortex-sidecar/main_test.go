@@ -18,7 +18,7 @@ func TestStaysLight(t *testing.T) {
 		t.Fatalf("go list -deps names %d packages, want the whole closure", len(packages))
 	}
 	for _, p := range packages {
-		for _, heavy := range []string{"k8s.io/", "github.com/moby/", "github.com/docker/", "github.com/nats-io/", "github.com/aws/", "cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine"} {
+		for _, heavy := range []string{"k8s.io/", "github.com/moby/", "github.com/docker/", "github.com/nats-io/", "github.com/aws/", "google.golang.org/grpc", "go.opentelemetry.io/", "cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine"} {
 			if strings.HasPrefix(p, heavy) || strings.Contains(p, ".k8s.io/") {
 				t.Errorf("the sidecar links %s", p)
 			}

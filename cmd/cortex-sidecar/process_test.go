@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"cortex.dev/cortex/internal/tracing/tracingtest"
 )
 
 // TestTerminationLosesNothing: the real program, with requests in the container and
@@ -33,12 +35,14 @@ func TestTerminationLosesNothing(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	data, admin := free(t), free(t)
+	collector := tracingtest.New(t)
 	var log bytes.Buffer
 	cmd := exec.Command(program)
 	cmd.Stderr = &log
 	cmd.Env = []string{
 		"CORTEX_TARGET_PORT=" + strconv.Itoa(backend.Listener.Addr().(*net.TCPAddr).Port), "CORTEX_MAX_CONCURRENCY=2", "CORTEX_MAX_QUEUE_LENGTH=20",
 		"CORTEX_LISTEN=" + data, "CORTEX_ADMIN_LISTEN=" + admin, "CORTEX_BIN_DIR=" + filepath.Join(dir, "bin"), "CORTEX_GRACE=30", "CORTEX_PROBE_PORT=true",
+		"CORTEX_TRACE_ENDPOINT=" + collector.URL, "CORTEX_TRACE_RATIO=1", "OTEL_RESOURCE_ATTRIBUTES=k8s.pod.name=iris-1",
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -70,6 +74,15 @@ func TestTerminationLosesNothing(t *testing.T) {
 	all.Wait()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the program ended with %v, want 0\n%s", err, &log)
+	}
+	spans := collector.Spans() // also those of the last moment
+	for _, s := range spans {
+		if s.Service != "cortex-sidecar" || s.Resource["k8s.pod.name"] != "iris-1" || s.Facts["http.response.status_code"] != "200" {
+			t.Errorf("a span of %v with %v, want one of the pod iris-1 that says 200", s.Resource, s.Facts)
+		}
+	}
+	if len(spans) != callers {
+		t.Errorf("the collector has %d spans, want one of each of %d requests", len(spans), callers)
 	}
 	if out, err := exec.Command(filepath.Join(dir, "bin", "cortex-sidecar"), "what").CombinedOutput(); err == nil || cmdCode(err) != 2 {
 		t.Errorf("the program that was left behind, used wrongly = %v %q, want exit code 2", err, out)

@@ -41,7 +41,7 @@ func serve(ctx context.Context, cfg cli.ServerConfig) error {
 		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
 		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, ImagesOnly: cfg.ImagesOnly,
 		TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey, TLSNames: cfg.TLSNames, AuditFile: cfg.AuditFile, AuditOut: os.Stdout,
-		Tick: cfg.Tick, Version: cfg.Version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Tick: cfg.Tick, TraceEndpoint: cfg.TraceEndpoint, TraceRatio: cfg.TraceRatio, Version: cfg.Version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ready: func(info solo.ServerInfo) { cfg.Ready(cli.ServerInfo(info)) },
 	})
 }

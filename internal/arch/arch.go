@@ -42,6 +42,9 @@ const (
 	helm       = "helm.sh/helm/v4"
 	k8syaml    = "sigs.k8s.io/yaml"
 	registry   = "github.com/google/go-containerregistry"
+
+	otlp     = "go.opentelemetry.io/proto/otlp"
+	protobuf = "google.golang.org/protobuf"
 )
 
 // Rules holds every package of the module by its folder.
@@ -50,6 +53,11 @@ var Rules = map[string]Rule{
 	"internal/fault":     {},
 	"internal/workload":  {},
 	"internal/telemetry": {Outside: []string{prom}},
+	"internal/tracing":   {Internal: []string{"internal/telemetry"}},
+	// Apart from the spans and how they are sent, which know no request.
+	"internal/tracing/hop": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
+	// A collector for tests, which reads with the standard's own types.
+	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
 	"internal/manifest":   {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
@@ -58,13 +66,14 @@ var Rules = map[string]Rule{
 	// Apart from the relay, which knows neither net/http's server nor a second protocol.
 	"internal/relay/http2": {Internal: []string{"internal/relay"}},
 	"internal/probe":       {Internal: []string{"internal/workload"}},
+	"internal/capacity":    {Internal: []string{"internal/workload"}},
 
 	"internal/engine":       {Internal: []string{"internal/workload"}},
 	"internal/engine/local": {Internal: []string{"internal/engine", "internal/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
-	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	"internal/store":           {Internal: []string{"internal/workload"}},
@@ -75,9 +84,9 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
-	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},
 
 	// The types, which everybody on Kubernetes shares, apart from how their schema is
 	// made: that needs the manifest's rules, and only tests and releases ask for it.
@@ -113,17 +122,18 @@ var Rules = map[string]Rule{
 	"internal/cli": {Internal: []string{
 		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/wholefile", "internal/fault",
 		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
+		"internal/tracing", // the rules of its settings
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
-		"internal/auth/local", "internal/certificate", "internal/management", "internal/stages",
+		"internal/auth/local", "internal/certificate", "internal/management", "internal/stages", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.
 	"internal/kube": {Internal: []string{
-		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
+		"internal/capacity", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
 		"internal/store", "internal/store/kube", "internal/operator", "internal/gateway", "internal/httpapi", "internal/auth",
-		"internal/backplane", "internal/certificate", "internal/management", "internal/reach", "internal/stages",
+		"internal/backplane", "internal/certificate", "internal/management", "internal/reach", "internal/stages", "internal/tracing",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"deploy":           {}, // the chart, embedded
 	"internal/install": {Internal: []string{"deploy", "internal/reach", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},

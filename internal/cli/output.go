@@ -130,6 +130,6 @@ func writeProblems(w io.Writer, paint painter, problems []fault.Problem) {
 	}
 	for i, p := range problems {
 		p.File = ""
-		fmt.Fprintf(w, "  %s  %s\n", paint.dim(pad(where[i], width)), p)
+		fmt.Fprintf(w, "  %s  %s\n", paint.dim(pad(where[i], width)), indentRest(p.String(), width+4))
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/tracing"
 )
 
 // ServerConfig says how the system for a team runs; see the flags of `cortex server`.
@@ -38,6 +39,8 @@ type ServerConfig struct {
 	TLSNames      []string
 	AuditFile     string // "-" is the standard output
 	Tick          time.Duration
+	TraceEndpoint string // empty: no traces
+	TraceRatio    float64
 	Version       string
 	Ready         func(ServerInfo) // is called when requests are accepted
 }
@@ -118,6 +121,8 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.AuditFile, "audit", "", "audit log file, - for the standard output (default: audit/audit.log in the state folder)")
 	flags.StringVar(&c.StateDir, "state-dir", "", "folder of the state (default: server in the configuration folder)")
 	flags.DurationVar(&c.Tick, "autoscaling-tick", defaultTick, "time between two decisions of the autoscaler")
+	flags.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "collector to which traces of requests are sent, otlp over http (default: none)")
+	flags.Float64Var(&c.TraceRatio, "trace-ratio", tracing.DefaultRatio, "share of the traces that begin here that are recorded, 0 to 1")
 	for _, name := range []string{"policy", "tls-cert", "tls-key", "audit"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
@@ -155,6 +160,12 @@ func (f *serverFlags) config(getenv func(string) string) (ServerConfig, error) {
 	complain(c.STSPerSecond < 0.1 || c.STSPerSecond > 1000, "--sts-calls-per-second %g is not between 0.1 and 1000", c.STSPerSecond)
 	if err := checkTick(c.Tick); err != nil {
 		complain(true, "--autoscaling-tick: %v", err)
+	}
+	if err := tracing.CheckEndpoint(c.TraceEndpoint); err != nil {
+		complain(true, "--trace-endpoint: %v", err)
+	}
+	if err := tracing.CheckRatio(c.TraceRatio); err != nil {
+		complain(true, "--trace-ratio: %v", err)
 	}
 	for _, arn := range c.PlatformRoles {
 		p, err := auth.ParseARN(arn)

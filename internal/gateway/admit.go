@@ -8,6 +8,7 @@ import (
 
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/tracing/hop"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -32,10 +33,12 @@ var _ relay.Handler = (*Gateway)(nil)
 // Admit is the whole way of a request to its replica: route, split, limit.
 func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
 	var w *work
+	told := hop.Of(x)
 	if again > 0 {
 		w = x.State.(*work)
+		told.Unreached()
 	} else {
-		found, strip, s, ans := g.route(x.Target())
+		found, strip, s, ans := g.route(x.Target(), told)
 		if ans != nil {
 			return nil, ans
 		}
@@ -47,26 +50,42 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 		}
 	}
 	if s := w.pool.Try(); s != nil {
+		s.Value.tell(told)
 		return s.Value, nil
 	}
-	r, ans := g.wait(x.Context(), w, x.Held(), again)
+	r, ans := g.wait(x.Context(), w, x.Held(), again, told)
 	if ans != nil {
 		return nil, ans
 	}
+	r.tell(told)
 	return r, nil
 }
 
 // seat is Admit for a request whose workload is known. The caller owes a Done.
-func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int) (*replica, *relay.Answer) {
+func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int, told *hop.Request) (*replica, *relay.Answer) {
 	if s := w.pool.Try(); s != nil {
+		s.Value.tell(told)
 		return s.Value, nil
 	}
-	return g.wait(ctx, w, size, again)
+	r, ans := g.wait(ctx, w, size, again, told)
+	if ans == nil {
+		r.tell(told)
+	}
+	return r, ans
+}
+
+// tell says that a request goes to r.
+func (r *replica) tell(to *hop.Request) {
+	if to == nil {
+		return
+	}
+	revision := r.revision.Load() // set before the seat opens
+	to.Placed(r.id, *revision)
 }
 
 // route finds the workload under whose endpoint target lies, the length of that
 // endpoint within target, and the splitter that chose the workload, if one did.
-func (g *Gateway) route(target []byte) (w *work, strip int, s *split, ans *relay.Answer) {
+func (g *Gateway) route(target []byte, told *hop.Request) (w *work, strip int, s *split, ans *relay.Answer) {
 	path := pathOf(target)
 	if climbs(path) {
 		return nil, 0, nil, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
@@ -77,9 +96,15 @@ func (g *Gateway) route(target []byte) (w *work, strip int, s *split, ans *relay
 		return nil, 0, nil, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
 	}
 	if r.work != nil {
+		told.Routed(r.endpoint, r.name, string(workload.Realtime), "")
 		return r.work, strip, nil, nil
 	}
 	w = r.split.pick()
+	if w == nil {
+		told.Routed(r.endpoint, r.name, string(workload.Splitter), "")
+	} else {
+		told.Routed(r.endpoint, w.name, string(workload.Realtime), r.name)
+	}
 	switch {
 	case w == nil:
 		return nil, 0, nil, unavailable("no_target", "", 0, "%s sends its traffic nowhere: every weight is 0", r.name)
@@ -100,7 +125,7 @@ const maxUnreached = 25
 
 // wait takes a place in the line of w, wakes w if it sleeps, and returns the
 // replica whose turn it is.
-func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int) (*replica, *relay.Answer) {
+func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told *hop.Request) (*replica, *relay.Answer) {
 	if again > maxUnreached {
 		return nil, w.refuse("replica_unreachable", "api", unavailable("replica_unreachable", "api", time.Second,
 			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name))
@@ -110,12 +135,14 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int) (*re
 		return nil, g.refusal(w, err)
 	}
 	if !t.Held() {
+		told.Waits(hop.InLine)
 		s, err := t.Wait(ctx, g.cfg.Hold.Time)
 		if err != nil {
 			return nil, g.refusal(w, err)
 		}
 		return s.Value, nil
 	}
+	told.Waits(hop.ColdStart)
 	began := time.Now()
 	w.counts.held.Add(1)
 	g.wake(w, began)

@@ -27,6 +27,8 @@ import (
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/tracing/hop"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -56,6 +58,7 @@ type Config struct {
 	// It may be called again while that is still so, not more than once a second.
 	Wake      func(ctx context.Context, name string) error
 	Telemetry *telemetry.Registry // nil: no metrics
+	Tracer    *tracing.Tracer     // nil: no traces
 	Log       *slog.Logger        // nil: none
 	Hold      HoldLimits
 	Limits    relay.Limits
@@ -71,6 +74,7 @@ type Config struct {
 type Gateway struct {
 	cfg  Config
 	log  *slog.Logger
+	hop  *hop.Hop // nil: no traces
 	snap atomic.Pointer[snapshot]
 
 	known    context.Context // ends when what is deployed is known
@@ -107,7 +111,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, works: map[string]*work{}}
+	g := &Gateway{cfg: cfg, log: cfg.Log, hop: hop.New(cfg.Tracer, true), works: map[string]*work{}}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -161,8 +165,8 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(g.http2Handler(), ln.Addr())
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars})
+	h2 := http2.New(g.hop.Handler(g.http2Handler()), ln.Addr())
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.hop.Observer()})
 	ended, end := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
 	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })

@@ -21,8 +21,10 @@ func (g *Gateway) http2Handler() http.Handler {
 		Transport: placing, FlushInterval: -1,
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
-		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { http2.Fail(w, r, err, "api") }, // r is the request that was to be sent
-		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
+			g.hop.OfContext(r.Context()).Refused(http2.Fail(w, r, err, "api"))
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }
 
@@ -57,6 +59,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 			delete(resp.Header, name)
 		}
 	}
+	g.hop.OfContext(resp.Request.Context()).Answering(resp)
 	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
 		resp.Header.Set("X-Request-Id", resp.Request.Header.Get("X-Request-Id"))
@@ -76,7 +79,8 @@ const heldHTTP2 = 16 << 10
 
 func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	target := []byte(req.URL.EscapedPath())
-	w, strip, split, ans := t.g.route(target)
+	told := t.g.hop.OfContext(req.Context())
+	w, strip, split, ans := t.g.route(target, told)
 	if ans != nil {
 		return nil, http2.Refused{Answer: ans}
 	}
@@ -97,7 +101,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 	body := req.Body
 	for again := 0; ; again++ {
-		r, ans := t.g.seat(req.Context(), w, heldHTTP2, again)
+		r, ans := t.g.seat(req.Context(), w, heldHTTP2, again, told)
 		if ans != nil {
 			return nil, http2.Refused{Answer: ans}
 		}
@@ -111,6 +115,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		resp, err := next.RoundTrip(&out)
 		if relay.Unreachable(err) && req.Context().Err() == nil {
 			r.Unreached(err)
+			told.Unreached()
 			continue
 		}
 		if err != nil {

@@ -19,9 +19,10 @@ type snapshot struct {
 // route is where the requests under one endpoint go: to one workload, or to those
 // of a splitter.
 type route struct {
-	name  string
-	work  *work
-	split *split
+	name     string
+	endpoint string
+	work     *work
+	split    *split
 }
 
 // with returns a snapshot in which the workload name has the given route, or none.
@@ -76,6 +77,9 @@ func (g *Gateway) storeChanged(c store.Change) {
 	endpoint := "/" + c.Name
 	if spec.Networking != nil && spec.Networking.Endpoint != "" {
 		endpoint = spec.Networking.Endpoint
+	}
+	if r != nil {
+		r.endpoint = endpoint
 	}
 	g.snap.Store(snap.with(c.Name, endpoint, r))
 }

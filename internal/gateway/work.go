@@ -32,6 +32,7 @@ type replica struct {
 	upstream  *relay.Upstream
 	draining  bool
 	suspected atomic.Bool
+	revision  atomic.Pointer[string] // of which it is; a deploy may change it and nothing else
 }
 
 var _ relay.Place = (*replica)(nil)
@@ -104,6 +105,10 @@ func (w *work) place(from *engine.Replica) {
 	limit, queue := int(max(from.MaxConcurrency, 1)), int(max(from.MaxQueueLength, 0))
 	if r == nil {
 		r = w.add(from.ID, from.Address, limit, queue)
+	}
+	if was := r.revision.Load(); was == nil || *was != from.APIID {
+		id := from.APIID
+		r.revision.Store(&id)
 	}
 	if r.draining {
 		return

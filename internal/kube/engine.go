@@ -24,6 +24,7 @@ func podsOf(c OperatorConfig) enginekube.PodConfig {
 	pods := enginekube.PodConfig{
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
 		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
+		Traces: enginekube.Traces{Endpoint: c.Traces.Endpoint, Ratio: c.Traces.Ratio, Cluster: c.ClusterName},
 	}
 	for _, g := range c.NodeGroups {
 		pods.NodeGroups = append(pods.NodeGroups, enginekube.NodeGroup(g))

@@ -17,6 +17,7 @@ import (
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/tracing"
 )
 
 var errHelp = errors.New("help is wanted")
@@ -119,6 +120,22 @@ func (f *flags) name(name, value string) {
 	f.complain(!kubeName.MatchString(value), "%s %q is not a name as Kubernetes has them", name, value)
 }
 
+// traces declares the flags of where traces are sent.
+func (f *flags) traces(to *Traces) {
+	f.set.StringVar(&to.Endpoint, "trace-endpoint", "", "")
+	f.number(&to.Ratio, "trace-ratio", tracing.DefaultRatio)
+}
+
+// checkTraces checks what was read.
+func (f *flags) checkTraces(t Traces) {
+	if err := tracing.CheckEndpoint(t.Endpoint); err != nil {
+		f.complain(true, "--trace-endpoint: %v", err)
+	}
+	if err := tracing.CheckRatio(t.Ratio); err != nil {
+		f.complain(true, "--trace-ratio: %v", err)
+	}
+}
+
 // pod is what the downward API tells a program of itself.
 func (f *flags) pod(getenv func(string) string) (name, namespace string) {
 	name, namespace = getenv("POD_NAME"), getenv("POD_NAMESPACE")
@@ -155,6 +172,8 @@ POD_NAME and POD_NAMESPACE have to be set.
   --capacity-check=BOOL       refuse what no node could ever hold (true)
   --api-endpoint URL          what users are told to call (the address of the gateways' service)
   --tick TIME                 between two decisions of the autoscaler (10s)
+  --trace-endpoint URL        of the collector to which sidecars send traces, OTLP over HTTP (none)
+  --trace-ratio RATIO         of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
   --gateway-account NAME      service account of the gateways (cortex-gateway)
   --listen ADDRESS            of the management API (:8443)
   --internal-listen ADDRESS   for gateways (:8444)
@@ -196,6 +215,7 @@ func parseOperator(args []string, getenv func(string) string) (OperatorConfig, e
 	f.set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
 	f.duration(&c.Tick, "tick", 10*time.Second)
+	f.traces(&c.Traces)
 	text(&c.GatewayAccount, "gateway-account", "cortex-gateway", "")
 	text(&c.Listen, "listen", ":8443", "")
 	text(&c.InternalListen, "internal-listen", ":8444", "")
@@ -257,6 +277,7 @@ func (f *flags) operator(c *OperatorConfig, groups []string) {
 	}
 	f.address("listen", c.Listen)
 	f.address("internal-listen", c.InternalListen)
+	f.checkTraces(c.Traces)
 	f.address("health-listen", c.HealthListen)
 }
 
@@ -302,6 +323,8 @@ POD_NAMESPACE have to be set.
   --health-listen ADDRESS  of /healthz, /readyz and /metrics (:8081)
   --shutdown-delay TIME    still takes requests for so long after it is told to stop (5s)
   --drain-timeout TIME     requests under way may then take so long (60s)
+  --trace-endpoint URL     of the collector to which traces are sent, OTLP over HTTP (none)
+  --trace-ratio RATIO      of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
   --kubeconfig FILE        how to reach the API server (as a pod does)
 `
 
@@ -318,18 +341,24 @@ func parseGateway(args []string, getenv func(string) string) (GatewayConfig, err
 	text(&c.HealthListen, "health-listen", ":8081", "")
 	f.duration(&c.ShutdownDelay, "shutdown-delay", 5*time.Second)
 	f.duration(&c.DrainTimeout, "drain-timeout", time.Minute)
+	f.traces(&c.Traces)
 	text(&c.Kubeconfig, "kubeconfig", "", "")
 	if err := f.parse(args); err != nil {
 		return c, err
 	}
 	var namespace string
 	c.Pod, namespace = f.pod(getenv)
+	var err error
+	if c.Resource, err = tracing.ParseResource(getenv("OTEL_RESOURCE_ATTRIBUTES")); err != nil {
+		f.complain(true, "OTEL_RESOURCE_ATTRIBUTES: %v", err)
+	}
 	if c.Operator == "" {
 		c.Operator = "https://" + operatorService + "." + namespace + ".svc:8444"
 	}
 	f.name("--namespace", c.Namespace)
 	u, err := url.Parse(c.Operator)
 	f.complain(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "", "--operator %q is not https://host:port", c.Operator)
+	f.checkTraces(c.Traces)
 	f.complain(c.TokenFile == "", "--token-file is empty")
 	f.complain(c.CAFile == "", "--ca-file is empty")
 	f.complain(c.ShutdownDelay < 0 || c.ShutdownDelay > 5*time.Minute, "--shutdown-delay %s is not between 0s and 5m", c.ShutdownDelay)

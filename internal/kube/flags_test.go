@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -24,7 +25,8 @@ func TestOperatorFlags(t *testing.T) {
 	got, err := parseOperator([]string{
 		"--region=us-west-2", "--account-id", "111122223333", "--sidecar-image=cortex.dev/sidecar:1", "--namespace=apis",
 		"--platform-role=arn:aws:iam::111122223333:role/a", "--platform-role=arn:aws:iam::111122223333:role/b",
-		"--node-group=gpu=10", "--node-group", "cpu=1", "--pull-secret=one", "--pull-secret=two", "--tick=2s", "--api-endpoint=https://apis.example.com/",
+		"--node-group=gpu=10", "--node-group", "cpu=1", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
+		"--largest-node=gpu:cpu=8,mem=32Gi,gpu=1", "--largest-node=gpu:cpu=4,mem=64Gi", "--largest-node=cpu=96,mem=384Gi", "--node-reserve=cpu=250m,mem=400Mi", "--api-endpoint=https://apis.example.com/",
 	}, podEnv)
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +35,13 @@ func TestOperatorFlags(t *testing.T) {
 		Pod: "operator-0", SystemNamespace: "cortex", Namespace: "apis", Account: "111122223333", Region: "us-west-2", ClusterName: "cortex",
 		PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
 		SessionTTL:    15 * time.Minute, STSPerSecond: 20, AuditFile: "-", SidecarImage: "cortex.dev/sidecar:1", PullPolicy: "IfNotPresent",
-		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}}, APIEndpoint: "https://apis.example.com",
-		Tick: 2 * time.Second, GatewayAccount: "cortex-gateway", Listen: ":8443", InternalListen: ":8444", HealthListen: ":8081",
+		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}},
+		LargestNodes: map[string][]capacity.Amount{
+			"gpu": {{CPU: 8000, Mem: 32 << 30, GPU: 1}, {CPU: 4000, Mem: 64 << 30}},
+			"":    {{CPU: 96000, Mem: 384 << 30}},
+		},
+		NodeReserve: capacity.Amount{CPU: 250, Mem: 400 << 20}, CapacityCheck: true, APIEndpoint: "https://apis.example.com",
+		Tick: 2 * time.Second, Traces: Traces{Ratio: 0.01}, GatewayAccount: "cortex-gateway", Listen: ":8443", InternalListen: ":8444", HealthListen: ":8081",
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(OperatorConfig{})); diff != "" {
 		t.Errorf("parseOperator() (-want +got):\n%s", diff)
@@ -43,7 +50,7 @@ func TestOperatorFlags(t *testing.T) {
 
 func TestGatewayFlags(t *testing.T) {
 	t.Parallel()
-	got, err := parseGateway([]string{"--shutdown-delay=1s"}, podEnv)
+	got, err := parseGateway([]string{"--shutdown-delay=1s", "--trace-endpoint=http://collector:4318", "--trace-ratio=0.5"}, podEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +58,7 @@ func TestGatewayFlags(t *testing.T) {
 		Pod: "operator-0", Namespace: "cortex-apis", Operator: "https://cortex-operator.cortex.svc:8444",
 		TokenFile: "/var/run/secrets/cortex/token", CAFile: "/etc/cortex/authority/ca.crt",
 		Listen: ":8080", HealthListen: ":8081", ShutdownDelay: time.Second, DrainTimeout: time.Minute,
+		Traces: Traces{Endpoint: "http://collector:4318", Ratio: 0.5},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(GatewayConfig{})); diff != "" {
 		t.Errorf("parseGateway() (-want +got):\n%s", diff)
@@ -79,12 +87,28 @@ func TestWrongFlags(t *testing.T) {
 		{name: "operator: region", args: []string{"--region=Oregon", "--sidecar-image=s"}, clause: 1, want: []string{"--region"}},
 		{name: "operator: cluster name", args: append(right, "--cluster-name=A"), clause: 1, want: []string{"--cluster-name"}},
 		{name: "operator: node group", args: append(right, "--node-group=a", "--node-group=b=0", "--node-group=b=2"), clause: 3, want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},
+		{
+			name: "operator: sizes of nodes", clause: 5,
+			args: append(right, "--largest-node=gpu:cpu=8,mem=1Gi", "--largest-node=cpu=8", "--largest-node=much", "--node-reserve=cpu=1,gpu=1", "--capacity-check=often"),
+			want: []string{"there is no --node-group gpu", `"cpu=8" is not a size such as cpu=8,mem=32Gi,gpu=1: a node has cpu and mem`, `"much" is not a size`, "devices are not reserved", "--capacity-check"},
+		},
 		{name: "operator: pull policy", args: append(right, "--pull-policy=maybe"), clause: 1, want: []string{"--pull-policy"}},
 		{name: "operator: role", args: append(right, "--platform-role=arn:aws:iam::111122223333:user/a"), clause: 1, want: []string{"--platform-role"}},
 		{name: "operator: address", args: append(right, "--listen=8443"), clause: 1, want: []string{"--listen"}},
 		{name: "operator: endpoint", args: append(right, "--api-endpoint=apis.example.com"), clause: 1, want: []string{"--api-endpoint"}},
 		{name: "operator: tick", args: append(right, "--tick=1ms"), clause: 1, want: []string{"--tick"}},
 		{name: "operator: NaN", args: append(right, "--sts-calls-per-second=NaN"), clause: 1, want: []string{"--sts-calls-per-second"}},
+		{name: "operator: traces", args: append(right, "--trace-endpoint=collector:4317", "--trace-ratio=2"), clause: 2, want: []string{"--trace-endpoint", "--trace-ratio: 2"}},
+		{name: "gateway: traces", parse: gatewayFlags, args: []string{"--trace-endpoint=http://a:b@c", "--trace-ratio=NaN"}, clause: 2, want: []string{"--trace-endpoint: the URL", "--trace-ratio: NaN"}},
+		{
+			name: "gateway: attributes", parse: gatewayFlags, clause: 1, want: []string{"OTEL_RESOURCE_ATTRIBUTES"},
+			env: func(name string) string {
+				if name == "OTEL_RESOURCE_ATTRIBUTES" {
+					return "cluster"
+				}
+				return podEnv(name)
+			},
+		},
 		{name: "operator: namespace", args: append(right, "--namespace=A b"), clause: 1, want: []string{"--namespace"}},
 		{name: "gateway: nothing of a pod", parse: gatewayFlags, env: noEnv, clause: 2, want: []string{"POD_NAME is not set", "POD_NAMESPACE is not set"}},
 		{

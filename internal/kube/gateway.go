@@ -18,6 +18,7 @@ import (
 	"cortex.dev/cortex/internal/store"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
 )
 
 // GatewayConfig is what a gateway needs to know; see its flags.
@@ -32,6 +33,8 @@ type GatewayConfig struct {
 	Listen, HealthListen string
 	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
 	DrainTimeout         time.Duration
+	Traces               Traces
+	Resource             []tracing.Attribute // of its traces, beside the service
 
 	Version string
 	Log     *slog.Logger
@@ -41,11 +44,18 @@ type GatewayConfig struct {
 	bound  func(health, apis net.Addr)                              // nil, or called once the addresses are bound
 }
 
+// Traces is where traces are sent.
+type Traces struct {
+	Endpoint string // of a collector; empty: none are recorded
+	Ratio    float64
+}
+
 // gatewayProgram is one life of a gateway.
 type gatewayProgram struct {
 	cfg      GatewayConfig
 	rest     *rest.Config
 	metrics  *telemetry.Registry
+	tracer   *tracing.Tracer
 	known    atomic.Bool // what is deployed
 	stopping atomic.Bool
 }
@@ -58,6 +68,13 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) error {
 		if p.rest, err = restConfig(cfg.Kubeconfig, "cortex-gateway", cfg.Version); err != nil {
 			return err
 		}
+	}
+	p.tracer, err = tracing.New(tracing.Config{
+		Endpoint: cfg.Traces.Endpoint, Ratio: cfg.Traces.Ratio, Service: "cortex-gateway", Version: cfg.Version, Resource: cfg.Resource,
+		Telemetry: p.metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return err
 	}
 	watched, err := listen(cfg.HealthListen, "health-listen")
 	if err != nil {
@@ -74,7 +91,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) error {
 	}
 	h := &health{listener: watched, metrics: p.metrics, ready: p.ready}
 	return stages.Run(ctx,
-		[]stages.Task{{Name: "health", Run: h.run}},
+		[]stages.Task{{Name: "health", Run: h.run}, {Name: "traces", Run: p.tracer.Run}},
 		[]stages.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
 	)
 }
@@ -117,7 +134,7 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 	}
 	gate, err = gateway.New(gateway.Config{
 		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
-		Sidecars: true, Telemetry: p.metrics, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
+		Sidecars: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 	})
 	if err != nil {
 		return err

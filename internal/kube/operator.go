@@ -56,6 +56,7 @@ type OperatorConfig struct {
 	CapacityCheck  bool                         // refuse what no node could ever hold
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
+	Traces         Traces // of sidecars
 	GatewayAccount string
 
 	Listen, InternalListen, HealthListen string
@@ -131,7 +132,7 @@ func (p *operatorProgram) ready() error {
 // run reads what there is, so that taking over is quick, and then waits to lead.
 func (p *operatorProgram) run(ctx context.Context) error {
 	// A container that is started anew finds the labels of the one before.
-	if err := p.mark().set(ctx, false); err != nil {
+	if err := p.mark().clear(ctx); err != nil {
 		return err
 	}
 	st, err := storekube.Open(ctx, storekube.Config{

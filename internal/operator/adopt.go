@@ -178,7 +178,7 @@ func (a *adopter) adopt(ctx context.Context, d store.Declaration) error {
 		if err != nil {
 			return err
 		}
-		if err := check(file, deployed, a.images); err != nil {
+		if err := a.check(file, deployed); err != nil {
 			return err
 		}
 		for _, e := range file.Entries {
@@ -242,6 +242,7 @@ func ofDeclaration(err error) error {
 		case codeTargetMissing:
 			p.Message, p.Allowed, p.Hint = noFile.Replace(p.Message), noFile.Replace(p.Allowed), noFile.Replace(p.Hint)
 		case codeKindChange, codeEndpointTaken, codeKindNotRunning:
+		case workload.CodeNoCapacity, workload.CodeNoNodeGroup: // this is tried again when the nodes change
 		default:
 			forNow = false
 		}

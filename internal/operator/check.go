@@ -25,7 +25,7 @@ func runsHere(k workload.Kind) bool { return k == workload.Realtime || k == work
 
 // check returns the fault that carries everything that keeps a file from being
 // applied to what is deployed, with positions; nil when nothing does.
-func check(file *manifest.File, deployed []store.Workload, imagesOnly bool) error {
+func (o *Operator) check(file *manifest.File, deployed []store.Workload) error {
 	var problems []fault.Problem
 	elsewhere := 0
 	for _, e := range file.Entries {
@@ -35,10 +35,11 @@ func check(file *manifest.File, deployed []store.Workload, imagesOnly bool) erro
 			p.Found, p.Allowed = string(e.Spec.Kind), "RealtimeAPI, TrafficSplitter"
 			problems = append(problems, p)
 		}
-		if imagesOnly {
+		if o.images {
 			problems = append(problems, withoutImages(e)...)
 		}
 		problems = append(problems, against(e, file, deployed)...)
+		problems = append(problems, tooLarge(e, deployed, o.room)...)
 	}
 	err := fault.OfProblems(problems)
 	if err == nil {

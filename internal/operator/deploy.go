@@ -32,7 +32,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		if err != nil {
 			return err
 		}
-		if err := check(file, deployed, o.images); err != nil {
+		if err := o.check(file, deployed); err != nil {
 			return err
 		}
 		results = o.applyAll(ctx, req, file, deployed)
@@ -303,7 +303,7 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 	if err != nil {
 		return err
 	}
-	return check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed, o.images)
+	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed)
 }
 
 // Refresh replaces every replica without changing the spec.

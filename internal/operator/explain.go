@@ -78,15 +78,16 @@ func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanati
 	if err != nil {
 		return workload.Explanation{}, err
 	}
-	return explain(w, es, o.endpoint(w.Revision), o.now()), nil
+	return explain(w, es, o.mirror.why(name), o.endpoint(w.Revision), o.now()), nil
 }
 
 // explain is the explanation of a workload with replicas: a pure function of its
-// record and of the engine's status (nil: not known to the engine).
-func explain(w store.Workload, es *engine.Status, endpoint string, at time.Time) workload.Explanation {
+// record, of the engine's status (nil: not known to the engine) and of what stood in
+// the way when the engine was last asked (nil: nothing).
+func explain(w store.Workload, es *engine.Status, trouble error, endpoint string, at time.Time) workload.Explanation {
 	s := statusOf(w, es)
 	e := workload.Explanation{Name: w.Name(), Kind: w.Revision.Kind, At: at.UTC(), Steps: []workload.Step{}}
-	cause, layer := causeOf(w, es, s)
+	cause, layer := causeOf(w, es, trouble, s)
 	e.Cause, e.Healthy = cause, cause == nil
 	for l := range layerTraffic {
 		switch {
@@ -104,15 +105,12 @@ func explain(w store.Workload, es *engine.Status, endpoint string, at time.Time)
 // causeOf returns what keeps the current revision from being ready, and its layer;
 // nil when nothing does. Among several replicas the earliest layer speaks: what
 // does not run cannot listen.
-func causeOf(w store.Workload, es *engine.Status, s *workload.Status) (*workload.Reason, int) {
+func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Status) (*workload.Reason, int) {
 	switch {
 	case s.Phase == workload.PhaseLive || s.Phase == workload.PhaseIdle:
 		return nil, 0
 	case es == nil || es.Revision != w.Revision.ID:
-		return &workload.Reason{
-			Code: codeNotApplied, Message: "this version is not being started yet",
-			Fix: "nothing: it takes a moment; when it lasts, look at the log of the daemon",
-		}, layerEngine
+		return notApplied(trouble), layerEngine
 	case es.Failed != nil:
 		return es.Failed, layerOf(es.Failed, workload.Failed)
 	}
@@ -144,6 +142,22 @@ func causeOf(w store.Workload, es *engine.Status, s *workload.Status) (*workload
 		return starting, layerProbe
 	}
 	return starting, layerProcess
+}
+
+// notApplied says why the engine does not have the newest version yet.
+func notApplied(trouble error) *workload.Reason {
+	r := &workload.Reason{
+		Code: codeNotApplied, Message: "this version is not being started yet",
+		Fix: "nothing: it takes a moment; when it lasts, look at the log of the daemon",
+	}
+	if trouble != nil {
+		r.Message = "this version cannot be started yet; it is tried again: " + trouble.Error()
+		r.Evidence = []workload.Evidence{{Kind: "engine", Text: trouble.Error()}}
+		if hint := fault.From(trouble).Hint; hint != "" {
+			r.Fix = hint
+		}
+	}
+	return r
 }
 
 // fineDetail says what was found at a layer that is in order.

@@ -2,12 +2,14 @@ package operator
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -67,7 +69,7 @@ func TestExplain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := store.Workload{Revision: revisionOf("1"), Replicas: tt.replicas}
-			e := explain(w, tt.es, "http://localhost:8888/iris", time.Now())
+			e := explain(w, tt.es, nil, "http://localhost:8888/iris", time.Now())
 			var steps []string
 			for _, s := range e.Steps {
 				mark := ""
@@ -96,10 +98,34 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestExplainSaysWhatStandsInTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var mended atomic.Bool
+	w.feed.refuse = func(string) error {
+		if mended.Load() {
+			return nil
+		}
+		return fault.New(fault.Unavailable, "engine.being_removed", "the one before is still being deleted").WithHint("see who holds it")
+	}
+	w.run()
+	w.deploy(realtime("iris", ""))
+	eventually(t, "the explanation names the trouble", func() bool {
+		e, err := w.Explain(t.Context(), "iris")
+		return err == nil && e.Cause != nil && e.Cause.Code == codeNotApplied &&
+			strings.HasSuffix(e.Cause.Message, "the one before is still being deleted") && e.Cause.Fix == "see who holds it"
+	})
+	mended.Store(true)
+	eventually(t, "it is healthy", func() bool {
+		e, err := w.Explain(t.Context(), "iris")
+		return err == nil && e.Healthy && w.mirror.why("iris") == nil
+	})
+}
+
 func TestExplainCarriesTheEvidence(t *testing.T) {
 	t.Parallel()
 	w := store.Workload{Revision: revisionOf("1"), Replicas: 1}
-	e := explain(w, because(says("1", "failed"), "exited"), "", time.Now())
+	e := explain(w, because(says("1", "failed"), "exited"), nil, "", time.Now())
 	want := []workload.Evidence{{Kind: "log", Text: "line"}}
 	if diff := cmp.Diff(want, e.Cause.Evidence); diff != "" {
 		t.Errorf("evidence differs (-want +got):\n%s", diff)

@@ -19,6 +19,7 @@ type mirror struct {
 	desired  map[string]store.Workload // of the store
 	fresh    map[string]bool           // seen by a watch of the store that is not complete yet
 	running  map[string]engine.Status  // of the engine, without events
+	trouble  map[string]error          // why the engine was last not made to do what it should
 }
 
 // changed takes a change of the store over and returns the names to look at.
@@ -34,6 +35,7 @@ func (m *mirror) changed(c store.Change) []string {
 		for name := range m.desired {
 			if !m.complete && m.fresh != nil && !m.fresh[name] {
 				delete(m.desired, name)
+				delete(m.trouble, name)
 				gone = append(gone, name)
 			}
 		}
@@ -46,6 +48,7 @@ func (m *mirror) changed(c store.Change) []string {
 		return gone
 	case c.Workload == nil:
 		delete(m.desired, c.Name)
+		delete(m.trouble, c.Name)
 	default:
 		m.desired[c.Name] = *c.Workload
 		if m.fresh != nil {
@@ -98,6 +101,27 @@ func (m *mirror) workloads() (list []store.Workload, ok bool) {
 	}
 	slices.SortFunc(list, func(a, b store.Workload) int { return strings.Compare(a.Name(), b.Name()) })
 	return list, m.complete
+}
+
+// tried says what came of making the engine do what it should.
+func (m *mirror) tried(name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.desired[name]; err == nil || !ok {
+		delete(m.trouble, name)
+		return
+	}
+	if m.trouble == nil {
+		m.trouble = map[string]error{}
+	}
+	m.trouble[name] = err
+}
+
+// why returns what stands in the way of a workload; nil when nothing is known to.
+func (m *mirror) why(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trouble[name]
 }
 
 func (m *mirror) status(name string) *engine.Status {

@@ -46,6 +46,8 @@ type Config struct {
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
+	// Room knows which replicas could ever be placed. Nil: all of them.
+	Room Room
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -61,6 +63,7 @@ type Operator struct {
 	now    func() time.Time
 
 	images      bool
+	room        Room // nil: everything fits
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
 	permit      func(ctx context.Context, name string, kind workload.Kind) error
@@ -94,7 +97,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, room: c.Room, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), remembered: map[string]string{},
 	}
 	o.changes <- struct{}{}

@@ -25,7 +25,7 @@ const pendingEvents = 1024
 // store.Declarative it deploys what others declare there, and shows what becomes of
 // it. It returns ctx's error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
-	work := newKeyed(o.reconcile, func(name string, err error) {
+	work := newKeyed(o.attempt, func(name string, err error) {
 		o.log.Warn("will try again", "api", name, "error", err)
 	})
 	adopter := newAdopter(o)
@@ -57,6 +57,7 @@ func (o *Operator) Run(ctx context.Context) error {
 		})
 	})
 	group.start(func() { adopter.run(ctx) })
+	group.start(func() { adopter.follow(ctx) })
 	group.start(func() { o.write(ctx, events) })
 	<-ctx.Done()
 	group.wait()
@@ -83,6 +84,15 @@ func (o *Operator) retry(ctx context.Context, what string, fn func() error) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// attempt reconciles one workload, and keeps why that failed for whoever asks.
+func (o *Operator) attempt(ctx context.Context, name string) error {
+	err := o.reconcile(ctx, name)
+	if ctx.Err() == nil {
+		o.mirror.tried(name, err)
+	}
+	return err
 }
 
 // reconcile makes the engine do what the store says about one workload.

@@ -49,6 +49,8 @@ type conn struct {
 type Exchange struct {
 	// State is the Handler's, to remember between its calls for one exchange.
 	State any
+	// Watched is the Observer's, likewise.
+	Watched any
 
 	conn      *conn
 	prefix    int // bytes of the target that do not travel on
@@ -60,6 +62,7 @@ type Exchange struct {
 	trace     [maxTraceparent]byte
 	requestID [maxRequestID]byte
 	copyTo    func(*Copy)
+	reason    string // of a relay behind this one; only for an Observer
 }
 
 // Method returns the request's method.
@@ -68,6 +71,19 @@ func (x *Exchange) Method() []byte { return x.conn.req.method }
 // Target returns the path as the client sent it, with its query. It begins with a
 // slash, or is an asterisk.
 func (x *Exchange) Target() []byte { return x.conn.req.target }
+
+// Minor returns the minor version of HTTP/1 that the client speaks.
+func (x *Exchange) Minor() int { return x.conn.req.minor }
+
+// RequestID returns the request's id, the client's or a new one.
+func (x *Exchange) RequestID() []byte { return x.id() }
+
+// Traceparent returns the trace context that travels on, to be changed in place, and
+// whether the client sent it.
+func (x *Exchange) Traceparent() (value []byte, given bool) { return x.trace[:x.traceLen], x.traced }
+
+// SetTraceparent makes value, a valid one, the trace context that travels on.
+func (x *Exchange) SetTraceparent(value []byte) { x.traceLen = copy(x.trace[:], value) }
 
 // Strip keeps the first n bytes of the target from the upstream.
 func (x *Exchange) Strip(n int) { x.prefix = n }

@@ -26,6 +26,9 @@ func (c *conn) exchange() bool {
 	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !hasToken(c.req.upgrade, "h2c") && c.req.minor == 1
 	c.resBody.framing = noBody
 	c.out = c.out[:0]
+	if o := c.srv.watcher; o != nil {
+		o.Began(x)
+	}
 	for again := 0; ; again++ {
 		place, ans := c.srv.handler.Admit(x, again)
 		if ans != nil {
@@ -38,6 +41,7 @@ func (c *conn) exchange() bool {
 		switch result {
 		case answered:
 			place.Done(c.res.status)
+			c.ended(c.res.status, x.reason)
 			return c.finish()
 		case unreached:
 			place.Unreached(err)
@@ -46,6 +50,7 @@ func (c *conn) exchange() bool {
 			return c.unanswered(place, err)
 		default:
 			place.Done(0)
+			c.ended(0, c.brokenBy(err))
 			_ = c.nc.Close() // ends an upload that reads it
 			c.stopUpload()
 			return false
@@ -63,14 +68,47 @@ func (c *conn) unanswered(place Place, err error) bool {
 			var r *refusal
 			if errors.As(*fault, &r) {
 				place.Done(r.status)
+				c.ended(r.status, r.code)
 				return c.refuse(r)
 			}
 			place.Done(0) // the client stopped in the middle
+			c.ended(0, ClientGone)
 			return false
 		}
 	}
 	place.Done(502)
 	return c.answer(badGateway(err))
+}
+
+// ended tells who watches how the exchange ended.
+func (c *conn) ended(status int, reason string) {
+	if o := c.srv.watcher; o != nil {
+		o.Ended(&c.x, status, reason)
+	}
+}
+
+// ClientGone is the reason of an exchange whose client left before it had the answer.
+const ClientGone = "client_gone"
+
+// brokenBy is the reason of an exchange that broke off.
+func (c *conn) brokenBy(err error) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.aborted == errDrained:
+		return "shutting_down"
+	case c.aborted == nil && errors.Is(err, errSource):
+		return "upstream_closed"
+	}
+	return ClientGone
+}
+
+// answering tells who watches that the upstream's answer begins.
+func (c *conn) answering() {
+	if o := c.srv.watcher; o != nil {
+		c.x.reason = string(c.reason()) // its bytes are gone when the exchange ends
+		o.Answering(&c.x)
+	}
 }
 
 // badGateway says what the upstream did instead of answering.
@@ -197,10 +235,12 @@ func (c *conn) respond(up *upConn) (result outcome, keep bool, err error) {
 			if !c.x.upgrade {
 				return unanswered, false, errStatusLine
 			}
+			c.answering()
 			return c.tunnel(up), false, nil
 		case h.status == 503 && c.uploads == nil && string(c.reason()) == Unreached:
 			return unreached, false, errUnreached // all that was sent is still in c.out
 		case h.status >= 200:
+			c.answering()
 			return c.forwardAnswer(up)
 		case informal >= maxInformal:
 			return unanswered, false, errStatusLine
@@ -312,6 +352,7 @@ func (c *conn) finish() bool {
 // answer sends a, made here. A body that is not here yet is not waited for.
 func (c *conn) answer(a *Answer) bool {
 	if c.isAborted() {
+		c.ended(0, c.brokenBy(nil))
 		c.stopUpload()
 		return false
 	}
@@ -324,8 +365,10 @@ func (c *conn) answer(a *Answer) bool {
 	open := consumed && c.req.persistent() && !c.srv.draining.Load()
 	c.out = c.appendAnswer(c.out[:0], a, !open)
 	if c.write(c.out) != nil {
+		c.ended(0, ClientGone)
 		return false
 	}
+	c.ended(a.Status, a.Code)
 	if !open {
 		c.linger()
 	}

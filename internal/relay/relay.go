@@ -35,6 +35,18 @@ type Place interface {
 	Unreached(err error)
 }
 
+// Observer is told of exchanges, and cannot change what becomes of them. Its methods
+// are called from the goroutine of the client's connection, and must not block.
+type Observer interface {
+	// Began: a request was read. Its trace context may still be changed.
+	Began(x *Exchange)
+	// Answering: the upstream's answer is about to be passed on.
+	Answering(x *Exchange)
+	// Ended: the client got an answer of this status or, with 0, no whole one. reason
+	// is the code of what is not an upstream's answer; empty: it is one.
+	Ended(x *Exchange, status int, reason string)
+}
+
 // Limits bound what clients may do. The zero value of each means its default.
 type Limits struct {
 	Header        int           // bytes of a request line and its fields; 64 KiB

@@ -25,7 +25,9 @@ type Config struct {
 	// travels on, and an answer with the reason Unreached is none: the request, if it
 	// is still here whole, goes to another place.
 	Behind bool
-	Log    *slog.Logger // defects only; nil: none
+	// Observer is told of every exchange. Nil: nobody is, and nothing is spent on it.
+	Observer Observer
+	Log      *slog.Logger // defects only; nil: none
 }
 
 // Unreached is the reason (X-Cortex-Reason) of a relay whose upstream accepts no
@@ -39,6 +41,7 @@ type Server struct {
 	http2   func(nc net.Conn)
 	front   bool
 	behind  bool
+	watcher Observer // nil: none
 	// answerHeader bounds the heads of upstreams as limits.Header does those of clients.
 	answerHeader int
 	log          *slog.Logger
@@ -60,7 +63,7 @@ func NewServer(cfg Config) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, log: log,
+		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watcher: cfg.Observer, log: log,
 		conns: map[*conn]struct{}{},
 	}
 	s.answerHeader = s.limits.Header

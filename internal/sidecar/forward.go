@@ -13,19 +13,22 @@ import (
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/tracing/hop"
 )
 
 var _ relay.Handler = (*Sidecar)(nil)
 
 // Admit waits for one of the container's places.
 func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
+	told := hop.Of(x)
 	if again == 0 {
 		s.came.Store(time.Now().UnixNano()) // before it is in flight: a drain looks in the other order
 		if s.limit.Try() {                  // no context is made for a request that does not wait
+			told.Placed("", "")
 			return &s.place, nil
 		}
 	}
-	if ans := s.admit(x.Context(), again); ans != nil {
+	if ans := s.admit(x.Context(), again, told); ans != nil {
 		return nil, ans
 	}
 	return &s.place, nil
@@ -33,16 +36,23 @@ func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 
 // admit takes a place, or says why there is none. again counts the places that were
 // given back because the container accepted no connection.
-func (s *Sidecar) admit(ctx context.Context, again int) *relay.Answer {
+func (s *Sidecar) admit(ctx context.Context, again int, told *hop.Request) *relay.Answer {
 	if again > 0 {
 		// Whoever sent it knows other replicas.
 		s.counts.refuse(relay.Unreached)
+		told.Unreached()
 		return &relay.Answer{Status: 503, Code: relay.Unreached, RetryAfter: time.Second,
 			Message: fmt.Sprintf("no healthy upstream: nothing listens on port %d of the replica", s.cfg.Target)}
 	}
 	s.came.Store(time.Now().UnixNano())
+	if s.limit.Try() {
+		told.Placed("", "")
+		return nil
+	}
+	told.Waits(hop.InLine)
 	switch err := s.limit.Acquire(ctx); {
 	case err == nil:
+		told.Placed("", "")
 		return nil
 	case errors.Is(err, limiter.ErrFull):
 		s.counts.refuse("queue_full")
@@ -88,10 +98,13 @@ func (s *Sidecar) http2Handler() http.Handler {
 					delete(resp.Header, name)
 				}
 			}
+			s.hop.OfContext(resp.Request.Context()).Answering(resp)
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { http2.Fail(w, r, err, "") },
-		ErrorLog:     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.hop.OfContext(r.Context()).Refused(http2.Fail(w, r, err, ""))
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }
 
@@ -103,7 +116,8 @@ type limited struct {
 }
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
-	if ans := t.s.admit(req.Context(), 0); ans != nil {
+	told := t.s.hop.OfContext(req.Context())
+	if ans := t.s.admit(req.Context(), 0, told); ans != nil {
 		return nil, http2.Refused{Answer: ans}
 	}
 	next := t.http1
@@ -114,7 +128,7 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		t.s.limit.Release()
 		if relay.Unreachable(err) && req.Context().Err() == nil {
-			return nil, http2.Refused{Answer: t.s.admit(req.Context(), 1)}
+			return nil, http2.Refused{Answer: t.s.admit(req.Context(), 1, told)}
 		}
 		return nil, err
 	}

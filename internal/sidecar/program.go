@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -83,6 +84,7 @@ func port(n int32) string { return ":" + strconv.Itoa(int(n)) }
 type settings struct {
 	Config
 	listen, admin, folder string
+	traces                tracing.Config
 }
 
 // read returns the settings, or all that is wrong with them.
@@ -118,7 +120,32 @@ func read(getenv func(string) string) (settings, error) {
 		admin:  text("CORTEX_ADMIN_LISTEN", port(workload.AdminPort)),
 		folder: text("CORTEX_BIN_DIR", "/cortex/bin"),
 	}
+	var err error
+	if s.traces, err = readTraces(getenv); err != nil {
+		problems = append(problems, err)
+	}
 	return s, errors.Join(problems...)
+}
+
+// readTraces returns where traces are sent, or all that is wrong with it.
+func readTraces(getenv func(string) string) (tracing.Config, error) {
+	c := tracing.Config{Endpoint: getenv("CORTEX_TRACE_ENDPOINT"), Ratio: tracing.DefaultRatio, Service: "cortex-sidecar"}
+	var problems []error
+	if err := tracing.CheckEndpoint(c.Endpoint); err != nil {
+		problems = append(problems, fmt.Errorf("CORTEX_TRACE_ENDPOINT: %w", err))
+	}
+	if text := getenv("CORTEX_TRACE_RATIO"); text != "" {
+		ratio, err := strconv.ParseFloat(text, 64)
+		if err != nil || tracing.CheckRatio(ratio) != nil {
+			problems = append(problems, fmt.Errorf("CORTEX_TRACE_RATIO is %q, want 0 to 1", text))
+		}
+		c.Ratio = ratio
+	}
+	var err error
+	if c.Resource, err = tracing.ParseResource(getenv("OTEL_RESOURCE_ATTRIBUTES")); err != nil {
+		problems = append(problems, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err))
+	}
+	return c, errors.Join(problems...)
 }
 
 func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
@@ -129,6 +156,10 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
 	}
 	metrics := telemetry.New()
 	set.Log, set.Telemetry = log, metrics
+	set.traces.Log, set.traces.Telemetry = log, metrics
+	if set.Tracer, err = tracing.New(set.traces); err != nil {
+		return err
+	}
 	s, err := New(set.Config)
 	if err != nil {
 		return err
@@ -148,10 +179,13 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
 	}
 	server := &http.Server{Handler: s.Admin(metrics.Handler()), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	var both sync.WaitGroup
-	both.Go(func() { _ = server.Serve(admin) }) // ends with Close below
-	defer both.Wait()
-	defer server.Close() // after the data: until then the kubelet asks, and metrics are read
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { _ = server.Serve(admin) }) // ends with Close below
+	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	all.Go(func() { _ = set.Tracer.Run(sending) }) // it never fails
+	defer stop()                                   // after the data: requests that end have spans to send
+	defer server.Close()                           // after the data: until then the kubelet asks, and metrics are read
 	log.Info("forwarding", "port", set.Target, "max_concurrency", set.MaxConcurrency, "max_queue_length", set.MaxQueueLength)
 	return s.Run(ctx, data)
 }

@@ -22,6 +22,8 @@ import (
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/tracing/hop"
 )
 
 // Config of a Sidecar.
@@ -39,6 +41,7 @@ type Config struct {
 	// 1 s and 500 ms.
 	Least, Quiet time.Duration
 	Telemetry    *telemetry.Registry // nil: no metrics
+	Tracer       *tracing.Tracer     // nil: no traces
 	Log          *slog.Logger        // nil: none
 }
 
@@ -48,6 +51,7 @@ type Sidecar struct {
 	log      *slog.Logger
 	limit    *limiter.Limiter
 	upstream *relay.Upstream
+	hop      *hop.Hop // nil: no traces
 	place    place
 
 	came   atomic.Int64 // Unix nanoseconds of the last request
@@ -79,7 +83,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sidecar{
-		cfg: cfg, log: cfg.Log, limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
+		cfg: cfg, log: cfg.Log, hop: hop.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s = s
@@ -92,8 +96,8 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(s.http2Handler(), data.Addr())
-	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Log: s.log})
+	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr())
+	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.hop.Observer(), Log: s.log})
 	var all sync.WaitGroup
 	all.Go(func() { h2.Run(serving, s.cfg.Grace) })
 	all.Go(func() { s.sweep(serving) })

@@ -346,15 +346,21 @@ func TestWaitDrainsThenRunsTheHook(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"CORTEX_TARGET_PORT": "8080", "CORTEX_MAX_CONCURRENCY": "7", "CORTEX_MAX_QUEUE_LENGTH": "9", "CORTEX_PROBE_PORT": "true", "CORTEX_GRACE": "30"}
+	env := map[string]string{"CORTEX_TARGET_PORT": "8080", "CORTEX_MAX_CONCURRENCY": "7", "CORTEX_MAX_QUEUE_LENGTH": "9", "CORTEX_PROBE_PORT": "true", "CORTEX_GRACE": "30",
+		"CORTEX_TRACE_ENDPOINT": "http://collector:4318", "CORTEX_TRACE_RATIO": "0.5", "OTEL_RESOURCE_ATTRIBUTES": "k8s.pod.name=iris-1"}
 	s, err := read(func(name string) string { return env[name] })
 	if err != nil || s.Target != 8080 || s.MaxConcurrency != 7 || s.MaxQueueLength != 9 || !s.ProbePort || s.Grace != 30*time.Second || s.listen != ":8888" || s.admin != ":15000" {
 		t.Errorf("read() = %+v, %v", s, err)
 	}
+	if c := s.traces; c.Endpoint != "http://collector:4318" || c.Ratio != 0.5 || len(c.Resource) != 1 || c.Service != "cortex-sidecar" {
+		t.Errorf("read() has the traces %+v", c)
+	}
 	_, err = read(func(name string) string {
-		return map[string]string{"CORTEX_GRACE": "soon", "CORTEX_MAX_CONCURRENCY": "-1"}[name]
+		return map[string]string{"CORTEX_GRACE": "soon", "CORTEX_MAX_CONCURRENCY": "-1",
+			"CORTEX_TRACE_ENDPOINT": "collector:4317", "CORTEX_TRACE_RATIO": "most", "OTEL_RESOURCE_ATTRIBUTES": "a"}[name]
 	})
-	for _, want := range []string{"CORTEX_TARGET_PORT is not set", `CORTEX_GRACE is "soon"`, `CORTEX_MAX_CONCURRENCY is "-1"`} {
+	for _, want := range []string{"CORTEX_TARGET_PORT is not set", `CORTEX_GRACE is "soon"`, `CORTEX_MAX_CONCURRENCY is "-1"`,
+		"CORTEX_TRACE_ENDPOINT: ", `CORTEX_TRACE_RATIO is "most"`, "OTEL_RESOURCE_ATTRIBUTES: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("read() = %v, want all problems, %q among them", err, want)
 		}

@@ -19,6 +19,7 @@ import (
 	"cortex.dev/cortex/internal/stages"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -46,6 +47,8 @@ type ServerConfig struct {
 	AuditFile     string   // "-" is AuditOut; empty is the state folder
 	AuditOut      io.Writer
 	Tick          time.Duration
+	TraceEndpoint string // of a collector; empty: no traces
+	TraceRatio    float64
 	Version       string
 	Log           *slog.Logger
 	Ready         func(ServerInfo) // called once, when requests are accepted
@@ -91,8 +94,15 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	defer f.close()
 
+	tracer, err := tracing.New(tracing.Config{
+		Endpoint: cfg.TraceEndpoint, Ratio: cfg.TraceRatio, Service: "cortex-gateway", Version: cfg.Version,
+		Resource: []tracing.Attribute{tracing.Text("cortex.cluster.name", cfg.ClusterName)}, Telemetry: metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
 	local := Config{StateDir: cfg.StateDir, Tick: cfg.Tick, Version: cfg.Version, Log: cfg.Log}
-	parts, err := assemble(local, st, management.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg))
+	parts, err := assemble(local, st, management.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg, tracer))
 	if err != nil {
 		return err
 	}
@@ -165,7 +175,7 @@ func (f *face) close() {
 }
 
 // managed is the face as assemble wants it.
-func (f *face) managed(cfg ServerConfig) managed {
+func (f *face) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 	m := managed{
 		info:     workload.Info{Environment: cfg.ClusterName},
 		permit:   f.Permit(),
@@ -173,6 +183,7 @@ func (f *face) managed(cfg ServerConfig) managed {
 		listener: f.operator,
 		options:  httpapi.Options{Guard: f.Guard()},
 		tasks:    f.Upkeep(),
+		tracer:   tracer,
 	}
 	if f.metrics != nil {
 		page := http.NewServeMux()

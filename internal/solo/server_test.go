@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ import (
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/tracing/tracingtest"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -158,6 +160,27 @@ func TestServe(t *testing.T) {
 }
 
 // What cannot be started leaves no listener and no lock.
+// TestServeSendsTraces: also those of the last moment, and of what no API answers.
+func TestServeSendsTraces(t *testing.T) {
+	t.Parallel()
+	collector := tracingtest.New(t)
+	cfg := serverConfig(t)
+	cfg.TraceEndpoint, cfg.TraceRatio = collector.URL, 1
+	s := serveFor(t, cfg)
+	resp, err := http.Get(s.APIEndpoint + "/nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if err := s.end(); err != nil {
+		t.Errorf("Serve() = %v, want nil", err)
+	}
+	spans := collector.Spans()
+	if len(spans) != 1 || spans[0].Service != "cortex-gateway" || spans[0].Resource["cortex.cluster.name"] != "team" || spans[0].Facts["cortex.reason"] != "endpoint_not_found" {
+		t.Errorf("the collector has %+v, want the span of the gateway of team", spans)
+	}
+}
+
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

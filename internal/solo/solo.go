@@ -26,6 +26,7 @@ import (
 	"cortex.dev/cortex/internal/stages"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -83,6 +84,7 @@ type managed struct {
 	permit   func(ctx context.Context, name string, kind workload.Kind) error
 	images   bool // no processes
 	tasks    []stages.Task
+	tracer   *tracing.Tracer // nil: no traces
 }
 
 // assemble builds the roles and says in which order they run: what comes later
@@ -113,7 +115,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 	if err != nil {
 		return nil, err
 	}
-	gate, err = gateway.New(gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Log: cfg.Log})
+	gate, err = gateway.New(gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +128,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 	m.options.Log, m.options.Version, m.options.Kind = cfg.Log, cfg.Version, op.Kind
 	handler := httpapi.NewHandler(op, m.options)
 	return [][]stages.Task{
-		{{Name: "engine", Run: eng.Run}},
+		{{Name: "engine", Run: eng.Run}, {Name: "traces", Run: m.tracer.Run}},
 		{{Name: "gateway", Run: gate.Run}},
 		{{Name: "operator", Run: op.Run}},
 		m.tasks,

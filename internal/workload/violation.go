@@ -25,6 +25,8 @@ const (
 	CodeSplitterNotUnique   = "spec.traffic_splitter_apis_not_unique"
 	CodeSplitterShadows     = "spec.one_shadow_per_traffic_splitter"
 	CodeTargetNotDeployed   = "resources.apis_not_deployed"
+	CodeNoNodeGroup         = "resources.invalid_node_group_selector"
+	CodeNoCapacity          = "resources.no_available_node_compute_limit"
 	CodeMustBeDefined       = "configreader.must_be_defined"
 	CodeCannotBeEmpty       = "configreader.cannot_be_empty"
 	CodeCannotBeNull        = "configreader.cannot_be_null"

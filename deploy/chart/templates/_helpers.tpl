@@ -82,6 +82,14 @@ env:
   {{- end }}
 {{- end }}
 
+{{/* Where traces are sent: by a gateway itself, and by the sidecars of an operator. */}}
+{{- define "cortex.tracing" -}}
+{{- with .Values.tracing.endpoint -}}
+- --trace-endpoint={{ . }}
+- --trace-ratio={{ $.Values.tracing.ratio }}
+{{- end }}
+{{- end }}
+
 {{/* Annotations of a load balancer: scheme and certificate as clouds read them. */}}
 {{- define "cortex.loadBalancerAnnotations" -}}
 {{- $lb := . }}{{ $notes := dict -}}
@@ -106,4 +114,9 @@ annotations:
 - namespaceSelector:
     matchExpressions:
       - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.metrics.namespaces }}}
+{{- end }}
+
+{{/* How large a node may be, as flags of the operator read it. */}}
+{{- define "cortex.nodeSize" -}}
+cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }},inf={{ . }}{{ end }}
 {{- end }}

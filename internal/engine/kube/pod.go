@@ -44,11 +44,19 @@ type PodConfig struct {
 	Grace      time.Duration
 	SidecarCPU resource.Quantity // what it requests; 0 is 100m
 	SidecarMem resource.Quantity // 0 is 100Mi
+	Traces     Traces            // that sidecars send
 	// Unconfined names containers, as api/container, that run privileged, as all of
 	// them did in cortex 0.42. It is the installation's to say, not the file's: who
 	// may deploy an API may not thereby take over a node. Their namespace must admit
 	// privileged pods.
 	Unconfined []string
+}
+
+// Traces is where sidecars send traces.
+type Traces struct {
+	Endpoint string  // of a collector; empty: none are recorded
+	Ratio    float64 // of those that begin at a sidecar
+	Cluster  string  // the name that they carry
 }
 
 // NodeGroup is a set of nodes that a file may name; among several, those of higher

@@ -55,7 +55,26 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 	if !probesPort(r) {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "CORTEX_PROBE_PORT", Value: "true"})
 	}
+	c.Env = append(c.Env, tracesOf(cfg, r)...)
 	return c
+}
+
+// tracesOf has the sidecar send traces, and name itself in them.
+func tracesOf(cfg PodConfig, r *workload.Revision) []corev1.EnvVar {
+	if cfg.Traces.Endpoint == "" {
+		return nil
+	}
+	self := corev1.EnvVar{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}}
+	resource := "k8s.pod.name=$(POD_NAME),k8s.namespace.name=" + cfg.Namespace
+	if cfg.Traces.Cluster != "" {
+		resource += ",k8s.cluster.name=" + cfg.Traces.Cluster
+	}
+	return []corev1.EnvVar{
+		self, // before the one that has it in its value
+		{Name: "OTEL_RESOURCE_ATTRIBUTES", Value: resource + ",cortex.api.name=" + r.Name + ",cortex.api.kind=" + string(r.Kind)},
+		{Name: "CORTEX_TRACE_ENDPOINT", Value: cfg.Traces.Endpoint},
+		{Name: "CORTEX_TRACE_RATIO", Value: strconv.FormatFloat(cfg.Traces.Ratio, 'g', -1, 64)},
+	}
 }
 
 // sidecarSecurity is what the restricted pod security standard asks, and more.

@@ -39,6 +39,7 @@ var installations = map[string]func(*PodConfig){
 		c.Labels = map[string]string{"team": "ml", labelName: "is ours"}
 		c.Annotations = map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", annotationQueue: "is ours"}
 		c.SidecarCPU, c.SidecarMem = resource.MustParse("50m"), resource.MustParse("64Mi")
+		c.Traces = Traces{Endpoint: "http://collector.monitoring.svc:4318", Ratio: 0.25, Cluster: "team-b"}
 	},
 	"everything": func(c *PodConfig) {
 		c.PullSecrets, c.NodeGroups, c.NodeGroupLabel = []string{}, groups, "eks.amazonaws.com/nodegroup"

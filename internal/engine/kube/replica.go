@@ -129,7 +129,7 @@ func unplaced(pod *corev1.Pod, now time.Time) verdict {
 			Code: codeStarting, Message: "the replica waits for a node to be chosen",
 		}}
 	}
-	v := verdict{state: workload.Pending, since: pod.CreationTimestamp.Time, reason: unschedulable(c)}
+	v := verdict{state: workload.Pending, since: pod.CreationTimestamp.Time, reason: unschedulable(pod, c)}
 	if c.Reason != corev1.PodReasonUnschedulable {
 		return v
 	}

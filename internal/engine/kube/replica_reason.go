@@ -70,7 +70,17 @@ func (o observation) livenessFailure(pod *corev1.Pod, s *corev1.ContainerStatus)
 	if last == nil {
 		return ""
 	}
-	return o.probeFailure(pod, s.Name, "Liveness", last.StartedAt, last.FinishedAt.Time)
+	detail := o.probeFailure(pod, s.Name, "Liveness", last.StartedAt, last.FinishedAt.Time)
+	if detail == "" && toldToEnd(last) && o.isSilenced(pod) {
+		// Of an earlier run: nobody would have heard of the latest.
+		detail = o.probeFailure(pod, s.Name, "Liveness", pod.CreationTimestamp, last.StartedAt.Time)
+	}
+	return detail
+}
+
+// toldToEnd reports whether a run ended as one does that the node ends.
+func toldToEnd(t *corev1.ContainerStateTerminated) bool {
+	return !outOfMemory(t) && (t.ExitCode == 0 || killedCodes[t.ExitCode] != "")
 }
 
 // backOffWords are those of the kubelet: "back-off 40s restarting failed container".
@@ -156,13 +166,6 @@ func neverListened(pod *corev1.Pod, port string) *workload.Reason {
 		Code: engine.CodeNeverListened, Message: fmt.Sprintf("%s, but nothing listens on port %s", who, port),
 		Evidence: []workload.Evidence{{Kind: "port", Text: "the sidecar cannot connect to port " + port + " of the pod"}},
 		Fix:      fmt.Sprintf("let the server listen on the port in CORTEX_PORT (%s), on localhost or on every address", port),
-	}
-}
-
-func unschedulable(c *corev1.PodCondition) *workload.Reason {
-	return &workload.Reason{
-		Code: codeUnschedulable, Message: "no node can take the replica: " + firstLine(c.Message), Evidence: engineSays(c.Message),
-		Fix: "ask for less (compute), stop something else, or add nodes; it is placed by itself then",
 	}
 }
 

@@ -43,6 +43,20 @@ type warning struct {
 	container string // empty for the pod as a whole
 	message   string
 	at        time.Time // when it was last reported
+	times     int       // how often
+}
+
+// reportedOf is how often Kubernetes reports warnings about one pod before it falls
+// silent for minutes: the burst of the filter of client-go, which nodes use.
+const reportedOf = 25
+
+// isSilenced reports whether more may have happened to pod than was reported.
+func (o observation) isSilenced(pod *corev1.Pod) bool {
+	times := 0
+	for _, w := range o.warnings[pod.UID] {
+		times += w.times
+	}
+	return times >= reportedOf
 }
 
 // picture is what follows from an observation.

@@ -56,7 +56,7 @@ func observed(t *testing.T, path string) observation {
 			read(doc, ev)
 			ev = trimEvent(ev)
 			uid := ev.InvolvedObject.UID
-			o.warnings[uid] = append([]warning{{ev.Reason, containerIn(ev.InvolvedObject.FieldPath), ev.Message, ev.LastTimestamp.Time}}, o.warnings[uid]...)
+			o.warnings[uid] = append([]warning{warningOf(ev)}, o.warnings[uid]...)
 		case "Lines":
 			var l struct {
 				Kind, Container, Run string

@@ -143,11 +143,24 @@ func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 func trimPod(p *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{ObjectMeta: trimMeta(p.ObjectMeta)}
 	out.Spec.NodeName, out.Spec.ReadinessGates = p.Spec.NodeName, p.Spec.ReadinessGates
-	for _, c := range p.Spec.Containers {
-		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name})
+	// What it asks for is of interest as long as it has no node.
+	unplaced := p.Spec.NodeName == ""
+	if unplaced {
+		out.Spec.Affinity = p.Spec.Affinity
 	}
-	for _, c := range p.Spec.InitContainers {
+	keep := func(c *corev1.Container) corev1.Container {
 		kept := corev1.Container{Name: c.Name}
+		if unplaced {
+			kept.Resources.Requests = c.Resources.Requests
+		}
+		return kept
+	}
+	for i := range p.Spec.Containers {
+		out.Spec.Containers = append(out.Spec.Containers, keep(&p.Spec.Containers[i]))
+	}
+	for i := range p.Spec.InitContainers {
+		c := &p.Spec.InitContainers[i]
+		kept := keep(c)
 		for _, v := range c.Env {
 			if v.Name == envTargetPort || v.Name == envProbePort {
 				kept.Env = append(kept.Env, v)
@@ -177,6 +190,10 @@ func trimEvent(ev *corev1.Event) *corev1.Event {
 	}
 	out.Reason, out.Message = ev.Reason, ev.Message
 	out.LastTimestamp = metav1.NewTime(reportedAt(ev))
+	out.Count = max(ev.Count, 1)
+	if ev.Series != nil {
+		out.Count = max(out.Count, ev.Series.Count)
+	}
 	return out
 }
 

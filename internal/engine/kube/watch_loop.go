@@ -229,13 +229,20 @@ func (e *Engine) warningsOf(pods []*corev1.Pod) map[types.UID][]warning {
 		var list []warning
 		for _, o := range found {
 			if ev, ok := o.(*corev1.Event); ok {
-				list = append(list, warning{ev.Reason, containerIn(ev.InvolvedObject.FieldPath), ev.Message, ev.LastTimestamp.Time})
+				list = append(list, warningOf(ev))
 			}
 		}
 		slices.SortStableFunc(list, func(a, b warning) int { return a.at.Compare(b.at) })
 		all[p.UID] = list
 	}
 	return all
+}
+
+// warningOf reads an event that was trimmed.
+func warningOf(ev *corev1.Event) warning {
+	return warning{
+		reason: ev.Reason, container: containerIn(ev.InvolvedObject.FieldPath), message: ev.Message, at: ev.LastTimestamp.Time, times: int(ev.Count),
+	}
 }
 
 // containerIn reads the container of "spec.containers{name}".

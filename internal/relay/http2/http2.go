@@ -144,8 +144,8 @@ type Refused struct{ *relay.Answer }
 func (e Refused) Error() string { return e.Message }
 
 // Fail answers the request r, which got no response because of err: with the answer
-// that err carries, or with 502 of origin.
-func Fail(w http.ResponseWriter, r *http.Request, err error, origin string) {
+// that err carries, or with 502 of origin. It returns the answer.
+func Fail(w http.ResponseWriter, r *http.Request, err error, origin string) *relay.Answer {
 	a := &relay.Answer{Status: 502, Code: "upstream_closed", Origin: origin,
 		Message: "the API's server closed the connection before it answered; see its logs"}
 	var with Refused
@@ -153,6 +153,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error, origin string) {
 		a = with.Answer
 	}
 	Answer(w, r, a)
+	return a
 }
 
 // Then returns body with done called once, when it is closed.

@@ -1,0 +1,47 @@
+package tracing
+
+import "encoding/hex"
+
+type (
+	traceID [16]byte
+	spanID  [8]byte
+)
+
+// carried is what a request carries of its trace (W3C Trace Context).
+type carried struct {
+	trace  traceID
+	parent spanID
+	flags  byte
+}
+
+const (
+	sampled = 0x01 // the trace is recorded
+	// Of the flags those travel on that mean something: whether the trace is recorded,
+	// and whether its id is random.
+	knownFlags = 0x03
+
+	lengthTraceparent = 55
+)
+
+// parse reads a traceparent; of a version that is not known, what it has in common
+// with the first.
+func parse(v []byte) (c carried, ok bool) {
+	if len(v) < lengthTraceparent {
+		return c, false
+	}
+	var flags [1]byte
+	for _, part := range []struct{ to, from []byte }{{c.trace[:], v[3:35]}, {c.parent[:], v[36:52]}, {flags[:], v[53:55]}} {
+		if _, err := hex.Decode(part.to, part.from); err != nil {
+			return c, false
+		}
+	}
+	c.flags = flags[0] & knownFlags
+	return c, c.trace != traceID{} && c.parent != spanID{}
+}
+
+// appendTraceparent appends what the requests carry whose parent is c's.
+func (c carried) appendTraceparent(to []byte) []byte {
+	to = hex.AppendEncode(append(to, "00-"...), c.trace[:])
+	to = hex.AppendEncode(append(to, '-'), c.parent[:])
+	return hex.AppendEncode(append(to, '-'), []byte{c.flags})
+}

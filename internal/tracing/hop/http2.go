@@ -1,0 +1,107 @@
+package hop
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/tracing"
+)
+
+type key struct{}
+
+// OfContext is Of for a request that net/http has read.
+func (h *Hop) OfContext(ctx context.Context) *Request {
+	if h == nil {
+		return nil
+	}
+	r, _ := ctx.Value(key{}).(*Request)
+	return r
+}
+
+// Handler records what next, a reverse proxy, does. next calls Answering or Refused.
+func (h *Hop) Handler(next http.Handler) http.Handler {
+	if h == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		id, trace, given := relay.Identify(in.Header.Get("X-Request-Id"), in.Header.Get("Traceparent"))
+		traceparent := []byte(trace)
+		r := h.begin(traceparent, given)
+		ctx := in.Context()
+		if r != nil {
+			r.describe(in.Method, in.URL.EscapedPath(), strconv.Itoa(in.ProtoMajor), id)
+			traceparent = r.traceparent(nil)
+			ctx = context.WithValue(ctx, key{}, r)
+		}
+		out := in.WithContext(ctx)
+		out.Header = in.Header.Clone()
+		out.Header.Set("X-Request-Id", id)
+		out.Header.Set("Traceparent", string(traceparent))
+		if !given {
+			out.Header.Del("Tracestate")
+		}
+		whole := false
+		defer func() { r.over(in, w.Header(), whole) }()
+		next.ServeHTTP(w, out)
+		whole = true // else it panicked: the answer broke off
+	})
+}
+
+// Answering says that the upstream's answer begins; with a reason it is the next
+// relay's of ours.
+func (r *Request) Answering(resp *http.Response) {
+	if r == nil {
+		return
+	}
+	r.status, r.reason = resp.StatusCode, resp.Header.Get("X-Cortex-Reason")
+	r.answering()
+}
+
+// Refused says that the request was answered here.
+func (r *Request) Refused(a *relay.Answer) {
+	if r == nil {
+		return
+	}
+	r.status, r.reason, r.made = a.Status, a.Code, true
+}
+
+// over ends the story of a request of HTTP/2.
+func (r *Request) over(in *http.Request, out http.Header, whole bool) {
+	switch {
+	case r == nil:
+		return
+	case in.Context().Err() != nil && (r.made || !whole):
+		r.status, r.reason = 0, relay.ClientGone
+	case !whole:
+		r.status, r.reason = 0, "upstream_closed"
+	}
+	if http2.IsGRPC(in) && r.status > 0 {
+		r.grpc(out)
+	}
+	r.end(r.status, r.reason)
+}
+
+// grpc says how a call ended: its own status is in the trailer, and that of the
+// request is 200 whatever happened.
+func (r *Request) grpc(out http.Header) {
+	if r.made {
+		r.status = http.StatusOK
+	}
+	text := out.Get("Grpc-Status")
+	if text == "" {
+		text = out.Get(http.TrailerPrefix + "Grpc-Status")
+	}
+	code, err := strconv.Atoi(text)
+	if err != nil {
+		return
+	}
+	r.server.Set(tracing.Text("rpc.system", "grpc"), tracing.Number("rpc.grpc.status_code", int64(code)))
+	r.onward.Set(tracing.Text("rpc.system", "grpc"), tracing.Number("rpc.grpc.status_code", int64(code)))
+	switch code {
+	case 2, 4, 12, 13, 14, 15: // those that are the server's fault, by the conventions
+		r.failed = text
+	}
+}
