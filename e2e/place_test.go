@@ -254,6 +254,8 @@ func cmdLingering(ts *testscript.TestScript, neg bool, args []string) {
 	p, err := here()
 	ts.Check(err)
 	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		found, err := p.running(ts.Getenv("WORK"))
 		ts.Check(err)
@@ -271,7 +273,7 @@ func cmdLingering(ts *testscript.TestScript, neg bool, args []string) {
 		case time.Now().After(deadline):
 			ts.Fatalf("still there after a minute:\n%s", strings.Join(left, "\n"))
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-tick.C
 	}
 }
 

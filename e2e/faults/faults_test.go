@@ -245,7 +245,7 @@ func (p *place) deploy(t *testing.T, a api) {
 	t.Cleanup(func() {
 		// The context of the test has ended, and the cluster may still be in trouble.
 		var err error
-		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Second) {
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(time.Second) {
 			if _, err = p.try("delete", a.Name, "--force"); err == nil || strings.Contains(err.Error(), "is not deployed") {
 				return
 			}

@@ -184,6 +184,8 @@ func (s *site) succeed(t *testing.T, name string) {
 	t.Helper()
 	pods := s.clients.CoreV1().Pods(s.Namespace)
 	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		d, err := s.clients.AppsV1().Deployments(s.Namespace).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
@@ -204,7 +206,7 @@ func (s *site) succeed(t *testing.T, name string) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-tick.C
 	}
 }
 
