@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/row"
@@ -18,12 +16,10 @@ const (
 	whatScaleIn  = "scale-in under load: failed requests"
 )
 
-// How an API is loaded while it changes: keep-alive clients at a moderate rate,
-// so that what fails is not for want of capacity.
+// How an API is loaded while it changes.
 const (
-	changeConnections = 16
-	changeRate        = 1200 // requests a second
-	changeReplicas    = 3
+	changeRate     = 1200 // requests a second
+	changeReplicas = 3
 )
 
 // change is one way to replace or remove replicas. The n-th call counts from 0.
@@ -118,31 +114,9 @@ func underLoad(ctx context.Context, h *home, c changing) (row.Row, error) {
 	if err := h.deploy(ctx, plainSpec("busy", h.server, changeReplicas, "1")); err != nil {
 		return row.Row{}, err
 	}
-	enough := int64(h.Times(20_000, 2_000))
-	l := load.Start(ctx, h.endpoint, "/busy", changeConnections, changeRate)
-	done := 0
-	err := wait(ctx, time.Second)
-	for ; err == nil && (l.Sent() < enough || done < 2); done++ {
-		err = c.change(ctx, h, done)
-	}
-	if err == nil {
-		err = wait(ctx, time.Second)
-	}
-	l.End()
-	if err != nil {
-		return row.Row{}, err
-	}
-	if least := c.bodies(done); len(l.Seen()) < least {
-		return row.Row{}, fmt.Errorf("after %d changes %d different replicas answered, want at least %d", done, len(l.Seen()), least)
-	}
-	failed, sent := l.Failed(), l.Sent()
-	r := row.Row{
-		What: c.what, Ours: fmt.Sprintf("%d of %d", failed, sent), Target: fmt.Sprintf("0 of ≥ %d", enough),
-		Met:  failed == 0 && sent >= enough,
-		Note: fmt.Sprintf("%d changes, %d replicas answered, %d keep-alive connections", done, len(l.Seen()), changeConnections),
-	}
-	if failed > 0 {
-		r.Note += "; the first failures: " + strings.Join(l.Failures(), " | ")
-	}
-	return r, nil
+	return load.Change{
+		What: c.what, Endpoint: h.endpoint, Path: "/busy", Rate: changeRate, Enough: int64(h.Times(20_000, 2_000)),
+		Do:      func(ctx context.Context, n int) error { return c.change(ctx, h, n) },
+		Replica: func(body string) string { return body }, Least: c.bodies,
+	}.Row(ctx)
 }

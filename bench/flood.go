@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/row"
 )
 
@@ -93,7 +94,7 @@ func (t *team) valid(ctx context.Context, c *http.Client, token string, span tim
 	_, err := asks(2, int(validRate*span.Seconds()), func() error {
 		n := answered.Add(1)
 		if until := time.Until(begun.Add(time.Duration(n) * time.Second / validRate)); until > 0 {
-			if err := wait(ctx, until); err != nil {
+			if err := load.Wait(ctx, until); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/proc"
 	"cortex.dev/cortex/bench/row"
 )
@@ -33,14 +34,14 @@ func idles(ctx context.Context, p *place) (rows []row.Row, err error) {
 	}
 	rest := time.Duration(p.Times(10, 3)) * time.Second
 	over := time.Duration(p.Times(30, 5)) * time.Second
-	if err := wait(ctx, rest); err != nil {
+	if err := load.Wait(ctx, rest); err != nil {
 		return nil, err
 	}
 	before, err := processes(h.daemon.Process.Pid, p.server)
 	if err != nil {
 		return nil, err
 	}
-	if err := wait(ctx, over); err != nil {
+	if err := load.Wait(ctx, over); err != nil {
 		return nil, err
 	}
 	after, err := processes(h.daemon.Process.Pid, p.server)
@@ -56,17 +57,6 @@ func idles(ctx context.Context, p *place) (rows []row.Row, err error) {
 		{What: whatCPU, Ours: fmt.Sprintf("%.2f %% of a core", share), Ratio: fmt.Sprintf("%.2f × of target", share), Target: "< 1 % of a core", Met: share < 1,
 			Note: fmt.Sprintf("over %s", over)},
 	}, nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // usage is what a family of processes uses.

@@ -67,7 +67,7 @@ func fromZero(ctx context.Context, p *place) (rows []row.Row, err error) {
 		}
 		// An API is idle for a while before a first request, so that a wake-up need
 		// not come right after the one before.
-		if err := wait(ctx, 1100*time.Millisecond); err != nil {
+		if err := load.Wait(ctx, 1100*time.Millisecond); err != nil {
 			return nil, err
 		}
 		alone, err := startUp(ctx, p.server)

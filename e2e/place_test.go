@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/kubetest/installed"
 )
 
 // clusterVariable names the file that describes a cluster with Cortex in it, as
@@ -87,61 +88,26 @@ func (solo) finish(work string, vars []string) {
 // cluster is a Kubernetes with Cortex in it, which scripts have one after another:
 // they all deploy to the same namespace.
 type cluster struct {
-	Operator    string   `json:"operator"`
-	APIs        string   `json:"apis"`
-	Fingerprint string   `json:"fingerprint"`
-	Kubeconfig  string   `json:"kubeconfig"`
-	Kubectl     string   `json:"kubectl"`
-	Identities  string   `json:"identities"`
-	image       string   // of the model server
-	keys        []string // of alice, as environment variables
+	installed.Cluster
+	image string            // of the model server
+	keys  map[string]string // of alice
 }
 
 func openCluster(file string) (*cluster, error) {
-	data, err := os.ReadFile(file)
+	known, err := installed.Read(file)
 	if err != nil {
-		return nil, fmt.Errorf("there is no cluster to run the scripts on: make kube-up starts one (%w)", err)
+		return nil, err
 	}
-	c := &cluster{}
-	if err := json.Unmarshal(data, c); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	if c.keys, err = keysOf(c.Identities, "alice"); err != nil {
+	c := &cluster{Cluster: known}
+	if c.keys, err = c.Keys("alice"); err != nil {
 		return nil, err
 	}
 	program := filepath.Join(bin, "image-server")
-	build := exec.Command("go", "build", "-o", program, "./server")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the model server: %w\n%s", err, out)
+	if err := kubetest.BuildStatic(context.Background(), "./e2e/server", program); err != nil {
+		return nil, err
 	}
 	c.image, err = kubetest.LoadImage(context.Background(), "cortex.dev/e2e-server", map[string]string{"/bin/server": program})
 	return c, err
-}
-
-// keysOf reads the keys of somebody whom the cluster's STS knows.
-func keysOf(file, name string) ([]string, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var known struct {
-		Identities []struct {
-			ARN    string `json:"arn"`
-			Key    string `json:"access_key_id"`
-			Secret string `json:"secret_access_key"`
-			Token  string `json:"session_token"`
-		} `json:"identities"`
-	}
-	if err := json.Unmarshal(data, &known); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
-	for _, who := range known.Identities {
-		if strings.HasSuffix(who.ARN, "/"+name) {
-			return []string{"AWS_ACCESS_KEY_ID=" + who.Key, "AWS_SECRET_ACCESS_KEY=" + who.Secret, "AWS_SESSION_TOKEN=" + who.Token}, nil
-		}
-	}
-	return nil, fmt.Errorf("%s knows no %s", file, name)
 }
 
 func (*cluster) name() string { return "kube" }
@@ -151,11 +117,9 @@ func (c *cluster) connect(env *testscript.Env, _ string) error {
 	env.Setenv("SOON", "15s") // a pod that has not listened for four seconds may have no container yet
 	env.Setenv("KUBECONFIG", c.Kubeconfig)
 	env.Setenv("PATH", env.Getenv("PATH")+string(os.PathListSeparator)+filepath.Dir(c.Kubectl))
-	env.Setenv("IDENTITIES", c.Identities)
 	env.Setenv("OPERATOR", c.Operator)
 	env.Setenv("FINGERPRINT", c.Fingerprint)
-	for _, key := range c.keys {
-		name, value, _ := strings.Cut(key, "=")
+	for name, value := range c.keys {
 		env.Setenv(name, value)
 	}
 	cmd := exec.Command(filepath.Join(bin, "cortex"), "env", "configure", "kube", "--operator-endpoint", c.Operator, "--fingerprint", c.Fingerprint)
@@ -291,10 +255,15 @@ func cmdSomeone(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: someone NAME")
 	}
-	keys, err := keysOf(ts.Getenv("IDENTITIES"), args[0])
+	p, err := here()
 	ts.Check(err)
-	for _, key := range keys {
-		name, value, _ := strings.Cut(key, "=")
+	c, ok := p.(*cluster)
+	if !ok {
+		ts.Fatalf("someone is for scripts on a cluster")
+	}
+	keys, err := c.Keys(args[0])
+	ts.Check(err)
+	for name, value := range keys {
 		ts.Setenv(name, value)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +16,9 @@ import (
 // How an API is loaded while something changes: keep-alive clients at a moderate
 // rate, so that what fails is not for want of capacity.
 const (
-	changeConnections = 16
-	changeRate        = 600 // requests a second
-	changeReplicas    = 3
-	busy              = prefix + "busy"
+	changeRate     = 600 // requests a second
+	changeReplicas = 3
+	busy           = prefix + "busy"
 )
 
 // changing is one thing that happens under load.
@@ -143,35 +141,13 @@ func underLoad(ctx context.Context, c *cluster, is changing) ([]row.Row, error) 
 	if err := c.deployBusy(ctx, "1"); err != nil {
 		return nil, err
 	}
-	enough := int64(c.Times(20_000, 3_000))
-	stream := load.Start(ctx, c.APIs, "/"+busy, changeConnections, changeRate)
-	done := 0
-	err := wait(ctx, time.Second)
-	for ; err == nil && (stream.Sent() < enough || done < 2); done++ {
-		err = is.change(ctx, c, done)
-	}
-	if err == nil {
-		err = wait(ctx, time.Second)
-	}
-	stream.End()
-	failed, sent := stream.Failed(), stream.Sent()
+	r, err := load.Change{
+		What: is.what, Endpoint: c.APIs, Path: "/" + busy, Rate: changeRate, Enough: int64(c.Times(20_000, 3_000)),
+		Do:      func(ctx context.Context, n int) error { return is.change(ctx, c, n) },
+		Replica: hostOf, Least: is.hosts,
+	}.Row(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w (until then %d of %d requests failed)", err, failed, sent)
-	}
-	hosts := map[string]bool{}
-	for body := range stream.Seen() {
-		hosts[hostOf(body)] = true
-	}
-	if least := is.hosts(done); len(hosts) < least {
-		return nil, fmt.Errorf("after %d changes %d different replicas answered, want at least %d", done, len(hosts), least)
-	}
-	r := row.Row{
-		What: is.what, Ours: fmt.Sprintf("%d of %d", failed, sent), Target: fmt.Sprintf("0 of ≥ %d", enough),
-		Met:  failed == 0 && sent >= enough,
-		Note: fmt.Sprintf("%d changes, %d replicas answered, %d keep-alive connections", done, len(hosts), changeConnections),
-	}
-	if failed > 0 {
-		r.Note += "; the first failures: " + strings.Join(stream.Failures(), " | ")
+		return nil, err
 	}
 	return []row.Row{r}, nil
 }

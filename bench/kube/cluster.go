@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"cortex.dev/cortex/bench/report"
 	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/kubetest/installed"
 )
 
 // Where Cortex is on the cluster of `make kube-up`, and what everything of the
@@ -30,26 +30,16 @@ const (
 	labelName       = "apiName" // on the pods of an API
 )
 
-// description is what `make kube-up` leaves for whoever uses its cluster.
-type description struct {
-	Operator    string `json:"operator"`
-	APIs        string `json:"apis"`
-	Fingerprint string `json:"fingerprint"`
-	Kubeconfig  string `json:"kubeconfig"`
-	Kubectl     string `json:"kubectl"`
-	Identities  string `json:"identities"` // a file
-}
-
 // cluster is where the benchmark lives: a user's command line, and the cluster.
 type cluster struct {
 	report.Options
-	description
+	installed.Cluster
 	client   kubernetes.Interface
-	dir      string   // of the benchmark, temporary
-	cortex   string   // the product's command line, of this checkout
-	image    string   // bench/testserver
-	fast     string   // bench/dataplane/proxy, which can be a server that costs next to nothing
-	keys     []string // of who runs the commands
+	dir      string            // of the benchmark, temporary
+	cortex   string            // the product's command line, of this checkout
+	image    string            // bench/testserver
+	fast     string            // bench/dataplane/proxy, which can be a server that costs next to nothing
+	keys     map[string]string // of who runs the commands
 	deployed map[string]bool
 }
 
@@ -59,12 +49,9 @@ func openCluster(ctx context.Context, o report.Options) (*cluster, error) {
 		return nil, errors.New("it looks at processes in pods and loads images into the node: run it as root")
 	}
 	c := &cluster{Options: o, deployed: map[string]bool{}}
-	text, err := os.ReadFile(filepath.Join("bin", "kube", "cluster.json"))
-	if err != nil {
-		return nil, fmt.Errorf("there is no cluster to measure: make kube-up starts one (%w)", err)
-	}
-	if err := json.Unmarshal(text, &c.description); err != nil {
-		return nil, fmt.Errorf("reading cluster.json: %w", err)
+	var err error
+	if c.Cluster, err = installed.Read(filepath.Join("bin", "kube", "cluster.json")); err != nil {
+		return nil, err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	if err != nil {
@@ -92,7 +79,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 		return err
 	}
 	c.cortex = filepath.Join(c.dir, "cortex")
-	if err := build(ctx, "./cmd/cortex", c.cortex); err != nil {
+	if err := kubetest.BuildStatic(ctx, "./cmd/cortex", c.cortex); err != nil {
 		return err
 	}
 	for _, image := range []struct {
@@ -100,7 +87,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 		name          *string
 	}{{"./bench/testserver", "/server", &c.image}, {"./bench/dataplane/proxy", "/proxy", &c.fast}} {
 		file := filepath.Join(c.dir, image.program)
-		err := build(ctx, image.from, file)
+		err := kubetest.BuildStatic(ctx, image.from, file)
 		if err == nil {
 			*image.name, err = kubetest.LoadImage(ctx, "cortex.dev/bench-"+image.program[1:], map[string]string{image.program: file})
 		}
@@ -108,48 +95,15 @@ func (c *cluster) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.readKeys(); err != nil {
+	var err error
+	if c.keys, err = c.Keys("alice"); err != nil {
 		return err
 	}
 	if _, err := c.run(ctx, "env", "configure", "bench", "--operator-endpoint", c.Operator, "--fingerprint", c.Fingerprint); err != nil {
 		return err
 	}
-	_, err := c.run(ctx, "env", "default", "bench")
+	_, err = c.run(ctx, "env", "default", "bench")
 	return err
-}
-
-// build makes a static program of this checkout.
-func build(ctx context.Context, from, file string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, from)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s: %w\n%s", from, err, out)
-	}
-	return nil
-}
-
-// readKeys takes the first identity that the AWS of the cluster knows.
-func (c *cluster) readKeys() error {
-	text, err := os.ReadFile(c.Identities)
-	if err != nil {
-		return fmt.Errorf("reading the identities of the cluster: %w", err)
-	}
-	var known struct {
-		Identities []struct {
-			Key    string `json:"access_key_id"`
-			Secret string `json:"secret_access_key"`
-			Token  string `json:"session_token"`
-		} `json:"identities"`
-	}
-	if err := json.Unmarshal(text, &known); err != nil || len(known.Identities) == 0 {
-		return fmt.Errorf("%s names no identity (%w)", c.Identities, err)
-	}
-	who := known.Identities[0]
-	c.keys = []string{"AWS_ACCESS_KEY_ID=" + who.Key, "AWS_SECRET_ACCESS_KEY=" + who.Secret}
-	if who.Token != "" {
-		c.keys = append(c.keys, "AWS_SESSION_TOKEN="+who.Token)
-	}
-	return nil
 }
 
 // close takes away everything that was deployed.
@@ -170,7 +124,7 @@ func (c *cluster) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.cortex, args...)
 	cmd.Dir = c.dir
 	home := filepath.Join(c.dir, "home") // one cannot deploy from the folder itself
-	cmd.Env = append([]string{"HOME=" + home, "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(c.dir, "config"), "NO_COLOR=1", "PATH=" + os.Getenv("PATH")}, c.keys...)
+	cmd.Env = installed.Environ([]string{"HOME=" + home, "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(c.dir, "config"), "NO_COLOR=1", "PATH=" + os.Getenv("PATH")}, c.keys)
 	return c.output(cmd)
 }
 
@@ -337,16 +291,5 @@ func (r *readiness) next(ctx context.Context, old map[string]bool) (podReady, er
 		case <-ctx.Done():
 			return podReady{}, ctx.Err()
 		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"cortex.dev/cortex/bench/dataplane"
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/proc"
 	"cortex.dev/cortex/bench/row"
 	"cortex.dev/cortex/internal/workload"
@@ -41,7 +42,7 @@ func hops(ctx context.Context, c *cluster) (rows []row.Row, err error) {
 		return nil, err
 	}
 	rest := time.Duration(c.Times(20, 5)) * time.Second
-	if err := wait(ctx, rest); err != nil {
+	if err := load.Wait(ctx, rest); err != nil {
 		return nil, err
 	}
 	idle, err := proc.Of(h.Sidecar.PID)

@@ -152,7 +152,7 @@ func (c *cluster) allReady(ctx context.Context, s size) error {
 			said = time.Now()
 			c.Log("%d of %d APIs are live, with %d replicas", live, s.apis, replicas)
 		}
-		return live >= s.apis, wait(ctx, time.Second)
+		return live >= s.apis, load.Wait(ctx, time.Second)
 	})
 }
 
@@ -186,7 +186,7 @@ func (c *cluster) atRest(ctx context.Context, s size) ([]row.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := wait(ctx, time.Duration(c.Times(30, 10))*time.Second); err != nil {
+	if err := load.Wait(ctx, time.Duration(c.Times(30, 10))*time.Second); err != nil {
 		return nil, err
 	}
 	asked, err := c.requests(ctx)
@@ -201,7 +201,7 @@ func (c *cluster) atRest(ctx context.Context, s size) ([]row.Row, error) {
 		}
 	}
 	span := time.Duration(c.Times(60, 15)) * time.Second
-	if err := wait(ctx, span); err != nil {
+	if err := load.Wait(ctx, span); err != nil {
 		return nil, err
 	}
 	for i, pid := range watched {
@@ -399,7 +399,7 @@ func (c *cluster) removeMany(s size) error {
 		}
 		for i := range list.Items {
 			if strings.HasPrefix(list.Items[i].Labels[labelName], prefix+"m") {
-				return false, wait(ctx, time.Second)
+				return false, load.Wait(ctx, time.Second)
 			}
 		}
 		_, err = c.client.AppsV1().Deployments(apisNamespace).Get(ctx, "api-"+manyName(0), metav1.GetOptions{})

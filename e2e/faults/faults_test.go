@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/kubetest/installed"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -96,13 +97,9 @@ func newPlace(t *testing.T) *place {
 
 func open(t *testing.T) (*place, error) {
 	root := kubetest.Root(t)
-	text, err := os.ReadFile(filepath.Join(root, "bin", "kube", "cluster.json"))
+	known, err := installed.Read(filepath.Join(root, "bin", "kube", "cluster.json"))
 	if err != nil {
-		return nil, fmt.Errorf("there is no cluster with Cortex: make kube-up starts one (%w)", err)
-	}
-	var known struct{ Operator, APIs, Fingerprint, Kubeconfig, Kubectl, Identities string }
-	if err := json.Unmarshal(text, &known); err != nil {
-		return nil, fmt.Errorf("reading cluster.json: %w", err)
+		return nil, err
 	}
 	p := &place{program: os.Getenv(variable), cortex: filepath.Join(root, "bin", "cortex"), apis: known.APIs}
 	// The node's programs are where up found them.
@@ -120,10 +117,14 @@ func open(t *testing.T) (*place, error) {
 	if p.home, err = os.MkdirTemp("", "faults-"); err != nil {
 		return nil, err
 	}
-	if p.env, err = identity(known.Identities, p.home); err != nil {
+	keys, err := known.Keys("alice")
+	if err != nil {
 		return nil, err
 	}
-	if err := p.loadServer(t.Context(), root); err != nil {
+	p.env = installed.Environ([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(p.home, "user"), "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(p.home, "cortex"), "AWS_EC2_METADATA_DISABLED=true",
+	}, keys)
+	if err := p.loadServer(t.Context()); err != nil {
 		return nil, err
 	}
 	if out, err := p.try("env", "configure", "faults", "--operator-endpoint", known.Operator, "--fingerprint", known.Fingerprint); err != nil {
@@ -135,37 +136,13 @@ func open(t *testing.T) (*place, error) {
 	return p, nil
 }
 
-// identity is the environment of a program that acts as the first identity.
-func identity(file, home string) ([]string, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var known struct {
-		Identities []struct {
-			Key    string `json:"access_key_id"`
-			Secret string `json:"secret_access_key"`
-		} `json:"identities"`
-	}
-	if err := json.Unmarshal(text, &known); err != nil || len(known.Identities) == 0 {
-		return nil, fmt.Errorf("%s holds no identities: %w", file, err)
-	}
-	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(home, "user"), "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(home, "cortex"), "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_ACCESS_KEY_ID=" + known.Identities[0].Key, "AWS_SECRET_ACCESS_KEY=" + known.Identities[0].Secret,
-	}, nil
-}
-
 // loadServer builds e2e/server and loads an image of it into the node.
-func (p *place) loadServer(ctx context.Context, root string) error {
+func (p *place) loadServer(ctx context.Context) error {
 	p.file = filepath.Join(p.home, "server")
-	build := exec.CommandContext(ctx, "go", "build", "-C", root, "-ldflags", "-s -w", "-o", p.file, "./e2e/server") //nolint:gosec // of this checkout
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building e2e/server: %w\n%s", err, out)
+	err := kubetest.BuildStatic(ctx, "./e2e/server", p.file)
+	if err == nil {
+		p.image, err = kubetest.LoadImage(ctx, "cortex.dev/faults-server", map[string]string{"/server": p.file})
 	}
-	var err error
-	p.image, err = kubetest.LoadImage(ctx, "cortex.dev/faults-server", map[string]string{"/server": p.file})
 	return err
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,39 +9,26 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"cortex.dev/cortex/internal/kubetest/installed"
 )
 
 // clusterFile is what make kube-up leaves behind for whoever uses its cluster.
 const clusterFile = "bin/kube/cluster.json"
 
-// cluster is a Kubernetes on this machine with Cortex in it.
-type cluster struct {
-	Operator    string `json:"operator"`    // URL of the management API
-	Fingerprint string `json:"fingerprint"` // of the authority behind its certificate
-	Kubeconfig  string `json:"kubeconfig"`
-	Kubectl     string `json:"kubectl"`
-	IrisImage   string `json:"iris_image"`
-	Account     string `json:"account"`
-	Identities  string `json:"identities"` // file of the identities that its STS knows
-}
-
 // kubeDemo is the showing on Kubernetes: the same scenes, by people who prove who
 // they are.
 type kubeDemo struct {
 	*demo
-	cluster
+	installed.Cluster
 	home           string
 	alice, mallory *person
 }
 
 func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 	d := &kubeDemo{home: home}
-	data, err := os.ReadFile(clusterFile)
-	if err != nil {
-		return fmt.Errorf("there is no cluster to show it on: make kube-up starts one (%w)", err)
-	}
-	if err := json.Unmarshal(data, &d.cluster); err != nil {
-		return fmt.Errorf("reading %s: %w", clusterFile, err)
+	if d.Cluster, err = installed.Read(clusterFile); err != nil {
+		return err
 	}
 	if err := d.people(out); err != nil {
 		return err
@@ -66,41 +52,17 @@ func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 
 // people reads the keys of those who appear here.
 func (d *kubeDemo) people(out io.Writer) error {
-	data, err := os.ReadFile(d.Identities)
-	if err != nil {
-		return err
-	}
-	var known struct {
-		Identities []struct {
-			ARN    string `json:"arn"`
-			Key    string `json:"access_key_id"`
-			Secret string `json:"secret_access_key"`
-			Token  string `json:"session_token"`
-		} `json:"identities"`
-	}
-	if err := json.Unmarshal(data, &known); err != nil {
-		return fmt.Errorf("reading %s: %w", d.Identities, err)
-	}
-	for _, who := range known.Identities {
-		name := who.ARN[strings.LastIndex(who.ARN, "/")+1:]
-		p := &person{name: name, home: filepath.Join(d.home, name), keys: map[string]string{
-			"AWS_ACCESS_KEY_ID": who.Key, "AWS_SECRET_ACCESS_KEY": who.Secret, "AWS_SESSION_TOKEN": who.Token,
-		}}
-		switch name {
-		case "alice":
-			d.alice = p
-		case "mallory":
-			d.mallory = p
-		default:
-			continue
+	for name, who := range map[string]**person{"alice": &d.alice, "mallory": &d.mallory} {
+		keys, err := d.Keys(name)
+		if err != nil {
+			return err
 		}
+		p := &person{name: name, home: filepath.Join(d.home, name), keys: keys}
 		if err := os.MkdirAll(p.home, 0o700); err != nil {
 			return err
 		}
 		p.demo = newDemo(out, p.environment())
-	}
-	if d.alice == nil || d.mallory == nil {
-		return fmt.Errorf("%s knows no alice or no mallory", d.Identities)
+		*who = p
 	}
 	return nil
 }

@@ -138,7 +138,8 @@ var Rules = map[string]Rule{
 	"deploy":           {}, // the chart, embedded
 	"internal/install": {Internal: []string{"deploy", "internal/reach", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
-	"internal/kubetest": {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
+	"internal/kubetest/installed": {Internal: []string{"internal/auth/authtest"}},
+	"internal/kubetest":           {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
 	"cmd/cortex-operator": {Internal: []string{"internal/kube"}},

@@ -193,3 +193,18 @@ func (i Image) layer() ([]byte, error) {
 	}
 	return out.Bytes(), nil
 }
+
+// BuildStatic builds a program of this checkout, named by its package, into a file: a
+// static one, for an image.
+func BuildStatic(ctx context.Context, pkg, file string) error {
+	root, err := findRoot()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", root, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg) //nolint:gosec // of this checkout
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}

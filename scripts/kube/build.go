@@ -45,35 +45,45 @@ func build(ctx context.Context, n *node) error {
 	if n.prebuilt {
 		return n.step("programs", n.checkPrebuilt)
 	}
+	notice := "building the programs of a Kubernetes node: this is done once and takes some minutes, ten to thirty on two cores"
+	if _, err := n.buildModules(ctx, modules, notice); err != nil {
+		return err
+	}
+	return n.step("programs", func() (string, error) { return "built, in " + n.relative(n.programs), nil })
+}
+
+// buildModules builds those of the modules whose versions, or the Go that builds them,
+// have changed since; before the first of them it gives notice. It returns how many
+// that were.
+func (n *node) buildModules(ctx context.Context, modules []module, notice string) (built int, err error) {
 	goTool, err := findGo()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	version, err := command(ctx, goTool, "env", "GOVERSION")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := os.MkdirAll(n.programs, 0o755); err != nil {
-		return fmt.Errorf("making the folder of the programs: %w", err)
+		return 0, fmt.Errorf("making the folder of the programs: %w", err)
 	}
-	said := false
 	for _, m := range modules {
 		stamp, err := n.stamp(m, strings.TrimSpace(version))
 		if err != nil {
-			return err
+			return built, err
 		}
 		if n.built(m, stamp) {
 			continue
 		}
-		if !said {
-			said = true
-			fmt.Fprintln(n.out, "building the programs of a Kubernetes node: this is done once and takes some minutes, ten to thirty on two cores")
+		if built == 0 {
+			fmt.Fprintln(n.out, notice)
 		}
 		if err := n.step(m.name, func() (string, error) { return n.buildModule(ctx, goTool, m, stamp) }); err != nil {
-			return err
+			return built, err
 		}
+		built++
 	}
-	return n.step("programs", func() (string, error) { return "built, in " + n.relative(n.programs), nil })
+	return built, nil
 }
 
 func (n *node) checkPrebuilt() (string, error) {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"time"
+
+	"cortex.dev/cortex/internal/auth/authtest"
+	"cortex.dev/cortex/internal/kubetest/installed"
 )
 
 // Where the installation of the tests is reached on the node, and whose it is.
@@ -27,35 +30,16 @@ const (
 var awsManifest string
 
 // Person is an identity that the simulated AWS knows.
-type person struct {
-	Key    string `json:"access_key_id"`
-	Secret string `json:"secret_access_key"`
-	Token  string `json:"session_token,omitempty"`
-	ARN    string `json:"arn"`
-	ID     string `json:"user_id"`
-	Acct   string `json:"account"`
-}
-
 // people are who the demo and the tests on the cluster can be.
-func people() []person {
-	return []person{
-		{Key: "AKIAALICEALICEEXAMPL", Secret: "kube/secret+of+alice/EXAMPLEKEY", ARN: "arn:aws:iam::" + account + ":user/alice", ID: "AIDAALICEALICEEXAMPLE", Acct: account},
-		{Key: "ASIABOBBOBBOBEXAMPLE", Secret: "kube/secret+of+bob/EXAMPLEKEY", Token: "kube-session-token-of-bob",
-			ARN: "arn:aws:sts::" + account + ":assumed-role/DataScience/bob", ID: "AROADATASCIENCEEXAMPL:bob", Acct: account},
-		{Key: "AKIAMALLORYMALLORYEX", Secret: "kube/secret+of+mallory/EXAMPLEKEY", ARN: "arn:aws:iam::" + otherAccount + ":user/mallory", ID: "AIDAMALLORYEXAMPLEEXA", Acct: otherAccount},
+func people() []authtest.Identity {
+	return []authtest.Identity{
+		{AccessKeyID: "AKIAALICEALICEEXAMPL", SecretAccessKey: "kube/secret+of+alice/EXAMPLEKEY",
+			ARN: "arn:aws:iam::" + account + ":user/alice", UserID: "AIDAALICEALICEEXAMPLE", Account: account},
+		{AccessKeyID: "ASIABOBBOBBOBEXAMPLE", SecretAccessKey: "kube/secret+of+bob/EXAMPLEKEY", SessionToken: "kube-session-token-of-bob",
+			ARN: "arn:aws:sts::" + account + ":assumed-role/DataScience/bob", UserID: "AROADATASCIENCEEXAMPL:bob", Account: account},
+		{AccessKeyID: "AKIAMALLORYMALLORYEX", SecretAccessKey: "kube/secret+of+mallory/EXAMPLEKEY",
+			ARN: "arn:aws:iam::" + otherAccount + ":user/mallory", UserID: "AIDAMALLORYEXAMPLEEXA", Account: otherAccount},
 	}
-}
-
-// cluster is what users of the installation have to know; bin/kube/cluster.json.
-type cluster struct {
-	Operator    string `json:"operator"`
-	APIs        string `json:"apis"`
-	Fingerprint string `json:"fingerprint"`
-	Kubeconfig  string `json:"kubeconfig"`
-	Kubectl     string `json:"kubectl"`
-	IrisImage   string `json:"iris_image"`
-	Account     string `json:"account"`
-	Identities  string `json:"identities"`
 }
 
 // install puts Cortex onto the node as users do, with `cortex install`; only AWS,
@@ -97,7 +81,7 @@ func (n *node) identities() string { return n.path("identities.json") }
 
 // simulateAWS runs the simulator of STS on the cluster.
 func (n *node) simulateAWS(ctx context.Context) (string, error) {
-	who, err := json.MarshalIndent(map[string]any{"region": region, "identities": people()}, "", "  ")
+	who, err := json.MarshalIndent(authtest.Config{Region: region, Identities: people()}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("writing the identities: %w", err)
 	}
@@ -175,7 +159,7 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Endpoint == "" || info.Fingerprint == "" {
 		return "", fmt.Errorf("cortex %s does not say where it is and by what certificate: %s", verb, out)
 	}
-	text, err = json.MarshalIndent(cluster{
+	text, err = json.MarshalIndent(installed.Cluster{
 		Operator: info.Endpoint, APIs: apis, Fingerprint: info.Fingerprint, Kubeconfig: n.kubeconfig(), Kubectl: n.program("kubectl"),
 		IrisImage: "cortex.dev/example-iris:" + n.tag, Account: account, Identities: n.identities(),
 	}, "", "  ")

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strings"
 )
 
 // The simulator of nodes and pods, for who measures with more of them than fit here.
@@ -19,27 +17,12 @@ func kwok(ctx context.Context, n *node) error {
 		}
 		n.programs = n.path("programs") // whoever built the others did not think of it
 	}
-	goTool, err := findGo()
+	built, err := n.buildModules(ctx, []module{simulator}, "building KWOK: this is done once and takes some minutes, up to ten on two cores")
 	if err != nil {
 		return err
 	}
-	version, err := command(ctx, goTool, "env", "GOVERSION")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(n.programs, 0o755); err != nil {
-		return fmt.Errorf("making the folder of the programs: %w", err)
-	}
-	stamp, err := n.stamp(simulator, strings.TrimSpace(version))
-	if err != nil {
-		return err
-	}
-	if n.built(simulator, stamp) {
+	if built == 0 {
 		return n.step("kwok", func() (string, error) { return "built, in " + n.relative(n.programs), nil })
-	}
-	fmt.Fprintln(n.out, "building KWOK: this is done once and takes some minutes, up to ten on two cores")
-	if err := n.step("kwok", func() (string, error) { return n.buildModule(ctx, goTool, simulator, stamp) }); err != nil {
-		return err
 	}
 	return n.giveBack()
 }
