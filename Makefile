@@ -62,6 +62,12 @@ e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubern
 e2e-kube: need-go
 	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum -count=1 -timeout 20m -parallel 1 -run TestScripts ./e2e
 
+# Apart from kube-test: nothing else may use the node meanwhile.
+.PHONY: faults
+faults: need-go ## put that Kubernetes into trouble, part by part, and look at what Cortex does (root; eight minutes)
+	@$(GO) build -o bin/kube-node ./scripts/kube
+	@CORTEX_TEST_FAULTS="$(CURDIR)/bin/kube-node" $(GO) test -count=1 -timeout 20m -parallel 8 -p 1 ./e2e/faults ./scripts/kube
+
 .PHONY: kube-down
 kube-down: need-go ## end that Kubernetes; nothing of it stays on the machine
 	@$(GO) build -o bin/kube-node ./scripts/kube

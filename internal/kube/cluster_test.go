@@ -241,8 +241,8 @@ func (p *place) operator(pod string) *operatorLife {
 			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
 			Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts,
 			AuditFile: "-", AuditOut: o.audit, SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond,
-			APIEndpoint: "http://apis.example.com",
-			Listen:      o.management, InternalListen: o.internal, HealthListen: o.health,
+			APIEndpoint: "http://apis.example.com", CapacityCheck: true,
+			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 			rest: p.rest, engine: func(*rest.Config, OperatorConfig) (engine.Engine, error) { return counted{p.yard, &o.applied}, nil },
 		})

@@ -50,7 +50,7 @@ func TestTheSchedulersWords(t *testing.T) {
 		want []string
 	}{
 		{"too much", asking("100000", "10Mi", 0), []string{"it asks for 100000.1 cpu and 110Mi mem; ", "too little cpu left"}},
-		{"no such group", asking("10m", "10Mi", 0, "there-is-none"), []string{"on a node of there-is-none; ", "in"}},
+		{"no such group", asking("10m", "10Mi", 0, "there-is-none"), []string{"on a node of there-is-none; ", "of no such group"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
