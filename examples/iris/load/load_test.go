@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,8 +23,14 @@ func TestCountsFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var n atomic.Int64
+			ctx, enough := context.WithCancel(t.Context()) // by what was asked, not by time
+			defer enough()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				if n.Add(1)%tt.failEvery == 0 {
+				asked := n.Add(1)
+				if asked == 6 {
+					enough()
+				}
+				if asked%tt.failEvery == 0 {
 					http.Error(w, "pending request queue full", http.StatusServiceUnavailable)
 					return
 				}
@@ -31,7 +38,7 @@ func TestCountsFailures(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			var out, errs strings.Builder
-			exit := run(t.Context(), []string{"-connections", "2", "-for", "100ms", "-flowers", "../flowers.json", server.URL}, &out, &errs)
+			exit := run(ctx, []string{"-connections", "2", "-for", "1m", "-flowers", "../flowers.json", server.URL}, &out, &errs)
 			if exit != tt.exit || !strings.Contains(out.String(), tt.want) || !strings.Contains(out.String(), "answered by model v1") {
 				t.Errorf("run = %d, want %d; it printed %s%s, want %q", exit, tt.exit, out.String(), errs.String(), tt.want)
 			}
