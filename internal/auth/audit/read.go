@@ -50,7 +50,7 @@ func ReadFile(ctx context.Context, path string, q auth.AuditQuery, fn func(auth.
 }
 
 func read(ctx context.Context, path string, sel selection, fn func(auth.Entry) error) (damaged int, err error) {
-	files, err := openAll(path)
+	files, err := openAll(path, openRegular)
 	if err != nil {
 		return 0, err
 	}
@@ -75,17 +75,20 @@ func read(ctx context.Context, path string, sel selection, fn func(auth.Entry) e
 	return damaged, order.flush()
 }
 
-// kept is one file, as long as it was when it was opened: a busy log must not
-// keep its reader for ever.
+// kept is one file, as long as it was when all were open: a busy log must not keep
+// its reader for ever.
 type kept struct {
 	*os.File
+	info os.FileInfo
 	size int64
 }
 
 // openAll opens a file and its rotated ones, oldest first. It goes from the
 // newest to the oldest, as rotation does, so that a rotation meanwhile can show
-// it one file twice, which it notices, and hide none.
-func openAll(path string) (files []kept, err error) {
+// it one file twice, which it notices, and hide none. After two of them it may meet
+// a file that is newer than one it has open: that one is met again behind it, where
+// it belongs, and is no longer written when its size is taken.
+func openAll(path string, open func(name string) (kept, error)) (files []kept, err error) {
 	defer func() {
 		if err != nil {
 			for _, f := range files {
@@ -94,43 +97,68 @@ func openAll(path string) (files []kept, err error) {
 			files = nil
 		}
 	}()
-	last := slices.Max(append(numbers(path), 0))
-	var seen []os.FileInfo
-	for n := 0; n <= last+1; n++ {
+	unreadable := func(name string, err error) error {
+		return fault.New(fault.Unavailable, "audit.not_readable", "the audit log %s cannot be read: %w", name, err).
+			WithHint("it is readable only for the user of the operator")
+	}
+	highest := func() int { return slices.Max(append(numbers(path), 0)) }
+	last := highest()
+	for n := 0; n <= last; n++ {
 		name := path
 		if n > 0 {
 			name = numbered(path, n)
 		}
-		info, err := os.Stat(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-			continue
-		}
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			files = append(files, kept{File: f})
-			info, err = f.Stat()
-		}
+		f, err := open(name)
 		if err != nil {
-			return files, fault.New(fault.Unavailable, "audit.not_readable", "the audit log %s cannot be read: %w", name, err).
-				WithHint("it is readable only for the user of the operator")
+			return files, unreadable(name, err)
 		}
-		if slices.ContainsFunc(seen, func(s os.FileInfo) bool { return os.SameFile(s, info) }) {
-			_ = f.Close() // only read
-			files = files[:len(files)-1]
-			continue
+		if f.File != nil {
+			if at := slices.IndexFunc(files, func(k kept) bool { return os.SameFile(k.info, f.info) }); at >= 0 {
+				_ = f.Close() // only read
+				f = files[at]
+				files = slices.Delete(files, at, at+1)
+			}
+			files = append(files, f)
 		}
-		files[len(files)-1].size = info.Size()
-		seen = append(seen, info)
+		if n == last {
+			last = highest()
+		}
 	}
 	if len(files) == 0 {
 		return nil, fault.New(fault.NotFound, "audit.no_file", "there is no audit log %s", path).
 			WithHint("is it the path that the operator was started with?")
 	}
+	for i, f := range files {
+		info, err := f.Stat()
+		if err != nil {
+			return files, unreadable(f.Name(), err)
+		}
+		files[i].size = info.Size()
+	}
 	slices.Reverse(files)
 	return files, nil
+}
+
+// openRegular opens a file to read it; without an error and without a file, there
+// is none of that name, or it is no file.
+func openRegular(name string) (kept, error) {
+	// Before it is opened: opening a pipe waits for who writes it.
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return kept{}, nil
+	}
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return kept{}, nil
+	}
+	if err != nil {
+		return kept{}, err
+	}
+	if info, err = f.Stat(); err != nil {
+		_ = f.Close() // only read
+		return kept{}, err
+	}
+	return kept{File: f, info: info}, nil
 }
 
 // readLines calls fn with every entry, and counts the lines that are none. A last

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -253,6 +254,52 @@ func TestReadWhileItIsRotated(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+// TestOpenWhileItIsRotated has the log rotated after each file that a reader opens:
+// whatever is opened comes in order and has no gap.
+func TestOpenWhileItIsRotated(t *testing.T) {
+	t.Parallel()
+	for rotations := range 5 {
+		for after := range 6 {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			l := open(t, Config{Path: path, MaxBytes: tenLines, Keep: 20})
+			next := 10
+			write := func(lines int) {
+				for range lines {
+					l.Write(sample(next))
+					next++
+				}
+			}
+			write(35)
+			opened := 0
+			files, err := openAll(path, func(name string) (kept, error) {
+				f, err := openRegular(name)
+				if opened++; opened == after+1 {
+					write(10 * rotations)
+				}
+				return f, err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range files {
+				if _, err := readLines(t.Context(), io.LimitReader(f, f.size), func(e auth.Entry) error {
+					got = append(got, e.RequestID)
+					return nil
+				}); err != nil {
+					t.Error(err)
+				}
+				if err := f.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if have, want := strings.Join(got, " "), numbersTo(10, 9+len(got)); len(got) < 35 || have != want {
+				t.Errorf("after %d files, %d rotations: lines %s, want 10 to at least 44", after+1, rotations, have)
+			}
+		}
+	}
 }
 
 func TestReadEndsWithItsContextAndWithFnsError(t *testing.T) {

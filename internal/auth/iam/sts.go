@@ -163,7 +163,8 @@ func (s *STS) identify(ctx context.Context, b auth.Binding, p auth.Proof) (auth.
 // caller asks STS, once more when the connection broke or STS had an error of its
 // own, and reads who it says it is.
 func (s *STS) caller(ctx context.Context, build func(context.Context) (*http.Request, error)) (auth.Principal, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limit) // whoever leaves has used the nonce up
+	deadline := time.Now().Add(s.limit)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline) // whoever leaves has used the nonce up
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		req, err := build(ctx)
@@ -171,7 +172,8 @@ func (s *STS) caller(ctx context.Context, build func(context.Context) (*http.Req
 			return auth.Principal{}, because(unavailable(ReasonDown), err)
 		}
 		who, again, err := s.once(req)
-		if !again || attempt == 2 || ctx.Err() != nil {
+		// By the clock: a limit of the transport may end the call before ctx says so.
+		if !again || attempt == 2 || !time.Now().Before(deadline) {
 			return who, err
 		}
 	}
