@@ -237,8 +237,8 @@ func (c *conn) respond(up *upConn) (result outcome, keep bool, err error) {
 			}
 			c.answering()
 			return c.tunnel(up), false, nil
-		case h.status == 503 && c.uploads == nil && string(c.reason()) == Unreached:
-			return unreached, false, errUnreached // all that was sent is still in c.out
+		case h.status == 503 && string(c.reason()) == Unreached && c.rewind():
+			return unreached, false, errUnreached
 		case h.status >= 200:
 			c.answering()
 			return c.forwardAnswer(up)

@@ -15,13 +15,22 @@ type upload struct {
 	sent     atomic.Bool           // the upstream has the whole body
 	complete bool                  // all of it was taken from the client; read after done
 	fault    atomic.Pointer[error] // of the client's body; set before the upstream is lost
+	kept     []byte                // what was sent, where it may be sent once more; read after done
 }
+
+// keptBytes bounds what is left of a body of known length that is kept for a second
+// place. Most clients send even small bodies in more than one write.
+const keptBytes = 64 << 10
 
 // upload sends what prepare left of the body to up.
 func (c *conn) upload(up *upConn) {
 	u := &upload{done: make(chan struct{})}
 	c.uploads = u
 	c.uploading.Store(true)
+	if c.srv.behind && c.req.body == sized && c.reqBody.left <= keptBytes {
+		u.kept = make([]byte, 0, c.reqBody.left)
+		c.reqBody.kept = &u.kept
+	}
 	go func() {
 		defer close(u.done)
 		defer c.uploading.Store(false)
@@ -40,6 +49,33 @@ func (c *conn) upload(up *upConn) {
 			u.complete = c.discardBody()
 		}
 	}()
+}
+
+// rewind has the whole request in c.out again, so that it can be sent to another
+// place; false when that cannot be. It waits a moment for the rest of the body, which
+// the upstream reads although it has answered.
+func (c *conn) rewind() bool {
+	u := c.uploads
+	if u == nil {
+		return true // all that was sent is still there
+	}
+	if c.reqBody.kept == nil || c.req.expects { // who expects a 100 would wait for it
+		return false
+	}
+	late := time.NewTimer(lingerTime)
+	defer late.Stop()
+	select {
+	case <-u.done:
+	case <-late.C:
+		return false
+	}
+	if !u.complete || u.fault.Load() != nil {
+		return false
+	}
+	c.uploads = nil
+	c.out = append(c.out, u.kept...)
+	c.reqBody.kept = nil
+	return true
 }
 
 // loseUpstream closes the upstream connection without giving the client up.

@@ -14,7 +14,21 @@ import (
 )
 
 // objectName is the Deployment of a workload.
-func objectName(api string) string { return "api-" + api }
+func objectName(api string) string { return objectPrefix + api }
+
+const objectPrefix = "api-"
+
+// apiOfPod names the API of a pod that may be gone, by what Kubernetes calls the pods
+// of a Deployment: its name, a hash, and a few random letters.
+func apiOfPod(pod string) (string, bool) {
+	rest, ok := strings.CutPrefix(pod, objectPrefix)
+	for range 2 {
+		at := strings.LastIndexByte(rest, '-')
+		ok = ok && at > 0
+		rest = rest[:max(at, 0)]
+	}
+	return rest, ok
+}
 
 // progressDeadline is when Kubernetes itself says that a rollout stands still, in
 // seconds. It is only said: nothing is rolled back.

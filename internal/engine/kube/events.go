@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
@@ -15,6 +16,7 @@ import (
 // sight is what the events about one replica are told from.
 type sight struct {
 	id          string
+	pod         types.UID
 	ready       bool
 	terminating bool
 	why         string // it is not ready, or is being stopped
@@ -33,22 +35,28 @@ type containerSight struct {
 
 // sightOf picks from a pod what events are told from.
 func sightOf(pod *corev1.Pod, v verdict, r engine.Replica, o observation) sight {
-	s := sight{id: r.ID, ready: r.Ready(), terminating: v.state == workload.Terminating}
+	s := sight{id: r.ID, pod: pod.UID, ready: r.Ready(), terminating: v.state == workload.Terminating}
 	switch {
 	case s.terminating:
 		s.why = stopReason(pod, r, o.deployment)
 	case v.reason != nil:
 		s.why = v.reason.Message
 	}
-	for _, w := range o.warnings[pod.UID] {
-		if w.reason == "FailedPreStopHook" {
-			s.preStop = w.message
-		}
-	}
+	s.preStop = hookFailure(o.warnings[pod.UID])
 	for i := range pod.Status.ContainerStatuses {
 		s.containers = append(s.containers, containerSightOf(pod, &pod.Status.ContainerStatuses[i], o))
 	}
 	return s
+}
+
+// hookFailure is what was reported of a pre_stop hook; empty when nothing was.
+func hookFailure(reported []warning) (message string) {
+	for _, w := range reported {
+		if w.reason == "FailedPreStopHook" {
+			message = w.message
+		}
+	}
+	return message
 }
 
 func containerSightOf(pod *corev1.Pod, s *corev1.ContainerStatus, o observation) containerSight {
@@ -112,6 +120,54 @@ func eventsBetween(before, after picture, now time.Time) []workload.Event {
 	return t.events
 }
 
+// A node reports what went wrong with a hook while it stops a pod, and the two news
+// come apart: the pod may be gone first.
+const (
+	hooksReported = 30 * time.Second // how long after a pod its hook is listened for
+	hooksAwaited  = 100              // of how many pods of a workload
+)
+
+// goneReplica is one of whose pre_stop hook nothing was reported yet.
+type goneReplica struct {
+	id  string
+	pod types.UID
+	at  time.Time
+}
+
+// goneBetween are the replicas that are gone after, and of whose hooks nothing was
+// told.
+func goneBetween(before, after picture, now time.Time) (gone []goneReplica) {
+	there := map[types.UID]bool{}
+	for i := range after.sights {
+		there[after.sights[i].pod] = true
+	}
+	for _, g := range before.gone {
+		if now.Sub(g.at) < hooksReported {
+			gone = append(gone, g)
+		}
+	}
+	for i := range before.sights {
+		if s := &before.sights[i]; !there[s.pod] && s.preStop == "" {
+			gone = append(gone, goneReplica{s.id, s.pod, now})
+		}
+	}
+	return gone[max(0, len(gone)-hooksAwaited):]
+}
+
+// lateHooks tells what was reported of the hooks of replicas that are gone, and
+// returns the others.
+func lateHooks(api string, gone []goneReplica, reported func(types.UID) []warning, now time.Time) (silent []goneReplica, told []workload.Event) {
+	t := teller{api: api, now: now}
+	for _, g := range gone {
+		if message := hookFailure(reported(g.pod)); message != "" {
+			t.preStopFailed(g.id, message)
+			continue
+		}
+		silent = append(silent, g)
+	}
+	return silent, t.events
+}
+
 // teller collects events.
 type teller struct {
 	api    string
@@ -140,7 +196,7 @@ func (t *teller) replica(before, after *sight) {
 		t.container(was, *c, after)
 	}
 	if after.preStop != "" && before.preStop == "" {
-		t.tell("warning", "PreStopFailed", after.id, "pre_stop of replica %s failed: %s", after.id, after.preStop)
+		t.preStopFailed(after.id, after.preStop)
 	}
 	switch {
 	case after.terminating:
@@ -154,6 +210,10 @@ func (t *teller) replica(before, after *sight) {
 	}
 }
 
+func (t *teller) preStopFailed(replica, message string) {
+	t.tell("warning", "PreStopFailed", replica, "pre_stop of replica %s failed: %s", replica, message)
+}
+
 func (t *teller) container(before, after containerSight, s *sight) {
 	switch {
 	case after.forced && !before.forced:
@@ -161,8 +221,8 @@ func (t *teller) container(before, after containerSight, s *sight) {
 	case s.terminating:
 	case after.notStarted != "" && before.notStarted == "":
 		t.tell("warning", "ContainerNotStarted", s.id, "container %s of replica %s did not start: %s", after.name, s.id, after.notStarted)
-	case after.ended == "" || after.ended == before.ended:
-	case after.liveness != "":
+	case after.ended == "" || after.ended == before.ended && (after.liveness == "" || before.liveness != ""):
+	case after.liveness != "": // which a busy node may report after the end itself
 		t.tell("warning", "ContainerRestarting", s.id, "restarting container %s of replica %s: its liveness probe fails: %s", after.name, s.id, after.liveness)
 	default:
 		t.tell("warning", "ContainerExited", s.id, "container %s of replica %s %s", after.name, s.id, after.words)

@@ -5,6 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 // reasonsOf lists what is told when one observation of testdata/status follows
@@ -73,6 +78,74 @@ func TestEventsSayWhyAReplicaStops(t *testing.T) {
 		events := eventsBetween(ready, statusOf(observed(t, filepath.Join("testdata/status", name+".yaml"))), noon)
 		if len(events) != 1 || !strings.Contains(events[0].Message, want) {
 			t.Errorf("eventsBetween(ready, %s) = %+v, want one that says %q", name, events, want)
+		}
+	}
+}
+
+// TestLateReports is a node that says what happened, and only then why.
+func TestLateReports(t *testing.T) {
+	t.Parallel()
+	reasons := func(events []workload.Event) (all []string) {
+		for _, e := range events {
+			all = append(all, e.Reason)
+		}
+		return all
+	}
+	full := observed(t, "testdata/status/liveness.yaml")
+	silent := full
+	silent.warnings = nil
+	ready, before, after := statusOf(observed(t, "testdata/status/ready.yaml")), statusOf(silent), statusOf(full)
+	if got, want := reasons(eventsBetween(ready, before, noon)), []string{"ContainerExited", "ReplicaNotReady"}; !slices.Equal(got, want) {
+		t.Errorf("its end: %v, want %v", got, want)
+	}
+	if got, want := reasons(eventsBetween(before, after, noon)), []string{"ContainerRestarting"}; !slices.Equal(got, want) {
+		t.Errorf("and why: %v, want %v", got, want)
+	}
+	if got := eventsBetween(after, after, noon); len(got) > 0 {
+		t.Errorf("once more: %+v, want nothing", got)
+	}
+
+	hook := observed(t, "testdata/status/terminating_hook.yaml")
+	silent = hook
+	silent.warnings = nil
+	before = statusOf(silent)
+	about := func(pod types.UID) []warning { return hook.warnings[pod] }
+	nothing := func(types.UID) []warning { return nil }
+	empty := statusOf(observed(t, "testdata/status/idle.yaml"))
+	look := func(before picture, reported func(types.UID) []warning, at time.Time) (picture, []string) {
+		p := empty
+		var told []workload.Event
+		p.gone, told = lateHooks("iris", goneBetween(before, p, at), reported, at)
+		return p, reasons(told)
+	}
+	p, told := look(before, nothing, noon)
+	if len(told) > 0 {
+		t.Errorf("a hook of which nothing is known: %v", told)
+	}
+	p, told = look(p, about, noon.Add(hooksReported-time.Second))
+	if want := []string{"PreStopFailed"}; !slices.Equal(told, want) {
+		t.Errorf("a hook that is reported late: %v, want %v", told, want)
+	}
+	if _, told = look(p, about, noon.Add(hooksReported-time.Second)); len(told) > 0 {
+		t.Errorf("it is told twice: %v", told)
+	}
+	p, _ = look(before, nothing, noon)
+	if p, told = look(p, about, noon.Add(hooksReported)); len(told) > 0 || len(p.gone) > 0 {
+		t.Errorf("it is remembered for ever: %v, %+v", told, p.gone)
+	}
+	if _, told = look(statusOf(hook), about, noon); len(told) > 0 {
+		t.Errorf("a hook that was told while the pod was there: %v", told)
+	}
+}
+
+func TestAPIOfPod(t *testing.T) {
+	t.Parallel()
+	for pod, want := range map[string]string{
+		"api-iris-5d9f4b7c8-x2x4k": "iris", "api-text-to-image-5d9f4b7c8-x2x4k": "text-to-image",
+		"iris-5d9f4b7c8-x2x4k": "", "api-iris-x2x4k": "", "api-": "", "api": "", "": "", "api---": "",
+	} {
+		if got, ok := apiOfPod(pod); ok != (want != "") || ok && got != want {
+			t.Errorf("apiOfPod(%q) = %q, %v, want %q", pod, got, ok, want)
 		}
 	}
 }

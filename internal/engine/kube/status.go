@@ -63,6 +63,7 @@ func (o observation) isSilenced(pod *corev1.Pod) bool {
 type picture struct {
 	status  engine.Status // without events
 	sights  []sight       // of each replica, in the same order
+	gone    []goneReplica // lately; oldest first
 	refused string        // why the API server refuses more pods; else empty
 	next    time.Time     // when the passing of time alone changes it; zero for never
 }

@@ -16,6 +16,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Run implements engine.Engine. It works until ctx ends and leaves every replica
@@ -133,6 +134,8 @@ func (l *loop) connect(inf *informers) error {
 		}
 		if pod, exists, err := inf.pods.GetStore().GetByKey(ev.InvolvedObject.Namespace + "/" + ev.InvolvedObject.Name); err == nil && exists {
 			l.mark(workloadOf(pod))
+		} else if api, ok := apiOfPod(ev.InvolvedObject.Name); ok {
+			l.mark(api)
 		}
 	}
 	_, err := inf.warnings.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: complained, UpdateFunc: func(_, is any) { complained(is) }})
@@ -183,7 +186,9 @@ func (l *loop) look(name string) {
 	l.recent.want(name, o.pods)
 	l.later(name, p.next, o.now)
 	if l.started && !e.cfg.ReadOnly {
-		p.status.Events = eventsBetween(before, p, o.now)
+		var late []workload.Event
+		p.gone, late = lateHooks(name, goneBetween(before, p, o.now), e.warningsAbout, o.now)
+		p.status.Events = append(eventsBetween(before, p, o.now), late...)
 	}
 	if o.deployment == nil && len(o.pods) == 0 {
 		delete(l.pictures, name)
@@ -215,27 +220,33 @@ func (l *loop) later(name string, t, now time.Time) {
 	}
 }
 
-// warningsOf returns what was reported about pods, oldest first.
+// warningsOf returns what was reported about each of pods.
 func (e *Engine) warningsOf(pods []*corev1.Pod) map[types.UID][]warning {
+	all := map[types.UID][]warning{}
+	for _, p := range pods {
+		if list := e.warningsAbout(p.UID); list != nil {
+			all[p.UID] = list
+		}
+	}
+	return all
+}
+
+// warningsAbout returns what was reported about a pod, oldest first.
+func (e *Engine) warningsAbout(pod types.UID) (list []warning) {
 	if e.warnings == nil {
 		return nil
 	}
-	all := map[types.UID][]warning{}
-	for _, p := range pods {
-		found, err := e.warnings.ByIndex(byPod, string(p.UID))
-		if err != nil || len(found) == 0 {
-			continue
-		}
-		var list []warning
-		for _, o := range found {
-			if ev, ok := o.(*corev1.Event); ok {
-				list = append(list, warningOf(ev))
-			}
-		}
-		slices.SortStableFunc(list, func(a, b warning) int { return a.at.Compare(b.at) })
-		all[p.UID] = list
+	found, err := e.warnings.ByIndex(byPod, string(pod))
+	if err != nil {
+		return nil
 	}
-	return all
+	for _, o := range found {
+		if ev, ok := o.(*corev1.Event); ok {
+			list = append(list, warningOf(ev))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b warning) int { return a.at.Compare(b.at) })
+	return list
 }
 
 // warningOf reads an event that was trimmed.

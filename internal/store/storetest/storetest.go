@@ -123,10 +123,13 @@ func Sample(name string, n int) store.Workload {
 	}
 }
 
+// patience is for a store on a busy machine, behind a network.
+const patience = 5 * time.Minute
+
 // within gives a test that waits an end that is far beyond what it needs.
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -17,6 +17,7 @@ func watch(t *testing.T, s store.Store) (<-chan store.Change, func()) {
 	ctx, cancel := context.WithCancel(within(t))
 	changes, done := make(chan store.Change), make(chan error, 1)
 	go func() {
+		defer close(changes)
 		done <- s.Watch(ctx, func(c store.Change) {
 			select {
 			case changes <- c:
@@ -37,10 +38,13 @@ func watch(t *testing.T, s store.Store) (<-chan store.Change, func()) {
 func next(t *testing.T, changes <-chan store.Change) store.Change {
 	t.Helper()
 	select {
-	case c := <-changes:
+	case c, ok := <-changes:
+		if !ok {
+			t.Fatal("Watch() ended")
+		}
 		return c
 	case <-within(t).Done():
-		t.Fatal("Watch() told nothing within a minute")
+		t.Fatalf("Watch() told nothing within %v", patience)
 		panic("unreachable")
 	}
 }
@@ -162,6 +166,8 @@ func converge(t *testing.T, s store.Store, changes <-chan store.Change, end <-ch
 	for {
 		c, ok := <-changes
 		if !ok {
+			t.Errorf("Watch() ended at %v, before what was written last", seen)
+			<-end
 			return
 		}
 		switch {
