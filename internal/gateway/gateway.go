@@ -68,6 +68,10 @@ type Config struct {
 	// DrainTimeout is how long accepted requests may take to finish when Serve's
 	// context ends; 60 s.
 	DrainTimeout time.Duration
+	// ReplicasGoOn says that replicas are started while Serve drains too, because
+	// others do that: requests that wait for one are held on, and refused only
+	// shortly before DrainTimeout is over. Else they are refused at once.
+	ReplicasGoOn bool
 }
 
 // Gateway serves the data plane. All methods may be called at once.
@@ -159,7 +163,17 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	g.serving.Add(1)
 	g.mu.Unlock()
 	defer g.serving.Done()
-	stop := context.AfterFunc(ctx, g.refuseHeld)
+	served, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	stop := context.AfterFunc(ctx, func() {
+		if g.cfg.ReplicasGoOn {
+			select {
+			case <-time.After(g.cfg.DrainTimeout - min(lastWords, g.cfg.DrainTimeout/4)):
+			case <-served.Done():
+			}
+		}
+		g.refuseHeld()
+	})
 	defer stop()
 	select {
 	case <-g.known.Done():
@@ -167,14 +181,17 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	h2 := http2.New(g.hop.Handler(g.http2Handler()), ln.Addr())
 	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.hop.Observer()})
-	ended, end := context.WithCancel(ctx) // also when the listener fails
+	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
 	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })
 	err := s.Serve(ctx, ln, g.cfg.DrainTimeout)
-	end()
+	drain()
 	both.Wait()
 	return err
 }
+
+// lastWords is for the refusals of requests that are held when a gateway has to end.
+const lastWords = 2 * time.Second
 
 // refuseHeld ends the wait of requests for which nothing is ready: nothing more
 // will be started.

@@ -372,3 +372,33 @@ func TestShutdownFinishesWhatRunsAndRefusesWhatIsHeld(t *testing.T) {
 		t.Errorf("Serve = %v", err)
 	}
 }
+
+// TestShutdownHoldsOnWhereReplicasGoOn: what starts replicas is not this program.
+func TestShutdownHoldsOnWhereReplicasGoOn(t *testing.T) {
+	t.Parallel()
+	woken := make(chan string, 1000)
+	r := startRig(t, func(c *Config) {
+		wakes(woken)(c)
+		c.ReplicasGoOn = true
+		c.DrainTimeout = 4 * time.Second
+	})
+	lucky, held := make(chan answer, 1), make(chan answer, 1)
+	for path, got := range map[string]chan answer{"lucky": lucky, "zero": held} {
+		r.deploy(realtime(path, "/"+path, pod{1, 10}), 0)
+		go func() { got <- r.get("/" + path) }()
+		r.until(func() bool { return r.work(path).pool.Load().Waiting == 1 }, "%s to be held", path)
+	}
+	r.stop()
+	for len(woken) > 0 {
+		<-woken
+	}
+	r.until(func() bool { return len(woken) > 0 }, "a replica to be asked for still")
+	r.run("lucky", ready("a", r.server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "late") })), pod{1, 10}))
+	if a := <-lucky; a.status != 200 || a.body != "late" {
+		t.Errorf("held while it drains: %v, want 200", a)
+	}
+	wantRefusal(t, <-held, 503, "shutting_down", "activator")
+	if err := <-r.served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}

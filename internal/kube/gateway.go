@@ -134,7 +134,7 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 	}
 	gate, err = gateway.New(gateway.Config{
 		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
-		Sidecars: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
+		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 	})
 	if err != nil {
 		return err

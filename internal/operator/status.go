@@ -65,7 +65,7 @@ func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady [
 		return workload.PhaseFailed, es.Failed.Message + stillAnswers(old)
 	case w.Replicas == 0:
 		return workload.PhaseIdle, "scaled to zero; the first request starts a replica"
-	case s.UpToDate >= w.Replicas:
+	case s.UpToDate >= w.Replicas && old == 0:
 		return workload.PhaseLive, ""
 	case !current:
 		return workload.PhaseUpdating, fmt.Sprintf("%s about to be started", count(w.Replicas, "replica"))

@@ -56,7 +56,9 @@ func TestStatus(t *testing.T) {
 		{"live", 2, says("1", "ready", "ready"), workload.Status{Ready: 2, UpToDate: 2, Requested: 2, Phase: "live"}},
 		{"more than wanted", 1, says("1", "ready", "ready"), workload.Status{Ready: 2, UpToDate: 2, Requested: 1, Phase: "live"}},
 		{"live beside one that goes", 1, says("1", "ready", "terminating"), workload.Status{Ready: 1, UpToDate: 1, Requested: 1, Phase: "live"}},
-		{"live beside an old one", 1, says("1", "ready", "-ready_out_of_date"), workload.Status{Ready: 2, UpToDate: 1, Requested: 1, Phase: "live"}},
+		{"ready beside an old one", 1, says("1", "ready", "-ready_out_of_date"), workload.Status{
+			Ready: 2, UpToDate: 1, Requested: 1, Phase: "updating", Reason: "1 of 1 replica ready; 1 replica of an earlier version still answers requests",
+		}},
 		{"starting", 2, says("1", "ready", "creating"), workload.Status{Ready: 1, UpToDate: 1, Requested: 2, Phase: "updating", Reason: "1 of 2 replicas ready: because creating"}},
 		{
 			"rolling", 1, says("1", "not_ready", "-ready_out_of_date"),

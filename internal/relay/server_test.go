@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -212,12 +213,12 @@ func (l *logs) String() string {
 func TestDefectCostsOneConnection(t *testing.T) {
 	t.Parallel()
 	var out logs
-	calls := 0
+	var calls atomic.Int64
 	_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{}, func(s *single, cfg *Config) {
 		cfg.Log = slog.New(slog.NewTextHandler(&out, nil))
 		s.refuse = &Answer{Status: 404, Code: "x"}
 		s.admit = func(*Exchange) {
-			if calls++; calls == 1 {
+			if calls.Add(1) == 1 {
 				panic("a defect")
 			}
 		}

@@ -43,7 +43,7 @@ type Phase string
 
 // The phases of a workload.
 const (
-	PhaseLive     Phase = "live"     // as many up-to-date replicas are ready as requested
+	PhaseLive     Phase = "live"     // as many up-to-date replicas are ready as requested, and no older one
 	PhaseUpdating Phase = "updating" // on the way there
 	PhaseIdle     Phase = "idle"     // scaled to zero on purpose; the first request wakes it
 	PhaseFailed   Phase = "failed"   // the current revision cannot become ready; see Explain

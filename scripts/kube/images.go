@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"cortex.dev/cortex/internal/kubetest"
@@ -43,7 +47,8 @@ func sources() []source {
 }
 
 // images builds every image of this checkout whose programs are there, and loads
-// each into the node under the tag.
+// them into the node. Their tag is made from what is in them: a node takes an image
+// that it has for the one it is asked for.
 func images(ctx context.Context, n *node) error {
 	if err := requireRoot(n, "images"); err != nil {
 		return err
@@ -51,16 +56,56 @@ func images(ctx context.Context, n *node) error {
 	if _, err := os.Stat(socket); err != nil {
 		return errors.New("there is no node to load images into: make kube-up starts one")
 	}
+	var built []kubetest.Image
+	content := sha256.New()
 	for _, s := range sources() {
 		if missing := s.missing(n.root); missing != "" {
 			fmt.Fprintf(n.out, "%-17s left out: this checkout has no %s\n", s.name, missing)
 			continue
 		}
-		if err := n.step(s.name, func() (string, error) { return n.loadSource(ctx, s) }); err != nil {
+		if err := n.step(s.name, func() (string, error) {
+			image, err := n.build(ctx, s)
+			built = append(built, image)
+			return image.Name, errors.Join(err, addContent(content, image))
+		}); err != nil {
 			return err
 		}
 	}
+	tag := fmt.Sprintf("dev-%.6x", content.Sum(nil))
+	if err := n.step("images", func() (string, error) {
+		for _, image := range built {
+			image.Name += ":" + tag
+			if _, err := image.Load(ctx, n.containerd()); err != nil {
+				return "", err
+			}
+		}
+		return "loaded as " + tag, os.WriteFile(n.path("tag"), []byte(tag), 0o600)
+	}); err != nil {
+		return err
+	}
 	return n.giveBack()
+}
+
+// addContent adds the name of an image and of its files, and what is in them.
+func addContent(to io.Writer, image kubetest.Image) error {
+	fmt.Fprintf(to, "%q\n", image.Name)
+	for _, target := range slices.Sorted(maps.Keys(image.Files)) {
+		text, err := os.ReadFile(image.Files[target])
+		if err != nil {
+			return fmt.Errorf("reading what goes into %s: %w", image.Name, err)
+		}
+		fmt.Fprintf(to, "%q %x\n", target, sha256.Sum256(text))
+	}
+	return nil
+}
+
+// imageTag is the tag of the images that were loaded last.
+func (n *node) imageTag() (string, error) {
+	tag, err := os.ReadFile(n.path("tag"))
+	if err != nil {
+		return "", fmt.Errorf("no images were loaded: make kube-up does that: %w", err)
+	}
+	return string(tag), nil
 }
 
 func (s source) missing(root string) string {
@@ -72,12 +117,13 @@ func (s source) missing(root string) string {
 	return ""
 }
 
-func (n *node) loadSource(ctx context.Context, s source) (string, error) {
-	image := kubetest.Image{Name: "cortex.dev/" + s.name + ":" + n.tag, Files: map[string]string{}}
+// build makes the image of a source; its name has no tag yet.
+func (n *node) build(ctx context.Context, s source) (kubetest.Image, error) {
+	image := kubetest.Image{Name: "cortex.dev/" + s.name, Files: map[string]string{}}
 	for target, pkg := range s.programs {
 		file := n.path("images", s.name, filepath.Base(target))
 		if err := n.buildStatic(ctx, pkg, file); err != nil {
-			return "", err
+			return image, err
 		}
 		image.Files[target] = file
 		if strings.HasSuffix(target, "/server") || len(s.programs) == 1 {
@@ -90,7 +136,7 @@ func (n *node) loadSource(ctx context.Context, s source) (string, error) {
 	if strings.HasPrefix(s.name, "example-") {
 		image.Dir = "/app"
 	}
-	return image.Load(ctx, n.containerd())
+	return image, nil
 }
 
 func (n *node) containerd() kubetest.Node {
@@ -116,7 +162,7 @@ func (n *node) buildStatic(ctx context.Context, pkg, file string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, goTool, "build", "-C", n.root, "-buildvcs=false", //nolint:gosec // packages of this checkout
-		"-ldflags", "-s -w -X main.version="+n.tag, "-o", file, pkg)
+		"-ldflags", "-s -w", "-o", file, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {

@@ -29,7 +29,6 @@ const (
 //go:embed aws.yaml
 var awsManifest string
 
-// Person is an identity that the simulated AWS knows.
 // people are who the demo and the tests on the cluster can be.
 func people() []authtest.Identity {
 	return []authtest.Identity{
@@ -88,7 +87,11 @@ func (n *node) simulateAWS(ctx context.Context) (string, error) {
 	if err := os.WriteFile(n.identities(), who, 0o600); err != nil {
 		return "", fmt.Errorf("writing the identities: %w", err)
 	}
-	values := map[string]string{"Image": "cortex.dev/sts:" + n.tag, "Identities": string(who)}
+	tag, err := n.imageTag()
+	if err != nil {
+		return "", err
+	}
+	values := map[string]string{"Image": "cortex.dev/sts:" + tag, "Identities": string(who)}
 	for key, file := range map[string]string{"Cert": "sts.crt", "Key": "sts.key"} {
 		text, err := os.ReadFile(n.pki(file))
 		if err != nil {
@@ -119,9 +122,13 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the authority of the node: %w", err)
 	}
+	tag, err := n.imageTag()
+	if err != nil {
+		return "", err
+	}
 	apis := "http://" + bridgeAddr + ":" + apisPort
 	values := map[string]any{
-		"image": map[string]any{"tag": n.tag},
+		"image": map[string]any{"tag": tag},
 		"tick":  "1s", // of a demo that is watched
 		"apis":  map[string]any{"endpoint": apis},
 		"operator": map[string]any{
@@ -161,7 +168,7 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 	}
 	text, err = json.MarshalIndent(installed.Cluster{
 		Operator: info.Endpoint, APIs: apis, Fingerprint: info.Fingerprint, Kubeconfig: n.kubeconfig(), Kubectl: n.program("kubectl"),
-		IrisImage: "cortex.dev/example-iris:" + n.tag, Account: account, Identities: n.identities(),
+		IrisImage: "cortex.dev/example-iris:" + tag, Account: account, Identities: n.identities(),
 	}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("writing the description of the cluster: %w", err)

@@ -58,7 +58,6 @@ faults, for tests (root; PART is a name that status prints):
 environment:
   CORTEX_KUBE_PROGRAMS   a folder of programs that are built already
   CORTEX_KUBE_PORT       the first of the ten ports of the node (21440)
-  CORTEX_KUBE_TAG        the tag of the images (dev)
 `
 
 func main() {

@@ -42,7 +42,6 @@ type node struct {
 	programs string // the programs of the node
 	prebuilt bool   // programs were built by someone else
 	port     int    // the first of ten
-	tag      string
 	cni      string // where the plugins are; found by require
 	runc     string
 	out      io.Writer
@@ -69,16 +68,13 @@ func newNode(out io.Writer, getenv func(string) string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{root: root, bin: filepath.Join(root, "bin", "kube"), port: firstPort, tag: "dev", out: out, started: time.Now()}
+	n := &node{root: root, bin: filepath.Join(root, "bin", "kube"), port: firstPort, out: out, started: time.Now()}
 	n.programs = filepath.Join(n.bin, "programs")
 	if dir := getenv("CORTEX_KUBE_PROGRAMS"); dir != "" {
 		if n.programs, err = filepath.Abs(dir); err != nil {
 			return nil, fmt.Errorf("finding CORTEX_KUBE_PROGRAMS: %w", err)
 		}
 		n.prebuilt = true
-	}
-	if tag := getenv("CORTEX_KUBE_TAG"); tag != "" {
-		n.tag = tag
 	}
 	if text := getenv("CORTEX_KUBE_PORT"); text != "" {
 		n.port, err = strconv.Atoi(text)
