@@ -4,6 +4,8 @@ GO       ?= go
 FUZZTIME ?= 60s
 # The race detector needs cgo and a C compiler; `make test RACE=` runs without it.
 RACE     ?= -race
+# -again: a test that fails runs once more, alone, and is called flaky when it passes.
+AGAIN    ?=
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 LINT      = $(GO) tool -modfile=tools/go.mod golangci-lint
@@ -49,18 +51,18 @@ demo-kube: need-go ## the demo on that Kubernetes, by people who prove AWS ident
 
 .PHONY: kube-test
 kube-test: need-go ## run the tests that need that Kubernetes
-	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) test -count=1 -timeout 30m -p 1 -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube ./internal/install ./deploy
+	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 30m -p 1 -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube ./internal/install ./deploy
 
 .PHONY: e2e
 e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubernetes
 	@[ -e bin/kube/cluster.json ] || { echo "make: there is no Kubernetes to run the scripts on: make kube-up starts one" >&2; exit 1; }
-	@$(GO) run ./scripts/testsum -count=1 -timeout 20m ./e2e
+	@$(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 20m ./e2e
 	@$(MAKE) --no-print-directory e2e-kube
 
 # They share one namespace there, so they take turns.
 .PHONY: e2e-kube
 e2e-kube: need-go
-	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum -count=1 -timeout 20m -parallel 1 -run TestScripts ./e2e
+	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 20m -parallel 1 -run TestScripts ./e2e
 
 # Apart from kube-test: nothing else may use the node meanwhile.
 .PHONY: faults
@@ -80,7 +82,7 @@ test: need-go need-cc go-test ## run every test that needs no special machine, r
 
 .PHONY: go-test
 go-test:
-	@$(GO) run ./scripts/testsum $(RACE) -timeout 15m ./...
+	@$(GO) run ./scripts/testsum $(AGAIN) $(RACE) -timeout 15m ./...
 
 .PHONY: need-cc
 need-cc:
