@@ -32,6 +32,10 @@ const (
 	firstBound  = 200 * time.Millisecond
 )
 
+// clearing is how long a node may still take a pod down that is gone for the API
+// server.
+const clearing = 2 * time.Second
+
 // barePod runs the server and nothing else.
 func (c *cluster) barePod(name string) *corev1.Pod {
 	none, now := false, int64(0)
@@ -97,12 +101,18 @@ func fromZero(ctx context.Context, c *cluster) ([]row.Row, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := load.Wait(ctx, clearing); err != nil {
+			return nil, err
+		}
 		pod := c.barePod(name + "-bare")
 		alone, err := c.startsPod(ctx, pod.Name, func() error {
 			_, err := c.client.CoreV1().Pods(apisNamespace).Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		})
 		if err != nil {
+			return nil, err
+		}
+		if err := load.Wait(ctx, clearing); err != nil {
 			return nil, err
 		}
 		w, err := load.Dial(ctx, c.APIs)
@@ -147,7 +157,7 @@ func deploys(ctx context.Context, c *cluster) ([]row.Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := c.remove(ctx, name); err != nil {
+		if err := errors.Join(c.remove(ctx, name), load.Wait(ctx, clearing)); err != nil {
 			return nil, err
 		}
 		alone, err := c.startsPod(ctx, name, func() error {
@@ -155,6 +165,9 @@ func deploys(ctx context.Context, c *cluster) ([]row.Row, error) {
 			return err
 		})
 		if err != nil {
+			return nil, err
+		}
+		if err := load.Wait(ctx, clearing); err != nil {
 			return nil, err
 		}
 		c.Log("cortex deploy %s, kubectl apply %s", took, alone)

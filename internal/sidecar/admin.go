@@ -17,7 +17,7 @@ func (s *Sidecar) Admin(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.Ready(r.Context()); err != nil {
+		if err := s.tellReady(r.Context()); err != nil {
 			say(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}

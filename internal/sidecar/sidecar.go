@@ -54,8 +54,9 @@ type Sidecar struct {
 	hop      *hop.Hop // nil: no traces
 	place    place
 
-	came   atomic.Int64 // Unix nanoseconds of the last request
-	counts counts
+	came     atomic.Int64 // Unix nanoseconds of the last request
+	refusals atomic.Int64 // to the kubelet since it was last told that the replica is ready
+	counts   counts
 
 	drainMu  sync.Mutex
 	draining *drain // the latest; nil: none yet
@@ -87,6 +88,7 @@ func New(cfg Config) (*Sidecar, error) {
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s = s
+	s.refusals.Store(unreadyAfter) // a new pod is not ready
 	s.measure(cfg.Telemetry)
 	return s, nil
 }
@@ -140,6 +142,40 @@ func (s *Sidecar) sweep(ctx context.Context) {
 	}
 }
 
+// How the kubelet's question whether the replica is ready is answered.
+const (
+	// unreadyAfter is after how many refusals in a row the kubelet believes them.
+	unreadyAfter = 2
+	readyWithin  = time.Second           // an answer that can wait comes within it
+	readyEvery   = 20 * time.Millisecond // how often it is looked meanwhile
+)
+
+// tellReady is Ready for the kubelet, which asks once a second: where it knows
+// already that the container cannot be given requests, the answer waits for the
+// moment when it can, so that nobody waits for the next question.
+func (s *Sidecar) tellReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	again := time.NewTicker(readyEvery)
+	defer again.Stop()
+	for {
+		err := s.Ready(ctx)
+		if err == nil {
+			s.refusals.Store(0)
+			return nil
+		}
+		if s.refusals.Load() < unreadyAfter || s.isDraining() {
+			s.refusals.Add(1)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
+}
+
 // Ready returns nil when the container can be given requests, or why not.
 func (s *Sidecar) Ready(ctx context.Context) error {
 	if s.isDraining() {
@@ -148,7 +184,7 @@ func (s *Sidecar) Ready(ctx context.Context) error {
 	if !s.cfg.ProbePort {
 		return nil
 	}
-	d := net.Dialer{Timeout: 900 * time.Millisecond} // the probe gives us a second
+	d := net.Dialer{Timeout: 900 * time.Millisecond}
 	c, err := d.DialContext(ctx, "tcp", s.upstream.Addr())
 	if err != nil {
 		return fmt.Errorf("nothing listens on port %d", s.cfg.Target)

@@ -174,6 +174,57 @@ func TestContainerThatDoesNotListen(t *testing.T) {
 	}
 }
 
+// TestTheKubeletHearsAtOnce: a pod becomes ready when its container listens, not when
+// it is asked next, and stops being so with the first answer.
+func TestTheKubeletHearsAtOnce(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().(*net.TCPAddr)
+	s, err := New(Config{Target: address.Port, MaxConcurrency: 1, ProbePort: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := s.Admin(nil)
+	ask := func() int {
+		w := httptest.NewRecorder()
+		admin.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/ready", nil))
+		return w.Code
+	}
+	if got := ask(); got != 200 {
+		t.Errorf("/ready = %d while the container listens, want 200", got)
+	}
+	ln.Close()
+	for range unreadyAfter {
+		begun := s.refusals.Load()
+		if got := ask(); got != 503 || s.refusals.Load() != begun+1 {
+			t.Errorf("/ready = %d and %d refusals, want 503 and one more than %d", got, s.refusals.Load(), begun)
+		}
+	}
+	// The kubelet knows by now.
+	answer := make(chan int, 1)
+	go func() { answer <- ask() }()
+	select {
+	case got := <-answer:
+		t.Errorf("/ready = %d at once, want it to wait", got)
+		return
+	case <-time.After(100 * time.Millisecond):
+	}
+	if ln, err = net.Listen("tcp", address.String()); err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if got := <-answer; got != 200 {
+		t.Errorf("/ready = %d when the container began to listen, want 200", got)
+	}
+	ln.Close()
+	if got := ask(); got != 503 || s.refusals.Load() != 1 {
+		t.Errorf("/ready = %d and %d refusals, want 503 and the first", got, s.refusals.Load())
+	}
+}
+
 func TestWhatTheGatewaySaysOfTheClientStands(t *testing.T) {
 	t.Parallel()
 	seen := make(chan http.Header, 2)

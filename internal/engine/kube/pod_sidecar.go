@@ -37,9 +37,10 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 			{Name: "CORTEX_MAX_QUEUE_LENGTH", Value: strconv.FormatInt(r.Pod.MaxQueueLength, 10)},
 			{Name: "CORTEX_GRACE", Value: strconv.FormatInt(cfg.drainWithin(), 10)},
 		},
-		// Once a second: a replica is ready when it is, not up to ten seconds later. The
-		// sidecar answers at once; two seconds are for a node that is short of CPU.
-		ReadinessProbe: asks("/ready", corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 2, FailureThreshold: 2}),
+		// Once a second, and a sidecar that is not ready answers when it is, or after one:
+		// that was most of the time from a container that listens to one that is asked.
+		// The other seconds are for a node that is short of CPU.
+		ReadinessProbe: asks("/ready", corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 2}),
 		// A restart breaks what is in flight, so it takes a minute of silence.
 		LivenessProbe:            asks("/live", corev1.Probe{PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6}),
 		VolumeMounts:             []corev1.VolumeMount{{Name: volumeProgram, MountPath: sidecarFolder}},
