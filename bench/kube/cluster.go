@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/report"
 	"cortex.dev/cortex/internal/kubetest"
 	"cortex.dev/cortex/internal/kubetest/installed"
@@ -163,7 +164,7 @@ func (c *cluster) remove(ctx context.Context, name string) error {
 		return err
 	}
 	delete(c.deployed, name)
-	return c.until(ctx, 2*time.Minute, "the pods of "+name+" are gone", func() (bool, error) {
+	return c.cleared(ctx, 2*time.Minute, "the pods of "+name+" are gone", func() (bool, error) {
 		pods, err := c.pods(ctx, name)
 		return len(pods) == 0, err
 	})
@@ -206,6 +207,19 @@ func (c *cluster) settled(ctx context.Context, name string, replicas int) error 
 		pods, err := c.pods(ctx, name)
 		return len(pods) == replicas, err
 	})
+}
+
+// clearing is how long a node may still take a pod down that is gone for the API
+// server.
+const clearing = 2 * time.Second
+
+// cleared is until for pods that are gone: it waits for the node too, so that they do
+// not disturb what is measured next.
+func (c *cluster) cleared(ctx context.Context, within time.Duration, what string, ask func() (bool, error)) error {
+	if err := c.until(ctx, within, what, ask); err != nil {
+		return err
+	}
+	return load.Wait(ctx, clearing)
 }
 
 // until asks again and again until yes.

@@ -32,10 +32,6 @@ const (
 	firstBound  = 200 * time.Millisecond
 )
 
-// clearing is how long a node may still take a pod down that is gone for the API
-// server.
-const clearing = 2 * time.Second
-
 // barePod runs the server and nothing else.
 func (c *cluster) barePod(name string) *corev1.Pod {
 	none, now := false, int64(0)
@@ -76,7 +72,7 @@ func (c *cluster) endPod(ctx context.Context, name string) error {
 	if err := pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("ending the pod %s: %w", name, err)
 	}
-	return c.until(ctx, time.Minute, "the pod "+name+" is gone", func() (bool, error) {
+	return c.cleared(ctx, time.Minute, "the pod "+name+" is gone", func() (bool, error) {
 		_, err := pods.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, nil
@@ -94,14 +90,11 @@ func fromZero(ctx context.Context, c *cluster) ([]row.Row, error) {
 	}
 	var whole, bare, own []time.Duration
 	for range c.Times(9, 3) {
-		err := c.until(ctx, 2*time.Minute, "the API is at zero", func() (bool, error) {
+		err := c.cleared(ctx, 2*time.Minute, "the API is at zero", func() (bool, error) {
 			pods, err := c.pods(ctx, name)
 			return len(pods) == 0, err
 		})
 		if err != nil {
-			return nil, err
-		}
-		if err := load.Wait(ctx, clearing); err != nil {
 			return nil, err
 		}
 		pod := c.barePod(name + "-bare")
@@ -110,9 +103,6 @@ func fromZero(ctx context.Context, c *cluster) ([]row.Row, error) {
 			return err
 		})
 		if err != nil {
-			return nil, err
-		}
-		if err := load.Wait(ctx, clearing); err != nil {
 			return nil, err
 		}
 		w, err := load.Dial(ctx, c.APIs)
@@ -157,7 +147,7 @@ func deploys(ctx context.Context, c *cluster) ([]row.Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(c.remove(ctx, name), load.Wait(ctx, clearing)); err != nil {
+		if err := c.remove(ctx, name); err != nil {
 			return nil, err
 		}
 		alone, err := c.startsPod(ctx, name, func() error {
@@ -165,9 +155,6 @@ func deploys(ctx context.Context, c *cluster) ([]row.Row, error) {
 			return err
 		})
 		if err != nil {
-			return nil, err
-		}
-		if err := load.Wait(ctx, clearing); err != nil {
 			return nil, err
 		}
 		c.Log("cortex deploy %s, kubectl apply %s", took, alone)
