@@ -8,8 +8,8 @@
 // With -again it runs each test that failed once more, alone, and calls those that
 // pass then FLAKY: a machine with many others on it makes a few of some thousand
 // fail, and each of them is worth a look. What was not a test that failed (a package
-// that does not build, or ended in a panic), and more than a few, fail as they do
-// without. It exits with the exit code of go test, 0 when only flaky ones failed.
+// that does not build, or ended in a panic), a data race, and more than a few fail as
+// they do without. It exits with the exit code of go test, 0 when only flaky ones failed.
 package main
 
 import (
@@ -57,7 +57,7 @@ const maxAgain = 5
 // that failed.
 func (s *summary) again(ctx context.Context, args []string, stderr io.Writer) bool {
 	tests := leaves(s.failures)
-	if len(tests) == 0 || len(tests) > maxAgain || s.crashed || s.broken > s.brokenByTests() {
+	if len(tests) == 0 || len(tests) > maxAgain || s.grave || s.broken > s.brokenByTests() {
 		return false
 	}
 	for _, t := range tests {
@@ -153,7 +153,7 @@ type summary struct {
 	passed, failed, skipped int
 	packages, broken, flaky int
 	failures                []test
-	crashed                 bool // the tests of a package were cut short
+	grave                   bool // something was said that no second try forgives
 }
 
 func newSummary(out io.Writer, dir string) *summary {
@@ -180,7 +180,7 @@ func (s *summary) add(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "output", "build-output":
-		s.crashed = s.crashed || strings.HasPrefix(e.Output, "panic:") || strings.HasPrefix(e.Output, "fatal error:")
+		s.grave = s.grave || isGrave(e.Output)
 		if e.Test == "" && isVerdict(e.Output) || e.Action == "build-output" {
 			s.print(e.Output)
 			return
@@ -220,6 +220,11 @@ func (s *summary) count(e event, tests, packages *int) {
 // isVerdict recognises go test's own line about a package.
 func isVerdict(line string) bool {
 	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t") || strings.HasPrefix(line, "panic:")
+}
+
+// isGrave recognises tests that were cut short, and a data race.
+func isGrave(line string) bool {
+	return slices.ContainsFunc([]string{"panic:", "fatal error:", "WARNING: DATA RACE"}, func(prefix string) bool { return strings.HasPrefix(line, prefix) })
 }
 
 // reason returns what a skipped test said, without the frame around it.

@@ -100,6 +100,7 @@ func TestAgain(t *testing.T) {
 		"nobody asked for that":              {once, false, 1, []string{"tests: 1 passed, 2 failed, 0 skipped; packages: 0 ok, 1 failed\n"}},
 		"another fails both times":           {once + "func TestNever(t *testing.T) { _ = os.Args; t.Error(`never`) }\n", true, 1, []string{"FLAKY\tm\tTestOnce/part_one", "tests: 1 passed, 3 failed"}},
 		"it ends in a panic":                 {"func TestPanic(*testing.T) {\n\tif _, err := os.Stat(`there`); err != nil {\n\t\t_ = os.WriteFile(`there`, nil, 0o600)\n\t\tpanic(1)\n\t}\n}\n", true, 1, []string{"1 failed"}},
+		"it has a data race":                 {strings.Replace(once, `t.Error(`, `_, _ = os.Stdout.WriteString("WARNING: DATA RACE\n"); t.Error(`, 1), true, 1, []string{"1 passed, 2 failed"}},
 		"it does not build":                  {"func TestX(t *testing.T) { _ = os.Nothing }\n", true, 1, []string{"build failed"}},
 		"a test outside of tests (TestMain)": {"func TestMain(*testing.M) { os.Exit(3) }\n", true, 1, []string{"0 failed, 0 skipped; packages: 0 ok, 1 failed"}},
 	} {
