@@ -33,6 +33,7 @@ const (
 	smithy   = "github.com/aws/smithy-go"
 	cedar    = "github.com/cedar-policy/cedar-go"
 	xtime    = "golang.org/x/time"
+	xsync    = "golang.org/x/sync"
 
 	k8sapi     = "k8s.io/api"
 	k8smachine = "k8s.io/apimachinery"
@@ -83,7 +84,7 @@ var Rules = map[string]Rule{
 
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
-	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}},
+	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
 	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/manifest"
 	"cortex.dev/cortex/internal/store"
@@ -63,47 +65,53 @@ func (o *Operator) permitted(ctx context.Context, file *manifest.File) error {
 	return &all
 }
 
-// applyAll applies one API after the other and answers in the order of the file.
+// applyAll applies the APIs of the file, some at a time because each waits for several
+// answers of the store, and answers in the order of the file.
+// Splitters wait for everything that they may divide traffic among.
 func (o *Operator) applyAll(ctx context.Context, req workload.DeployRequest, file *manifest.File, deployed []store.Workload) []workload.DeployResult {
 	current := make(map[string]*store.Workload, len(deployed))
 	for i := range deployed {
 		current[deployed[i].Name()] = &deployed[i]
 	}
-	order := make([]int, len(file.Entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return last(file.Entries[a]) - last(file.Entries[b]) })
-
-	results := make([]workload.DeployResult, len(order))
-	failed := map[string]bool{}
-	for _, i := range order {
-		e := file.Entries[i]
-		result, err := o.applyOne(ctx, req, e, current[e.Spec.Name], failed)
-		if err != nil {
-			failed[e.Spec.Name] = current[e.Spec.Name] == nil
-			f := fault.From(err)
-			result = workload.DeployResult{Error: "error: " + f.Message, Code: f.Code}
-			if f.Hint != "" {
-				result.Error += " (" + f.Hint + ")"
+	results := make([]workload.DeployResult, len(file.Entries))
+	missing := map[string]bool{}
+	for _, splitters := range []bool{false, true} {
+		var wave errgroup.Group
+		wave.SetLimit(atOnce)
+		for i, e := range file.Entries {
+			if splitters != (e.Spec.Kind == workload.Splitter) {
+				continue
 			}
+			wave.Go(func() error {
+				results[i] = o.applyOne(ctx, req, e, current[e.Spec.Name], missing)
+				return nil
+			})
 		}
-		results[i] = result
+		_ = wave.Wait() // each result holds its own error
+		for i, e := range file.Entries {
+			missing[e.Spec.Name] = results[i].Error != "" && current[e.Spec.Name] == nil
+		}
 	}
 	return results
 }
 
-// last sorts splitters behind everything they may divide traffic among.
-func last(e manifest.Entry) int {
-	if e.Spec.Kind == workload.Splitter {
-		return 1
+// applyOne deploys one API, or says in the result why it could not.
+func (o *Operator) applyOne(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) workload.DeployResult {
+	result, err := o.tryApply(ctx, req, e, was, missing)
+	if err == nil {
+		return result
 	}
-	return 0
+	f := fault.From(err)
+	result = workload.DeployResult{Error: "error: " + f.Message, Code: f.Code}
+	if f.Hint != "" {
+		result.Error += " (" + f.Hint + ")"
+	}
+	return result
 }
 
-// applyOne deploys one API. Missing holds those of the file that could not be
+// tryApply deploys one API. Missing holds those of the file that could not be
 // created: a splitter to one of them would lead nowhere.
-func (o *Operator) applyOne(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) (workload.DeployResult, error) {
+func (o *Operator) tryApply(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) (workload.DeployResult, error) {
 	for _, t := range e.Spec.APIs {
 		if missing[t.Name] {
 			return workload.DeployResult{}, fault.New(fault.Conflict, codeTargetMissing, "%s could not be deployed, so %s cannot send it traffic", t.Name, e.Spec.Name)

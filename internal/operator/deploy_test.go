@@ -1,12 +1,16 @@
 package operator
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -169,6 +173,60 @@ func TestDeployAppliesSplittersLastAndAnswersInOrder(t *testing.T) {
 	results = w.deploy(splitter("split", "b"))
 	if got := results[0].Message; got != "updated split (TrafficSplitter)" {
 		t.Errorf("Deploy() of the changed splitter = %q", got)
+	}
+}
+
+// crowdedStore lets writes wait until several are under way.
+type crowdedStore struct {
+	store.Store
+	several   int32
+	under     atomic.Int32
+	splitters atomic.Int32 // written before everything else was
+	crowd     chan struct{}
+}
+
+func (s *crowdedStore) Put(ctx context.Context, w store.Workload) (store.Version, error) {
+	n := s.under.Add(1)
+	if w.Revision.Kind == workload.Splitter {
+		if n <= s.several {
+			s.splitters.Add(1)
+		}
+		return s.Store.Put(ctx, w)
+	}
+	if n == s.several {
+		close(s.crowd)
+	}
+	select {
+	case <-s.crowd:
+	case <-time.After(time.Minute):
+		return 0, fault.New(fault.Unavailable, "store.alone", "one minute, and %d writes", n)
+	}
+	if w.Name() == "refused" {
+		return 0, fault.New(fault.Unavailable, "store.refused", "no")
+	}
+	return s.Store.Put(ctx, w)
+}
+
+func TestDeployAppliesAPIsAtOnceAndSplittersAfterThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	crowded := &crowdedStore{Store: w.store, several: 6, crowd: make(chan struct{})}
+	w.Operator = operatorOver(t, crowded, w.feed)
+	results := w.deploy(splitter("good", "a", "b") + splitter("bad", "refused") +
+		realtime("a", "") + realtime("b", "") + realtime("c", "") + realtime("d", "") + realtime("e", "") + realtime("refused", ""))
+	var got []string
+	for _, r := range results {
+		got = append(got, r.Message+r.Error)
+	}
+	want := []string{
+		"created good (TrafficSplitter)", "error: refused could not be deployed, so bad cannot send it traffic",
+		"creating a (RealtimeAPI)", "creating b (RealtimeAPI)", "creating c (RealtimeAPI)", "creating d (RealtimeAPI)", "creating e (RealtimeAPI)", "error: no",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Deploy() differs (-want +got):\n%s", diff)
+	}
+	if n := crowded.splitters.Load(); n > 0 {
+		t.Errorf("%d splitters were written before the APIs were", n)
 	}
 }
 

@@ -132,7 +132,7 @@ func previous(list []store.Past, current *workload.Revision) (store.Past, error)
 // remember puts the current revision of a workload into its history, unless it is
 // there. The caller holds o.changes.
 func (o *Operator) remember(ctx context.Context, w store.Workload) error {
-	if o.remembered[w.Name()] == w.Revision.ID {
+	if id, _ := o.remembered.Load(w.Name()); id == w.Revision.ID {
 		return nil
 	}
 	list, err := o.store.History(ctx, w.Name())
@@ -145,6 +145,6 @@ func (o *Operator) remember(ctx context.Context, w store.Workload) error {
 			return err
 		}
 	}
-	o.remembered[w.Name()] = w.Revision.ID
+	o.remembered.Store(w.Name(), w.Revision.ID)
 	return nil
 }

@@ -13,7 +13,7 @@ type tasks struct{ wg sync.WaitGroup }
 func (t *tasks) start(fn func()) { t.wg.Go(fn) }
 func (t *tasks) wait()           { t.wg.Wait() }
 
-// atOnce bounds how many keys are worked on at the same time.
+// atOnce bounds how many APIs are worked on at the same time.
 const atOnce = 16
 
 // keyed runs do for keys that were added: for one key never twice at once, again

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
@@ -72,9 +73,9 @@ type Operator struct {
 	// two files at once must not both take an endpoint, and a target must not
 	// vanish while a splitter to it is deployed. Its holder has received from it.
 	changes chan struct{}
-	// remembered holds, under changes, the revision of each workload that is known
-	// to be in its history.
-	remembered map[string]string
+	// remembered holds, by name, the id of the revision that is known to be in the
+	// history. Each name is only used under changes, the names of one file at once.
+	remembered sync.Map
 
 	mirror mirror
 	wakes  wakes
@@ -98,7 +99,7 @@ func New(c Config) (*Operator, error) {
 	}
 	o := &Operator{
 		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, room: c.Room, apiEndpoint: c.APIEndpoint,
-		changes: make(chan struct{}, 1), remembered: map[string]string{},
+		changes: make(chan struct{}, 1),
 	}
 	o.changes <- struct{}{}
 	o.measure(c.Telemetry)

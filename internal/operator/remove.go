@@ -27,7 +27,7 @@ func (o *Operator) Delete(ctx context.Context, name string, opts workload.Delete
 		if err := o.forget(ctx, name, opts.KeepCache); err != nil {
 			return err
 		}
-		delete(o.remembered, name)
+		o.remembered.Delete(name)
 		o.record(ctx, name, normal, "Deleted", "deleted")
 		message.Message = "deleting " + name
 		return nil
