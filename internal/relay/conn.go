@@ -14,7 +14,7 @@ import (
 // conn is a client's connection. Its goroutine owns every field up to the mutex.
 type conn struct {
 	srv *Server
-	nc  net.Conn
+	nc  *socket
 	ip  string
 	// number tells connections apart, so that they are not all looked at in one tick.
 	number uint64
@@ -108,7 +108,7 @@ func (x *Exchange) Context() context.Context {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc}
+	c := &conn{srv: s, nc: newSocket(nc)}
 	c.x.conn = c
 	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
 		c.ip = host
@@ -273,7 +273,7 @@ const (
 // linger lets the client read the last answer before the connection closes:
 // closing with unread input would reset it, and the answer might be lost.
 func (c *conn) linger() {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+	if c.nc.CloseWrite() != nil {
 		return
 	}
 	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {

@@ -163,7 +163,7 @@ func (c *conn) forward(u *Upstream) (outcome, error) {
 
 // converse runs the exchange on up, and keeps or closes it.
 func (c *conn) converse(up *upConn, again bool) (outcome, error) {
-	n, werr := up.nc.Write(c.out)
+	n, werr := up.send(c.out, c.reqBody.done)
 	if werr != nil && n == 0 && !c.isAborted() { // it was closed before; nothing was sent
 		c.detach()
 		up.shut()

@@ -19,13 +19,9 @@ func poll(nc net.Conn, events int16) (got int16, ok bool) {
 		return 0, false
 	}
 	err = rc.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
-		if n, err := unix.Poll(fds, 0); err == nil {
-			ok = true
-			if n > 0 {
-				got = fds[0].Revents
-			}
-		}
+		asked := unix.PollFd{Fd: int32(fd), Events: events}
+		_, errno := pollNow(&asked)
+		got, ok = asked.Revents, errno == 0
 	})
 	return got, ok && err == nil
 }
@@ -44,7 +40,7 @@ func gone(nc net.Conn, half bool) bool {
 // ear listens on one connection again and again without allocating.
 type ear struct {
 	rc   syscall.RawConn // nil: not a socket, about which nothing can be known
-	fds  [1]unix.PollFd
+	fd   unix.PollFd
 	look func(fd uintptr)
 	ok   bool
 }
@@ -55,9 +51,9 @@ func listenTo(nc net.Conn) *ear {
 		e.rc, _ = sc.SyscallConn()
 	}
 	e.look = func(fd uintptr) {
-		e.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-		n, err := unix.Poll(e.fds[:], 0)
-		e.ok = err == nil && n == 0
+		e.fd = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+		n, errno := pollNow(&e.fd)
+		e.ok = errno == 0 && n == 0
 	}
 	return e
 }

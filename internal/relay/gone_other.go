@@ -61,9 +61,8 @@ func writable(nc net.Conn) (yes bool) {
 		return false
 	}
 	err = rc.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-		n, err := unix.Poll(fds, 0)
-		yes = err == nil && n > 0
+		n, errno := pollNow(&unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT})
+		yes = errno == 0 && n > 0
 	})
 	return yes && err == nil
 }

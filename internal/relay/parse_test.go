@@ -35,7 +35,7 @@ func relayed(raw []byte) (out []byte, err error) {
 	s := NewServer(Config{})
 	client := &memory{in: bytes.NewReader(raw)}
 	c := newConn(s, client)
-	c.in.open(client)
+	c.in.open(c.nc)
 	if !c.readHead() {
 		return nil, errors.New(client.out.String())
 	}
@@ -47,7 +47,7 @@ func relayed(raw []byte) (out []byte, err error) {
 	up := &memory{}
 	up.Write(c.out)
 	if !c.reqBody.done {
-		err = c.pump(up, &c.reqBody, c.req.body == chunked, nil)
+		err = c.pump(newSocket(up), &c.reqBody, c.req.body == chunked, nil)
 	}
 	return up.out.Bytes(), err
 }

@@ -11,7 +11,7 @@ import (
 
 // pump writes head and then the body b to dst, as it arrives and in chunks if
 // asked. The error is errSource or errSink with its cause.
-func (c *conn) pump(dst net.Conn, b *body, inChunks bool, head []byte) error {
+func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 	// For the watch: which side the client is on, and since when it is waited for.
 	var ignored atomic.Int64 // how long the upstream takes is not judged
 	reading, writing := &c.reading, &ignored
@@ -83,7 +83,7 @@ func (c *conn) pump(dst net.Conn, b *body, inChunks bool, head []byte) error {
 	}
 }
 
-func (c *conn) send(dst net.Conn, wait *atomic.Int64, p []byte) error {
+func (c *conn) send(dst *socket, wait *atomic.Int64, p []byte) error {
 	wait.Store(c.srv.clock.now())
 	_, err := dst.Write(p)
 	wait.Store(0)
@@ -95,12 +95,12 @@ func (c *conn) send(dst net.Conn, wait *atomic.Int64, p []byte) error {
 
 // splice moves a large sized body inside the kernel where it can. done says that
 // the body is over.
-func (c *conn) splice(dst net.Conn, b *body, reading, writing *atomic.Int64) (done bool, err error) {
-	to, ok := dst.(*net.TCPConn)
+func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (done bool, err error) {
+	to, ok := dst.Conn.(*net.TCPConn)
 	if !ok || b.from.r < b.from.w {
 		return false, nil
 	}
-	from, ok := b.from.nc.(*net.TCPConn)
+	from, ok := b.from.nc.Conn.(*net.TCPConn)
 	if !ok {
 		return false, nil
 	}

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"sync"
 )
 
 // reader reads a connection through a small buffer that holds a head and whatever
 // came with it.
 type reader struct {
-	nc   net.Conn
+	nc   *socket
 	buf  []byte
 	r, w int // buf[r:w] is unread
 }
@@ -23,7 +22,7 @@ var (
 	bodyBuffers  = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
 )
 
-func (r *reader) open(nc net.Conn) {
+func (r *reader) open(nc *socket) {
 	r.nc, r.buf, r.r, r.w = nc, *smallBuffers.Get().(*[]byte), 0, 0
 }
 

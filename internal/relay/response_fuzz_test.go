@@ -16,7 +16,7 @@ func answeredWith(method string, raw []byte) (out []byte, result outcome) {
 	s := NewServer(Config{})
 	client := &memory{in: strings.NewReader(method + " / HTTP/1.1\r\nHost: a\r\n\r\n")}
 	c := newConn(s, client)
-	c.in.open(client)
+	c.in.open(c.nc)
 	if !c.readHead() {
 		return nil, unanswered
 	}
@@ -24,8 +24,8 @@ func answeredWith(method string, raw []byte) (out []byte, result outcome) {
 	c.x.toHead = method == "HEAD"
 	c.prepare()
 	from := &memory{in: bytes.NewReader(raw)}
-	up := &upConn{nc: from}
-	up.in.open(from)
+	up := &upConn{nc: newSocket(from)}
+	up.in.open(up.nc)
 	result, _, _ = c.respond(up)
 	return client.out.Bytes(), result
 }
@@ -95,7 +95,7 @@ func FuzzChunked(f *testing.F) {
 			return
 		}
 		var in reader
-		in.open(&memory{in: &dripping{raw, arriving}})
+		in.open(newSocket(&memory{in: &dripping{raw, arriving}}))
 		var b body
 		b.begin(&in, chunked, -1)
 		var got []byte

@@ -25,8 +25,8 @@ func (c *conn) tunnel(up *upConn) outcome {
 		}
 	}
 	var other sync.WaitGroup
-	other.Go(func() { pass(up.nc, c.nc) })
-	pass(c.nc, up.nc)
+	other.Go(func() { pass(up.nc.Conn, c.nc.Conn) })
+	pass(c.nc.Conn, up.nc.Conn)
 	other.Wait()
 	return answered
 }
@@ -45,7 +45,7 @@ func pass(dst, src net.Conn) {
 func (c *conn) handOver() {
 	c.enter(tunnelled)
 	read := append([]byte(nil), c.in.buf[c.in.r-len(preface):c.in.w]...)
-	c.srv.http2(&startedConn{Conn: c.nc, read: read})
+	c.srv.http2(&startedConn{Conn: c.nc.Conn, read: read})
 }
 
 // startedConn is a connection of which something was read already.

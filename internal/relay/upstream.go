@@ -36,7 +36,7 @@ func (u *Upstream) Addr() string { return u.addr }
 
 // upConn is a connection to an upstream.
 type upConn struct {
-	nc     net.Conn
+	nc     *socket
 	ear    *ear
 	in     reader
 	up     *Upstream
@@ -88,8 +88,8 @@ func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &upConn{nc: nc, ear: listenTo(nc), up: u, keep: idleTimeout}
-	c.in.open(nc)
+	c := &upConn{nc: newSocket(nc), ear: listenTo(nc), up: u, keep: idleTimeout}
+	c.in.open(c.nc)
 	return c, nil
 }
 
@@ -107,6 +107,17 @@ func (u *Upstream) put(c *upConn, now int64) {
 	if !keep {
 		c.shut()
 	}
+}
+
+// send sends what there is of a request. If that is all of it, the beginning of the
+// answer is waited for, too, unless the connection is new: get has not looked whether
+// somebody speaks there who was not asked.
+func (c *upConn) send(out []byte, whole bool) (sent int, err error) {
+	if !whole || !c.reused {
+		return c.nc.Write(out)
+	}
+	sent, c.in.w, err = c.nc.ask(out, c.in.buf)
+	return sent, err
 }
 
 // shut closes c for good.
