@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 // replica is a container with its sidecar.
@@ -197,7 +199,7 @@ func TestTheKubeletHearsAtOnce(t *testing.T) {
 		t.Errorf("/ready = %d while the container listens, want 200", got)
 	}
 	ln.Close()
-	for range unreadyAfter {
+	for range workload.SidecarUnreadyAfter {
 		begun := s.refusals.Load()
 		if got := ask(); got != 503 || s.refusals.Load() != begun+1 {
 			t.Errorf("/ready = %d and %d refusals, want 503 and one more than %d", got, s.refusals.Load(), begun)
