@@ -100,15 +100,30 @@ func (c *takenConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Transport returns one that speaks HTTP/1.1, or HTTP/2 without TLS, to replicas.
-func Transport(http2 bool) *http.Transport {
+// Transport returns one that speaks HTTP/1.1, or HTTP/2 without TLS, to replicas. An
+// answer that switches protocols is Refused: no stream of HTTP/2 can ask for it.
+func Transport(http2 bool) http.RoundTripper {
 	var p http.Protocols
 	p.SetHTTP1(!http2)
 	p.SetUnencryptedHTTP2(http2)
-	return &http.Transport{
+	return transport{&http.Transport{
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, Protocols: &p,
 		DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second,
+	}}
+}
+
+type transport struct{ *http.Transport }
+
+// RoundTrip closes a connection on which the protocol was switched: a proxy that can
+// make nothing of it closes no body, and what Then has to do would never be done.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return resp, err
 	}
+	_ = resp.Body.Close()
+	return nil, Refused{&relay.Answer{Status: 502, Code: "upstream_malformed", Origin: "api",
+		Message: "the API's server switched protocols, which nobody asked for"}}
 }
 
 // Answer writes a, made here, for the request r; to a gRPC client as the status of
