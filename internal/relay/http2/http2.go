@@ -45,7 +45,8 @@ func New(h http.Handler, addr net.Addr) *Server {
 	return s
 }
 
-// Take serves one connection, of which nothing was read, and returns when it is closed.
+// Take serves one connection, of which nothing was read, and returns when it is
+// closed. Of a server that has ended it returns at once.
 func (s *Server) Take(nc net.Conn) {
 	c := &takenConn{Conn: nc, closed: make(chan struct{})}
 	select {
