@@ -99,7 +99,7 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr())
+	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr(), s.log)
 	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.hop.Observer(), Log: s.log})
 	var all sync.WaitGroup
 	all.Go(func() { h2.Run(serving, s.cfg.Grace) })

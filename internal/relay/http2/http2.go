@@ -10,10 +10,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,18 +32,39 @@ type Server struct {
 	once   sync.Once
 }
 
-// New returns a server of h. Addr is that of the listener from which connections come.
-func New(h http.Handler, addr net.Addr) *Server {
+// New returns a server of h. Addr is that of the listener from which connections
+// come; log is told of defects only. Nil: nobody is.
+func New(h http.Handler, addr net.Addr, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s := &Server{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	s.server = &http.Server{
-		Handler: h, Protocols: &protocols,
+		Handler: surviving(h, log), Protocols: &protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20},
-		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what clients do wrong
 	}
 	return s
+}
+
+// surviving has a defect cost its stream, as one of a relay costs its connection.
+func surviving(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p != http.ErrAbortHandler { //nolint:errorlint // net/http compares so, too
+				log.Error("serving a stream of HTTP/2", "panic", p, "stack", string(debug.Stack()))
+			}
+			panic(http.ErrAbortHandler) // which breaks the stream
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Take serves one connection, of which nothing was read, and returns when it is

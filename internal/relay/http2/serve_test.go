@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -31,7 +32,7 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(h, ln.Addr())
+	s := New(h, ln.Addr(), nil)
 	r := relay.NewServer(relay.Config{Handler: refuser{}, HTTP2: s.Take})
 	ctx, cancel := context.WithCancel(context.Background())
 	var both sync.WaitGroup
@@ -165,12 +166,17 @@ type piped struct {
 	taken  chan error    // what reading a connection says after Take returned
 	run    chan struct{} // closed when Run returned
 	end    context.CancelFunc
+	log    *strings.Builder // to be read when Run returned
 }
 
 func overPipes(t *testing.T, grace time.Duration, h http.HandlerFunc) *piped {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &piped{Server: New(h, &net.TCPAddr{}), client: priorKnowledge(t), taken: make(chan error, 10), run: make(chan struct{}), end: cancel}
+	log := new(strings.Builder)
+	p := &piped{
+		Server: New(h, &net.TCPAddr{}, slog.New(slog.NewTextHandler(log, nil))), client: priorKnowledge(t),
+		taken: make(chan error, 10), run: make(chan struct{}), end: cancel, log: log,
+	}
 	p.client.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		go func() {
@@ -327,10 +333,36 @@ func TestTheEndDoesNotWaitForIdleConnections(t *testing.T) {
 	})
 }
 
+func TestADefectCostsItsStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := overPipes(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "begun")
+			_ = http.NewResponseController(w).Flush()
+			switch r.URL.Path {
+			case "/defect":
+				panic("a defect")
+			case "/broken":
+				panic(http.ErrAbortHandler) // how a proxy says that the upstream broke off
+			}
+		})
+		for path, want := range map[string]string{"/defect": "begun broke off", "/broken": "begun broke off", "/": "begun"} {
+			if got := <-p.ask(t, path); got != want {
+				t.Errorf("%s = %q, want %q", path, got, want)
+			}
+		}
+		p.end()
+		<-p.run
+		if got := p.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "a defect") {
+			t.Errorf("the log says %q, want one line with the defect", got)
+		}
+	})
+}
+
 func TestAServerThatEndedBeforeItRan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := New(http.NotFoundHandler(), &net.TCPAddr{})
+		s := New(http.NotFoundHandler(), &net.TCPAddr{}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		s.Run(ctx, time.Hour)
