@@ -166,10 +166,8 @@ func (b *bed) besideHAProxy(ctx context.Context) ([]row.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio := ratioOf(a, z, run.cpu)
-	cpu.Ours, cpu.Theirs = micros(middle(a, run.cpu)), micros(middle(z, run.cpu))+" HAProxy"
-	cpu.Ratio, cpu.Met = times(ratio), ratio <= 1.5
-	ratio = ratioOf(a, z, run.rate)
+	atMost(&cpu, 1.5, a, z, run.cpu, "HAProxy")
+	ratio := ratioOf(a, z, run.rate)
 	throughput.Ours, throughput.Theirs = perSecond(middle(a, run.rate)), perSecond(middle(z, run.rate))+" HAProxy"
 	throughput.Ratio, throughput.Met = times(ratio), ratio >= 0.7
 	cpu.Note = "whole path: route, limit, balance, count; both proxies have one thread"
@@ -191,11 +189,9 @@ func (b *bed) besidePlain(ctx context.Context) ([]row.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio := ratioOf(a, z, run.cpu)
-	return []row.Row{{
-		What: WhatCPUPlain, Ours: micros(middle(a, run.cpu)), Theirs: micros(middle(z, run.cpu)) + " httputil",
-		Ratio: times(ratio), Target: "≤ 0.25 × httputil", Met: ratio <= 0.25,
-	}}, nil
+	r := row.Row{What: WhatCPUPlain, Target: "≤ 0.25 × httputil"}
+	atMost(&r, 0.25, a, z, run.cpu, "httputil")
+	return []row.Row{r}, nil
 }
 
 // latency measures what each proxy adds to the way without one.
@@ -224,13 +220,11 @@ func (b *bed) latency(ctx context.Context) ([]row.Row, error) {
 	}
 	bare := middle(base, run.median)
 	added := func(r run) float64 { return r.median() - bare }
-	r.Ours = micros(middle(a, added))
 	if theirs == nil {
-		r.Note = noHAProxy
+		r.Ours, r.Note = micros(middle(a, added)), noHAProxy
 		return []row.Row{r}, nil
 	}
-	ratio := ratioOf(a, z, added)
-	r.Theirs, r.Ratio, r.Met = micros(middle(z, added))+" HAProxy", times(ratio), ratio <= 1.3
+	atMost(&r, 1.3, a, z, added, "HAProxy")
 	r.Note = fmt.Sprintf("beyond %s without a proxy", micros(bare))
 	return []row.Row{r}, nil
 }
@@ -250,11 +244,17 @@ func (b *bed) workloads(ctx context.Context) ([]row.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio := ratioOf(a, z, run.cpu)
-	return []row.Row{{
-		What: WhatWorkloads, Ours: micros(middle(a, run.cpu)), Theirs: micros(middle(z, run.cpu)) + " with one",
-		Ratio: times(ratio), Target: "≤ 1.05 ×", Met: ratio <= 1.05,
-	}}, nil
+	r := row.Row{What: WhatWorkloads, Target: "≤ 1.05 ×"}
+	atMost(&r, 1.05, a, z, run.cpu, "with one")
+	return []row.Row{r}, nil
+}
+
+// atMost fills r, whose target is met when ours is at most bound times theirs, in
+// microseconds.
+func atMost(r *row.Row, bound float64, ours, theirs []run, of func(run) float64, competitor string) {
+	ratio := ratioOf(ours, theirs, of)
+	r.Ours, r.Theirs = micros(middle(ours, of)), micros(middle(theirs, of))+" "+competitor
+	r.Ratio, r.Met = times(ratio), ratio <= bound
 }
 
 // pairs loads a and z in turns, after a warm-up that is not counted. z may be nil.

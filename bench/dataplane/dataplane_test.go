@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"cortex.dev/cortex/bench/row"
 )
 
 func TestParseWrk(t *testing.T) {
@@ -30,6 +32,13 @@ func TestRatiosAreOfNeighbours(t *testing.T) {
 	}
 	if got := middle(as, run.cpu); got != 20 {
 		t.Errorf("middle = %v, want 20", got)
+	}
+	for bound, met := range map[float64]bool{2: true, 1.9: false} {
+		got := row.Row{What: "a", Target: "b"}
+		atMost(&got, bound, as, zs, run.cpu, "HAProxy")
+		if want := (row.Row{What: "a", Ours: "20.0 µs", Theirs: "10.0 µs HAProxy", Ratio: "2.00 ×", Target: "b", Met: met}); got != want {
+			t.Errorf("atMost(%v) = %+v, want %+v", bound, got, want)
+		}
 	}
 }
 

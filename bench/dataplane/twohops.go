@@ -81,9 +81,7 @@ func TwoHops(ctx context.Context, h Hops, o Options) ([]row.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio := ratioOf(a, z, run.cpu)
-	r.Ours, r.Theirs = micros(middle(a, run.cpu)), micros(middle(z, run.cpu))+" two HAProxies"
-	r.Ratio, r.Met = times(ratio), ratio <= 1.6
+	atMost(&r, 1.6, a, z, run.cpu, "two HAProxies")
 	r.Note = fmt.Sprintf("in the pods of a cluster, %d connections; %s answers through ours, %s through theirs, all four on one core",
 		connections, perSecond(middle(a, run.rate)), perSecond(middle(z, run.rate)))
 	return []row.Row{r}, nil

@@ -179,7 +179,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(g.hop.Handler(g.http2Handler()), ln.Addr())
+	h2 := http2.New(g.hop.Handler(g.http2Handler()), ln.Addr(), g.log)
 	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.hop.Observer()})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup

@@ -71,7 +71,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 // back when the response was read.
 type placingTransport struct {
 	g            *Gateway
-	http1, http2 *http.Transport
+	http1, http2 http.RoundTripper
 }
 
 // heldHTTP2 is what a request that waits is taken to keep in memory.

@@ -244,6 +244,28 @@ func TestHTTP2ReachesAnHTTP1Server(t *testing.T) {
 	r.until(func() bool { return r.work("api").pool.Load().Running == 0 }, "every place to be given back")
 }
 
+// No proxy of HTTP/2 can make anything of such an answer; the relay refuses it, too.
+func TestHTTP2RefusesASwitchOfProtocols(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveAt("api", pod{1, 1}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	}))
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	r.client = &http.Client{Transport: &http.Transport{Protocols: &p}}
+	for range 3 { // more than may be in flight and wait
+		wantRefusal(t, r.get("/api"), 502, "upstream_malformed", "api")
+	}
+	r.until(func() bool { return r.work("api").pool.Load().Running == 0 }, "every place to be given back")
+}
+
 func TestMetricsCountWhatHappened(t *testing.T) {
 	t.Parallel()
 	reg := telemetry.New()

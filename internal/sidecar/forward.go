@@ -112,7 +112,7 @@ func (s *Sidecar) http2Handler() http.Handler {
 // the response was read.
 type limited struct {
 	s            *Sidecar
-	http1, http2 *http.Transport
+	http1, http2 http.RoundTripper
 }
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {

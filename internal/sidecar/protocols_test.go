@@ -103,3 +103,35 @@ func TestHTTP2IsForwardedAsTheContainerSpeaks(t *testing.T) {
 	}
 	waitFor(t, "every place come back", func() bool { running, _ := r.limit.InFlight(); return running == 0 })
 }
+
+func TestHTTP2RefusesASwitchOfProtocols(t *testing.T) {
+	t.Parallel()
+	r := start(t, quick(1, 1), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	}))
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &p}
+	t.Cleanup(tr.CloseIdleConnections)
+	for range 3 { // more than may be in flight and wait
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("X-Cortex-Reason"); resp.StatusCode != 502 || got != "upstream_malformed" {
+			t.Errorf("a switch of protocols = %s with the reason %q, want 502, upstream_malformed", resp.Status, got)
+		}
+	}
+	waitFor(t, "every place come back", func() bool { running, _ := r.limit.InFlight(); return running == 0 })
+}

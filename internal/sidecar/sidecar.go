@@ -24,6 +24,7 @@ import (
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Config of a Sidecar.
@@ -88,7 +89,7 @@ func New(cfg Config) (*Sidecar, error) {
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s = s
-	s.refusals.Store(unreadyAfter) // a new pod is not ready
+	s.refusals.Store(workload.SidecarUnreadyAfter) // a new pod is not ready
 	s.measure(cfg.Telemetry)
 	return s, nil
 }
@@ -98,7 +99,7 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr())
+	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr(), s.log)
 	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.hop.Observer(), Log: s.log})
 	var all sync.WaitGroup
 	all.Go(func() { h2.Run(serving, s.cfg.Grace) })
@@ -144,10 +145,8 @@ func (s *Sidecar) sweep(ctx context.Context) {
 
 // How the kubelet's question whether the replica is ready is answered.
 const (
-	// unreadyAfter is after how many refusals in a row the kubelet believes them.
-	unreadyAfter = 2
-	readyWithin  = time.Second           // an answer that can wait comes within it
-	readyEvery   = 20 * time.Millisecond // how often it is looked meanwhile
+	readyWithin = workload.SidecarProbePeriod // an answer that can wait comes within it
+	readyEvery  = 20 * time.Millisecond       // how often it is looked meanwhile
 )
 
 // tellReady is Ready for the kubelet, which asks once a second: where it knows
@@ -164,7 +163,7 @@ func (s *Sidecar) tellReady(ctx context.Context) error {
 			s.refusals.Store(0)
 			return nil
 		}
-		if s.refusals.Load() < unreadyAfter || s.isDraining() {
+		if s.refusals.Load() < workload.SidecarUnreadyAfter || s.isDraining() {
 			s.refusals.Add(1)
 			return err
 		}

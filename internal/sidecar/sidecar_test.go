@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 // replica is a container with its sidecar.
@@ -116,9 +118,8 @@ func TestNeverMoreThanMaxConcurrency(t *testing.T) {
 	if got := most.Load(); got > limit {
 		t.Errorf("%d requests were in the container at once, want at most %d", got, limit)
 	}
-	if running, waiting := r.limit.InFlight(); running+waiting != 0 {
-		t.Errorf("InFlight() = %d, %d after everything was answered, want none", running, waiting)
-	}
+	// A place comes back when its answer was written, which its reader may see before.
+	waitFor(t, "every place come back", func() bool { running, waiting := r.limit.InFlight(); return running+waiting == 0 })
 }
 
 // held answers when it is told to.
@@ -197,7 +198,7 @@ func TestTheKubeletHearsAtOnce(t *testing.T) {
 		t.Errorf("/ready = %d while the container listens, want 200", got)
 	}
 	ln.Close()
-	for range unreadyAfter {
+	for range workload.SidecarUnreadyAfter {
 		begun := s.refusals.Load()
 		if got := ask(); got != 503 || s.refusals.Load() != begun+1 {
 			t.Errorf("/ready = %d and %d refusals, want 503 and one more than %d", got, s.refusals.Load(), begun)

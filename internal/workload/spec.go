@@ -35,6 +35,14 @@ const (
 	AdminPort   int32 = 15000
 )
 
+// How the kubelet asks a sidecar whether its replica is ready. The sidecar counts on
+// both: it refuses at once until the kubelet believes it, and then lets an answer
+// wait for as long as the next question would.
+const (
+	SidecarProbePeriod  = time.Second // from question to question; whole seconds
+	SidecarUnreadyAfter = 2           // refusals in a row until the kubelet believes them
+)
+
 // Spec is what a user asks for: one element of the list in a cortex.yaml.
 // Sections a kind does not have are nil and serialise as null.
 type Spec struct {

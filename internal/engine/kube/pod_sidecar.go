@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -40,7 +41,9 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 		// Once a second, and a sidecar that is not ready answers when it is, or after one:
 		// that was most of the time from a container that listens to one that is asked.
 		// The other seconds are for a node that is short of CPU.
-		ReadinessProbe: asks("/ready", corev1.Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 2}),
+		ReadinessProbe: asks("/ready", corev1.Probe{
+			PeriodSeconds: int32(workload.SidecarProbePeriod / time.Second), TimeoutSeconds: 3, FailureThreshold: workload.SidecarUnreadyAfter,
+		}),
 		// A restart breaks what is in flight, so it takes a minute of silence.
 		LivenessProbe:            asks("/live", corev1.Probe{PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6}),
 		VolumeMounts:             []corev1.VolumeMount{{Name: volumeProgram, MountPath: sidecarFolder}},

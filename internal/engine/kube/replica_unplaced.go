@@ -37,10 +37,11 @@ func unschedulable(pod *corev1.Pod, c *corev1.PodCondition) *workload.Reason {
 	for _, o := range found {
 		words = append(words, o.words(w, total))
 	}
-	r.Message += fmt.Sprintf("of %d nodes %s", total, strings.Join(words, ", "))
-	if total == 1 {
-		r.Message = strings.Replace(r.Message, "of 1 nodes 1 ", "the only node ", 1)
+	which := "the only node "
+	if total != 1 {
+		which = fmt.Sprintf("of %d nodes ", total)
 	}
+	r.Message += which + strings.Join(words, ", ")
 	r.Fix = fixOf(w, total, found) + placedByItself
 	return r
 }
@@ -151,10 +152,13 @@ var knownTaints = map[string][2]string{
 // namesOfResources are the words of a file.
 var namesOfResources = map[string]string{"cpu": "cpu", "memory": "mem", gpuResource: "gpu", infResource: "inf"}
 
-// words is the obstacle as a part of a sentence that begins with "of 3 nodes".
+// words is the obstacle as a part of a sentence that begins with "of 3 nodes", or
+// with "the only node".
 func (o obstacle) words(w wants, total int) string {
 	say := func(one, several string) string {
 		switch {
+		case total == 1:
+			return one
 		case o.nodes == 1:
 			return "1 " + one
 		case o.nodes == total:
@@ -176,7 +180,10 @@ func (o obstacle) words(w wants, total int) string {
 		return say("has too little "+name+" left", "have too little "+name+" left")
 	}
 	m := taintedBy.FindStringSubmatch(o.text)
-	if m == nil {
+	switch {
+	case m == nil && total == 1:
+		return "is refused: " + o.text
+	case m == nil:
 		return fmt.Sprintf("%d: %s", o.nodes, o.text)
 	}
 	if both, ok := knownTaints[m[1]]; ok {

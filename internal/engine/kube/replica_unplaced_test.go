@@ -33,6 +33,10 @@ func TestUnschedulableSaysWhatIsMissing(t *testing.T) {
 			"the only node has too little inf left", "ask for less",
 		},
 		{
+			"the only node, in several ways", "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had volume node affinity conflict.", nil,
+			"the only node has too little cpu left, has too little mem left, is refused: node(s) had volume node affinity conflict", "ask for less",
+		},
+		{
 			"too little, and cordoned", "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: …", nil,
 			"of 2 nodes 1 has too little cpu left, 1 is cordoned", "ask for less (compute), stop something else, add nodes, or bring back those that are away",
 		},
@@ -73,11 +77,23 @@ func TestUnschedulableSaysWhatIsMissing(t *testing.T) {
 }
 
 func FuzzUnschedulable(f *testing.F) {
-	f.Add("0/3 nodes are available: 1 Insufficient memory, 2 node(s) had untolerated taint {a: b}. preemption: 0/3")
+	for _, says := range []string{
+		"0/3 nodes are available: 1 Insufficient memory, 2 node(s) had untolerated taint {a: b}. preemption: 0/3",
+		"0/1 nodes are available: 1 Insufficient aws.amazon.com/neuron, 1 Too many pods, 1 node(s) had volume node affinity conflict.",
+		"0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/2",
+		"0/2 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 1 node(s) were unschedulable.",
+		"0/4 nodes are available: 4 node(s) had untolerated taint(s), 4 node(s) had condition: DiskPressure.",
+		"no nodes available to schedule pods\n0/0 nodes are available",
+	} {
+		f.Add(says)
+	}
+	inGroup := &corev1.Pod{Spec: corev1.PodSpec{Affinity: affinityOf(plain, []string{"gpu"})}}
 	f.Fuzz(func(t *testing.T, says string) {
-		r := unschedulable(&corev1.Pod{}, &corev1.PodCondition{Message: says})
-		if r.Code != codeUnschedulable || r.Fix == "" || len(r.Message) > len(says)*3+200 {
-			t.Errorf("unschedulable(%q) = %+v", says, r)
+		for _, pod := range []*corev1.Pod{{}, inGroup} {
+			r := unschedulable(pod, &corev1.PodCondition{Message: says})
+			if r.Code != codeUnschedulable || r.Fix == "" || len(r.Message) > len(says)*3+250 || strings.Contains(r.Message, "\n") || strings.Contains(r.Message, " of 1 nodes ") {
+				t.Errorf("unschedulable(%q) = %+v", says, r)
+			}
 		}
 	})
 }

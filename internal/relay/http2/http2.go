@@ -10,10 +10,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,21 +32,43 @@ type Server struct {
 	once   sync.Once
 }
 
-// New returns a server of h. Addr is that of the listener from which connections come.
-func New(h http.Handler, addr net.Addr) *Server {
+// New returns a server of h. Addr is that of the listener from which connections
+// come; log is told of defects only. Nil: nobody is.
+func New(h http.Handler, addr net.Addr, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	s := &Server{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	s.server = &http.Server{
-		Handler: h, Protocols: &protocols,
+		Handler: surviving(h, log), Protocols: &protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20},
-		ErrorLog: log.New(io.Discard, "", 0), // what clients do wrong
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what clients do wrong
 	}
 	return s
 }
 
-// Take serves one connection, of which nothing was read, and returns when it is closed.
+// surviving has a defect cost its stream, as one of a relay costs its connection.
+func surviving(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p != http.ErrAbortHandler { //nolint:errorlint // net/http compares so, too
+				log.Error("serving a stream of HTTP/2", "panic", p, "stack", string(debug.Stack()))
+			}
+			panic(http.ErrAbortHandler) // which breaks the stream
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Take serves one connection, of which nothing was read, and returns when it is
+// closed. Of a server that has ended it returns at once.
 func (s *Server) Take(nc net.Conn) {
 	c := &takenConn{Conn: nc, closed: make(chan struct{})}
 	select {
@@ -100,15 +123,30 @@ func (c *takenConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Transport returns one that speaks HTTP/1.1, or HTTP/2 without TLS, to replicas.
-func Transport(http2 bool) *http.Transport {
+// Transport returns one that speaks HTTP/1.1, or HTTP/2 without TLS, to replicas. An
+// answer that switches protocols is Refused: no stream of HTTP/2 can ask for it.
+func Transport(http2 bool) http.RoundTripper {
 	var p http.Protocols
 	p.SetHTTP1(!http2)
 	p.SetUnencryptedHTTP2(http2)
-	return &http.Transport{
+	return transport{&http.Transport{
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, Protocols: &p,
 		DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: 30 * time.Second,
+	}}
+}
+
+type transport struct{ *http.Transport }
+
+// RoundTrip closes a connection on which the protocol was switched: a proxy that can
+// make nothing of it closes no body, and what Then has to do would never be done.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(r)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		return resp, err
 	}
+	_ = resp.Body.Close()
+	return nil, Refused{&relay.Answer{Status: 502, Code: "upstream_malformed", Origin: "api",
+		Message: "the API's server switched protocols, which nobody asked for"}}
 }
 
 // Answer writes a, made here, for the request r; to a gRPC client as the status of
