@@ -62,7 +62,7 @@ e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubern
 # They share one namespace there, so they take turns.
 .PHONY: e2e-kube
 e2e-kube: need-go
-	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 20m -parallel 1 -run TestScripts ./e2e
+	@CORTEX_E2E_CLUSTER="$(CURDIR)/bin/kube/cluster.json" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 20m -parallel 1 -run "TestScripts|TestUpgrade" ./e2e
 
 # Apart from kube-test: nothing else may use the node meanwhile.
 .PHONY: faults

@@ -11,7 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,11 +31,12 @@ const (
 	WhatThroughput = "throughput of one core, 64 connections"
 	WhatLatency    = "added latency at one connection, median"
 	WhatWorkloads  = "CPU per request with 1,000 workloads instead of one"
+	WhatTraces     = "CPU per request with traces of 1 in 100"
 )
 
 // Names returns the names of all rows.
 func Names() []string {
-	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads}
+	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads, WhatTraces}
 }
 
 // Options say how to measure. The zero value measures fully and silently.
@@ -73,7 +77,7 @@ func Rows(ctx context.Context, o Options) ([]row.Row, error) {
 		return rows, nil
 	}
 	var rows []row.Row
-	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads} {
+	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.traces} {
 		measured, err := measure(ctx)
 		rows = append(rows, measured...)
 		if err != nil {
@@ -255,6 +259,31 @@ func atMost(r *row.Row, bound float64, ours, theirs []run, of func(run) float64,
 	ratio := ratioOf(ours, theirs, of)
 	r.Ours, r.Theirs = micros(middle(ours, of)), micros(middle(theirs, of))+" "+competitor
 	r.Ratio, r.Met = times(ratio), ratio <= bound
+}
+
+// traces measures what it costs that some requests are recorded, and sent.
+func (b *bed) traces(ctx context.Context) ([]row.Row, error) {
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // what is measured has its own tests
+	}))
+	defer collector.Close()
+	with, err := b.startGo(ctx, proxyCore, "gateway with traces", "-kind", "gateway", "-backend", b.backend, "-traces", collector.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer with.stop()
+	without, err := b.start(ctx, "gateway", 1)
+	if err != nil {
+		return nil, err
+	}
+	defer without.stop()
+	a, z, err := b.pairs(ctx, with, without, connections, 2*b.rounds)
+	if err != nil {
+		return nil, err
+	}
+	r := row.Row{What: WhatTraces, Target: "≤ 1.10 ×"}
+	atMost(&r, 1.10, a, z, run.cpu, "without")
+	return []row.Row{r}, nil
 }
 
 // pairs loads a and z in turns, after a warm-up that is not counted. z may be nil.

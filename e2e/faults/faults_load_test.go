@@ -116,10 +116,18 @@ func (l *load) note(took time.Duration, err error) {
 	}
 }
 
-// end stops the callers after their last answers, and fails the test when more than
-// so many requests were not answered as they should.
+// end stops the callers after their last answers, of which there must be some, and
+// fails the test when more than so many requests were not answered as they should.
 func (l *load) end(mayFail int) {
 	l.t.Helper()
+	until(l.t, fmt.Sprintf("%d answers of %s", leastAnswer, l.url), func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if n := l.answered + l.failed; n < leastAnswer {
+			return fmt.Errorf("there are %d", n)
+		}
+		return nil
+	})
 	l.stop()
 	l.all.Wait()
 	l.mu.Lock()

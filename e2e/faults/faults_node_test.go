@@ -205,6 +205,12 @@ func TestParts(t *testing.T) {
 func TestNodeLost(t *testing.T) {
 	p := newPlace(t)
 	before := p.marks(t, "steady")
+	// Services leave the pods of a lost node out, all at once: the operator that leads
+	// is asked itself, and later a gateway.
+	if err := p.connect("https://" + p.podOf(t, "app.kubernetes.io/name=operator,cortex.dev/leader=true", "8443")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.connect(p.known.Operator) }) // settle has done so, unless something failed before
 	p.without(t, "stop", "kubelet")
 	s := p.shows(t, "steady", "is on a lost node", func(s seen) bool {
 		return s.status.ReplicaCounts.Unknown == 1 && s.why.Cause != nil && s.why.Cause.Code == "node_lost"
@@ -212,9 +218,7 @@ func TestNodeLost(t *testing.T) {
 	if s.status.Phase != workload.PhaseUpdating || !strings.Contains(s.why.Cause.Fix, "kubectl describe node cortex") {
 		t.Errorf("on a lost node steady shows %s, want phase updating, and to look at the node", s)
 	}
-	// Services leave pods of a lost node out, the gateways too: the requests go to
-	// one of these itself.
-	l := callAt(t, "http://"+p.gateway(t)+"/steady", patience)
+	l := callAt(t, "http://"+p.podOf(t, "app.kubernetes.io/name=gateway", "8080")+"/steady", patience)
 	pause(t, 5*time.Second)
 	p.part(t, "start", "kubelet")
 	p.settle(t)
@@ -224,17 +228,17 @@ func TestNodeLost(t *testing.T) {
 	}
 }
 
-// gateway is the address of a gateway itself.
-func (p *place) gateway(t *testing.T) string {
+// podOf is the address of one of our pods itself.
+func (p *place) podOf(t *testing.T, selector, port string) string {
 	t.Helper()
-	pods, err := p.podsOf(system, "app.kubernetes.io/name=gateway")
+	pods, err := p.podsOf(system, selector)
 	if err == nil && len(pods) == 0 {
 		err = errors.New("there is none")
 	}
 	if err != nil {
-		t.Fatalf("finding a gateway: %v", err)
+		t.Fatalf("finding a pod that is %s: %v", selector, err)
 	}
-	return net.JoinHostPort(pods[0].Status.PodIP, "8080")
+	return net.JoinHostPort(pods[0].Status.PodIP, port)
 }
 
 // TestWakeWithoutAPIServer has a request come to an API at zero while nothing can be

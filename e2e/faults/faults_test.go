@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,8 +50,9 @@ type place struct {
 	home    string
 	env     []string // of cortex
 	apis    string   // URL
-	image   string   // of e2e/server
-	file    string   // its program
+	known   installed.Cluster
+	image   string // of e2e/server
+	file    string // its program
 	client  kubernetes.Interface
 }
 
@@ -101,7 +103,7 @@ func open(t *testing.T) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &place{program: os.Getenv(variable), cortex: filepath.Join(root, "bin", "cortex"), apis: known.APIs}
+	p := &place{program: os.Getenv(variable), cortex: filepath.Join(root, "bin", "cortex"), known: known, apis: known.APIs}
 	// The node's programs are where up found them.
 	if err := os.Setenv("CORTEX_KUBE_PROGRAMS", filepath.Dir(known.Kubectl)); err != nil {
 		return nil, err
@@ -127,13 +129,22 @@ func open(t *testing.T) (*place, error) {
 	if err := p.loadServer(t.Context()); err != nil {
 		return nil, err
 	}
-	if out, err := p.try("env", "configure", "faults", "--operator-endpoint", known.Operator, "--fingerprint", known.Fingerprint); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
+	if err := p.connect(known.Operator); err != nil {
+		return nil, err
 	}
 	if out, err := p.try("deploy", p.write(api{Name: "steady"})); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
 	return p, nil
+}
+
+// connect has commands go to an operator.
+func (p *place) connect(endpoint string) error {
+	out, err := p.try("env", "configure", "faults", "--operator-endpoint", endpoint, "--fingerprint", p.known.Fingerprint)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }
 
 // loadServer builds e2e/server and loads an image of it into the node.
@@ -335,5 +346,16 @@ func (p *place) settle(t *testing.T) {
 			}
 		}
 		return nil
+	})
+	// Services follow pods a moment later.
+	until(t, "the services lead to them", func() error {
+		if err := p.connect(p.known.Operator); err != nil {
+			return err
+		}
+		resp, err := http.Get(p.apis + "/steady") //nolint:noctx // the front door answers, or refuses
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
 	})
 }

@@ -24,6 +24,7 @@ import (
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/gateway"
 	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -39,18 +40,19 @@ func run(ctx context.Context, args []string) int {
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
+	traces := fs.String("traces", "", "URL of a collector of traces, for a gateway")
 	debug := fs.String("pprof", "", "where to serve profiles")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	if err := serve(ctx, *kind, *listen, *backend, *debug, *workloads); err != nil {
+	if err := serve(ctx, *kind, *listen, *backend, *debug, *traces, *workloads); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, kind, listen, backend, debug string, workloads int) error {
+func serve(ctx context.Context, kind, listen, backend, debug, traces string, workloads int) error {
 	if debug != "" {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -63,7 +65,7 @@ func serve(ctx context.Context, kind, listen, backend, debug string, workloads i
 	fmt.Println(ln.Addr()) // the one who started it waits for this line
 	switch kind {
 	case "gateway":
-		return serveGateway(ctx, ln, backend, workloads)
+		return serveGateway(ctx, ln, backend, traces, workloads)
 	case "httputil":
 		return serveReverseProxy(ctx, ln, backend)
 	case "backend":
@@ -118,13 +120,18 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	return nil
 }
 
-func serveGateway(ctx context.Context, ln net.Listener, backend string, workloads int) error {
-	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}})
+func serveGateway(ctx context.Context, ln net.Listener, backend, traces string, workloads int) error {
+	tracer, err := tracing.New(tracing.Config{Endpoint: traces, Ratio: tracing.DefaultRatio, Service: "gateway"})
+	if err != nil {
+		return err
+	}
+	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}, Tracer: tracer})
 	if err != nil {
 		return err
 	}
 	ran := make(chan error, 1)
 	go func() { ran <- g.Run(ctx) }()
+	go func() { _ = tracer.Run(ctx) }() // it never fails
 	if err := g.Serve(ctx, ln); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -45,14 +46,24 @@ type Collector struct {
 }
 
 // New returns a collector that lives as long as the test.
-func New(t testing.TB) *Collector {
+func New(t testing.TB) *Collector { return Listen(t, "127.0.0.1:0") }
+
+// Listen is New at an address that programs elsewhere reach.
+func Listen(t testing.TB, address string) *Collector {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &Collector{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := c.take(w, r); err != nil {
 			t.Errorf("the collector got what it cannot take: %v", err)
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	}))
+	_ = server.Listener.Close() // of an address that the server chose
+	server.Listener = ln
+	server.Start()
 	t.Cleanup(server.Close)
 	c.URL = server.URL
 	return c
