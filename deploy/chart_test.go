@@ -213,6 +213,7 @@ func TestValuesAreRefused(t *testing.T) {
 		{"a check now and then", `capacity: {check: sometimes}`, "capacity.check: got string, want boolean"},
 		{"collector without http", `tracing: {endpoint: "collector:4317"}`, "tracing.endpoint:"},
 		{"more than all traces", `tracing: {ratio: 2}`, "tracing.ratio: maximum: got 2, want 1"},
+		{"a share in words", `tracing: {ratio: half}`, "tracing.ratio: 'half' does not match pattern"},
 		{"duration", `tick: 10`, "tick: got number, want string"},
 		{"pull policy", `image: {pullPolicy: Sometimes}`, "image.pullPolicy: value must be one of"},
 		{"pod security", `apis: {podSecurity: lax}`, "apis.podSecurity: value must be one of"},
@@ -336,5 +337,18 @@ func TestDashboardAsksForRealMetrics(t *testing.T) {
 		if !strings.Contains(source, `"`+strings.TrimSuffix(name, "_bucket")+`"`) {
 			t.Errorf("the dashboard asks for %s, which nobody measures", name)
 		}
+	}
+}
+
+// Helm takes 0.25 for text where it is assigned (--set).
+func TestAssignmentsOfNumbers(t *testing.T) {
+	t.Parallel()
+	values, err := install.Values([][]byte{[]byte(required)}, []string{"tracing.endpoint=http://collector:4318", "tracing.ratio=0.25", "gateway.replicas=3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := install.Render(install.Config{Namespace: "cortex", Values: values})
+	if err != nil || !strings.Contains(text, "--trace-ratio=0.25\n") || !strings.Contains(text, "replicas: 3\n") {
+		t.Errorf("Render() = %v, without --trace-ratio=0.25 or replicas: 3", err)
 	}
 }

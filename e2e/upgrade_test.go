@@ -28,7 +28,6 @@ const tracedApp = `- name: traced
       - name: server
         image: %IMAGE%
         command: ["server", "-version", "1"]
-        readiness_probe: {http_get: {path: /healthz}}
   autoscaling: {min_replicas: 2, max_replicas: 2}
 `
 
@@ -102,16 +101,15 @@ func TestUpgradeBringsTraces(t *testing.T) {
 		t.Fatal(err)
 	}
 	collector := tracingtest.Listen(t, net.JoinHostPort(host.Hostname(), "0"))
-	t.Cleanup(func() {
-		u.cortex("delete", "traced", "--force")
-		u.cortex("upgrade", "--set", "tracing.endpoint=", "--set", "tracing.ratio=0.01")
-	})
-	if err := os.WriteFile(filepath.Join(u.dir, "cortex.yaml"), []byte(strings.ReplaceAll(tracedApp, "%IMAGE%", c.image)), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), "cortex.yaml")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(tracedApp, "%IMAGE%", c.image)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u.cortex("deploy")
+	u.cortex("deploy", file)
+	t.Cleanup(func() { u.cortex("delete", "traced", "--force") })
 	before := u.pods("traced")
 
+	t.Cleanup(func() { u.cortex("upgrade", "--set", "tracing.endpoint=", "--set", "tracing.ratio=0.01") })
 	l := newLoad(c.APIs+"/traced", 1000)
 	l.start(8)
 	u.cortex("upgrade", "--set", "tracing.endpoint="+collector.URL, "--set", "tracing.ratio=0")

@@ -89,7 +89,6 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if c.agent == "" {
 		c.agent = "cortex"
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout}
 	transport := &http.Transport{
 		MaxIdleConns: 4, IdleConnTimeout: time.Minute,
 		DisableCompression: true, // answers are small, and a stream must not wait for a block
@@ -101,7 +100,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	case cfg.Socket != "":
 		c.base, c.where = "http://cortex", cfg.Socket
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", cfg.Socket)
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", cfg.Socket)
 		}
 	default:
 		base, err := checkEndpoint(cfg.Endpoint)
@@ -109,7 +108,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 			return nil, err
 		}
 		c.base, c.where = base, base
-		transport.DialContext = dialer.DialContext
+		transport.DialContext = dialer{away: operatorAway}.dial
 		transport.Proxy = http.ProxyFromEnvironment
 		transport.TLSClientConfig = cfg.TLS
 	}

@@ -50,6 +50,7 @@ type place struct {
 	yard       *yard
 	sts        string
 	gatewayPod string
+	stays      time.Duration // of operators, after they led
 }
 
 func newPlace(t *testing.T) *place {
@@ -240,7 +241,7 @@ func (p *place) operator(pod string) *operatorLife {
 		return RunOperator(ctx, OperatorConfig{
 			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
 			Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts,
-			AuditFile: "-", AuditOut: o.audit, SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond,
+			AuditFile: "-", AuditOut: o.audit, SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
 			APIEndpoint: "http://apis.example.com", CapacityCheck: true,
 			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),

@@ -174,6 +174,8 @@ POD_NAME and POD_NAMESPACE have to be set.
   --tick TIME                 between two decisions of the autoscaler (10s)
   --trace-endpoint URL        of the collector to which sidecars send traces, OTLP over HTTP (none)
   --trace-ratio RATIO         of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
+  --shutdown-delay TIME       stays for so long after it gave up the lead: what still comes is
+                              refused at once instead of lost (0s)
   --gateway-account NAME      service account of the gateways (cortex-gateway)
   --listen ADDRESS            of the management API (:8443)
   --internal-listen ADDRESS   for gateways (:8444)
@@ -215,6 +217,7 @@ func parseOperator(args []string, getenv func(string) string) (OperatorConfig, e
 	f.set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
 	f.duration(&c.Tick, "tick", 10*time.Second)
+	f.duration(&c.ShutdownDelay, "shutdown-delay", 0)
 	f.traces(&c.Traces)
 	text(&c.GatewayAccount, "gateway-account", "cortex-gateway", "")
 	text(&c.Listen, "listen", ":8443", "")
@@ -234,6 +237,7 @@ func parseOperator(args []string, getenv func(string) string) (OperatorConfig, e
 func (f *flags) operator(c *OperatorConfig, groups []string) {
 	f.name("--namespace", c.Namespace)
 	f.name("--gateway-account", c.GatewayAccount)
+	f.complain(c.ShutdownDelay < 0 || c.ShutdownDelay > time.Minute, "--shutdown-delay %s is not between 0s and 1m", c.ShutdownDelay)
 	f.complain(c.Region == "", "--region is missing: the AWS region in whose STS identities are proven")
 	f.complain(c.Region != "" && !auth.IsRegion(c.Region), "--region %q is not an AWS region", c.Region)
 	f.complain(c.Account != "" && !auth.IsAccount(c.Account), "--account-id %q is not an AWS account id: it has 12 digits", c.Account)

@@ -97,6 +97,7 @@ func TestWrongFlags(t *testing.T) {
 		{name: "operator: address", args: append(right, "--listen=8443"), clause: 1, want: []string{"--listen"}},
 		{name: "operator: endpoint", args: append(right, "--api-endpoint=apis.example.com"), clause: 1, want: []string{"--api-endpoint"}},
 		{name: "operator: tick", args: append(right, "--tick=1ms"), clause: 1, want: []string{"--tick"}},
+		{name: "operator: stays too long", args: append(right, "--shutdown-delay=2m"), clause: 1, want: []string{"--shutdown-delay 2m0s is not between"}},
 		{name: "operator: NaN", args: append(right, "--sts-calls-per-second=NaN"), clause: 1, want: []string{"--sts-calls-per-second"}},
 		{name: "operator: traces", args: append(right, "--trace-endpoint=collector:4317", "--trace-ratio=2"), clause: 2, want: []string{"--trace-endpoint", "--trace-ratio: 2"}},
 		{name: "gateway: traces", parse: gatewayFlags, args: []string{"--trace-endpoint=http://a:b@c", "--trace-ratio=NaN"}, clause: 2, want: []string{"--trace-endpoint: the URL", "--trace-ratio: NaN"}},

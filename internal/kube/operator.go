@@ -56,7 +56,8 @@ type OperatorConfig struct {
 	CapacityCheck  bool                         // refuse what no node could ever hold
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
-	Traces         Traces // of sidecars
+	ShutdownDelay  time.Duration // from giving up the lead to ending
+	Traces         Traces        // of sidecars
 	GatewayAccount string
 
 	Listen, InternalListen, HealthListen string
@@ -166,9 +167,22 @@ func (p *operatorProgram) run(ctx context.Context) error {
 		working,
 		[]stages.Task{{Name: "leader", Run: func(ctx context.Context) error {
 			p.readNodes(ctx)
-			return lead(ctx, election, func(ctx context.Context) error { return p.lead(ctx, st, eng) })
+			led := false
+			err := lead(ctx, election, func(ctx context.Context) error { led = true; return p.lead(ctx, st, eng) })
+			if led && ctx.Err() != nil {
+				p.stay()
+			}
+			return err
 		}}},
 	)
+}
+
+// stay keeps this pod's address alive for a moment, in which services learn who leads
+// now. A connection that still comes is refused at once, and whoever made it tries
+// again; to an address that is gone it would hang until it is given up.
+func (p *operatorProgram) stay() {
+	p.cfg.Log.Info("stopping", "in", p.cfg.ShutdownDelay)
+	<-time.After(p.cfg.ShutdownDelay)
 }
 
 // readNodes waits a little for the first look at the nodes, without which nothing is

@@ -110,6 +110,7 @@ func TestGatewayWithoutOperator(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
+	p.stays = 300 * time.Millisecond
 	first := p.leader("operator-a")
 	second := p.operator("operator-b")
 	eventually(t, "the second is alive", func() bool { return status(t, "http://"+second.health+"/healthz") == http.StatusOK })
@@ -139,6 +140,9 @@ func TestHandOver(t *testing.T) {
 		t.Error("services still select a replica that has ended")
 	}
 	eventually(t, "the second leads", second.leads)
+	if ended.Sub(told) < p.stays {
+		t.Errorf("the first stopped within %s, want %s for connections that still come", ended.Sub(told), p.stays)
+	}
 	t.Logf("stopping took %s, taking over %s more", ended.Sub(told).Round(time.Millisecond), time.Since(ended).Round(time.Millisecond))
 	eventually(t, "the second has it run", func() bool { return second.applied.Load() > 0 })
 	next := p.alice(second) // trusts the same fingerprint
