@@ -18,7 +18,7 @@ import (
 func (g *Gateway) http2Handler() http.Handler {
 	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true)}
 	return &httputil.ReverseProxy{
-		Transport: placing, FlushInterval: -1,
+		Transport:      placing,
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
@@ -48,6 +48,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	if !traced {
 		h.Del("Tracestate")
 	}
+	http2.ForwardTrailer(p)
 	p.Out.Host = p.In.Host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery               // as it came, even where Go could not parse it
 	p.Out.URL.Scheme, p.Out.URL.Host = "http", "replica" // chosen by the transport
@@ -59,6 +60,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 			delete(resp.Header, name)
 		}
 	}
+	http2.ForwardAtOnce(resp)
 	g.hop.OfContext(resp.Request.Context()).Answering(resp)
 	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
