@@ -203,6 +203,18 @@ func until(t *testing.T, cond func() bool, format string, args ...any) {
 	}
 }
 
+// receive waits for something that has to come.
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}
+
 // overHTTP2 is a client that speaks HTTP/2 without having asked.
 func overHTTP2(t *testing.T) *http.Client {
 	t.Helper()

@@ -198,6 +198,13 @@ func ForwardTrailer(p *httputil.ProxyRequest) {
 	p.Out.Trailer = p.In.Trailer
 }
 
+// Unreached reports whether resp is the Answer of a relay of ours that reached nobody:
+// nothing of the request was sent on. Whoever asks knows that a relay of ours sent it;
+// anybody can write such a field.
+func Unreached(resp *http.Response) bool {
+	return resp.Header.Get("X-Cortex-Reason") == relay.Unreached // whatever the status: gRPC has its own
+}
+
 // Refused carries an answer that was made here out of a transport.
 type Refused struct{ *relay.Answer }
 
