@@ -85,7 +85,7 @@ type Gateway struct {
 	know     context.CancelFunc
 	stopping atomic.Bool
 	serving  sync.WaitGroup // Serve calls
-	tasks    sync.WaitGroup // wake-ups
+	tasks    sync.WaitGroup // wake-ups, copies, and the ends of attempts
 	life     context.Context
 	end      context.CancelFunc
 

@@ -203,6 +203,28 @@ func until(t *testing.T, cond func() bool, format string, args ...any) {
 	}
 }
 
+// receive waits for something that has to come.
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}
+
+// overHTTP2 is a client that speaks HTTP/2 without having asked.
+func overHTTP2(t *testing.T) *http.Client {
+	t.Helper()
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &p}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
 func (r *rig) url(path string) string { return "http://" + r.addr + path }
 
 // answer is a response that was read whole.
@@ -223,6 +245,10 @@ func (r *rig) do(method, path string, body io.Reader, header http.Header) answer
 	for k, v := range header {
 		req.Header[k] = v
 	}
+	return r.send(req)
+}
+
+func (r *rig) send(req *http.Request) answer {
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return answer{err: err}

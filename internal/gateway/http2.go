@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -12,13 +11,14 @@ import (
 
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/tracing/hop"
 )
 
 // http2Handler forwards requests that net/http has read.
 func (g *Gateway) http2Handler() http.Handler {
 	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true)}
 	return &httputil.ReverseProxy{
-		Transport: placing, FlushInterval: -1,
+		Transport:      placing,
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
@@ -48,6 +48,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	if !traced {
 		h.Del("Tracestate")
 	}
+	http2.ForwardTrailer(p)
 	p.Out.Host = p.In.Host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery               // as it came, even where Go could not parse it
 	p.Out.URL.Scheme, p.Out.URL.Host = "http", "replica" // chosen by the transport
@@ -59,6 +60,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 			delete(resp.Header, name)
 		}
 	}
+	http2.ForwardAtOnce(resp)
 	g.hop.OfContext(resp.Request.Context()).Answering(resp)
 	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
@@ -99,9 +101,18 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if err := stripTarget(req.URL, string(target[strip:])); err != nil {
 		return nil, http2.Refused{Answer: &relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}}
 	}
-	body := req.Body
+	return t.place(req, w, next, told)
+}
+
+// place sends req to a replica of w, and to another one as long as nothing of it has
+// reached a container and all of it is still at hand.
+func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, told *hop.Request) (*http.Response, error) {
+	body := http2.NewBody(req)
+	if !t.g.cfg.Sidecars {
+		body.LetGo() // a replica that accepts a connection has the request
+	}
 	for again := 0; ; again++ {
-		r, ans := t.g.seat(req.Context(), w, heldHTTP2, again, told)
+		r, ans := t.g.seat(req.Context(), w, heldHTTP2+body.Kept(), again, told)
 		if ans != nil {
 			return nil, http2.Refused{Answer: ans}
 		}
@@ -109,15 +120,18 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		u := *req.URL
 		u.Host = r.upstream.Addr()
 		out.URL = &u
-		if body != nil && body != http.NoBody {
-			out.Body = io.NopCloser(body) // a failed dial must not close it
-		}
+		body.Attempt(&out)
 		resp, err := next.RoundTrip(&out)
-		if relay.Unreachable(err) && req.Context().Err() == nil {
+		if t.unreached(req, resp, err) && body.Rewind() {
+			if resp != nil {
+				// It may wait for what the attempt is still reading from the client.
+				t.g.tasks.Go(func() { _ = resp.Body.Close() })
+			}
 			r.Unreached(err)
 			told.Unreached()
 			continue
 		}
+		body.LetGo()
 		if err != nil {
 			r.Done(0)
 			return nil, err
@@ -127,6 +141,15 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		resp.Body = http2.Then(resp.Body, func() { r.Done(status) })
 		return resp, nil
 	}
+}
+
+// unreached reports whether what came of req says that nothing of it reached the
+// container: the dial failed, or the sidecar says so.
+func (t *placingTransport) unreached(req *http.Request, resp *http.Response, err error) bool {
+	if err != nil {
+		return relay.Unreachable(err) && req.Context().Err() == nil
+	}
+	return t.g.cfg.Sidecars && http2.Unreached(resp)
 }
 
 // stripTarget sets the path of u to escaped, which keeps its escapes.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -183,6 +184,43 @@ func TestGRPCPassesThrough(t *testing.T) {
 	r.until(func() bool { return r.work("model").pool.Load().Running == 0 }, "every place to be given back")
 }
 
+// A call that fails before its first message ends with its head, which must stay one:
+// clients take a head and nothing after it for a call that broke off.
+func TestGRPCFailsWithItsStatus(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.serveGRPC("model", func(grpc.ServerStream) error { return status.Error(codes.NotFound, "as asked") })
+	c := r.grpc()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 { // it is a race
+				in, out := []byte("x"), []byte(nil)
+				if err := c.Invoke(t.Context(), "/model/pkg.Service/Say", &in, &out); status.Code(err) != codes.NotFound {
+					t.Errorf("the call = %v, want NotFound", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// serveGRPC deploys an API with one replica that answers calls of any method with h.
+func (r *rig) serveGRPC(name string, h func(grpc.ServerStream) error) {
+	r.t.Helper()
+	p := pod{10, 10}
+	s := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return h(stream) }))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	go s.Serve(ln)
+	r.t.Cleanup(s.Stop)
+	r.deploy(realtime(name, "/"+name, p), 1)
+	r.run(name, ready(name+"-a", ln.Addr().String(), p))
+}
+
 func TestGRPCIsHeldAndCancelled(t *testing.T) {
 	t.Parallel()
 	woken := make(chan string, 10)
@@ -225,9 +263,7 @@ func TestHTTP2ReachesAnHTTP1Server(t *testing.T) {
 		fmt.Fprintf(w, "%s %s %s %s %d|%s|%s", req.Proto, req.Method, req.RequestURI, b, len(req.Header.Values("X-Cortex-Internal")),
 			req.Header.Get("X-Forwarded-For"), req.Header.Get("X-Request-Id"))
 	}))
-	var p http.Protocols
-	p.SetUnencryptedHTTP2(true)
-	r.client = &http.Client{Transport: &http.Transport{Protocols: &p}}
+	r.client = overHTTP2(t)
 	a := r.do("POST", "/api/x%2Fy//z?a=%zz;b", strings.NewReader("body"),
 		http.Header{"X-Request-Id": {"me"}, "X-Cortex-Internal": {"forged"}, "X-Forwarded-For": {"10.1.1.1"}})
 	if want := "HTTP/1.1 POST /x%2Fy//z?a=%zz;b body 0|10.1.1.1, 127.0.0.1|me"; a.status != 200 || a.body != want {
@@ -257,9 +293,7 @@ func TestHTTP2RefusesASwitchOfProtocols(t *testing.T) {
 		defer c.Close()
 		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	}))
-	var p http.Protocols
-	p.SetUnencryptedHTTP2(true)
-	r.client = &http.Client{Transport: &http.Transport{Protocols: &p}}
+	r.client = overHTTP2(t)
 	for range 3 { // more than may be in flight and wait
 		wantRefusal(t, r.get("/api"), 502, "upstream_malformed", "api")
 	}

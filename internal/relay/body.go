@@ -226,11 +226,16 @@ func (b *body) readTrailer() error {
 				return errTrailer
 			}
 		}
-		// Fields that frame, route or authenticate a message have no meaning
-		// after it, and receivers that merge them would be misled.
-		if kindOf(line[:i]) == ordinary && !equalFold(line[:i], "authorization") && !equalFold(line[:i], "cookie") &&
-			!equalFold(line[:i], "content-encoding") && !equalFold(line[:i], "content-type") && !equalFold(line[:i], "content-range") {
+		if MayTrail(line[:i]) {
 			b.trailer = append(append(b.trailer, line...), '\r', '\n')
 		}
 	}
+}
+
+// MayTrail reports whether a field of this name, which is not empty, is forwarded after
+// a body. Fields that frame, route or authenticate a message have no meaning after it,
+// and receivers that merge them would be misled.
+func MayTrail(name []byte) bool {
+	return kindOf(name) == ordinary && !equalFold(name, "authorization") && !equalFold(name, "cookie") &&
+		!equalFold(name, "content-encoding") && !equalFold(name, "content-type") && !equalFold(name, "content-range")
 }

@@ -74,7 +74,7 @@ func TestReasonsOfContainersAreNotHeard(t *testing.T) {
 // whether the upstream read all of it before it answered or not.
 func TestSmallUploadGoesElsewhere(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{1, 5000, keptBytes} {
+	for _, size := range []int{1, 5000, KeptBytes} {
 		for _, early := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d bytes, early %t", size, early), func(t *testing.T) {
 				t.Parallel()

@@ -18,16 +18,17 @@ type upload struct {
 	kept     []byte                // what was sent, where it may be sent once more; read after done
 }
 
-// keptBytes bounds what is left of a body of known length that is kept for a second
-// place. Most clients send even small bodies in more than one write.
-const keptBytes = 64 << 10
+// KeptBytes bounds what of a body that is being sent is kept for a second place: here,
+// of one of known length, what is left of it. Most clients send even small bodies in
+// more than one write.
+const KeptBytes = 64 << 10
 
 // upload sends what prepare left of the body to up.
 func (c *conn) upload(up *upConn) {
 	u := &upload{done: make(chan struct{})}
 	c.uploads = u
 	c.uploading.Store(true)
-	if c.srv.behind && c.req.body == sized && c.reqBody.left <= keptBytes {
+	if c.srv.behind && c.req.body == sized && c.reqBody.left <= KeptBytes {
 		u.kept = make([]byte, 0, c.reqBody.left)
 		c.reqBody.kept = &u.kept
 	}

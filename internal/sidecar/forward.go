@@ -81,13 +81,14 @@ func (p *place) Unreached(error) { p.s.limit.Release() }
 func (s *Sidecar) http2Handler() http.Handler {
 	transport := &limited{s: s, http1: http2.Transport(false), http2: http2.Transport(true)}
 	return &httputil.ReverseProxy{
-		Transport: transport, FlushInterval: -1,
+		Transport: transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"} {
 				if given := p.In.Header[name]; given != nil { // the proxy takes them out
 					p.Out.Header[name] = given
 				}
 			}
+			http2.ForwardTrailer(p)
 			p.Out.Host = p.In.Host
 			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came, even where Go could not parse it
 			p.Out.URL.Scheme, p.Out.URL.Host = "http", s.upstream.Addr()
@@ -98,6 +99,7 @@ func (s *Sidecar) http2Handler() http.Handler {
 					delete(resp.Header, name)
 				}
 			}
+			http2.ForwardAtOnce(resp)
 			s.hop.OfContext(resp.Request.Context()).Answering(resp)
 			return nil
 		},

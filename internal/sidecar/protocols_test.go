@@ -7,7 +7,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 func TestUpgradePassesThroughAndHoldsItsPlace(t *testing.T) {
@@ -102,6 +108,71 @@ func TestHTTP2IsForwardedAsTheContainerSpeaks(t *testing.T) {
 		resp.Body.Close()
 	}
 	waitFor(t, "every place come back", func() bool { running, _ := r.limit.InFlight(); return running == 0 })
+}
+
+func TestHTTP2IsForwardedWithItsTrailer(t *testing.T) {
+	t.Parallel()
+	r := start(t, quick(2, 2), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, r.ProtoMajor, err, r.Trailer)
+	}))
+	var p http.Protocols
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &p}
+	t.Cleanup(tr.CloseIdleConnections)
+	for kind, major := range map[string]int{"application/grpc": 2, "text/plain": 1} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+"/pkg.Service/Say", io.MultiReader(strings.NewReader("hello")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", kind)
+		req.Trailer = http.Header{"X-Check": {"42"}, "X-Forwarded-For": {"10.0.0.1"}}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := fmt.Sprint(major, " <nil> map[X-Check:[42]]"); string(text) != want {
+			t.Errorf("%s: the container got %q, want %q", kind, text, want)
+		}
+	}
+}
+
+// nothing is a message of gRPC that is empty.
+type nothing struct{}
+
+func (nothing) Marshal(any) ([]byte, error) { return nil, nil }
+func (nothing) Unmarshal([]byte, any) error { return nil }
+func (nothing) Name() string                { return "nothing" }
+
+// A gRPC call that fails before its first message ends with its head, which must stay
+// one: clients take a head and nothing after it for a call that broke off.
+func TestGRPCFailsWithItsStatus(t *testing.T) {
+	t.Parallel()
+	r := start(t, quick(8, 8), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", fmt.Sprint(int(codes.NotFound)))
+	}))
+	c, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(r.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(nothing{})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 { // it is a race
+				if err := c.Invoke(t.Context(), "/pkg.Service/Say", nil, nil); status.Code(err) != codes.NotFound {
+					t.Errorf("the call = %v, want NotFound", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestHTTP2RefusesASwitchOfProtocols(t *testing.T) {

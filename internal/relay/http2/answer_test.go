@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -159,6 +161,43 @@ func TestThen(t *testing.T) {
 		}
 		if n := calls.Load(); n != 1 {
 			t.Errorf("%s: the function was called %d times, want once", name, n)
+		}
+	}
+}
+
+// flushes counts those of an answer.
+type flushes struct {
+	*httptest.ResponseRecorder
+	n atomic.Int32
+}
+
+func (f *flushes) Flush() { f.n.Add(1) }
+
+// answering is a transport that gives an answer.
+type answering struct{ http.Response }
+
+func (a *answering) RoundTrip(*http.Request) (*http.Response, error) { return &a.Response, nil }
+
+func TestForwardAtOnce(t *testing.T) {
+	t.Parallel()
+	for text, flushed := range map[string]bool{"": false, "some": true} {
+		for range 100 { // a proxy that is told to flush leaves it to a race with an empty answer's end
+			proxy := httputil.ReverseProxy{
+				Rewrite:        func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", "server" },
+				ModifyResponse: func(r *http.Response) error { ForwardAtOnce(r); return nil },
+				Transport: &answering{http.Response{
+					StatusCode: 200, ContentLength: int64(len(text)), Header: http.Header{"Content-Length": {fmt.Sprint(len(text))}},
+					Body: io.NopCloser(strings.NewReader(text)),
+				}},
+			}
+			w := &flushes{ResponseRecorder: httptest.NewRecorder()}
+			proxy.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "http://proxy/", nil))
+			if got := w.n.Load() > 0; got != flushed {
+				t.Fatalf("an answer of %d bytes was flushed: %v, want %v", len(text), got, flushed)
+			}
+			if got, want := w.Header().Get("Content-Length"), fmt.Sprint(len(text)); got != want || w.Body.String() != text {
+				t.Fatalf("the answer is %q of the length %s, want %q", w.Body, got, text)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"runtime/debug"
 	"strconv"
@@ -174,6 +175,34 @@ func Answer(w http.ResponseWriter, r *http.Request, a *relay.Answer) {
 	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(body) // the client may be gone
+}
+
+// ForwardAtOnce has a reverse proxy whose FlushInterval is 0 pass on what comes of resp's
+// body when it comes, and an answer without one as a whole. A gRPC call may end with
+// nothing but a head; clients take a head and an empty body for a call broken off. With
+// a FlushInterval of -1, which of them is sent is a race.
+func ForwardAtOnce(resp *http.Response) {
+	if resp.ContentLength != 0 {
+		resp.ContentLength = -1 // the field of the head stays
+	}
+}
+
+// ForwardTrailer has p.Out send the trailer of p.In, of which relays forward the same
+// fields. net/http copies it before its values are there.
+func ForwardTrailer(p *httputil.ProxyRequest) {
+	for name := range p.In.Trailer {
+		if !relay.MayTrail([]byte(name)) {
+			delete(p.In.Trailer, name) // and so it is not read
+		}
+	}
+	p.Out.Trailer = p.In.Trailer
+}
+
+// Unreached reports whether resp is the Answer of a relay of ours that reached nobody:
+// nothing of the request was sent on. Whoever asks knows that a relay of ours sent it;
+// anybody can write such a field.
+func Unreached(resp *http.Response) bool {
+	return resp.Header.Get("X-Cortex-Reason") == relay.Unreached // whatever the status: gRPC has its own
 }
 
 // Refused carries an answer that was made here out of a transport.

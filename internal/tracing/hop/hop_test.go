@@ -487,6 +487,41 @@ func TestColdStartAndDeadReplica(t *testing.T) {
 	}
 }
 
+// A sidecar that says that its container takes no connection: by each protocol the
+// gateway asks another one.
+func TestASidecarWithoutContainer(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		http2 bool
+		kind  string
+	}{"HTTP/1.1": {false, "text/plain"}, "HTTP/2": {true, "text/plain"}, "gRPC": {true, "application/grpc"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, 0, func(w http.ResponseWriter, in *http.Request) { _, _ = io.Copy(w, in.Body) })
+			dead := listen(t)
+			dead.Close()
+			s, err := sidecar.New(sidecar.Config{Target: dead.Addr().(*net.TCPAddr).Port, MaxConcurrency: 1, Least: time.Nanosecond, Quiet: time.Nanosecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := listen(t)
+			run(t, "sidecar without container", func(ctx context.Context) error { return s.Run(ctx, data) })
+			r.ready(data.Addr().String(), r.sidecar) // the first is tried first
+			req := r.request(t.Context(), "POST", "/iris/pkg.Service/Method", parentOn, strings.NewReader("hello"))
+			req.Header.Set("Content-Type", tt.kind)
+			if status, body := r.do(transport(tt.http2), req); status != 200 || body != "hello" {
+				t.Errorf("POST = %d %q, want the other replica's answer", status, body)
+			}
+			told := r.tell()
+			r.tree(told)
+			wantFacts(t, "gateway", told.server, map[string]string{"cortex.replica": "replica-1", "http.response.status_code": "200"})
+			if events := strings.Join(told.server.Events, " "); events != "cortex.replica_unreachable" {
+				t.Errorf("the events are %q, want an unreachable replica", events)
+			}
+		})
+	}
+}
+
 func TestQueueOfTheSidecar(t *testing.T) {
 	t.Parallel()
 	inside, release := make(chan struct{}, 2), make(chan struct{})
