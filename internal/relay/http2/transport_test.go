@@ -72,13 +72,18 @@ func TestTransportSpeaksAndKeepsConnections(t *testing.T) {
 		}
 		close(goOn)
 		all.Wait()
-		opened := conns.Load()
-		for range atOnce {
-			all.Go(ask)
+		// A connection of HTTP/1 is free a moment after its answer was read.
+		kept := false
+		for round := 0; !kept && round < 50; round++ {
+			opened := conns.Load()
+			for range atOnce {
+				all.Go(ask)
+			}
+			all.Wait()
+			kept = conns.Load() == opened
 		}
-		all.Wait()
-		if got := conns.Load(); got != opened {
-			t.Errorf("Transport(%v) opened %d connections, and %d with as many requests again, want no more", http2, opened, got)
+		if !kept {
+			t.Errorf("Transport(%v) opens connections for every %d requests, %d by now", http2, atOnce, conns.Load())
 		}
 	}
 }
