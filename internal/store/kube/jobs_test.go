@@ -3,10 +3,14 @@ package kube
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
+	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/crd"
 	"cortex.dev/cortex/internal/fault"
@@ -121,4 +125,71 @@ func TestAJobThatIsGoneIsNotJudged(t *testing.T) {
 	if again := next(t, list); again.Mark == gone.Mark {
 		t.Errorf("Submitted() told %+v, want the second job of the name", again)
 	}
+}
+
+// Whatever cannot be followed, such as a kind whose definition is older than this
+// program or a right that is missing, keeps nothing else from being heard, and is
+// said once.
+func TestJobsOfOneKindAreHeardWithoutTheOther(t *testing.T) {
+	t.Parallel()
+	r := cluster(t)
+	admin, err := kubernetes.NewForConfig(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t, r)
+	name := metav1.ObjectMeta{Name: "older", Namespace: cfg.Namespace}
+	role := &rbac.Role{ObjectMeta: name, Rules: []rbac.PolicyRule{{
+		APIGroups: []string{crd.Group}, Verbs: []string{"get", "list", "watch"},
+		Resources: []string{"realtimeapis", "asyncapis", "batchapis", "taskapis", "trafficsplitters", "taskjobs"},
+	}}}
+	if _, err := admin.RbacV1().Roles(cfg.Namespace).Create(within(t), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.RbacV1().RoleBindings(cfg.Namespace).Create(within(t), &rbac.RoleBinding{
+		ObjectMeta: name, RoleRef: rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "Role", Name: "older"},
+		Subjects: []rbac.Subject{{Kind: rbac.UserKind, APIGroup: rbac.GroupName, Name: "older-of-" + cfg.Namespace}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, cfg)
+	submit(t, s, workload.BatchJob, "unheard", batchJob)
+	submit(t, s, workload.TaskJob, "heard", taskJob)
+	cfg.REST = rest.CopyConfig(r)
+	cfg.REST.Impersonate = rest.ImpersonationConfig{UserName: "older-of-" + cfg.Namespace}
+	said := make(chan string, 10)
+	cfg.Log = slog.New(saying(said))
+	older := openWhenPermitted(t, cfg)
+	for len(said) > 0 {
+		<-said // of the time before the rights came
+	}
+	list, _ := submitted(t, older)
+	if j := next(t, list); j.ID != "heard" {
+		t.Errorf("Submitted() told %+v, want the task", j)
+	}
+	if text := next(t, said); text != "store: cannot follow what is deployed batchjobs" {
+		t.Errorf("the log says %q, want that batchjobs cannot be followed", text)
+	}
+}
+
+// saying is a log that tells the message of each record, and its resource.
+type saying chan<- string
+
+func (s saying) Enabled(context.Context, slog.Level) bool { return true }
+func (s saying) WithAttrs([]slog.Attr) slog.Handler       { return s }
+func (s saying) WithGroup(string) slog.Handler            { return s }
+
+func (s saying) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "resource" {
+			text += " " + a.Value.String()
+		}
+		return true
+	})
+	select {
+	case s <- text:
+	default:
+	}
+	return nil
 }
