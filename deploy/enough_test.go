@@ -10,8 +10,11 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -116,6 +119,52 @@ func TestRightsAreEnoughForTheStore(t *testing.T) {
 	}
 	storetest.Run(t, state)
 	storetest.RunReplicas(t, state)
+}
+
+// They are enough to say of a job why it does not run, and not to submit one.
+func TestRightsAreEnoughForJobs(t *testing.T) {
+	t.Parallel()
+	admin := kubetest.Config(t)
+	kubetest.InstallCRDs(t, admin)
+	p := newPlace(t, admin)
+	jobs := schema.GroupVersionResource{Group: "cortex.dev", Version: "v1", Resource: "taskjobs"}
+	job := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "cortex.dev/v1", "kind": "TaskJob", "metadata": map[string]any{"name": "a1"}, "spec": map[string]any{"api_name": "train"},
+	}}
+	by := func(cfg *rest.Config) dynamic.ResourceInterface {
+		c, err := dynamic.NewForConfig(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Resource(jobs).Namespace(p.apis)
+	}
+	operator := p.as(t, "cortex-operator")
+	if _, err := by(operator).Create(t.Context(), job, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "forbidden") {
+		t.Errorf("an operator that submits a job gets %v, want forbidden", err)
+	}
+	if _, err := by(admin).Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := storekube.Open(t.Context(), storekube.Config{REST: operator, Namespace: p.apis, SystemNamespace: p.system, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_ = s.Submitted(ctx, func(j store.Submission) {
+		if err := s.JudgedJob(ctx, j, nil); err != nil {
+			t.Errorf("an operator that judges a job gets %v", err)
+		}
+		cancel()
+	})
+	judged, err := by(admin).Get(t.Context(), "a1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, found, _ := unstructured.NestedSlice(judged.Object, "status", "conditions"); !found {
+		t.Errorf("the job is %v, want that it was judged", judged.Object)
+	}
 }
 
 // The rights of a gateway are enough to hear what is deployed, and not to change it.

@@ -199,6 +199,7 @@ func (c *cluster) finish(string, []string) {
 	for _, args := range [][]string{
 		{"delete", "trafficsplitters", "--all"}, // what has targets goes before them
 		{"delete", "realtimeapis,asyncapis,batchapis,taskapis", "--all"},
+		{"delete", "batchjobs,taskjobs", "--all"},
 		{"wait", "pods", "--all", "--for=delete", "--timeout=2m"},
 	} {
 		_, _ = c.kubectl(args...)

@@ -58,6 +58,23 @@ type Status struct {
 	Conditions   []metav1.Condition `json:"conditions,omitempty"` // Accepted, Ready
 }
 
+// Job is one job that was submitted: a BatchJob or a TaskJob, as its kind says. Its
+// name is the id of the job. Its Spec is never changed.
+type Job struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	Spec   json.RawMessage `json:"spec"` // a workload.Submission
+	Status *JobStatus      `json:"status,omitempty"`
+}
+
+// JobStatus is what the operator saw last of a job.
+type JobStatus struct {
+	ObservedGeneration int64              `json:"observed_generation,omitempty"` // that was judged last; absent: nobody did
+	Status             workload.JobStatus `json:"status,omitempty"`              // absent while it was not accepted
+	Conditions         []metav1.Condition `json:"conditions,omitempty"`          // Accepted
+}
+
 // Revision is one immutable entry of an API's history. It is never changed.
 type Revision struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -69,7 +86,7 @@ type Revision struct {
 	Revision   *workload.Revision `json:"revision"`
 }
 
-// Conditions of an API.
+// Conditions of an API, and the first of them of a job.
 const (
 	Accepted = "Accepted" // the spec passed every rule, or says why not
 	Ready    = "Ready"    // as many up-to-date replicas are ready as requested, or says why not

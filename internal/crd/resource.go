@@ -4,8 +4,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"cortex.dev/cortex/internal/workload"
 )
 
 // GroupVersion is the group and version of every resource here.
@@ -18,7 +16,7 @@ const (
 )
 
 // Plural is what the API server calls the resources of a kind: realtimeapis.
-func Plural(k workload.Kind) string { return strings.ToLower(string(k)) + "s" }
+func Plural[K ~string](kind K) string { return strings.ToLower(string(kind)) + "s" }
 
-// Source is what messages call the resource of a workload: realtimeapis.cortex.dev/iris.
-func Source(k workload.Kind, name string) string { return Plural(k) + "." + Group + "/" + name }
+// Source is what messages call a resource: realtimeapis.cortex.dev/iris.
+func Source[K ~string](kind K, name string) string { return Plural(kind) + "." + Group + "/" + name }

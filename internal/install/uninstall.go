@@ -84,7 +84,7 @@ func (w *work) removeAPIs(ctx context.Context) error {
 		if err != nil {
 			return asFault("listing "+d.name, err)
 		}
-		if d.resource.Resource != "revisions" {
+		if strings.HasSuffix(d.resource.Resource, "apis") || d.resource.Resource == "trafficsplitters" {
 			removed += len(list.Items)
 		}
 		if err := w.objects.Resource(d.resource).Namespace(ns).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil && !apierrors.IsNotFound(err) {

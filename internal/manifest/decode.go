@@ -358,7 +358,7 @@ func (s *scope) unknown(at, v value, keys []string) []string {
 	key := v.key.Value
 	s.cannotRead(v.path)
 	p := fault.Problem{
-		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: "configreader.unsupported_key",
+		Line: v.key.Line, Column: v.key.Column, Path: v.path, Code: workload.CodeUnsupportedKey,
 		Message: fmt.Sprintf("the key %s is not supported", quote(key)),
 	}
 	var meant []string

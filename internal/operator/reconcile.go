@@ -23,12 +23,12 @@ const pendingEvents = 1024
 // applied, everything else removed, now and after every change; what fails is
 // tried again. It writes the engine's events into the store. Where the store is
 // store.Declarative it deploys what others declare there, and shows what becomes of
-// it. It returns ctx's error after everything it started has ended.
+// it; where it is store.Submittable it says why their jobs do not run. It returns ctx's error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
 	work := newKeyed(o.attempt, func(name string, err error) {
 		o.log.Warn("will try again", "api", name, "error", err)
 	})
-	adopter := newAdopter(o)
+	adopter, jobs := newAdopter(o), newJobs(o)
 	events := make(chan workload.Event, pendingEvents)
 	var group tasks
 	group.start(func() {
@@ -58,11 +58,13 @@ func (o *Operator) Run(ctx context.Context) error {
 	})
 	group.start(func() { adopter.run(ctx) })
 	group.start(func() { adopter.follow(ctx) })
+	group.start(func() { jobs.run(ctx) })
 	group.start(func() { o.write(ctx, events) })
 	<-ctx.Done()
 	group.wait()
 	work.wait()
 	adopter.wait()
+	jobs.wait()
 	return ctx.Err()
 }
 

@@ -107,6 +107,10 @@ func BoundsOf(k Kind, path string) Bounds {
 	return b
 }
 
+// JobBounds is the range of every number of a job's submission: workers, batch
+// sizes, seconds and counts.
+func JobBounds() Bounds { return Bounds{Min: 1, Max: math.MaxInt32} }
+
 // Check returns the code and message of v outside b, or two empty strings.
 func (b Bounds) Check(v float64) (code, message string) {
 	switch {

@@ -27,6 +27,7 @@ const (
 	CodeTargetNotDeployed   = "resources.apis_not_deployed"
 	CodeNoNodeGroup         = "resources.invalid_node_group_selector"
 	CodeNoCapacity          = "resources.no_available_node_compute_limit"
+	CodeUnsupportedKey      = "configreader.unsupported_key"
 	CodeMustBeDefined       = "configreader.must_be_defined"
 	CodeCannotBeEmpty       = "configreader.cannot_be_empty"
 	CodeCannotBeNull        = "configreader.cannot_be_null"
@@ -46,6 +47,9 @@ const (
 	CodeEndpoint            = "urls.endpoint"
 	CodeEndpointEmpty       = "urls.endpoint_empty_path"
 	CodeEndpointSlashes     = "urls.endpoint_double_slash"
+	CodeJobExactlyOne       = "job.specify_exactly_one_key"
+	CodeJobConflict         = "job.conflicting_fields"
+	CodeJobItemTooLarge     = "batchapi.item_size_exceeds_limit"
 )
 
 // Violation is one rule that a spec breaks.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,7 +19,14 @@ var update = flag.Bool("update", false, "write deploy/chart/crds")
 
 const folder = "../../../deploy/chart/crds"
 
-const head = "# Made from the rules of a cortex.yaml by: go test ./internal/crd/... -update\n"
+// head says where a definition is from.
+func head(d v1.CustomResourceDefinition) string {
+	of := "a cortex.yaml"
+	if strings.HasSuffix(d.Spec.Names.Kind, "Job") {
+		of = "a job"
+	}
+	return "# Made from the rules of " + of + " by: go test ./internal/crd/schema -update\n"
+}
 
 func definitions(t testing.TB) []v1.CustomResourceDefinition {
 	t.Helper()
@@ -41,7 +49,7 @@ func text(t testing.TB, d v1.CustomResourceDefinition) []byte {
 		t.Fatal(err)
 	}
 	delete(plain, "status")
-	out := bytes.NewBufferString(head)
+	out := bytes.NewBufferString(head(d))
 	e := yaml.NewEncoder(out)
 	e.SetIndent(2)
 	if err := e.Encode(plain); err != nil {
@@ -68,7 +76,7 @@ func TestFilesOfTheChartAreTheDefinitions(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(string(kept), string(made)); diff != "" {
-			t.Errorf("%s is not what Definitions() makes (-file +made); go test ./internal/crd/... -update writes it:\n%s", path, diff)
+			t.Errorf("%s is not what Definitions() makes (-file +made); go test ./internal/crd/schema -update writes it:\n%s", path, diff)
 		}
 	}
 	got, err := filepath.Glob(filepath.Join(folder, "*"))

@@ -1,13 +1,13 @@
 // Package schema makes the definitions of Cortex's custom resources, as files of
-// deploy/chart/crds, from what package manifest knows of a cortex.yaml.
+// deploy/chart/crds, from what package manifest knows of a cortex.yaml and package
+// workload of a job.
 //
-// It promises that the API server refuses what the manifest refuses, as far as it
-// can judge one resource by itself, and accepts whatever the manifest accepts and
-// Kubernetes can run. A construct of the manifest's schema that it does not know is
+// It promises that the API server refuses what these refuse, as far as it can judge
+// one resource by itself, and accepts whatever they accept and Kubernetes can run. A construct of the manifest's schema that it does not know is
 // an error, so that a new rule is never left out by oversight.
 //
-// It must not hold a rule of its own that the manifest does not have, but for what
-// only Kubernetes asks for. The programs do not import it: they read the files.
+// It must not hold a rule of its own that these do not have, but for what only
+// Kubernetes asks for. The programs do not import it: they read the files.
 package schema
 
 import (
@@ -45,6 +45,8 @@ func resources() []resource {
 		{string(workload.Task), crd.Plural(workload.Task), "tapi", always(), ofWorkload(workload.Task), true},
 		{string(workload.Splitter), crd.Plural(workload.Splitter), "split", always(), ofWorkload(workload.Splitter), true},
 		{crd.RevisionKind, crd.RevisionPlural, "apirev", revisionColumns(), ofRevision, false},
+		{string(workload.BatchJob), crd.Plural(workload.BatchJob), "bjob", jobColumns(), ofJob(workload.BatchJob), true},
+		{string(workload.TaskJob), crd.Plural(workload.TaskJob), "tjob", jobColumns(), ofJob(workload.TaskJob), true},
 	}
 }
 
@@ -108,8 +110,26 @@ func column(name, kind, path, doc string) v1.CustomResourceColumnDefinition {
 func always() []v1.CustomResourceColumnDefinition {
 	return []v1.CustomResourceColumnDefinition{
 		column("Endpoint", "string", ".status.endpoint", "where it is reached"),
-		column("Accepted", "string", `.status.conditions[?(@.type=="`+crd.Accepted+`")].status`, "whether the specification was deployed, or refused"),
-		column("Age", "date", ".metadata.creationTimestamp", "since it was created"),
+		accepted("whether the specification was deployed, or refused"),
+		age(),
+	}
+}
+
+func accepted(doc string) v1.CustomResourceColumnDefinition {
+	return column("Accepted", "string", `.status.conditions[?(@.type=="`+crd.Accepted+`")].status`, doc)
+}
+
+func age() v1.CustomResourceColumnDefinition {
+	return column("Age", "date", ".metadata.creationTimestamp", "since it was created")
+}
+
+func jobColumns() []v1.CustomResourceColumnDefinition {
+	return []v1.CustomResourceColumnDefinition{
+		column("API", "string", ".spec.api_name", "the API whose job this is"),
+		column("Workers", "integer", ".spec.workers", "how many work on it; absent: one"),
+		column("Status", "string", ".status.status", "such as running or succeeded; absent while it was not accepted"),
+		accepted("whether the job was accepted, or refused"),
+		age(),
 	}
 }
 

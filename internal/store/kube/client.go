@@ -39,9 +39,9 @@ func selector(name string) string {
 	return labelAPI + "=true," + labelName + "=" + name
 }
 
-// object is a workload's resource as it goes over the wire: crd.API with its parts
-// still closed, so that one of them which cannot be read does not take the whole
-// list with it.
+// object is the resource of a workload or of a job as it goes over the wire: crd.API
+// or crd.Job with its parts still closed, so that one of them which cannot be read
+// does not take the whole list with it.
 type object struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
@@ -87,7 +87,11 @@ const fieldManager = "cortex"
 
 func newClient(cfg *rest.Config, transport *http.Client, namespace string) (*client, error) {
 	scheme := runtime.NewScheme()
-	for _, k := range workload.Kinds() {
+	kinds := workload.Kinds()
+	for _, k := range workload.JobKinds() {
+		kinds = append(kinds, workload.Kind(k)) // a kind of resources too
+	}
+	for _, k := range kinds {
 		scheme.AddKnownTypeWithName(crd.GroupVersion.WithKind(string(k)), &object{})
 		scheme.AddKnownTypeWithName(crd.GroupVersion.WithKind(string(k)+"List"), &objectList{})
 	}

@@ -108,9 +108,13 @@ func judge(status *crd.Status, hash string, judgement error, generation int64) {
 	if fault.Is(judgement, fault.Conflict) {
 		status.ObservedHash = "" // for now: whoever asks later is told of it again
 	}
+	meta.SetStatusCondition(&status.Conditions, accepted(judgement, "the specification passed every rule", generation))
+}
+
+// accepted is the condition that says what became of something: why not, or passed.
+func accepted(judgement error, passed string, generation int64) metav1.Condition {
 	c := metav1.Condition{
-		Type: crd.Accepted, Status: metav1.ConditionTrue, Reason: "Accepted",
-		Message: "the specification passed every rule", ObservedGeneration: generation,
+		Type: crd.Accepted, Status: metav1.ConditionTrue, Reason: "Accepted", Message: passed, ObservedGeneration: generation,
 	}
 	if f := fault.From(judgement); f != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, camelCase(f.Code), f.Message
@@ -119,7 +123,7 @@ func judge(status *crd.Status, hash string, judgement error, generation int64) {
 		}
 		c.Message = cut(c.Message)
 	}
-	meta.SetStatusCondition(&status.Conditions, c)
+	return c
 }
 
 // isRefused reports whether the specification that was judged last was refused.

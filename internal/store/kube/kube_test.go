@@ -269,9 +269,10 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	for what, err := range map[string]error{
 		"Put": putErr, "SetValue": setErr, "Delete": r.Delete(within(t), "iris", w.Version, false),
 		"Remember": r.Remember(within(t), store.Past{Revision: w.Revision}), "Record": r.Record(within(t), workload.Event{API: "iris"}),
-		"Claim":   r.Claim(within(t), "key", time.Minute),
-		"Judged":  r.Judged(within(t), store.Declaration{Name: "iris", Kind: workload.Realtime}, nil),
-		"Publish": r.Publish(within(t), "iris", workload.Status{}, ""),
+		"Claim":     r.Claim(within(t), "key", time.Minute),
+		"Judged":    r.Judged(within(t), store.Declaration{Name: "iris", Kind: workload.Realtime}, nil),
+		"JudgedJob": r.JudgedJob(within(t), store.Submission{ID: "a1", Kind: workload.TaskJob}, nil),
+		"Publish":   r.Publish(within(t), "iris", workload.Status{}, ""),
 	} {
 		if fault.Code(err) != "store.read_only" {
 			t.Errorf("%s() = %v, want store.read_only", what, err)

@@ -2,8 +2,8 @@
 // custom resource, every entry of its history another, and what happened to it are
 // events. Whoever may, sees and writes them with kubectl.
 //
-// It promises what the ports promise (store.Store, store.Shared and
-// store.Declarative), that a specification somebody applied is never overwritten
+// It promises what the ports promise (store.Store, store.Shared, store.Declarative
+// and store.Submittable), that a specification somebody applied is never overwritten
 // before it was judged, and that what it knows survives a restart of the API server.
 //
 // It must not know what runs, nor judge a specification.

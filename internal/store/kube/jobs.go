@@ -1,0 +1,153 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"cortex.dev/cortex/internal/crd"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+var _ store.Submittable = (*Store)(nil)
+
+// Submitted calls fn for every job that nobody judged yet. It watches only while it
+// is called, which one operator does. What cannot be watched, such as a definition
+// that is not installed, is tried again and said once.
+func (s *Store) Submitted(ctx context.Context, fn func(store.Submission)) error {
+	follow, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+	f := &jobFeed{fn: fn, ended: func() bool { return follow.Err() != nil }}
+	var running sync.WaitGroup
+	for _, kind := range workload.JobKinds() {
+		running.Go(func() { s.reflectJobs(follow, kind, f) })
+	}
+	running.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errClosed()
+}
+
+func (s *Store) reflectJobs(ctx context.Context, kind workload.JobKind, f *jobFeed) {
+	resource := workload.Kind(kind)
+	heard := func(err error) error {
+		if ctx.Err() == nil {
+			s.noise.heard(s, resource, err)
+		}
+		return err
+	}
+	r := newReflector(crd.Plural(kind), &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			list, err := s.client.list(ctx, resource, opts)
+			return list, heard(err)
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			w, err := s.client.watch(ctx, resource, opts)
+			return w, heard(err)
+		},
+	}, &object{}, &jobsOf{jobFeed: f, kind: kind})
+	r.RunWithContext(quiet(ctx))
+}
+
+// jobFeed tells of jobs that nobody judged, one at a time.
+type jobFeed struct {
+	mu    sync.Mutex
+	fn    func(store.Submission)
+	ended func() bool
+}
+
+// jobsOf is what a reflector of one kind fills. It keeps nothing.
+type jobsOf struct {
+	*jobFeed
+	kind workload.JobKind
+}
+
+var _ cache.ReflectorStore = (*jobsOf)(nil)
+
+// Add tells of a job that is new.
+func (f *jobsOf) Add(obj any) error {
+	o, ok := obj.(*object)
+	if !ok {
+		return fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
+	}
+	if o.DeletionTimestamp != nil || jobStatusOf(o).ObservedGeneration >= o.Generation {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended() {
+		f.fn(store.Submission{ID: o.Name, Kind: f.kind, Spec: o.Spec, Source: crd.Source(f.kind, o.Name), Mark: string(o.UID)})
+	}
+	return nil
+}
+
+// Update tells of a job that somebody touched and nobody judged.
+func (f *jobsOf) Update(obj any) error { return f.Add(obj) }
+
+// Delete does nothing: who judges it hears that it is gone.
+func (f *jobsOf) Delete(any) error { return nil }
+
+// Replace tells of all that nobody judged.
+func (f *jobsOf) Replace(list []any, _ string) error {
+	for _, obj := range list {
+		if err := f.Add(obj); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resync does nothing.
+func (f *jobsOf) Resync() error { return nil }
+
+// jobStatusOf reads the status of a job. One that cannot be read is as good as none.
+func jobStatusOf(o *object) crd.JobStatus {
+	var s crd.JobStatus
+	if len(o.Status) > 0 && decode(o.Status, &s) != nil {
+		return crd.JobStatus{}
+	}
+	return s
+}
+
+// JudgedJob writes what became of a job into its status.
+func (s *Store) JudgedJob(ctx context.Context, j store.Submission, judgement error) error {
+	ctx, done, err := s.beginWrite(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	doing := "writing the status of " + j.Source
+	for range tries {
+		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
+		if isMissing(err) || err == nil && string(o.UID) != j.Mark {
+			return nil
+		}
+		if err != nil {
+			return s.failure(ctx, doing, err)
+		}
+		status := jobStatusOf(o)
+		status.ObservedGeneration = o.Generation
+		meta.SetStatusCondition(&status.Conditions, accepted(judgement, "the job passed every rule", o.Generation))
+		if o.Status, err = json.Marshal(status); err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		if _, err = s.client.updateStatus(ctx, o); err == nil {
+			return nil
+		}
+		if !apierrors.IsConflict(err) && !isMissing(err) {
+			return s.failure(ctx, doing, err)
+		}
+	}
+	return busy(doing)
+}

@@ -1,0 +1,131 @@
+package workload
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Validate implements Submission.
+func (b *BatchSubmission) Validate() []Violation {
+	vs := &violations{}
+	vs.apiName(b.APIName)
+	vs.jobBounds("workers", b.Workers)
+	vs.sources(b)
+	if l := b.ItemList; l != nil {
+		vs.items(l)
+		vs.jobBounds("item_list.batch_size", l.BatchSize)
+	}
+	if l := b.FilePathLister; l != nil {
+		vs.files("file_path_lister", l)
+	}
+	if l := b.DelimitedFiles; l != nil {
+		vs.files("delimited_files", (*FilePathLister)(l))
+	}
+	vs.timeout(b.Timeout)
+	if q := b.SQSDeadLetterQueue; q != nil {
+		if q.ARN == "" {
+			vs.empty("sqs_dead_letter_queue.arn", "name the queue, such as arn:aws:sqs:us-west-2:123456789012:failed")
+		}
+		vs.jobBounds("sqs_dead_letter_queue.max_receive_count", q.MaxReceiveCount)
+	}
+	return vs.list
+}
+
+// Validate implements Submission.
+func (t *TaskSubmission) Validate() []Violation {
+	vs := &violations{}
+	vs.apiName(t.APIName)
+	if t.Workers != TaskWorkers {
+		vs.add(Violation{
+			Path: "workers", Code: CodeDisallowedValue, Message: fmt.Sprintf("must be %d: a task has one worker", TaskWorkers),
+			Found: strconv.Itoa(int(t.Workers)), Allowed: strconv.Itoa(TaskWorkers), Hint: "submit a job for each",
+		})
+	}
+	vs.timeout(t.Timeout)
+	return vs.list
+}
+
+func (vs *violations) apiName(name string) {
+	if name == "" {
+		vs.missing("api_name", "api_name", "the name of the API whose job this is")
+		return
+	}
+	vs.label("api_name", name, MaxNameLength)
+}
+
+// jobBounds checks a number that is at least 1, as every number of a job is.
+func (vs *violations) jobBounds(path string, v int32) {
+	b := JobBounds()
+	if code, message := b.Check(float64(v)); code != "" {
+		vs.add(Violation{Path: path, Code: code, Message: message, Found: strconv.Itoa(int(v)), Allowed: b.String()})
+	}
+}
+
+func (vs *violations) timeout(seconds *int32) {
+	if seconds != nil {
+		vs.jobBounds("timeout", *seconds)
+	}
+}
+
+// sources checks that the items are in one place.
+func (vs *violations) sources(b *BatchSubmission) {
+	all := JobSources()
+	var given []string
+	for i, present := range []bool{b.ItemList != nil, b.FilePathLister != nil, b.DelimitedFiles != nil} {
+		if present {
+			given = append(given, all[i])
+		}
+	}
+	const rule = "exactly one of %s must be specified"
+	switch {
+	case len(given) == 0:
+		vs.add(Violation{Code: CodeJobExactlyOne, Message: fmt.Sprintf(rule, orList(all)), Hint: "say where the items are", Related: all})
+	case len(given) > 1:
+		vs.add(Violation{Code: CodeJobConflict, Message: fmt.Sprintf(rule, orList(all)), Found: strings.Join(given, ", "), Hint: "submit a job for each"})
+	}
+}
+
+func (vs *violations) items(l *ItemList) {
+	if len(l.Items) == 0 {
+		vs.empty("item_list.items", "list at least one item")
+	}
+	for i, item := range l.Items {
+		if n := len(item); n > MaxItemBytes {
+			vs.add(Violation{
+				Path: fmt.Sprintf("item_list.items[%d]", i), Code: CodeJobItemTooLarge, Message: "is larger than an item may be",
+				Found: fmt.Sprintf("%d bytes", n), Allowed: fmt.Sprintf("at most %d bytes (%d KiB)", MaxItemBytes, MaxItemBytes>>10),
+				Hint: "put it into a file, and its path into the list",
+			})
+		}
+	}
+}
+
+var s3PathShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(S3PathPattern) })
+
+func (vs *violations) files(at string, l *FilePathLister) {
+	if len(l.S3Paths) == 0 {
+		vs.empty(at+".s3_paths", "name at least one path, such as s3://bucket/folder")
+	}
+	for i, path := range l.S3Paths {
+		if !s3PathShape().MatchString(path) {
+			vs.add(Violation{
+				Path: fmt.Sprintf("%s.s3_paths[%d]", at, i), Code: CodeInvalidString, Message: "is not a path in S3",
+				Found: strconv.Quote(abbreviate(path)), Allowed: "s3://bucket or s3://bucket/folder",
+			})
+		}
+	}
+	for _, globs := range []struct {
+		key  string
+		list []string
+	}{{"includes", l.Includes}, {"excludes", l.Excludes}} {
+		for i, glob := range globs.list {
+			if glob == "" {
+				vs.empty(fmt.Sprintf("%s.%s[%d]", at, globs.key, i), "remove it: it matches nothing")
+			}
+		}
+	}
+	vs.jobBounds(at+".batch_size", l.BatchSize)
+}
