@@ -3,8 +3,9 @@
 // compares what they print.
 //
 // A fenced block with file=NAME is written to that file in the page's folder, and
-// a python block marked run is run with the Python client at hand. A yaml block must be a valid cortex.yaml, unless it is marked invalid. In a
-// console block a line that begins with "$ " is a command; what follows is what
+// a python block marked run is run with the Python client at hand. A yaml block must be
+// a valid cortex.yaml, or the resource of a job when it is marked job, unless it is
+// marked invalid. In a console block a line that begins with "$ " is a command; what follows is what
 // it prints: "…" stands for any text within a line, and alone on a line for any
 // number of lines; how many spaces there are does not matter. A command must
 // succeed unless it ends with "# exit N".
@@ -27,7 +28,10 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"cortex.dev/cortex/internal/manifest"
+	"cortex.dev/cortex/internal/workload"
 )
 
 var cortexBin string
@@ -149,7 +153,7 @@ func run(t *testing.T, found []block) {
 		}
 		switch b.lang {
 		case "yaml":
-			_, err := manifest.Parse("cortex.yaml", []byte(text))
+			err := valid(text, slices.Contains(b.words, "job"))
 			if invalid := slices.Contains(b.words, "invalid"); (err != nil) != invalid {
 				t.Errorf("%s: Parse of the block = %v, marked invalid: %t", b.where(0), err, invalid)
 			}
@@ -169,6 +173,29 @@ func run(t *testing.T, found []block) {
 			}
 		}
 	}
+}
+
+// valid returns what is wrong with a cortex.yaml, or with the resource of a job.
+func valid(text string, job bool) error {
+	if !job {
+		_, err := manifest.Parse("cortex.yaml", []byte(text))
+		return err
+	}
+	var r struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       workload.JobKind
+		Spec       json.RawMessage
+	}
+	if err := yaml.Unmarshal([]byte(text), &r); err != nil {
+		return err
+	}
+	if r.APIVersion != "cortex.dev/v1" || !slices.Contains(workload.JobKinds(), r.Kind) {
+		return fmt.Errorf("%s of %s is no job", r.Kind, r.APIVersion)
+	}
+	if _, broken := workload.ParseSubmission(r.Kind, r.Spec); len(broken) > 0 {
+		return fmt.Errorf("the submission breaks %+v", broken)
+	}
+	return nil
 }
 
 // need skips the rest of a page on a machine that lacks what it uses.

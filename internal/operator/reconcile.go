@@ -23,7 +23,8 @@ const pendingEvents = 1024
 // applied, everything else removed, now and after every change; what fails is
 // tried again. It writes the engine's events into the store. Where the store is
 // store.Declarative it deploys what others declare there, and shows what becomes of
-// it; where it is store.Submittable it says why their jobs do not run. It returns ctx's error after everything it started has ended.
+// it; where it is store.Submittable it says why their jobs do not run. It returns
+// ctx's error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
 	work := newKeyed(o.attempt, func(name string, err error) {
 		o.log.Warn("will try again", "api", name, "error", err)
