@@ -179,23 +179,8 @@ func (b *bed) besideHAProxy(ctx context.Context) ([]row.Row, error) {
 }
 
 func (b *bed) besidePlain(ctx context.Context) ([]row.Row, error) {
-	ours, err := b.start(ctx, "gateway", 1)
-	if err != nil {
-		return nil, err
-	}
-	defer ours.stop()
-	theirs, err := b.start(ctx, "httputil", 1)
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.stop()
-	a, z, err := b.pairs(ctx, ours, theirs, connections, (b.rounds+1)/2)
-	if err != nil {
-		return nil, err
-	}
 	r := row.Row{What: WhatCPUPlain, Target: "≤ 0.25 × httputil"}
-	atMost(&r, 0.25, a, z, run.cpu, "httputil")
-	return []row.Row{r}, nil
+	return b.between(ctx, r, 0.25, b.starts("gateway", 1), b.starts("httputil", 1), (b.rounds+1)/2, "httputil")
 }
 
 // latency measures what each proxy adds to the way without one.
@@ -234,23 +219,9 @@ func (b *bed) latency(ctx context.Context) ([]row.Row, error) {
 }
 
 func (b *bed) workloads(ctx context.Context) ([]row.Row, error) {
-	many, err := b.start(ctx, "gateway", 1000)
-	if err != nil {
-		return nil, err
-	}
-	defer many.stop()
-	one, err := b.start(ctx, "gateway", 1)
-	if err != nil {
-		return nil, err
-	}
-	defer one.stop()
-	a, z, err := b.pairs(ctx, many, one, connections, 2*b.rounds) // a small difference takes a longer look
-	if err != nil {
-		return nil, err
-	}
 	r := row.Row{What: WhatWorkloads, Target: "≤ 1.05 ×"}
-	atMost(&r, 1.05, a, z, run.cpu, "with one")
-	return []row.Row{r}, nil
+	// A small difference takes a longer look.
+	return b.between(ctx, r, 1.05, b.starts("gateway", 1000), b.starts("gateway", 1), 2*b.rounds, "with one")
 }
 
 // atMost fills r, whose target is met when ours is at most bound times theirs, in
@@ -267,22 +238,35 @@ func (b *bed) traces(ctx context.Context) ([]row.Row, error) {
 		_, _ = io.Copy(io.Discard, r.Body) // what is measured has its own tests
 	}))
 	defer collector.Close()
-	with, err := b.startGo(ctx, proxyCore, "gateway with traces", "-kind", "gateway", "-backend", b.backend, "-traces", collector.URL)
-	if err != nil {
-		return nil, err
-	}
-	defer with.stop()
-	without, err := b.start(ctx, "gateway", 1)
-	if err != nil {
-		return nil, err
-	}
-	defer without.stop()
-	a, z, err := b.pairs(ctx, with, without, connections, 2*b.rounds)
-	if err != nil {
-		return nil, err
+	with := func(ctx context.Context) (*process, error) {
+		return b.startGo(ctx, proxyCore, "gateway with traces", "-kind", "gateway", "-backend", b.backend, "-traces", collector.URL)
 	}
 	r := row.Row{What: WhatTraces, Target: "≤ 1.10 ×"}
-	atMost(&r, 1.10, a, z, run.cpu, "without")
+	return b.between(ctx, r, 1.10, with, b.starts("gateway", 1), 2*b.rounds, "without")
+}
+
+// starts starts a proxy when it is called.
+func (b *bed) starts(kind string, workloads int) func(context.Context) (*process, error) {
+	return func(ctx context.Context) (*process, error) { return b.start(ctx, kind, workloads) }
+}
+
+// between fills r with what a request costs two proxies that are started for it.
+func (b *bed) between(ctx context.Context, r row.Row, bound float64, startOurs, startTheirs func(context.Context) (*process, error), rounds int, competitor string) ([]row.Row, error) {
+	ours, err := startOurs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.stop()
+	theirs, err := startTheirs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.stop()
+	a, z, err := b.pairs(ctx, ours, theirs, connections, rounds)
+	if err != nil {
+		return nil, err
+	}
+	atMost(&r, bound, a, z, run.cpu, competitor)
 	return []row.Row{r}, nil
 }
 

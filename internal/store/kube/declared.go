@@ -74,30 +74,35 @@ func configOf(k key, spec json.RawMessage) (string, error) {
 // Judged writes what became of d into the status of its resource, unless the
 // specification is another one by now.
 func (s *Store) Judged(ctx context.Context, d store.Declaration, judgement error) error {
+	doing := "writing the status of " + d.Source
+	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
+		o, err := s.client.get(ctx, d.Kind, d.Name)
+		if isMissing(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, s.failure(ctx, doing, err)
+		}
+		hash, err := crd.SpecHash(o.Spec)
+		if err != nil || hash != d.Mark {
+			return false, nil //nolint:nilerr // it cannot be read, so it is not what was judged
+		}
+		again, err = s.setStatus(ctx, o, func(status *crd.Status) { judge(status, hash, judgement, o.Generation) })
+		return again, s.failure(ctx, doing, err)
+	})
+}
+
+// writeStatus has try write a status, once more whenever it reports that somebody else
+// changed the resource since it was read.
+func (s *Store) writeStatus(ctx context.Context, doing string, try func(context.Context) (again bool, err error)) error {
 	ctx, done, err := s.beginWrite(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	doing := "writing the status of " + d.Source
 	for range tries {
-		o, err := s.client.get(ctx, d.Kind, d.Name)
-		if isMissing(err) {
-			return nil
-		}
-		if err != nil {
-			return s.failure(ctx, doing, err)
-		}
-		hash, err := crd.SpecHash(o.Spec)
-		if err != nil || hash != d.Mark {
-			return nil //nolint:nilerr // it cannot be read, so it is not what was judged
-		}
-		again, err := s.setStatus(ctx, o, func(status *crd.Status) { judge(status, hash, judgement, o.Generation) })
-		if err != nil {
-			return s.failure(ctx, doing, err)
-		}
-		if !again {
-			return nil
+		if again, err := try(ctx); err != nil || !again {
+			return err
 		}
 	}
 	return busy(doing)
@@ -135,39 +140,28 @@ func isRefused(s crd.Status) bool { return meta.IsStatusConditionFalse(s.Conditi
 // The condition Ready carries the generation of the resource that it is about, for
 // those who wait for it with kubectl.
 func (s *Store) Publish(ctx context.Context, name string, now workload.Status, endpoint string) error {
-	ctx, done, err := s.beginWrite(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
 	doing := "writing the status of " + name
-	for range tries {
+	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
 		o, d, err := s.find(ctx, name)
 		if fault.Is(err, fault.NotFound) {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return s.failure(ctx, doing, err)
+			return false, s.failure(ctx, doing, err)
 		}
 		hash, err := crd.SpecHash(o.Spec)
 		if err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
+			return false, fmt.Errorf("%s: %w", doing, err)
 		}
-		again, err := s.setStatus(ctx, o, func(status *crd.Status) {
+		again, err = s.setStatus(ctx, o, func(status *crd.Status) {
 			publish(status, now, endpoint, o.Generation)
 			// What was deployed in another way than by applying it was accepted too.
 			if hash == d.SpecHash && hash != status.ObservedHash {
 				judge(status, hash, nil, o.Generation)
 			}
 		})
-		if err != nil {
-			return s.failure(ctx, doing, err)
-		}
-		if !again {
-			return nil
-		}
-	}
-	return busy(doing)
+		return again, s.failure(ctx, doing, err)
+	})
 }
 
 func publish(status *crd.Status, now workload.Status, endpoint string, generation int64) {
@@ -192,15 +186,9 @@ func (s *Store) setStatus(ctx context.Context, o *object, change func(*crd.Statu
 	if reflect.DeepEqual(before, after) {
 		return false, nil
 	}
-	if o.Status, err = json.Marshal(after); err != nil {
-		return false, err
-	}
-	o, err = s.client.updateStatus(ctx, o)
-	if apierrors.IsConflict(err) || isMissing(err) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
+	o, again, err = s.putStatus(ctx, o, after)
+	if again || err != nil {
+		return again, err
 	}
 	e, err := entryOf(o)
 	if err != nil {
@@ -208,6 +196,19 @@ func (s *Store) setStatus(ctx context.Context, o *object, change func(*crd.Statu
 	}
 	s.view.set(e)
 	return false, nil
+}
+
+// putStatus writes the status of the resource o, and returns what it is then. again
+// reports that it is not the one that was read any more.
+func (s *Store) putStatus(ctx context.Context, o *object, status any) (now *object, again bool, err error) {
+	if o.Status, err = json.Marshal(status); err != nil {
+		return nil, false, err
+	}
+	now, err = s.client.updateStatus(ctx, o)
+	if apierrors.IsConflict(err) || isMissing(err) {
+		return nil, true, nil
+	}
+	return now, false, err
 }
 
 // camelCase turns a code, such as spec.duplicate_name, into the reason of a

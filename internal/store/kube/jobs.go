@@ -2,15 +2,10 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
 	"cortex.dev/cortex/internal/crd"
@@ -47,17 +42,7 @@ func (s *Store) reflectJobs(ctx context.Context, kind workload.JobKind, f *jobFe
 		}
 		return err
 	}
-	r := newReflector(crd.Plural(kind), &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			list, err := s.client.list(ctx, resource, opts)
-			return list, heard(err)
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			w, err := s.client.watch(ctx, resource, opts)
-			return w, heard(err)
-		},
-	}, &object{}, &jobsOf{jobFeed: f, kind: kind})
-	r.RunWithContext(quiet(ctx))
+	s.reflector(resource, heard, &jobsOf{jobFeed: f, kind: kind}).RunWithContext(quiet(ctx))
 }
 
 // jobFeed tells of jobs that nobody judged, one at a time.
@@ -122,32 +107,19 @@ func jobStatusOf(o *object) crd.JobStatus {
 
 // JudgedJob writes what became of a job into its status.
 func (s *Store) JudgedJob(ctx context.Context, j store.Submission, judgement error) error {
-	ctx, done, err := s.beginWrite(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
 	doing := "writing the status of " + j.Source
-	for range tries {
+	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
 		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
 		if isMissing(err) || err == nil && string(o.UID) != j.Mark {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return s.failure(ctx, doing, err)
+			return false, s.failure(ctx, doing, err)
 		}
 		status := jobStatusOf(o)
 		status.ObservedGeneration = o.Generation
 		meta.SetStatusCondition(&status.Conditions, accepted(judgement, "the job passed every rule", o.Generation))
-		if o.Status, err = json.Marshal(status); err != nil {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-		if _, err = s.client.updateStatus(ctx, o); err == nil {
-			return nil
-		}
-		if !apierrors.IsConflict(err) && !isMissing(err) {
-			return s.failure(ctx, doing, err)
-		}
-	}
-	return busy(doing)
+		_, again, err = s.putStatus(ctx, o, status)
+		return again, s.failure(ctx, doing, err)
+	})
 }

@@ -118,7 +118,13 @@ func (s *Store) reflect(kind workload.Kind, refused chan<- error) {
 		}
 		return err
 	}
-	r := newReflector(crd.Plural(kind), &cache.ListWatch{
+	s.reflector(kind, heard, &feed{store: s, kind: kind}).RunWithContext(quiet(s.closing))
+}
+
+// reflector returns one of the resources of a kind, which fills to. heard is told what
+// each request came to, and returns that.
+func (s *Store) reflector(kind workload.Kind, heard func(error) error, to cache.ReflectorStore) *cache.Reflector {
+	return newReflector(crd.Plural(kind), &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			list, err := s.client.list(ctx, kind, opts)
 			return list, heard(err)
@@ -127,8 +133,7 @@ func (s *Store) reflect(kind workload.Kind, refused chan<- error) {
 			w, err := s.client.watch(ctx, kind, opts)
 			return w, heard(err)
 		},
-	}, &object{}, &feed{store: s, kind: kind})
-	r.RunWithContext(quiet(s.closing))
+	}, &object{}, to)
 }
 
 // newReflector returns a reflector that tries again more often than the library's
