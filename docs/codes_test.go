@@ -35,7 +35,7 @@ func TestCodesAreExplained(t *testing.T) {
 		"flags of the server":              {"server.md", []string{"../internal/cli/server.go"}, []string{`Var\(&[\w.]+, "([a-z-]+)"`}, "--"},
 		"reasons in the audit and metrics": {"watching.md", []string{"../internal/auth/iam/refusal.go"}, []string{`\bReason\w+\s*=\s*"([a-z_]+)"`}, ""},
 		"metrics of identities": {
-			"watching.md", []string{"../internal/auth", "../internal/management"}, []string{`"(cortex_(?:auth|audit)_[a-z_]+)"`}, "",
+			"watching.md", []string{"../internal/auth", "../internal/operatorserver"}, []string{`"(cortex_(?:auth|audit)_[a-z_]+)"`}, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"cortex.dev/cortex/internal/kubetest"
-	"cortex.dev/cortex/internal/kubetest/installed"
+	"cortex.dev/cortex/internal/kubetest/testcluster"
 )
 
 // clusterVariable names the file that describes a cluster with Cortex in it, as
@@ -88,13 +88,13 @@ func (solo) finish(work string, vars []string) {
 // cluster is a Kubernetes with Cortex in it, which scripts have one after another:
 // they all deploy to the same namespace.
 type cluster struct {
-	installed.Cluster
+	testcluster.Cluster
 	image string            // of the model server
 	keys  map[string]string // of alice
 }
 
 func openCluster(file string) (*cluster, error) {
-	known, err := installed.Read(file)
+	known, err := testcluster.Read(file)
 	if err != nil {
 		return nil, err
 	}

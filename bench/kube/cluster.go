@@ -19,7 +19,7 @@ import (
 	"cortex.dev/cortex/bench/load"
 	"cortex.dev/cortex/bench/report"
 	"cortex.dev/cortex/internal/kubetest"
-	"cortex.dev/cortex/internal/kubetest/installed"
+	"cortex.dev/cortex/internal/kubetest/testcluster"
 )
 
 // Where Cortex is on the cluster of `make kube-up`, and what everything of the
@@ -34,7 +34,7 @@ const (
 // cluster is where the benchmark lives: a user's command line, and the cluster.
 type cluster struct {
 	report.Options
-	installed.Cluster
+	testcluster.Cluster
 	client   kubernetes.Interface
 	dir      string            // of the benchmark, temporary
 	cortex   string            // the product's command line, of this checkout
@@ -51,7 +51,7 @@ func openCluster(ctx context.Context, o report.Options) (*cluster, error) {
 	}
 	c := &cluster{Options: o, deployed: map[string]bool{}}
 	var err error
-	if c.Cluster, err = installed.Read(filepath.Join("bin", "kube", "cluster.json")); err != nil {
+	if c.Cluster, err = testcluster.Read(filepath.Join("bin", "kube", "cluster.json")); err != nil {
 		return nil, err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
@@ -125,7 +125,7 @@ func (c *cluster) run(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.cortex, args...)
 	cmd.Dir = c.dir
 	home := filepath.Join(c.dir, "home") // one cannot deploy from the folder itself
-	cmd.Env = installed.Environ([]string{"HOME=" + home, "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(c.dir, "config"), "NO_COLOR=1", "PATH=" + os.Getenv("PATH")}, c.keys)
+	cmd.Env = testcluster.Environ([]string{"HOME=" + home, "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(c.dir, "config"), "NO_COLOR=1", "PATH=" + os.Getenv("PATH")}, c.keys)
 	return c.output(cmd)
 }
 

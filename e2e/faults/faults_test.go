@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"cortex.dev/cortex/internal/kubetest"
-	"cortex.dev/cortex/internal/kubetest/installed"
+	"cortex.dev/cortex/internal/kubetest/testcluster"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -50,7 +50,7 @@ type place struct {
 	home    string
 	env     []string // of cortex
 	apis    string   // URL
-	known   installed.Cluster
+	known   testcluster.Cluster
 	image   string // of e2e/server
 	file    string // its program
 	client  kubernetes.Interface
@@ -99,7 +99,7 @@ func newPlace(t *testing.T) *place {
 
 func open(t *testing.T) (*place, error) {
 	root := kubetest.Root(t)
-	known, err := installed.Read(filepath.Join(root, "bin", "kube", "cluster.json"))
+	known, err := testcluster.Read(filepath.Join(root, "bin", "kube", "cluster.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func open(t *testing.T) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.env = installed.Environ([]string{
+	p.env = testcluster.Environ([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(p.home, "user"), "CORTEX_CLI_CONFIG_DIR=" + filepath.Join(p.home, "cortex"), "AWS_EC2_METADATA_DISABLED=true",
 	}, keys)
 	if err := p.loadServer(t.Context()); err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"cortex.dev/cortex/internal/kubetest/installed"
+	"cortex.dev/cortex/internal/kubetest/testcluster"
 )
 
 // clusterFile is what make kube-up leaves behind for whoever uses its cluster.
@@ -20,14 +20,14 @@ const clusterFile = "bin/kube/cluster.json"
 // they are.
 type kubeDemo struct {
 	*demo
-	installed.Cluster
+	testcluster.Cluster
 	home           string
 	alice, mallory *person
 }
 
 func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 	d := &kubeDemo{home: home}
-	if d.Cluster, err = installed.Read(clusterFile); err != nil {
+	if d.Cluster, err = testcluster.Read(clusterFile); err != nil {
 		return err
 	}
 	if err := d.people(out); err != nil {

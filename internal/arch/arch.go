@@ -56,7 +56,7 @@ var Rules = map[string]Rule{
 	"internal/telemetry": {Outside: []string{prom}},
 	"internal/tracing":   {Internal: []string{"internal/telemetry"}},
 	// Apart from the spans and how they are sent, which know no request.
-	"internal/tracing/hop": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
+	"internal/tracing/proxyspan": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
 	// A collector for tests, which reads with the standard's own types.
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
@@ -65,12 +65,12 @@ var Rules = map[string]Rule{
 	"internal/limiter":    {},
 	"internal/relay":      {Outside: []string{xsys}},
 	// Apart from the relay, which knows neither net/http's server nor a second protocol.
-	"internal/relay/http2": {Internal: []string{"internal/relay"}},
-	"internal/probe":       {Internal: []string{"internal/workload"}},
-	"internal/capacity":    {Internal: []string{"internal/workload"}},
+	"internal/relay/http2":        {Internal: []string{"internal/relay"}},
+	"internal/engine/local/probe": {Internal: []string{"internal/workload"}},
+	"internal/capacity":           {Internal: []string{"internal/workload"}},
 
 	"internal/engine":       {Internal: []string{"internal/workload"}},
-	"internal/engine/local": {Internal: []string{"internal/engine", "internal/probe", "internal/workload", "internal/fault"}},
+	"internal/engine/local": {Internal: []string{"internal/engine", "internal/engine/local/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
@@ -85,19 +85,19 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
-	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/hop"}},
+	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
 
 	// The types, which everybody on Kubernetes shares, apart from how their schema is
 	// made: that needs the manifest's rules, and only tests and releases ask for it.
 	"internal/crd":        {Internal: []string{"internal/workload"}, Outside: []string{k8smachine}},
 	"internal/crd/schema": {Internal: []string{"internal/crd", "internal/manifest", "internal/workload"}, Outside: []string{k8scrd, k8smachine}},
 
-	"internal/stages":    {},
-	"internal/reach":     {Outside: []string{k8sapi, k8smachine, k8sclient}},
-	"internal/recent":    {},
-	"internal/wholefile": {},
+	"internal/lifecycle":   {},
+	"internal/serviceaddr": {Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/recent":      {},
+	"internal/atomicfile":  {},
 
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
@@ -110,37 +110,37 @@ var Rules = map[string]Rule{
 	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
 	"internal/auth/authtest": {},
 	// Replicas of an operator show certificates of one authority, which is in the store.
-	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/wholefile", "internal/fault"}},
-	"internal/management": {Internal: []string{
+	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/atomicfile", "internal/fault"}},
+	"internal/operatorserver": {Internal: []string{
 		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate",
-		"internal/httpapi", "internal/stages", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
+		"internal/httpapi", "internal/lifecycle", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
 	}},
-	"internal/backplane": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
+	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/wholefile", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/atomicfile", "internal/fault",
 		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // the rules of its settings
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
-		"internal/auth/local", "internal/certificate", "internal/management", "internal/stages", "internal/tracing",
+		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.
 	"internal/kube": {Internal: []string{
 		"internal/capacity", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
 		"internal/store", "internal/store/kube", "internal/operator", "internal/gateway", "internal/httpapi", "internal/auth",
-		"internal/backplane", "internal/certificate", "internal/management", "internal/reach", "internal/stages", "internal/tracing",
+		"internal/controlapi", "internal/certificate", "internal/operatorserver", "internal/serviceaddr", "internal/lifecycle", "internal/tracing",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"deploy":           {}, // the chart, embedded
-	"internal/install": {Internal: []string{"deploy", "internal/reach", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
+	"internal/install": {Internal: []string{"deploy", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
-	"internal/kubetest/installed": {Internal: []string{"internal/auth/authtest"}},
-	"internal/kubetest":           {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
+	"internal/kubetest/testcluster": {Internal: []string{"internal/auth/authtest"}},
+	"internal/kubetest":             {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
 	"cmd/cortex-operator": {Internal: []string{"internal/kube"}},

@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
-	"cortex.dev/cortex/internal/wholefile"
 )
 
 // Values is where replicas keep what they share. Every store.Shared is one.
@@ -64,7 +64,7 @@ type folder string
 func (f folder) read(name string) ([]byte, error) { return os.ReadFile(filepath.Join(string(f), name)) }
 
 func (f folder) write(name string, data []byte) error {
-	return wholefile.Replace(filepath.Join(string(f), name), data)
+	return atomicfile.Replace(filepath.Join(string(f), name), data)
 }
 
 func (f folder) commit(context.Context) error { return nil }

@@ -15,9 +15,9 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 
+	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/wholefile"
 )
 
 // localName is the environment of this machine. It always exists.
@@ -294,7 +294,7 @@ func (a *app) changeConfig(ctx context.Context, fn func(*config) error) error {
 	if err != nil {
 		return err
 	}
-	return wholefile.Replace(a.configFile(), data)
+	return atomicfile.Replace(a.configFile(), data)
 }
 
 // lockFile waits until this process is the only one that holds the lock of the

@@ -8,7 +8,7 @@ import (
 
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/tracing/proxyspan"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -33,7 +33,7 @@ var _ relay.Handler = (*Gateway)(nil)
 // Admit is the whole way of a request to its replica: route, split, limit.
 func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
 	var w *work
-	told := hop.Of(x)
+	told := proxyspan.Of(x)
 	if again > 0 {
 		w = x.State.(*work)
 		told.Unreached()
@@ -62,7 +62,7 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 }
 
 // seat is Admit for a request whose workload is known. The caller owes a Done.
-func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int, told *hop.Request) (*replica, *relay.Answer) {
+func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
 	if s := w.pool.Try(); s != nil {
 		s.Value.tell(told)
 		return s.Value, nil
@@ -75,7 +75,7 @@ func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int, told
 }
 
 // tell says that a request goes to r.
-func (r *replica) tell(to *hop.Request) {
+func (r *replica) tell(to *proxyspan.Request) {
 	if to == nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (r *replica) tell(to *hop.Request) {
 
 // route finds the workload under whose endpoint target lies, the length of that
 // endpoint within target, and the splitter that chose the workload, if one did.
-func (g *Gateway) route(target []byte, told *hop.Request) (w *work, strip int, s *split, ans *relay.Answer) {
+func (g *Gateway) route(target []byte, told *proxyspan.Request) (w *work, strip int, s *split, ans *relay.Answer) {
 	path := pathOf(target)
 	if climbs(path) {
 		return nil, 0, nil, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
@@ -125,7 +125,7 @@ const maxUnreached = 25
 
 // wait takes a place in the line of w, wakes w if it sleeps, and returns the
 // replica whose turn it is.
-func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told *hop.Request) (*replica, *relay.Answer) {
+func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
 	if again > maxUnreached {
 		return nil, w.refuse("replica_unreachable", "api", unavailable("replica_unreachable", "api", time.Second,
 			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name))
@@ -135,14 +135,14 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told
 		return nil, g.refusal(w, err)
 	}
 	if !t.Held() {
-		told.Waits(hop.InLine)
+		told.Waits(proxyspan.InLine)
 		s, err := t.Wait(ctx, g.cfg.Hold.Time)
 		if err != nil {
 			return nil, g.refusal(w, err)
 		}
 		return s.Value, nil
 	}
-	told.Waits(hop.ColdStart)
+	told.Waits(proxyspan.ColdStart)
 	began := time.Now()
 	w.counts.held.Add(1)
 	g.wake(w, began)

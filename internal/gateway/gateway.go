@@ -28,7 +28,7 @@ import (
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
-	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/tracing/proxyspan"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -78,7 +78,7 @@ type Config struct {
 type Gateway struct {
 	cfg  Config
 	log  *slog.Logger
-	hop  *hop.Hop // nil: no traces
+	hop  *proxyspan.Hop // nil: no traces
 	snap atomic.Pointer[snapshot]
 
 	known    context.Context // ends when what is deployed is known
@@ -115,7 +115,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, hop: hop.New(cfg.Tracer, true), works: map[string]*work{}}
+	g := &Gateway{cfg: cfg, log: cfg.Log, hop: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})

@@ -11,7 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
-	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/tracing/proxyspan"
 )
 
 // http2Handler forwards requests that net/http has read.
@@ -106,7 +106,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 
 // place sends req to a replica of w, and to another one as long as nothing of it has
 // reached a container and all of it is still at hand.
-func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, told *hop.Request) (*http.Response, error) {
+func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, told *proxyspan.Request) (*http.Response, error) {
 	body := http2.NewBody(req)
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request

@@ -7,7 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"cortex.dev/cortex/internal/reach"
+	"cortex.dev/cortex/internal/serviceaddr"
 )
 
 // Objects of the chart and of the operator that are read here.
@@ -61,5 +61,5 @@ func (w *work) address(ctx context.Context, service string) (string, error) {
 
 // endpoint is where s is reached from outside, "" if nowhere yet.
 func (w *work) endpoint(ctx context.Context, s *corev1.Service) string {
-	return reach.Endpoint(s, func() string { return reach.Node(ctx, w.clients) })
+	return serviceaddr.Endpoint(s, func() string { return serviceaddr.Node(ctx, w.clients) })
 }

@@ -18,7 +18,7 @@ import (
 	"helm.sh/helm/v4/pkg/release/common"
 
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/reach"
+	"cortex.dev/cortex/internal/serviceaddr"
 )
 
 func TestObstacles(t *testing.T) {
@@ -200,7 +200,7 @@ func TestEndpointOf(t *testing.T) {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
 		s.Name, s.Namespace = "s", "cortex"
-		if got := reach.Endpoint(&s, func() string { return "203.0.113.9" }); got != tt.want {
+		if got := serviceaddr.Endpoint(&s, func() string { return "203.0.113.9" }); got != tt.want {
 			t.Errorf("%s: Endpoint = %q, want %q", tt.name, got, tt.want)
 		}
 	}

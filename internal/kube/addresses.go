@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"cortex.dev/cortex/internal/reach"
+	"cortex.dev/cortex/internal/serviceaddr"
 )
 
 // addressEvery is how soon the address that a load balancer was given is known.
@@ -30,9 +30,9 @@ type addresses struct {
 
 // look reads both services. What cannot be read stays as it was.
 func (a *addresses) look(ctx context.Context) {
-	node := func() string { return reach.Node(ctx, a.client) }
+	node := func() string { return serviceaddr.Node(ctx, a.client) }
 	if s := a.service(ctx, gatewayService); s != nil {
-		url := reach.Endpoint(s, node)
+		url := serviceaddr.Endpoint(s, node)
 		a.mu.Lock()
 		if url != a.apis {
 			a.log.Info("apis are reached", "at", url)
@@ -41,7 +41,7 @@ func (a *addresses) look(ctx context.Context) {
 		a.mu.Unlock()
 	}
 	if s := a.service(ctx, operatorPublic); s != nil {
-		names := reach.Hosts(s)
+		names := serviceaddr.Hosts(s)
 		a.mu.Lock()
 		a.names = names
 		a.mu.Unlock()

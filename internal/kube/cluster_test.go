@@ -25,7 +25,7 @@ import (
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/authtest"
 	"cortex.dev/cortex/internal/auth/login"
-	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/kubetest"
@@ -275,7 +275,7 @@ func (p *place) gateway(operator string) *gatewayLife {
 		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 		rest: p.rest, engine: func(*rest.Config, GatewayConfig) (engine.Engine, error) { return p.yard, nil },
 	}
-	if err := os.WriteFile(cfg.TokenFile, []byte(p.token("cortex-gateway", backplane.Audience)), 0o600); err != nil {
+	if err := os.WriteFile(cfg.TokenFile, []byte(p.token("cortex-gateway", controlapi.Audience)), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 	g.life = begin(p.t, log, func(ctx context.Context) error { return RunGateway(ctx, cfg) })

@@ -11,10 +11,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/autoscaler"
-	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/gateway"
-	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/store"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
@@ -90,9 +90,9 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) error {
 		cfg.bound(watched.Addr(), apis.Addr())
 	}
 	h := &health{listener: watched, metrics: p.metrics, ready: p.ready}
-	return stages.Run(ctx,
-		[]stages.Task{{Name: "health", Run: h.run}, {Name: "traces", Run: p.tracer.Run}},
-		[]stages.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
+	return lifecycle.Run(ctx,
+		[]lifecycle.Task{{Name: "health", Run: h.run}, {Name: "traces", Run: p.tracer.Run}},
+		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
 	)
 }
 
@@ -124,7 +124,7 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 	// Samples are the gateway's, and the gateway wakes through what reports them: one
 	// of the two has to be named before it exists.
 	var gate *gateway.Gateway
-	client, err := backplane.NewClient(backplane.ClientConfig{
+	client, err := controlapi.NewClient(controlapi.ClientConfig{
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
 		Samples:   func() []autoscaler.Sample { return gate.Samples() },
 		Telemetry: p.metrics, Log: p.cfg.Log,
@@ -142,11 +142,11 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 	p.cfg.Log.Info("serving", "apis", apis.Addr().String(), "namespace", p.cfg.Namespace)
 	later, end := p.delayed(ctx)
 	defer end()
-	return stages.Run(later,
-		[]stages.Task{{Name: "replicas", Run: eng.Run}},
+	return lifecycle.Run(later,
+		[]lifecycle.Task{{Name: "replicas", Run: eng.Run}},
 		// Load is reported while the last requests are answered: it is load.
-		[]stages.Task{{Name: "routes", Run: gate.Run}, {Name: "load", Run: client.Run}},
-		[]stages.Task{{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}},
+		[]lifecycle.Task{{Name: "routes", Run: gate.Run}, {Name: "load", Run: client.Run}},
+		[]lifecycle.Task{{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}},
 	)
 }
 

@@ -25,7 +25,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/telemetry"
 )
 
@@ -138,5 +138,5 @@ func (h *health) run(ctx context.Context) error {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", h.metrics.Handler())
-	return management.Serve(ctx, h.listener, mux)
+	return operatorserver.Serve(ctx, h.listener, mux)
 }

@@ -14,15 +14,15 @@ import (
 	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/autoscaler"
-	"cortex.dev/cortex/internal/backplane"
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/certificate"
+	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
-	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/operatorserver"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
@@ -115,9 +115,9 @@ func RunOperator(ctx context.Context, cfg OperatorConfig) error {
 		}
 		emit(leads)
 	})
-	return stages.Run(ctx,
-		[]stages.Task{{Name: "health", Run: p.health.run}},
-		[]stages.Task{{Name: "operator", Run: p.run}},
+	return lifecycle.Run(ctx,
+		[]lifecycle.Task{{Name: "health", Run: p.health.run}},
+		[]lifecycle.Task{{Name: "operator", Run: p.run}},
 	)
 }
 
@@ -151,21 +151,21 @@ func (p *operatorProgram) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	working := []stages.Task{{Name: "engine", Run: eng.Run}}
+	working := []lifecycle.Task{{Name: "engine", Run: eng.Run}}
 	if p.cfg.CapacityCheck {
 		if p.room, err = newRoom(p.rest, p.cfg); err != nil {
 			return err
 		}
-		working = append(working, stages.Task{Name: "nodes", Run: p.room.Run})
+		working = append(working, lifecycle.Task{Name: "nodes", Run: p.room.Run})
 	}
 	p.standby.Store(true)
 	defer context.AfterFunc(ctx, func() { p.standby.Store(false) })()
 	election := electionConfig{
 		REST: p.rest, Namespace: p.cfg.SystemNamespace, Identity: p.cfg.Pod, Log: p.cfg.Log, Leading: &p.leading,
 	}
-	return stages.Run(ctx,
+	return lifecycle.Run(ctx,
 		working,
-		[]stages.Task{{Name: "leader", Run: func(ctx context.Context) error {
+		[]lifecycle.Task{{Name: "leader", Run: func(ctx context.Context) error {
 			p.readNodes(ctx)
 			led := false
 			err := lead(ctx, election, func(ctx context.Context) error { led = true; return p.lead(ctx, st, eng) })
@@ -201,18 +201,18 @@ func (p *operatorProgram) mark() mark {
 type leader struct {
 	*operatorProgram
 	store     *storekube.Store
-	face      *management.Face
+	face      *operatorserver.Face
 	own       *certificate.Source // of our own authority: what gateways trust
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
-	loads     *backplane.Loads
+	loads     *controlapi.Loads
 	operator  *operator.Operator
 }
 
 // lead runs what only the leader does, until ctx ends.
 func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng engine.Engine) error {
 	began := time.Now()
-	l := &leader{operatorProgram: p, store: st, loads: backplane.NewLoads(nil)}
+	l := &leader{operatorProgram: p, store: st, loads: controlapi.NewLoads(nil)}
 	if err := l.prepare(ctx, eng); err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng eng
 	if p.cfg.bound != nil {
 		p.cfg.bound(p.health.listener.Addr(), users.Addr(), gateways.Addr())
 	}
-	return stages.Run(ctx, parts...)
+	return lifecycle.Run(ctx, parts...)
 }
 
 // prepare makes the roles. Nothing runs yet.
@@ -259,7 +259,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 			return err
 		}
 	}
-	if l.face, err = management.New(ctx, management.Config{
+	if l.face, err = operatorserver.New(ctx, operatorserver.Config{
 		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
 		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
 		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
@@ -314,7 +314,7 @@ func (l *leader) engines(context.Context) []workload.Engine {
 
 // parts says in which order the roles run: what comes later relies on what comes
 // before, and stops first.
-func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
+func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error) {
 	cfg := l.cfg
 	scaler, err := autoscaler.NewLoop(autoscaler.Config{
 		Tick: cfg.Tick, Source: l.loads, Target: l.operator, Log: cfg.Log, Telemetry: l.metrics,
@@ -322,7 +322,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := backplane.NewServer(backplane.ServerConfig{
+	calls, err := controlapi.NewServer(controlapi.ServerConfig{
 		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
 		Loads: l.loads, Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
 	})
@@ -334,23 +334,23 @@ func (l *leader) parts(users, gateways net.Listener) ([][]stages.Task, error) {
 	})
 	publish := &publisher{maps: l.client.CoreV1().ConfigMaps(cfg.SystemNamespace), text: l.published, log: cfg.Log}
 	upkeep := append(l.face.Upkeep(),
-		stages.Task{Name: "addresses", Run: l.addresses.run},
-		stages.Task{Name: "authority", Run: publish.run},
-		stages.Task{Name: "state", Run: l.store.Run},
+		lifecycle.Task{Name: "addresses", Run: l.addresses.run},
+		lifecycle.Task{Name: "authority", Run: publish.run},
+		lifecycle.Task{Name: "state", Run: l.store.Run},
 	)
 	if l.own != l.shown {
-		upkeep = append(upkeep, stages.Task{Name: "internal certificate", Run: l.own.Run})
+		upkeep = append(upkeep, lifecycle.Task{Name: "internal certificate", Run: l.own.Run})
 	}
-	return [][]stages.Task{
+	return [][]lifecycle.Task{
 		{{Name: "operator", Run: l.operator.Run}},
 		upkeep,
 		{
 			{Name: "autoscaler", Run: scaler.Run},
 			{Name: "management", Run: func(ctx context.Context) error {
-				return management.Serve(ctx, l.face.Listener(users, nil), handler)
+				return operatorserver.Serve(ctx, l.face.Listener(users, nil), handler)
 			}},
 			{Name: "backplane", Run: func(ctx context.Context) error {
-				return management.Serve(ctx, management.Secure(gateways, l.own, nil, cfg.Log), calls)
+				return operatorserver.Serve(ctx, operatorserver.Secure(gateways, l.own, nil, cfg.Log), calls)
 			}},
 		},
 		{{Name: "label", Run: l.mark().run}},

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"cortex.dev/cortex/internal/backplane"
+	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -189,13 +189,13 @@ func TestReview(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	gateway := accountName(p.system, "cortex-gateway")
-	good := p.token("cortex-gateway", backplane.Audience)
+	good := p.token("cortex-gateway", controlapi.Audience)
 	for _, tt := range []struct {
 		name, token, want string
 	}{
 		{"a gateway's", good, gateway},
-		{"for us and others", p.token("cortex-gateway", backplane.Audience, "vault"), gateway},
-		{"another account's", p.token("other", backplane.Audience), accountName(p.system, "other")},
+		{"for us and others", p.token("cortex-gateway", controlapi.Audience, "vault"), gateway},
+		{"another account's", p.token("other", controlapi.Audience), accountName(p.system, "other")},
 		{"for another audience", p.token("cortex-gateway", "vault"), ""},
 		{"for the API server", p.token("cortex-gateway"), ""},
 		{"garbage", "garbage", ""},
@@ -212,7 +212,7 @@ func TestReview(t *testing.T) {
 	}
 	eventually(t, "the token of an account that is gone is nobody's", func() bool {
 		got, err := reviewer{p.client}.Review(t.Context(), good)
-		return err == nil && got == backplane.Caller{}
+		return err == nil && got == controlapi.Caller{}
 	})
 }
 

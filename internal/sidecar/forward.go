@@ -13,14 +13,14 @@ import (
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
-	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/tracing/proxyspan"
 )
 
 var _ relay.Handler = (*Sidecar)(nil)
 
 // Admit waits for one of the container's places.
 func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
-	told := hop.Of(x)
+	told := proxyspan.Of(x)
 	if again == 0 {
 		s.came.Store(time.Now().UnixNano()) // before it is in flight: a drain looks in the other order
 		if s.limit.Try() {                  // no context is made for a request that does not wait
@@ -36,7 +36,7 @@ func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 
 // admit takes a place, or says why there is none. again counts the places that were
 // given back because the container accepted no connection.
-func (s *Sidecar) admit(ctx context.Context, again int, told *hop.Request) *relay.Answer {
+func (s *Sidecar) admit(ctx context.Context, again int, told *proxyspan.Request) *relay.Answer {
 	if again > 0 {
 		// Whoever sent it knows other replicas.
 		s.counts.refuse(relay.Unreached)
@@ -49,7 +49,7 @@ func (s *Sidecar) admit(ctx context.Context, again int, told *hop.Request) *rela
 		told.Placed("", "")
 		return nil
 	}
-	told.Waits(hop.InLine)
+	told.Waits(proxyspan.InLine)
 	switch err := s.limit.Acquire(ctx); {
 	case err == nil:
 		told.Placed("", "")

@@ -23,7 +23,7 @@ import (
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
-	"cortex.dev/cortex/internal/tracing/hop"
+	"cortex.dev/cortex/internal/tracing/proxyspan"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -52,7 +52,7 @@ type Sidecar struct {
 	log      *slog.Logger
 	limit    *limiter.Limiter
 	upstream *relay.Upstream
-	hop      *hop.Hop // nil: no traces
+	hop      *proxyspan.Hop // nil: no traces
 	place    place
 
 	came     atomic.Int64 // Unix nanoseconds of the last request
@@ -85,7 +85,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sidecar{
-		cfg: cfg, log: cfg.Log, hop: hop.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
+		cfg: cfg, log: cfg.Log, hop: proxyspan.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s = s

@@ -15,8 +15,8 @@ import (
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/management"
-	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/lifecycle"
+	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
@@ -102,7 +102,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	local := Config{StateDir: cfg.StateDir, Tick: cfg.Tick, Version: cfg.Version, Log: cfg.Log}
-	parts, err := assemble(local, st, management.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg, tracer))
+	parts, err := assemble(local, st, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg, tracer))
 	if err != nil {
 		return err
 	}
@@ -112,12 +112,12 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if cfg.Ready != nil {
 		cfg.Ready(info)
 	}
-	return stages.Run(ctx, parts...)
+	return lifecycle.Run(ctx, parts...)
 }
 
 // face is the network face with the listeners of this machine.
 type face struct {
-	*management.Face
+	*operatorserver.Face
 	telemetry *telemetry.Registry
 	operator  net.Listener
 	metrics   net.Listener // nil: none
@@ -135,7 +135,7 @@ func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *tel
 	if cfg.AuditFile == "" {
 		cfg.AuditFile = filepath.Join(cfg.StateDir, "audit", "audit.log")
 	}
-	m, err := management.New(ctx, management.Config{
+	m, err := operatorserver.New(ctx, operatorserver.Config{
 		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
 		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
 		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
@@ -188,8 +188,8 @@ func (f *face) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 	if f.metrics != nil {
 		page := http.NewServeMux()
 		page.Handle("GET /metrics", f.telemetry.Handler())
-		m.tasks = append(m.tasks, stages.Task{Name: "metrics", Run: func(ctx context.Context) error {
-			return management.Serve(ctx, f.metrics, page)
+		m.tasks = append(m.tasks, lifecycle.Task{Name: "metrics", Run: func(ctx context.Context) error {
+			return operatorserver.Serve(ctx, f.metrics, page)
 		}})
 	}
 	return m

@@ -28,7 +28,7 @@ import (
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/tracing/tracingtest"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -289,7 +289,7 @@ func writeCertificate(t *testing.T, cfg ServerConfig) string {
 func TestStrangersAreBounded(t *testing.T) {
 	t.Parallel()
 	s := serveFor(t, serverConfig(t))
-	held := make([]net.Conn, management.MaxConnectionsPerAddress)
+	held := make([]net.Conn, operatorserver.MaxConnectionsPerAddress)
 	for i := range held {
 		held[i] = dialFrom(t, "127.0.0.1", s.address())
 	}

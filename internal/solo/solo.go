@@ -21,9 +21,9 @@ import (
 	"cortex.dev/cortex/internal/engine/process"
 	"cortex.dev/cortex/internal/gateway"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/management"
+	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
-	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg.Log.Info("serving", "apis", apis.Addr().String(), "management", cfg.Socket, "state", cfg.StateDir)
-	return stages.Run(ctx, parts...)
+	return lifecycle.Run(ctx, parts...)
 }
 
 // managed is how the system is managed: where, by whom, and what runs for that.
@@ -83,13 +83,13 @@ type managed struct {
 	info     workload.Info // what it says of itself
 	permit   func(ctx context.Context, name string, kind workload.Kind) error
 	images   bool // no processes
-	tasks    []stages.Task
+	tasks    []lifecycle.Task
 	tracer   *tracing.Tracer // nil: no traces
 }
 
 // assemble builds the roles and says in which order they run: what comes later
 // relies on what comes before, and stops first.
-func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]stages.Task, error) {
+func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]lifecycle.Task, error) {
 	// The engine drains replicas through the gateway, and the gateway watches the
 	// engine: one of the two has to be named before it exists.
 	var gate *gateway.Gateway
@@ -127,7 +127,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 	}
 	m.options.Log, m.options.Version, m.options.Kind = cfg.Log, cfg.Version, op.Kind
 	handler := httpapi.NewHandler(op, m.options)
-	return [][]stages.Task{
+	return [][]lifecycle.Task{
 		{{Name: "engine", Run: eng.Run}, {Name: "traces", Run: m.tracer.Run}},
 		{{Name: "gateway", Run: gate.Run}},
 		{{Name: "operator", Run: op.Run}},
@@ -135,7 +135,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 		{
 			{Name: "api listener", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
 			{Name: "autoscaler", Run: scaler.Run},
-			{Name: "management", Run: func(ctx context.Context) error { return management.Serve(ctx, m.listener, handler) }},
+			{Name: "management", Run: func(ctx context.Context) error { return operatorserver.Serve(ctx, m.listener, handler) }},
 		},
 	}, nil
 }

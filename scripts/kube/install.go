@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/auth/authtest"
-	"cortex.dev/cortex/internal/kubetest/installed"
+	"cortex.dev/cortex/internal/kubetest/testcluster"
 )
 
 // Where the installation of the tests is reached on the node, and whose it is.
@@ -166,7 +166,7 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Endpoint == "" || info.Fingerprint == "" {
 		return "", fmt.Errorf("cortex %s does not say where it is and by what certificate: %s", verb, out)
 	}
-	text, err = json.MarshalIndent(installed.Cluster{
+	text, err = json.MarshalIndent(testcluster.Cluster{
 		Operator: info.Endpoint, APIs: apis, Fingerprint: info.Fingerprint, Kubeconfig: n.kubeconfig(), Kubectl: n.program("kubectl"),
 		IrisImage: "cortex.dev/example-iris:" + tag, Account: account, Identities: n.identities(),
 	}, "", "  ")

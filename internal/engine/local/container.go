@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"cortex.dev/cortex/internal/probe"
+	"cortex.dev/cortex/internal/engine/local/probe"
 	"cortex.dev/cortex/internal/workload"
 )
 

@@ -1,9 +1,9 @@
-// Package installed describes Cortex on the node of `make kube-up` to whoever uses it:
+// Package testcluster describes Cortex on the node of `make kube-up` to whoever uses it:
 // the demo, the scripts and the benchmarks.
 //
 // It promises to say which command is missing when there is no such node. It must not
 // import what speaks to Kubernetes, which the demo of one machine would build too.
-package installed
+package testcluster
 
 import (
 	"encoding/json"

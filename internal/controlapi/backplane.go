@@ -1,4 +1,4 @@
-// Package backplane carries what Cortex's own processes tell each other on
+// Package controlapi carries what Cortex's own processes tell each other on
 // Kubernetes: gateways push the load they see, and ask for a first replica.
 //
 // It promises that only gateways are heard, each by a token that the cluster
@@ -8,7 +8,7 @@
 // an operator which is away never holds up a gateway.
 //
 // It must not know Kubernetes, decide about scaling, or carry requests of users.
-package backplane
+package controlapi
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package installed
+package testcluster
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package hop_test
+package proxyspan_test
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package backplane
+package controlapi
 
 import (
 	"context"

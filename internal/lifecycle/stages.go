@@ -1,8 +1,8 @@
-// Package stages runs the long-lived parts of a program, and stops them in order.
+// Package lifecycle runs the long-lived parts of a program, and stops them in order.
 //
 // It promises that what comes later in the list, which relies on what comes before,
 // has ended before that is told to. It must not know what the parts do.
-package stages
+package lifecycle
 
 import (
 	"context"

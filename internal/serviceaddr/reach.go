@@ -1,9 +1,9 @@
-// Package reach says where a Service of Kubernetes is reached from outside the
+// Package serviceaddr says where a Service of Kubernetes is reached from outside the
 // cluster: by a load balancer, or through a node.
 //
 // It promises the same answer to the operator, which tells users, and to the
 // installer, which told them first. It must not write anything.
-package reach
+package serviceaddr
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-// Package management is the network face of the management API: TLS, who is
+// Package operatorserver is the network face of the management API: TLS, who is
 // calling, what they may do, and the record of it, before any workload.Service.
 //
 // It promises the same face wherever it is shown, on one machine and on
@@ -7,7 +7,7 @@
 //
 // It must not decide anything about callers (guard does) or workloads, nor know
 // where state is kept.
-package management
+package operatorserver
 
 import (
 	"context"
@@ -26,7 +26,7 @@ import (
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/stages"
+	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
@@ -134,8 +134,8 @@ func (f *Face) Info() Info {
 
 // Upkeep is what has to run while requests are served: sessions' keys are rotated,
 // the policy and the certificate followed.
-func (f *Face) Upkeep() []stages.Task {
-	return []stages.Task{
+func (f *Face) Upkeep() []lifecycle.Task {
+	return []lifecycle.Task{
 		{Name: "sessions", Run: f.iam.Run},
 		{Name: "policy", Run: f.policy.Run},
 		{Name: "certificate", Run: f.cfg.Certificate.Run},

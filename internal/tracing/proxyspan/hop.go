@@ -1,11 +1,11 @@
-// Package hop tells, in spans, what gateways and sidecars do with a request: where it
+// Package proxyspan tells, in spans, what gateways and sidecars do with a request: where it
 // went, what it waited for, how it was answered. The words are those of
 // OpenTelemetry's conventions for HTTP, and ours begin with cortex.
 //
 // It promises that a request that is not recorded allocates nothing here, that one
 // hop's span is the parent of the next one's, by HTTP/1 and HTTP/2 alike, and that no
 // query, header or body is recorded. It must not decide anything about a request.
-package hop
+package proxyspan
 
 import (
 	"cmp"

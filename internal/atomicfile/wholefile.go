@@ -1,9 +1,9 @@
-// Package wholefile writes small files of the user's that others read at the same
+// Package atomicfile writes small files of the user's that others read at the same
 // time: settings, keys.
 //
 // It promises that readers see the old content or the new one and never a part,
 // also when this process dies in between, and mode 0600. It must not know formats.
-package wholefile
+package atomicfile
 
 import (
 	"os"
