@@ -159,7 +159,7 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 var ErrNotProven = fault.New(fault.Unproven, CodeNotProven, "the identity of the caller is not proven")
 
 // ErrNoProof is how everything is refused that does not have the form of a proof.
-var ErrNoProof = fault.New(fault.Malformed, CodeMalformed, "this is no proof of an identity")
+var ErrNoProof = fault.New(fault.Malformed, CodeMalformed, "this is not a proof of identity")
 
 // WhileProven returns a context that ends, with a fault.Unproven as its cause, when
 // the session of its Caller does: what goes on for long must not outlive the proof
@@ -169,7 +169,7 @@ func WhileProven(ctx context.Context) (context.Context, context.CancelFunc) {
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	over := fault.New(fault.Unproven, CodeNotProven, "the session of the caller is over")
+	over := fault.New(fault.Unproven, CodeNotProven, "the caller's session has expired")
 	ctx, cancel := context.WithDeadlineCause(ctx, caller.ExpiresAt, over)
 	ctx, end := context.WithCancelCause(ctx)
 	done := make(chan struct{})

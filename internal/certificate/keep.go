@@ -35,7 +35,7 @@ type keep interface {
 }
 
 // errOvertaken says that another replica was quicker: what it wrote is read next.
-var errOvertaken = errors.New("another replica has written it meanwhile")
+var errOvertaken = errors.New("another replica wrote it first")
 
 // openKeep is the keep as it is now.
 func (s *Source) openKeep(ctx context.Context) (keep, error) {
@@ -53,7 +53,7 @@ func (s *Source) openKeep(ctx context.Context) (keep, error) {
 	}
 	if err := json.Unmarshal(data, &v.files); err != nil {
 		return nil, fault.New(fault.Unavailable, "server.bad_authority", "the certificate authority in %s cannot be read: %w", v.place(), err).
-			WithHint("put it back from a copy; or remove it for a new one, which every client then has to be given")
+			WithHint("put it back from a copy; or remove it for a new one, which every client then needs")
 	}
 	return v, nil
 }

@@ -139,7 +139,7 @@ func (s *Source) authority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, error)
 	}
 	broken := func(err error) error {
 		return fault.New(fault.Unavailable, "server.bad_authority", "the certificate authority in %s cannot be used: %w", k.place(), err).
-			WithHint("put the files back from a copy; or remove %s and %s for a new one, which every client then has to be given", fileAuthority, fileAuthorityKey)
+			WithHint("put the files back from a copy; or remove %s and %s for a new one, which every client then needs", fileAuthority, fileAuthorityKey)
 	}
 	if err := errors.Join(certErr, keyErr); err != nil {
 		return nil, nil, broken(err)
@@ -150,7 +150,7 @@ func (s *Source) authority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, error)
 	}
 	block, _ := pem.Decode(keyData)
 	if block == nil {
-		return nil, nil, broken(errors.New("the key is no PEM"))
+		return nil, nil, broken(errors.New("the key is not PEM"))
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -251,7 +251,7 @@ func serial() *big.Int {
 func parsePEM(data []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, errors.New("it is no certificate in PEM")
+		return nil, errors.New("it is not a PEM certificate")
 	}
 	return x509.ParseCertificate(block.Bytes)
 }

@@ -70,7 +70,7 @@ func (a *app) readAudit(ctx context.Context, env, file string, q auth.AuditQuery
 		return err
 	}
 	if client == nil {
-		return fault.New(fault.Unsupported, "cli.no_identity", "the local environment keeps no audit: nobody but you can reach it").
+		return fault.New(fault.Unsupported, "cli.no_identity", "the local environment keeps no audit: only you can reach it").
 			WithHint("name another environment with --env, or the log of a server with --file")
 	}
 	if out == pretty && env == "" {

@@ -231,15 +231,15 @@ func (q policyQuestion) query() (auth.Query, error) {
 	kinds := strings.Split(kindWords("|"), "|")
 	switch {
 	case !slices.Contains(auth.Actions, action):
-		return auth.Query{}, wrong("action", "%q is no action; one of %s", q.action, actionWords(", "))
+		return auth.Query{}, wrong("action", "%q is not an action; expected one of %s", q.action, actionWords(", "))
 	case q.api != "" && strings.HasPrefix(q.action, "cluster:"):
 		return auth.Query{}, wrong("api", "and --action %s cannot be used together: it is done to the environment", q.action)
 	case q.kind != "" && q.api == "":
 		return auth.Query{}, wrong("kind", "is that of an API: name it with --api")
 	case q.kind != "" && !slices.Contains(kinds, q.kind):
-		return auth.Query{}, wrong("kind", "%q is no kind; one of %s", q.kind, strings.Join(kinds, ", "))
+		return auth.Query{}, wrong("kind", "%q is not a kind; expected one of %s", q.kind, strings.Join(kinds, ", "))
 	case q.account != "" && !auth.IsAccount(q.account):
-		return auth.Query{}, wrong("account", "%q is no AWS account: it has 12 digits", q.account)
+		return auth.Query{}, wrong("account", "%q is not an AWS account ID (12 digits)", q.account)
 	case q.env == "":
 		return auth.Query{}, wrong("cluster-name", "is empty")
 	case q.expect != "" && q.expect != auth.Allow && q.expect != auth.Deny:

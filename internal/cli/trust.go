@@ -38,7 +38,7 @@ func (e environment) tls() (*tls.Config, error) {
 	case e.OperatorCAData != "":
 		data, err := base64.StdEncoding.DecodeString(e.OperatorCAData)
 		if err != nil {
-			return nil, bad("operator_ca_data", errors.New("it is no base64"))
+			return nil, bad("operator_ca_data", errors.New("it is not base64"))
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(data) {
@@ -71,7 +71,7 @@ func pinned(want string) *tls.Config {
 // readCA reads a file of certificate authorities for cli.yaml.
 func readCA(path string) (string, error) {
 	refuse := func(err error) error {
-		return fault.New(fault.Usage, "cli.bad_ca_file", "%s is no file of certificate authorities: %w", path, err).
+		return fault.New(fault.Usage, "cli.bad_ca_file", "%s is not a file of certificate authorities: %w", path, err).
 			WithHint("the server writes one as tls/ca.pem into its state folder, and says where when it starts")
 	}
 	f, err := os.Open(path)
@@ -98,7 +98,7 @@ func readCA(path string) (string, error) {
 		certificates = append(certificates, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes})...)
 	}
 	if certificates == nil {
-		return "", refuse(errors.New("there is no PEM certificate in it"))
+		return "", refuse(errors.New("it holds no PEM certificate"))
 	}
 	return base64.StdEncoding.EncodeToString(certificates), nil
 }

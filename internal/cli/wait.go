@@ -131,7 +131,7 @@ func (w *waiter) look(f *followed, list []workload.APIResponse) {
 	if m != nil && f.id != "" && m.ID != f.id {
 		// Ids sort newest first.
 		if m.ID < f.id {
-			f.err = fault.New(fault.Conflict, "cli.deploy_superseded", "%s was deployed again by someone else meanwhile", f.name).
+			f.err = fault.New(fault.Conflict, "cli.deploy_superseded", "%s was deployed again by someone else in the meantime", f.name).
 				WithHint("see `cortex history %s`", f.name)
 		}
 		return

@@ -105,7 +105,7 @@ func (a *app) proving(flag string) (environment, *httpapi.Client, *login.Login, 
 	}
 	client, sessions, err := a.remote(env)
 	if err == nil && sessions == nil {
-		err = fault.New(fault.Unsupported, "cli.no_identity", "environment %s is reached by plain http, where nobody proves an identity", env.Name)
+		err = fault.New(fault.Unsupported, "cli.no_identity", "environment %s is reached over plain http, which has no identities", env.Name)
 	}
 	return env, client, sessions, err
 }
@@ -164,7 +164,7 @@ func (a *app) logoutCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logout",
 		Short: "forget the session of an environment",
-		Long: "Forget the session of an environment on this machine: the next command proves the identity anew.\n" +
+		Long: "Forget the session of an environment on this machine: the next command proves the identity again.\n" +
 			"With --everyone, end every session of everybody at the operator, as after a leak. It takes the\n" +
 			"permission cluster:revokeSessions.",
 		Example: "  cortex logout\n" +
@@ -214,6 +214,6 @@ func (a *app) revoke(ctx context.Context, env environment, client *httpapi.Clien
 	if err := client.RevokeSessions(ctx); err != nil {
 		return err
 	}
-	a.say("every session at %s is ended; each command proves its identity anew", env.Name)
+	a.say("every session at %s is ended; each command proves its identity again", env.Name)
 	return nil
 }

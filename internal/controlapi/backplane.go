@@ -81,7 +81,7 @@ func (r *loadReport) check() error {
 		case seen[s.Name]:
 			return fmt.Errorf("two samples of %s", s.Name)
 		case math.IsNaN(s.InFlight) || s.InFlight < 0 || s.InFlight > maxFlight:
-			return fmt.Errorf("in_flight of %s is no number of requests", s.Name)
+			return fmt.Errorf("in_flight of %s is not a number of requests", s.Name)
 		}
 		seen[s.Name] = true
 	}

@@ -127,7 +127,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 func checkEndpoint(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err == nil && u.Scheme == "http" && !IsLoopback(u.Hostname()) {
-		return "", fault.New(fault.Invalid, "cli.invalid_operator_endpoint", "%q would send everything in the clear", endpoint).
+		return "", fault.New(fault.Invalid, "cli.invalid_operator_endpoint", "%q is plain http, which is not encrypted", endpoint).
 			WithHint("use https; plain http is for loopback addresses only")
 	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
@@ -354,18 +354,18 @@ func (c *Client) untrusted(err *tls.CertificateVerificationError) error {
 func (c *Client) unreachable(err error) error {
 	const code = "cli.failed_to_connect_operator"
 	if c.socket == "" {
-		return fault.New(fault.Disconnected, code, "nobody answers at %s: %w", c.where, rootOf(err)).
+		return fault.New(fault.Disconnected, code, "no answer from %s: %w", c.where, rootOf(err)).
 			WithHint("check the address with cortex env list, and that the operator is running")
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fault.New(fault.Disconnected, code, "the local environment is not running: nobody listens at %s", c.where).
+		return fault.New(fault.Disconnected, code, "the local environment is not running: nothing listens at %s", c.where).
 			WithHint("start it with cortex local start")
 	case errors.Is(err, fs.ErrPermission):
-		return fault.New(fault.Disconnected, code, "the socket %s belongs to somebody else", c.where).
+		return fault.New(fault.Disconnected, code, "the socket %s belongs to another user", c.where).
 			WithHint("use the account that started the local environment")
 	default:
-		return fault.New(fault.Disconnected, code, "nobody answers at %s: %w", c.where, rootOf(err)).
+		return fault.New(fault.Disconnected, code, "no answer from %s: %w", c.where, rootOf(err)).
 			WithHint("look at the state of the local environment with cortex local status")
 	}
 }

@@ -84,9 +84,9 @@ func TestNobodyAnswers(t *testing.T) {
 		cfg           httpapi.ClientConfig
 		message, hint string
 	}{
-		{httpapi.ClientConfig{Socket: missing}, "the local environment is not running: nobody listens at " + missing, "start it with cortex local start"},
-		{httpapi.ClientConfig{Socket: dead}, "the local environment is not running: nobody listens at " + dead, "start it with cortex local start"},
-		{httpapi.ClientConfig{Endpoint: "http://" + tcp.Addr().String()}, "nobody answers at http://" + tcp.Addr().String() + ": connection refused",
+		{httpapi.ClientConfig{Socket: missing}, "the local environment is not running: nothing listens at " + missing, "start it with cortex local start"},
+		{httpapi.ClientConfig{Socket: dead}, "the local environment is not running: nothing listens at " + dead, "start it with cortex local start"},
+		{httpapi.ClientConfig{Endpoint: "http://" + tcp.Addr().String()}, "no answer from http://" + tcp.Addr().String() + ": connection refused",
 			"check the address with cortex env list, and that the operator is running"},
 	} {
 		c, err := httpapi.NewClient(tt.cfg)

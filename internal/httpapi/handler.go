@@ -207,7 +207,7 @@ func noRoute(r *http.Request) error {
 }
 
 func panicked(id string) *fault.Fault {
-	return fault.New(fault.Unexpected, "errors.unexpected", "the operator made an error of its own while answering").
+	return fault.New(fault.Unexpected, "errors.unexpected", "internal error in the operator").
 		WithHint("its log has the details under request id %s", id)
 }
 

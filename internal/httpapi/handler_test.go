@@ -92,7 +92,7 @@ func TestRefusals(t *testing.T) {
 		{name: "half", method: "POST", target: "/v1/deploy", contentType: js, body: `{"config":"`, status: 400, code: "endpoints.body_malformed", message: "the body cannot be read: it ends in the middle"},
 		{name: "a list", method: "POST", target: "/v1/deploy", contentType: js, body: `[]`, status: 400, code: "endpoints.body_malformed", message: "the body is not a JSON object"},
 		{name: "null", method: "POST", target: "/v1/deploy", contentType: js, body: `null`, status: 400, code: "endpoints.body_malformed", message: "the body is not a JSON object"},
-		{name: "two objects", method: "POST", target: "/v1/deploy", contentType: js, body: `{} {}`, status: 400, code: "endpoints.body_malformed", message: "the body goes on after its JSON object, at byte 4"},
+		{name: "two objects", method: "POST", target: "/v1/deploy", contentType: js, body: `{} {}`, status: 400, code: "endpoints.body_malformed", message: "the body has data after its JSON object, at byte 4"},
 		{name: "not UTF-8", method: "POST", target: "/v1/deploy", contentType: js, body: "{\"config\":\"\xff\"}", status: 400, code: "endpoints.body_malformed", message: "the body is not valid UTF-8"},
 		{name: "too large", method: "POST", target: "/v1/deploy", contentType: js, body: big, status: 413, code: "endpoints.body_too_large"},
 		{name: "unknown key of rollback", method: "POST", target: "/v1/apis/iris/rollback", contentType: js, body: `{"version":""}`, status: 400, code: "endpoints.body_malformed"},

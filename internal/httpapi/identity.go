@@ -34,7 +34,7 @@ func (c *Client) Challenge(ctx context.Context) (auth.Challenge, string, error) 
 		return out, "", err
 	}
 	if seen == "" {
-		return out, "", fault.New(fault.Usage, "cli.invalid_operator_endpoint", "%s proves nothing about itself: an identity is proven over https only", c.where).
+		return out, "", fault.New(fault.Usage, "cli.invalid_operator_endpoint", "%s is not https: an identity is proven over https only", c.where).
 			WithHint("use the https address of the operator")
 	}
 	return out, seen, nil

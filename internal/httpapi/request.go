@@ -209,7 +209,7 @@ func decodeStrict(data []byte, v any) error {
 		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body cannot be read: %s", jsonComplaint(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body goes on after its JSON object, at byte %d", dec.InputOffset())
+		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body has data after its JSON object, at byte %d", dec.InputOffset())
 	}
 	return nil
 }

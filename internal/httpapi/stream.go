@@ -52,7 +52,7 @@ func serveStream(w http.ResponseWriter, r *http.Request, run func(context.Contex
 	if cause := context.Cause(r.Context()); fault.Is(cause, fault.Unproven) {
 		err = cause
 	} else if err == nil && cause != nil {
-		err = fault.New(fault.Unavailable, "operator.stopping", "the operator stopped while it was telling").
+		err = fault.New(fault.Unavailable, "operator.stopping", "the operator stopped during this stream").
 			WithHint("repeat the call")
 	}
 	if err != nil && !s.begun {
@@ -167,7 +167,7 @@ func (s *lineWriter) failed(err error) error {
 }
 
 // errCutOff is why a stream without an End ended.
-var errCutOff = errors.New("the stream broke off")
+var errCutOff = errors.New("the stream was cut off")
 
 // readStream calls fn for each line of body until its End, and returns the fault
 // in it, fn's error, or errCutOff.

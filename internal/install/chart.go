@@ -131,7 +131,7 @@ func Values(files [][]byte, assignments []string) (map[string]any, error) {
 	for _, data := range files {
 		v, err := loader.LoadValues(bytes.NewReader(data))
 		if err != nil {
-			return nil, fault.New(fault.Usage, "install.values", "the values are no YAML: %w", err)
+			return nil, fault.New(fault.Usage, "install.values", "the values are not valid YAML: %w", err)
 		}
 		values = Merge(values, v)
 	}

@@ -148,7 +148,7 @@ func (w *work) checkNamespace(ctx context.Context) Check {
 	case err != nil:
 		return unknown(name, err)
 	case ns.Status.Phase == corev1.NamespaceTerminating:
-		return Check{Name: name, Text: "namespace " + apis + " is being removed", Do: "somebody deleted it; `cortex upgrade` makes it again when it is gone"}
+		return Check{Name: name, Text: "namespace " + apis + " is being deleted", Do: "when it is gone, `cortex upgrade` creates it again"}
 	}
 	return Check{Name: name, OK: true, Text: apis}
 }

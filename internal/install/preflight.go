@@ -42,7 +42,7 @@ func obstacles(f facts) []obstacle {
 		}
 	}
 	v, err := version.ParseGeneric(f.Version)
-	add(err != nil, "point --kubeconfig at a Kubernetes API server", "the cluster says version %q, which is none", f.Version)
+	add(err != nil, "point --kubeconfig at a Kubernetes API server", "the cluster reports an invalid version %q", f.Version)
 	add(err == nil && v.LessThan(oldest), "upgrade the cluster", "kubernetes %s is too old: sidecars need 1.29 or newer", f.Version)
 	add(len(f.Denied) > 0, "use the credentials of an administrator of the cluster", "you may not %s", strings.Join(f.Denied, ", "))
 	add(!f.DNS && !f.DNSUnknown, "install CoreDNS (the Service kube-dns in kube-system)", "the cluster has no working DNS, by which gateways find the operator")

@@ -51,7 +51,7 @@ func (f *flags) duration(to *time.Duration, name string, usual time.Duration) {
 	f.set.Func(name, "", func(text string) error {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return errors.New("it is no time such as 10s")
+			return errors.New("not a duration (for example 10s)")
 		}
 		*to = d
 		return nil
@@ -64,7 +64,7 @@ func (f *flags) number(to *float64, name string, usual float64) {
 	f.set.Func(name, "", func(text string) error {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return errors.New("it is no number")
+			return errors.New("not a whole number")
 		}
 		*to = n
 		return nil

@@ -102,7 +102,7 @@ func outcome(err error, streams Streams, name, usage string) int {
 func restConfig(kubeconfig, program, version string) (*rest.Config, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "kube.no_cluster", "there is no API server to speak to: %w", err).
+		return nil, fault.New(fault.Usage, "kube.no_cluster", "no Kubernetes API server is configured: %w", err).
 			WithHint("run this program in a cluster, or name one with --kubeconfig")
 	}
 	cfg.QPS = -1 // the API server shares its time fairly by itself

@@ -68,10 +68,10 @@ type Sidecar struct {
 // New returns a sidecar that serves nothing yet.
 func New(cfg Config) (*Sidecar, error) {
 	if cfg.Target < 1 || cfg.Target > 65535 {
-		return nil, fmt.Errorf("the target port %d is none", cfg.Target)
+		return nil, fmt.Errorf("the target port %d is not a port (1 to 65535)", cfg.Target)
 	}
 	if cfg.MaxConcurrency < 1 || cfg.MaxQueueLength < 0 {
-		return nil, errors.New("at least one request must be allowed at once, and the line cannot be shorter than nothing")
+		return nil, errors.New("max_concurrency must be at least 1, and max_queue_length must not be negative")
 	}
 	for _, d := range []struct {
 		value *time.Duration

@@ -174,7 +174,7 @@ class Client:
             if now["metadata"]["id"] > api["metadata"]["id"]:
                 return False  # ids sort newest first: ours is not seen yet
             raise DeployFailed(
-                f"{name} was deployed again by someone else meanwhile",
+                f"{name} was deployed again by someone else in the meantime",
                 results=results,
                 code="cli.deploy_superseded",
                 kind="conflict",

@@ -332,7 +332,7 @@ class _Chain:
         """Lists the chain that was tried, each part with why it gave nothing."""
         exists = self.profile in self._session.available_profiles
         files = " nor in ".join(_clean(f) for f in self._files) if all(self._files) else ""
-        absent = f"it is neither in {files}" if files else "HOME is not set, so that there is no ~/.aws"
+        absent = f"it is neither in {files}" if files else "HOME is not set, so ~/.aws cannot be found"
         disabled = (self._environ.get("AWS_EC2_METADATA_DISABLED") or "").lower() == "true"
         lines = (
             "no AWS credentials were found:",

@@ -286,7 +286,7 @@ def _mapping(lines: List[_Line], indent: int, nested: bool) -> Tuple[Dict[str, A
         number, _, text = lines[0]
         match = _KEY.match(text)
         if match is None:
-            raise ValueError(f"line {number}: {text!r} is no `key: value`")
+            raise ValueError(f"line {number}: {text!r} is not a `key: value`")
         key, value = match.group(1), match.group(2) or ""
         if key in content:
             raise ValueError(f"line {number}: {key} is there twice")
@@ -308,7 +308,7 @@ def _list(lines: List[_Line], indent: int) -> Tuple[List[Dict[str, Any]], List[_
         lines = [(number, indent + len(text) - len(inner), inner)] + lines[1:]
         item, lines = _mapping(lines, lines[0][1], nested=False)
         if not item:
-            raise ValueError(f"line {number}: an item that is no mapping")
+            raise ValueError(f"line {number}: an item that is not a mapping")
         items.append(item)
     return items, lines
 

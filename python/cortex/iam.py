@@ -61,7 +61,7 @@ def transport_to(env: Mapping[str, Any]) -> Transport:
     cluster_id = env.get("cluster_id") or ""
     if not isinstance(cluster_id, str):
         raise CortexException(
-            f"environment {env['name']}: cluster_id is no text",
+            f"environment {env['name']}: cluster_id is not a string",
             code="configreader.disallowed_value",
             kind="invalid",
             hint="put it in quotes, or configure the environment again with cortex.new_client",
@@ -239,7 +239,7 @@ def _challenge(operator: Transport, connection: http.client.HTTPConnection, clus
     """Returns the operator's challenge; raises when it must not be answered."""
     answer = _asked(operator, connection, "GET", "/v1/auth/challenge", None, INFO_TIMEOUT)
     if not isinstance(answer, dict):
-        raise _malformed(operator.where, "it is no object")
+        raise _malformed(operator.where, "it is not an object")
     for name, shape in _SHAPES.items():
         if not isinstance(answer.get(name), str) or not shape.fullmatch(answer[name]):
             raise _malformed(operator.where, f"its {name} is malformed")

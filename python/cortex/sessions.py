@@ -170,7 +170,7 @@ def parse_time(text: Any) -> float:
     """Returns the Unix seconds of a time in RFC 3339; raises ValueError."""
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("it is no time")
+        raise ValueError("it is not a time")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     seconds = (datetime.datetime(year, month, day, hour, minute, second) - _EPOCH).total_seconds()
     if match.group(8):

@@ -166,9 +166,9 @@ class Transport:
             try:
                 line = response.readline(MAX_LINE_BYTES + 1)
             except (OSError, http.client.HTTPException) as e:
-                raise self._cut_off(f"the stream broke off: {e}") from e
+                raise self._cut_off(f"the stream was cut off: {e}") from e
             if not line.endswith(b"\n"):
-                raise self._cut_off("the stream broke off" if len(line) <= MAX_LINE_BYTES else "a line is too long")
+                raise self._cut_off("the stream was cut off" if len(line) <= MAX_LINE_BYTES else "a line is too long")
             if not line.strip():
                 continue  # the operator says that it is still there
             try:
@@ -315,7 +315,7 @@ class _Unreachable(Exception):
         #: whether the local environment may simply not be running
         self.startable = isinstance(cause, (FileNotFoundError, ConnectionRefusedError))
         self.exception = CortexException(
-            f"nobody answers at {where}: {cause.strerror or cause}",
+            f"no answer from {where}: {cause.strerror or cause}",
             code="cli.failed_to_connect_operator",
             kind="disconnected",
             hint="check the address, and that the operator is running",

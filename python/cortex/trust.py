@@ -196,7 +196,7 @@ def _read_ca(path: str) -> str:
     except (OSError, ValueError) as e:
         raise _usage(
             "cli.bad_ca_file",
-            f"{path} is no file of certificate authorities: {getattr(e, 'strerror', None) or e}",
+            f"{path} is not a file of certificate authorities: {getattr(e, 'strerror', None) or e}",
             "the server writes one as tls/ca.pem into its state folder, and says where when it starts",
         ) from e
 
@@ -210,7 +210,7 @@ def _pem(ca_data: str) -> str:
     try:
         text = base64.b64decode(ca_data, validate=True).decode("ascii")
     except (binascii.Error, ValueError):
-        raise ValueError("operator_ca_data: it is no base64 of a PEM bundle") from None
+        raise ValueError("operator_ca_data: it is not base64 of a PEM bundle") from None
     try:
         if not _CERTIFICATE.search(text):
             raise ValueError

@@ -84,7 +84,7 @@ class Reading(TestCase):
             ("environments: [a]\n", "line 1: '[a]' is more YAML"),
             ("a: &x y\n", "line 1: '&x y' is more YAML"),
             ("a: |\n  text\n", "line 1: '|' is more YAML"),
-            ("environments:\n- a\n", "line 2: 'a' is no `key: value`"),
+            ("environments:\n- a\n", "line 2: 'a' is not a `key: value`"),
             ("environments:\n-\n", "line 2: an empty item"),
             ("environments:\n- name: a\n  apis:\n  - x: y\n", "line 4: this does not belong"),
             ("a: b\n  c: d\n", "line 2: this does not belong"),

@@ -74,7 +74,7 @@ func throttled(reason string, calls int) outcome {
 // each code: what was wrong is not told.
 var refusals = map[string]string{
 	auth.CodeNotProven:   `{"kind":"unproven","code":"endpoints.auth_invalid","message":"the identity of the caller is not proven"`,
-	auth.CodeMalformed:   `{"kind":"malformed","code":"auth.malformed","message":"this is no proof of an identity"`,
+	auth.CodeMalformed:   `{"kind":"malformed","code":"auth.malformed","message":"this is not a proof of identity"`,
 	auth.CodeTooMany:     `{"kind":"too_many","code":"auth.too_many_attempts","message":"too many attempts to prove an identity","hint":"try again in a moment"`,
 	auth.CodeUnavailable: `{"kind":"unavailable","code":"auth.sts_unavailable","message":"identities cannot be checked at the moment","hint":"try again in a moment; sessions that exist keep working"`,
 }

@@ -84,7 +84,7 @@ func walk(body []byte, known map[string]bool) (map[string]string, error) {
 			break
 		}
 		if err != nil {
-			return nil, errors.New("it is no XML")
+			return nil, errors.New("it is not XML")
 		}
 		switch t := token.(type) {
 		case xml.StartElement:

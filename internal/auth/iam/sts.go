@@ -110,7 +110,7 @@ func stsEndpoint(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
-		return nil, refuse("it is no URL")
+		return nil, refuse("it is not a URL")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
 		return nil, refuse("it has more than a scheme, a host and a port")
 	case u.Scheme == "https":

@@ -61,7 +61,7 @@ func checkChallenge(ch auth.Challenge, seen, endpoint, clusterID string) error {
 	}
 	if ch.TLSFingerprint != seen {
 		return fault.New(fault.Forbidden, "auth.tls_mismatch",
-			"somebody is between this machine and the operator: the connection to %s ends at another certificate than the operator's", endpoint).
+			"the connection to %s is being intercepted: its certificate is not the operator's", endpoint).
 			WithHint("nothing was sent; a proxy or load balancer that terminates TLS must pass connections through, or the operator must be given the certificate that it shows")
 	}
 	return nil

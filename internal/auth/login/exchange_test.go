@@ -211,7 +211,7 @@ func TestGoldenProofs(t *testing.T) {
 type mismatched struct{ *operator }
 
 func (mismatched) Exchange(context.Context, auth.Proof) (auth.Session, error) {
-	return auth.Session{}, fault.New(fault.Malformed, auth.CodeMalformed, "this is no proof of an identity")
+	return auth.Session{}, fault.New(fault.Malformed, auth.CodeMalformed, "this is not a proof of identity")
 }
 
 func TestHintAboutAKeyAndATokenThatDoNotGoTogether(t *testing.T) {

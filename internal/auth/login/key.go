@@ -101,7 +101,7 @@ func digest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-var errNotReadable = errors.New("it is no file that can be read here")
+var errNotReadable = errors.New("it is not a readable file")
 
 // readBounded reads a whole file of at most limit bytes. It does not touch a pipe:
 // what is read from one is gone, and the SDK wants to read it.

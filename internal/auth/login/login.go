@@ -183,7 +183,7 @@ func (l *Login) remember(key string, s session, unkept error) {
 		l.memory = &memory{key: key, session: s}
 	}
 	if unkept != nil && l.dir != "" {
-		l.warning = fmt.Sprintf("the session cannot be kept in %s (%v): each command proves the identity anew", l.dir, unkept)
+		l.warning = fmt.Sprintf("the session cannot be kept in %s (%v): each command proves the identity again", l.dir, unkept)
 	}
 }
 

@@ -36,7 +36,7 @@ func (l *Login) unusable(ctx context.Context, err error) error {
 	profile := quoteName(l.profile())
 	switch {
 	case errors.As(err, &mfa):
-		return unproven("auth.mfa_required", "profile %s assumes a role that wants a code of a device, which this program does not ask for", profile).
+		return unproven("auth.mfa_required", "profile %s assumes a role that needs an MFA code, which this program does not prompt for", profile).
 			WithHint("`eval \"$(aws configure export-credentials --profile %s --format env)\"` asks for it and sets the environment", shellWord(l.profile()))
 	case errors.As(err, &role):
 		return unproven("auth.profile_not_found", "profile %s assumes a role with source_profile %s, which does not exist or has no credentials",
@@ -169,7 +169,7 @@ func (l *Login) whyNoProfile() string {
 	}
 	files := l.profileFiles()
 	if files[0] == "" || files[1] == "" {
-		return "HOME is not set, so that there is no ~/.aws"
+		return "HOME is not set, so ~/.aws cannot be found"
 	}
 	return fmt.Sprintf("it is neither in %s nor in %s", l.clean(files[0], maxSDKText), l.clean(files[1], maxSDKText))
 }
@@ -184,5 +184,5 @@ func whyNoMetadata(err error, meta *metadata) string {
 	case errors.As(err, &answer):
 		return fmt.Sprintf("it answered with status %d", answer.HTTPStatusCode())
 	}
-	return fmt.Sprintf("nothing answered within %s; this is no instance, or its metadata cannot be reached", metadataTimeout)
+	return fmt.Sprintf("nothing answered within %s; this is not an EC2 instance, or its metadata service cannot be reached", metadataTimeout)
 }

@@ -67,7 +67,7 @@ func parseSession(data []byte) (session, error) {
 	case s.Version != sessionVersion:
 		return session{}, fmt.Errorf("it is of version %d", s.Version)
 	case !isToken(s.Token.text()):
-		return session{}, errors.New("its token is none")
+		return session{}, errors.New("its token is malformed")
 	case s.Endpoint == "" || s.ExpiresAt.IsZero():
 		return session{}, errors.New("it is not complete")
 	}

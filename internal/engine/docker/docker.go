@@ -157,7 +157,7 @@ func (r *Runtime) prepare(ctx context.Context) error {
 		strings.HasPrefix(r.cli.DaemonHost(), "unix://") && !strings.Contains(info.Info.OperatingSystem, "Docker Desktop")
 	r.direct = r.local && !r.cfg.Publish
 	if err := r.sweep(ctx, true); err != nil {
-		return fmt.Errorf("removing containers of an earlier life: %w", err)
+		return fmt.Errorf("removing containers of an earlier run: %w", err)
 	}
 	r.swept = true
 	r.running.Go(r.sweepAgain)
@@ -180,7 +180,7 @@ func (r *Runtime) sweepAgain() {
 	ctx, cancel := context.WithTimeout(context.Background(), ordering)
 	defer cancel()
 	if err := r.sweep(ctx, true); err != nil {
-		r.cfg.Log.Warn("removing containers of an earlier life", "error", err)
+		r.cfg.Log.Warn("removing containers of an earlier run", "error", err)
 	}
 }
 

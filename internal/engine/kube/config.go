@@ -32,7 +32,7 @@ type Config struct {
 // nothing and asks the API server nothing.
 func New(cfg Config) (*Engine, error) {
 	if cfg.REST == nil {
-		return nil, errors.New("the engine needs to know how the API server is reached")
+		return nil, errors.New("the address of the Kubernetes API server is not set")
 	}
 	if cfg.Pods.Namespace == "" {
 		return nil, errors.New("the engine needs the namespace in which replicas run")

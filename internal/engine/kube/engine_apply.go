@@ -47,7 +47,7 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 		}
 		return e.awaitSight(ctx, after)
 	}
-	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and made anew all the time", doing)
+	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)
 }
 
 func (e *Engine) mayWrite() error {

@@ -19,7 +19,7 @@ func stopping() error {
 }
 
 func readOnly() error {
-	return fault.New(fault.Unsupported, "engine.read_only", "this program only looks at replicas")
+	return fault.New(fault.Unsupported, "engine.read_only", "this program only reads replicas")
 }
 
 // failed turns an error of the API server into one that says what happened.
@@ -40,6 +40,6 @@ func failed(ctx context.Context, doing string, err error) error {
 		return fault.New(fault.Invalid, "engine.refused", "%s: Kubernetes refuses it: %w", doing, err).
 			WithHint("the words of the API server name the field")
 	}
-	return fault.New(fault.Unavailable, "engine.unavailable", "%s: the Kubernetes API server does not answer as it should: %w", doing, err).
+	return fault.New(fault.Unavailable, "engine.unavailable", "%s: the Kubernetes API server failed: %w", doing, err).
 		WithHint("check that it can be reached; the next call tries again")
 }

@@ -94,7 +94,7 @@ func stopReason(pod *corev1.Pod, r engine.Replica, d *appsv1.Deployment) string 
 	case !r.UpToDate:
 		return "it is of an older revision"
 	}
-	return "fewer replicas are wanted, or somebody deleted its pod"
+	return "the number of replicas was reduced, or its pod was deleted"
 }
 
 // eventsBetween tells what happened between two pictures of a workload.

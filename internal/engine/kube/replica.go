@@ -115,7 +115,7 @@ func terminating(pod *corev1.Pod, now time.Time) verdict {
 		v.reason.Fix = "look at the node: kubectl describe node " + pod.Spec.NodeName
 		if len(pod.Finalizers) > 0 {
 			v.reason.Message = "the replica has ended, and is kept by the finalizers " + strings.Join(pod.Finalizers, ", ")
-			v.reason.Fix = "let whoever set them take them off the pod " + pod.Name
+			v.reason.Fix = "remove them from the pod " + pod.Name
 		}
 	}
 	return v

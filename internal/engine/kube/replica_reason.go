@@ -110,7 +110,7 @@ func imageReason(s *corev1.ContainerStatus) *workload.Reason {
 	}
 	switch {
 	case w.Reason == "InvalidImageName":
-		r.Code, r.Message, r.Fix = codeNoImage, fmt.Sprintf("%q of container %s is no name of an image", s.Image, s.Name), "correct image"
+		r.Code, r.Message, r.Fix = codeNoImage, fmt.Sprintf("%q of container %s is not an image name", s.Image, s.Name), "correct image"
 	case w.Reason == "ErrImageNeverPull":
 		r.Code, r.Message = codeNoImage, fmt.Sprintf("image %s of container %s is not on the node, and is not to be pulled", s.Image, s.Name)
 		r.Fix = "load the image onto the node, or let it be pulled"
@@ -171,7 +171,7 @@ func neverListened(pod *corev1.Pod, port string) *workload.Reason {
 
 func nodeLost(pod *corev1.Pod) *workload.Reason {
 	r := &workload.Reason{
-		Code: codeNodeLost, Message: "the node " + pod.Spec.NodeName + " does not answer, so nobody knows what the replica does",
+		Code: codeNodeLost, Message: "the node " + pod.Spec.NodeName + " does not answer, so the state of the replica is unknown",
 		Evidence: engineSays(pod.Status.Message), Fix: "look at the node: kubectl describe node " + pod.Spec.NodeName,
 	}
 	return r

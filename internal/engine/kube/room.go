@@ -45,7 +45,7 @@ type Room struct {
 // NewRoom returns a room that knows the nodes once Run is called.
 func NewRoom(cfg RoomConfig) (*Room, error) {
 	if cfg.REST == nil {
-		return nil, errors.New("the room needs to know how the API server is reached")
+		return nil, errors.New("the address of the Kubernetes API server is not set")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -155,7 +155,7 @@ func (r *Room) unknown(named []string, nodes []*corev1.Node) (problems []workloa
 			continue
 		}
 		v := workload.Violation{
-			Path: fmt.Sprintf("node_groups[%d]", i), Code: workload.CodeNoNodeGroup, Message: "there is no node group of this name", Found: name,
+			Path: fmt.Sprintf("node_groups[%d]", i), Code: workload.CodeNoNodeGroup, Message: "there is no node group with this name", Found: name,
 			Allowed: strings.Join(first(known, shownGroups), ", "),
 			Hint:    "if its nodes are yet to come, add it to nodeGroups in the values of the installation",
 		}

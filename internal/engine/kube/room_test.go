@@ -111,7 +111,7 @@ func TestAgainst(t *testing.T) {
 		{name: "a group scaled from zero", cfg: RoomConfig{Pods: grouped(), Largest: map[string][]capacity.Amount{"gpu": {{CPU: 8000, Mem: 1 << 35, GPU: 4}}}}, nodes: []*corev1.Node{cpu}, spec: asking("7", "16Gi", 4, "gpu")},
 		{name: "more than it will be", cfg: RoomConfig{Pods: grouped(), Largest: map[string][]capacity.Amount{"gpu": {{CPU: 8000, Mem: 1 << 35, GPU: 4}}}}, nodes: []*corev1.Node{cpu}, spec: asking("7", "16Gi", 5, "gpu"), code: workload.CodeNoCapacity, says: "enough gpu"},
 		{name: "a group by its label alone", nodes: []*corev1.Node{cpu}, spec: asking("1", "1Gi", 0, "cpu")},
-		{name: "no such group", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu}, spec: asking("1", "1Gi", 0, "cpu", "gpus"), code: workload.CodeNoNodeGroup, says: "there is no node group of this name"},
+		{name: "no such group", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu}, spec: asking("1", "1Gi", 0, "cpu", "gpus"), code: workload.CodeNoNodeGroup, says: "there is no node group with this name"},
 		{name: "no groups at all", nodes: []*corev1.Node{small}, spec: asking("1", "1Gi", 0, "gpu"), code: workload.CodeNoNodeGroup, says: "this cluster has no node groups"},
 		{name: "a splitter", nodes: []*corev1.Node{small}, spec: &workload.Spec{Name: "s", Kind: workload.Splitter}},
 	} {
@@ -136,7 +136,7 @@ func TestUnknownGroupsAreNamed(t *testing.T) {
 	t.Parallel()
 	r, nodes := roomOf(t, RoomConfig{Pods: grouped()}, node("a", "spot", amounts("1", "1Gi", "0")))
 	want := []workload.Violation{{
-		Path: "node_groups[1]", Code: workload.CodeNoNodeGroup, Message: "there is no node group of this name", Found: "gpus", Allowed: "cpu, gpu, spot",
+		Path: "node_groups[1]", Code: workload.CodeNoNodeGroup, Message: "there is no node group with this name", Found: "gpus", Allowed: "cpu, gpu, spot",
 		Hint: "if its nodes are yet to come, add it to nodeGroups in the values of the installation",
 	}}
 	if diff := cmp.Diff(want, r.against(asking("1", "1Gi", 0, "spot", "gpus"), nodes)); diff != "" {

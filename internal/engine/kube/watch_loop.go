@@ -28,7 +28,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.running = true
 	e.mu.Unlock()
 	if second {
-		return fault.New(fault.Conflict, "engine.runs_already", "the engine runs already")
+		return fault.New(fault.Conflict, "engine.runs_already", "the engine is already running")
 	}
 	defer close(e.down)
 	inf, err := e.newInformers()

@@ -132,7 +132,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}()
 	}
 	if err := os.RemoveAll(e.scratchRoot()); err != nil {
-		e.cfg.Log.Warn("removing scratch folders of an earlier life", "error", err)
+		e.cfg.Log.Warn("removing scratch folders of an earlier run", "error", err)
 	}
 
 	e.cleanLogs()

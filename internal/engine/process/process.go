@@ -90,7 +90,7 @@ func (r *Runtime) Open(context.Context) error {
 	r.ledger = ledger{filepath.Join(r.cfg.StateDir, "processes")}
 	r.ledger.end()
 	if n := endAll(r.instance+".", 0); n > 0 {
-		r.cfg.Log.Info("ended processes that an earlier life left behind", "processes", n)
+		r.cfg.Log.Info("ended processes of an earlier run", "processes", n)
 	}
 	r.spawner = newSpawner()
 	r.reaper = startReaper(r.mark(""), r.ledger, r.cfg.Log)

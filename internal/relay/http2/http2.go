@@ -147,7 +147,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	_ = resp.Body.Close()
 	return nil, Refused{&relay.Answer{Status: 502, Code: "upstream_malformed", Origin: "api",
-		Message: "the API's server switched protocols, which nobody asked for"}}
+		Message: "the API's server switched protocols although the request did not ask for it"}}
 }
 
 // Answer writes a, made here, for the request r; to a gRPC client as the status of

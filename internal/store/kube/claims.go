@@ -21,7 +21,7 @@ func (s *Store) Claim(ctx context.Context, key string, ttl time.Duration) error 
 		return illegalKey(key)
 	}
 	if ttl <= 0 || ttl > store.MaxClaim {
-		return fault.New(fault.Invalid, "store.illegal_ttl", "%v is no time for a claim: above 0, at most %v", ttl, store.MaxClaim)
+		return fault.New(fault.Invalid, "store.illegal_ttl", "a claim must last more than 0 and at most %v, not %v", store.MaxClaim, ttl)
 	}
 	ctx, done, err := s.beginWrite(ctx)
 	if err != nil {

@@ -43,7 +43,7 @@ func failed(doing string, err error) error {
 		return fault.New(fault.Unavailable, "store.not_installed", "%s: the API server does not serve Cortex's custom resources", doing).
 			WithHint("apply the custom resource definitions of the chart")
 	default:
-		return fault.New(fault.Unavailable, "store.unavailable", "%s: the Kubernetes API server does not answer as it should: %w", doing, err).
+		return fault.New(fault.Unavailable, "store.unavailable", "%s: the Kubernetes API server failed: %w", doing, err).
 			WithHint("check that it can be reached; the next call tries again")
 	}
 }
