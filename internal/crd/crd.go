@@ -45,6 +45,9 @@ type Deployed struct {
 	Cause    string             `json:"cause"`
 	Replicas int                `json:"replicas"`
 	Revision *workload.Revision `json:"revision"`
+	Outcome  workload.Outcome   `json:"outcome,omitzero"`
+	Serving  *workload.Revision `json:"serving,omitempty"`  // the last that was live, while Revision was not
+	Unproven bool               `json:"unproven,omitempty"` // Revision waits for a request before it is tried
 }
 
 // Status is what the operator saw last.
@@ -75,7 +78,7 @@ type JobStatus struct {
 	Conditions         []metav1.Condition `json:"conditions,omitempty"`          // Accepted
 }
 
-// Revision is one immutable entry of an API's history. It is never changed.
+// Revision is one entry of an API's history. Only its cause and outcome ever change.
 type Revision struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
@@ -84,6 +87,7 @@ type Revision struct {
 	Cause      string             `json:"cause"`
 	Remembered time.Time          `json:"remembered"`
 	Revision   *workload.Revision `json:"revision"`
+	Outcome    workload.Outcome   `json:"outcome,omitzero"`
 }
 
 // Conditions of an API, and the first of them of a job.

@@ -156,9 +156,7 @@ func (o *Operator) mutate(ctx context.Context, name string, edit func(*store.Wor
 		if err != nil || !write {
 			return before, before, err
 		}
-		after.Version, err = o.store.Put(ctx, store.Workload{
-			Revision: after.Revision, Replicas: after.Replicas, Cause: after.Cause, Version: before.Version,
-		})
+		after.Version, err = o.store.Put(ctx, after)
 		if fault.Code(err) == "store.version_conflict" {
 			continue
 		}

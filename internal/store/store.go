@@ -18,10 +18,17 @@ type Version uint64
 
 // Workload is the desired state of one workload.
 type Workload struct {
-	Revision *workload.Revision // current
+	Revision *workload.Revision // wanted
 	Replicas int                // requested; 0 for kinds without replicas, and when idle
 	Cause    string             // of the revision, as Past.Cause; what History is repaired with after a crash
-	Version  Version            // of this record, set by the store
+	Outcome  workload.Outcome   // of the revision
+	// Serving is the last revision that was live, for as long as Revision has not
+	// been. Nil: none was, or it is Revision itself.
+	Serving *workload.Revision
+	// Unproven says that a revision without requests is not to be tried with one
+	// replica before somebody asks for it.
+	Unproven bool
+	Version  Version // of this record, set by the store
 }
 
 // Name returns the name under which w is kept.
@@ -30,7 +37,8 @@ func (w Workload) Name() string { return w.Revision.Name }
 // Past is one entry of a workload's history.
 type Past struct {
 	Revision *workload.Revision
-	Cause    string // deploy, rollback to <id>, refresh
+	Cause    string           // deploy, rollback to <id>, refresh
+	Outcome  workload.Outcome // as far as it was known when it was remembered
 }
 
 // Change tells a watcher that a workload was written (Workload set) or deleted.
@@ -64,6 +72,7 @@ type Store interface {
 	Watch(ctx context.Context, fn func(Change)) error
 
 	// Remember appends to the workload's history, dropping the oldest past MaxHistory.
+	// A revision that is in it keeps its place, and gets the cause and outcome of p.
 	Remember(ctx context.Context, p Past) error
 	// History returns the kept revisions of a workload, newest first. None is no error.
 	History(ctx context.Context, name string) ([]Past, error)

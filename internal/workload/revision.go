@@ -9,8 +9,11 @@ type Revision struct {
 	SpecID       string `json:"spec_id"`       // content of the whole spec
 	PodID        string `json:"pod_id"`        // content of what runs
 	DeploymentID string `json:"deployment_id"` // constant across deploys, renewed by refresh
-	Index        int    `json:"index"`         // position in its file
-	FileName     string `json:"file_name"`
+	// Number counts the revisions of a workload: users read it as v12. It is never
+	// given twice under one name. 0: deployed by a version of Cortex that did not count.
+	Number   int    `json:"number,omitempty"`
+	Index    int    `json:"index"` // position in its file
+	FileName string `json:"file_name"`
 	// Directory is the folder of the file, in which processes run. Absolute; one machine only.
 	Directory             string    `json:"directory,omitempty"`
 	SubmittedAPISpec      any       `json:"submitted_api_spec"`      // the user's YAML as given

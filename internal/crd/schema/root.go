@@ -60,6 +60,9 @@ func deployed() v1.JSONSchemaProps {
 			"cause":     {Type: "string", Description: "why the revision was deployed"},
 			"replicas":  {Type: "integer", Description: "replicas there should be"},
 			"revision":  open("the deployed revision"),
+			"outcome":   open("when the revision was first live, or why it failed"),
+			"serving":   open("the last revision that was live, as long as the deployed one has not been"),
+			"unproven":  {Type: "boolean", Description: "whether the revision waits for a request before it is tried"},
 		},
 	}
 }
@@ -69,7 +72,7 @@ func status() v1.JSONSchemaProps {
 		Type: "object", Description: "what was seen last",
 		Properties: map[string]v1.JSONSchemaProps{
 			"observed_hash": {Type: "string", Description: "of the spec that was judged last, accepted or refused"},
-			"phase":         {Type: "string", Description: "live, updating, idle or failed"},
+			"phase":         {Type: "string", Description: "live, updating, idle, degraded or failed"},
 			"ready":         {Type: "integer", Description: "replicas that receive requests"},
 			"requested":     {Type: "integer", Description: "replicas there should be"},
 			"up_to_date":    {Type: "integer", Description: "ready replicas of the newest version"},
@@ -98,14 +101,14 @@ func condition() v1.JSONSchemaProps {
 	}
 }
 
-// ofRevision makes the schema of an entry of a history, which never changes.
+// ofRevision makes the schema of an entry of a history, whose revision never changes.
 func ofRevision(*root) (v1.JSONSchemaProps, error) {
 	unchanged := func(field string) v1.ValidationRule {
 		return v1.ValidationRule{Rule: "self." + field + " == oldSelf." + field, FieldPath: "." + field, Message: "a revision cannot be changed"}
 	}
 	return v1.JSONSchemaProps{
 		Type: "object", Required: []string{"api", "revision"},
-		Description: "A Revision is one entry of the history of an API. It is never changed.",
+		Description: "A Revision is one entry of the history of an API.",
 		Properties: map[string]v1.JSONSchemaProps{
 			"apiVersion": {Type: "string"},
 			"kind":       {Type: "string"},
@@ -114,6 +117,7 @@ func ofRevision(*root) (v1.JSONSchemaProps, error) {
 			"cause":      {Type: "string", Description: "why it was deployed", MaxLength: ptr(int64(4096))},
 			"remembered": {Type: "string", Format: "date-time", Description: "when it was deployed"},
 			"revision":   open("the revision"),
+			"outcome":    open("when it was first live, or why it failed"),
 		},
 		XValidations: []v1.ValidationRule{unchanged("api"), unchanged("revision")},
 	}, nil

@@ -26,10 +26,11 @@ type past struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	API        string          `json:"api"`
-	Cause      string          `json:"cause"`
-	Remembered time.Time       `json:"remembered"`
-	Revision   json.RawMessage `json:"revision"`
+	API        string           `json:"api"`
+	Cause      string           `json:"cause"`
+	Remembered time.Time        `json:"remembered"`
+	Revision   json.RawMessage  `json:"revision"`
+	Outcome    workload.Outcome `json:"outcome,omitzero"`
 }
 
 // sequences knows the number of the newest entry of each history that this process
@@ -73,7 +74,7 @@ func pastNumber(name, entry string) uint64 {
 }
 
 // Remember appends to the workload's history and drops what is more than MaxHistory
-// back. The entry belongs to the workload's resource, so that whoever deletes that
+// back, or changes the entry that the revision has. The entry belongs to the workload's resource, so that whoever deletes that
 // with kubectl deletes it too.
 func (s *Store) Remember(ctx context.Context, p store.Past) error {
 	if p.Revision == nil || !legalName().MatchString(p.Revision.Name) {
@@ -101,13 +102,19 @@ func (s *Store) remember(ctx context.Context, name string, p store.Past) error {
 			return err
 		}
 	}
-	entry := past{API: name, Cause: p.Cause, Remembered: time.Now().UTC()}
+	if p.Outcome.IsKnown() { // so it may have been remembered before that
+		if found, err := s.amend(ctx, name, p); found || err != nil {
+			return err
+		}
+	}
+	entry := past{API: name, Cause: p.Cause, Outcome: p.Outcome, Remembered: time.Now().UTC()}
 	entry.APIVersion, entry.Kind = crd.GroupVersion.String(), crd.RevisionKind
 	entry.Labels, entry.OwnerReferences = labels(name, p.Revision.Kind), owner
 	var err error
 	if entry.Revision, err = json.Marshal(p.Revision); err != nil {
 		return err
 	}
+	newest = max(newest, uint64(max(p.Revision.Number-1, 0)))
 	for {
 		newest++
 		entry.Name = pastName(name, newest)
@@ -133,6 +140,29 @@ func (s *Store) remember(ctx context.Context, name string, p store.Past) error {
 		}
 		return err
 	}
+}
+
+// amend writes cause and outcome into the entry of the revision, and reports whether
+// there is one.
+func (s *Store) amend(ctx context.Context, name string, p store.Past) (found bool, err error) {
+	list, err := s.entries(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range list {
+		var r struct {
+			ID string `json:"id"`
+		}
+		if decode(e.Revision, &r) != nil || r.ID != p.Revision.ID {
+			continue
+		}
+		body, err := json.Marshal(map[string]any{"cause": p.Cause, "outcome": p.Outcome})
+		if err != nil {
+			return true, err
+		}
+		return true, s.client.patch(ctx, crd.RevisionPlural, e.Name, body)
+	}
+	return false, nil
 }
 
 // owner is the resource that the history of a name belongs to; none where there is
@@ -201,32 +231,43 @@ func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) 
 	}
 	ctx, done := s.begin(ctx)
 	defer done()
-	doing := "reading the history of " + name
-	opts := metav1.ListOptions{LabelSelector: selector(name)}
-	text, err := s.client.rest.Get().Namespace(s.cfg.Namespace).Resource(crd.RevisionPlural).VersionedParams(&opts, s.client.params).Do(ctx).Raw()
+	list, err := s.entries(ctx, name)
 	if err != nil {
-		return nil, s.failure(ctx, doing, err)
+		return nil, s.failure(ctx, "reading the history of "+name, err)
 	}
-	var list struct {
-		Items []past `json:"items"`
-	}
-	if err := decode(text, &list); err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	slices.SortFunc(list.Items, func(a, b past) int {
-		x, y := pastNumber(name, a.Name), pastNumber(name, b.Name)
-		return int(min(max(int64(y)-int64(x), -1), 1))
-	})
 	var kept []store.Past
-	for _, p := range list.Items[:min(len(list.Items), store.MaxHistory)] {
+	for _, p := range list[:min(len(list), store.MaxHistory)] {
 		var r workload.Revision
 		if err := decode(p.Revision, &r); err != nil {
 			return nil, fault.New(fault.Unavailable, "store.corrupt", "the entry %s/%s of the history of %s cannot be read: %w", crd.RevisionPlural, p.Name, name, err).
 				WithHint("was it written by a newer version, or by hand? otherwise delete it with kubectl")
 		}
-		kept = append(kept, store.Past{Revision: &r, Cause: p.Cause})
+		if r.Number == 0 { // remembered by a version that numbered the entries only
+			r.Number = int(pastNumber(name, p.Name))
+		}
+		kept = append(kept, store.Past{Revision: &r, Cause: p.Cause, Outcome: p.Outcome})
 	}
 	return kept, nil
+}
+
+// entries returns the history of a workload as it is kept, newest first.
+func (s *Store) entries(ctx context.Context, name string) ([]past, error) {
+	opts := metav1.ListOptions{LabelSelector: selector(name)}
+	text, err := s.client.rest.Get().Namespace(s.cfg.Namespace).Resource(crd.RevisionPlural).VersionedParams(&opts, s.client.params).Do(ctx).Raw()
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []past `json:"items"`
+	}
+	if err := decode(text, &list); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list.Items, func(a, b past) int {
+		x, y := pastNumber(name, a.Name), pastNumber(name, b.Name)
+		return int(min(max(int64(y)-int64(x), -1), 1))
+	})
+	return list.Items, nil
 }
 
 // forget drops history and events of a name.

@@ -59,7 +59,7 @@ func entryOf(o *object) (entry, error) {
 		return e, nil
 	}
 	if d != nil {
-		e.work = &store.Workload{Revision: d.Revision, Replicas: d.Replicas, Cause: d.Cause, Version: store.Version(d.Serial)}
+		e.work = workloadOf(d)
 	}
 	hash, err := crd.SpecHash(o.Spec)
 	if err != nil {
@@ -99,6 +99,14 @@ func deployedOf(o *object) (*crd.Deployed, error) {
 	return &d, nil
 }
 
+// workloadOf is the record as the port has it.
+func workloadOf(d *crd.Deployed) *store.Workload {
+	return &store.Workload{
+		Revision: d.Revision, Replicas: d.Replicas, Cause: d.Cause,
+		Outcome: d.Outcome, Serving: d.Serving, Unproven: d.Unproven, Version: store.Version(d.Serial),
+	}
+}
+
 // statusOf reads the status of a resource. One that cannot be read is as good as
 // none: it only says what is, and is written again.
 func statusOf(o *object) crd.Status {
@@ -118,7 +126,10 @@ func statusOf(o *object) crd.Status {
 //
 // In the last case the record keeps saying that something else is deployed.
 func write(o *object, d *crd.Deployed, w store.Workload, serial uint64) error {
-	next := crd.Deployed{Serial: int64(serial), Cause: w.Cause, Replicas: w.Replicas, Revision: w.Revision}
+	next := crd.Deployed{
+		Serial: int64(serial), Cause: w.Cause, Replicas: w.Replicas,
+		Revision: w.Revision, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven,
+	}
 	present, err := crd.SpecHash(o.Spec)
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
 	if err != nil {
 		return store.Workload{}, s.failure(ctx, "reading "+name, err)
 	}
-	return store.Workload{Revision: d.Revision, Replicas: d.Replicas, Cause: d.Cause, Version: store.Version(d.Serial)}, nil
+	return *workloadOf(d), nil
 }
 
 // find reads the resource that deploys name. The view only says which kind to look

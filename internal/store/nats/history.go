@@ -13,6 +13,7 @@ import (
 type pastRecord struct {
 	Revision *workload.Revision `json:"revision"`
 	Cause    string             `json:"cause"`
+	Outcome  workload.Outcome   `json:"outcome,omitzero"`
 }
 
 // Remember appends to the workload's history. The stream drops the oldest.
@@ -56,6 +57,11 @@ func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) 
 		if err := decode(m.data, &p); err != nil || p.Revision == nil {
 			return fault.New(fault.Unavailable, "store.corrupt", "the history of %s in %s cannot be read: %v", name, s.cfg.place(), err)
 		}
+		// Messages are never changed: a later one about the same revision counts.
+		if i := slices.IndexFunc(list, func(q store.Past) bool { return q.Revision.ID == p.Revision.ID }); i >= 0 {
+			list[i] = store.Past(p)
+			return nil
+		}
 		list = append(list, store.Past(p))
 		return nil
 	})
@@ -63,5 +69,5 @@ func (s *Store) History(ctx context.Context, name string) ([]store.Past, error) 
 		return nil, err
 	}
 	slices.Reverse(list)
-	return list, nil
+	return list[:min(len(list), store.MaxHistory)], nil
 }

@@ -192,7 +192,7 @@ func (ss *session) create(ctx context.Context, replicas int) error {
 	for _, cfg := range []jetstream.StreamConfig{{
 		Name: streamHistory, Subjects: []string{prefixHistory + "*"},
 		Description:       "revisions of each workload",
-		MaxMsgsPerSubject: store.MaxHistory,
+		MaxMsgsPerSubject: 2 * store.MaxHistory, // a revision is remembered anew when its outcome is known
 	}, {
 		Name: streamEvents, Subjects: []string{prefixEvents + "*"},
 		Description:       "what happened to each workload",

@@ -34,6 +34,9 @@ type record struct {
 	Revision *workload.Revision `json:"revision"`
 	Replicas int                `json:"replicas"`
 	Cause    string             `json:"cause,omitempty"`
+	Outcome  workload.Outcome   `json:"outcome,omitzero"`
+	Serving  *workload.Revision `json:"serving,omitempty"`
+	Unproven bool               `json:"unproven,omitempty"`
 }
 
 // Put writes w if the record is still at w.Version.
@@ -41,7 +44,7 @@ func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error
 	if w.Revision == nil || !legalName().MatchString(w.Revision.Name) {
 		return 0, illegalName(w.Revision)
 	}
-	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause})
+	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven})
 	if err != nil {
 		return 0, fmt.Errorf("writing %s: %w", w.Name(), err)
 	}
@@ -246,7 +249,10 @@ func (s *Store) decodeWorkload(name string, data []byte, version uint64) (store.
 			"the record of %s in %s cannot be read: %v", name, s.cfg.place(), err).
 			WithHint("was it written by a newer version? otherwise delete %s and deploy it again", name)
 	}
-	return store.Workload{Revision: r.Revision, Replicas: r.Replicas, Cause: r.Cause, Version: store.Version(version)}, nil
+	return store.Workload{
+		Revision: r.Revision, Replicas: r.Replicas, Cause: r.Cause,
+		Outcome: r.Outcome, Serving: r.Serving, Unproven: r.Unproven, Version: store.Version(version),
+	}, nil
 }
 
 func encode(v any) ([]byte, error) {

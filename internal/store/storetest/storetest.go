@@ -38,6 +38,7 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 		{"DeleteKeepsHistoryWhenAsked", testDeleteKeeps},
 		{"VersionsGrowAcrossDeletion", testVersionsGrow},
 		{"HistoryIsNewestFirstAndBounded", testHistory},
+		{"HistoryHasEachRevisionOnce", testHistoryOnce},
 		{"WatchTellsPresentMarkerThenChanges", testWatch},
 		{"WatchOfNothingIsTheMarker", testWatchEmpty},
 		{"WatchersSeeTheLastOfManyWrites", testWatchUnderLoad},
@@ -91,6 +92,13 @@ func Sample(name string, n int) store.Workload {
 	return store.Workload{
 		Replicas: n,
 		Cause:    "deploy",
+		Outcome: workload.Outcome{
+			Live:     time.Date(2026, 1, 2, 3, 5, 6, 789, time.UTC),
+			Failed:   &workload.Reason{Code: "crash_loop", Message: "ü", Evidence: []workload.Evidence{{Kind: "exit", Text: "exit code 1"}}, Fix: "x"},
+			FailedAt: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC),
+		},
+		Serving:  &workload.Revision{Spec: workload.Spec{Name: name, Kind: workload.Realtime}, ID: "before", Number: 1},
+		Unproven: true,
 		Revision: &workload.Revision{
 			Spec: workload.Spec{
 				Name: name, Kind: workload.Realtime,
@@ -114,7 +122,7 @@ func Sample(name string, n int) store.Workload {
 				},
 				UpdateStrategy: &workload.UpdateStrategy{MaxSurge: "25%", MaxUnavailable: "1"},
 			},
-			ID: fmt.Sprintf("%016x-abcdefghij-0123", 1<<40-n), SpecID: "0123", PodID: "4567", DeploymentID: "abcdefghij",
+			ID: fmt.Sprintf("%016x-abcdefghij-0123", 1<<40-n), SpecID: "0123", PodID: "4567", DeploymentID: "abcdefghij", Number: n + 2,
 			Index: 2, FileName: "cortex.yaml", Directory: "/srv/" + name,
 			SubmittedAPISpec:      map[string]any{"name": name, "list": []any{"x", true, nil}},
 			InitialDeploymentTime: 1_700_000_000_123_456_789,

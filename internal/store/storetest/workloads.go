@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -205,9 +206,12 @@ func testDeleteKeeps(t *testing.T, s store.Store) {
 		t.Fatalf("Delete(a) = %v", err)
 	}
 	wantKept(t, s, "a", 1)
-	remembered(t, s, "a")
-	wantKept(t, s, "a", 2)
 	wantKept(t, s, "b", 1)
+	again := mustPut(t, s, Sample("a", 2))
+	mustRemember(t, s, store.Past{Revision: again.Revision, Cause: "deploy"})
+	if h, err := s.History(t.Context(), "a"); err != nil || len(h) != 2 || h[0].Revision.ID != again.Revision.ID {
+		t.Errorf("History(a) = %d entries, %v, want the kept one and then the new one", len(h), err)
+	}
 }
 
 func testVersionsGrow(t *testing.T, s store.Store) {
@@ -250,6 +254,34 @@ func testHistory(t *testing.T, s store.Store) {
 		t.Errorf("History(iris)[0] differs (-want +got):\n%s", diff)
 	}
 	wantKept(t, s, "other", 1)
+}
+
+func testHistoryOnce(t *testing.T, s store.Store) {
+	for i := range 3 {
+		mustRemember(t, s, store.Past{Revision: Sample("iris", i).Revision, Cause: fmt.Sprint(i)})
+	}
+	outcome := workload.BecameLive(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	mustRemember(t, s, store.Past{Revision: Sample("iris", 1).Revision, Cause: "told again", Outcome: outcome})
+	mustRemember(t, s, store.Past{Revision: Sample("iris", 3).Revision, Cause: "3", Outcome: outcome})
+	h, err := s.History(t.Context(), "iris")
+	if err != nil {
+		t.Fatalf("History(iris) = %v", err)
+	}
+	var got []string
+	for _, p := range h {
+		got = append(got, fmt.Sprintf("v%d %s %t", p.Revision.Number, p.Cause, p.Outcome.Live.Equal(outcome.Live)))
+	}
+	want := []string{"v5 3 true", "v4 2 false", "v3 told again true", "v2 0 false"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("History(iris) differs (-want +got):\n%s", diff)
+	}
+}
+
+func mustRemember(t *testing.T, s store.Store, p store.Past) {
+	t.Helper()
+	if err := s.Remember(t.Context(), p); err != nil {
+		t.Fatalf("Remember(%s) = %v", p.Revision.ID, err)
+	}
 }
 
 func testReopen(t *testing.T, open Open) {
