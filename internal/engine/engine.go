@@ -16,6 +16,14 @@ import (
 type Deployment struct {
 	Revision *workload.Revision // never changed after it was handed over
 	Replicas int                // 0 is a legal number
+	// Serving is the last revision that was live, where Revision has not been. It is
+	// kept running, and started, until Revision carries the load. Nil: there is none.
+	Serving *workload.Revision
+	// Failed is why Revision could not become ready, where that was found earlier.
+	Failed *workload.Reason
+	// Trial asks for one replica of Revision although Replicas is 0, so that it
+	// becomes known whether it can become ready.
+	Trial bool
 }
 
 // Engine keeps deployments running. All methods may be called at once.
@@ -23,7 +31,8 @@ type Engine interface {
 	// Apply makes d the desired deployment of d.Revision.Name and returns when
 	// that is accepted, not when it is reached. It is idempotent. Going to a
 	// revision whose pod differs is a rolling update within UpdateStrategy; a
-	// revision that never becomes ready never replaces one that is. Going to one
+	// revision that never becomes ready never replaces one that is, and as long as it
+	// is not ready d.Serving carries the load, also from nothing. Going to one
 	// whose pod is the same (Revision.SamePod) restarts nothing.
 	Apply(ctx context.Context, d Deployment) error
 	// Remove drains and stops every replica of the named workload and forgets it.

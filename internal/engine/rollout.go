@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 type RolloutReplica struct {
 	ID          string
 	Current     bool // its pod is that of the desired revision
+	Serving     bool // its pod is that of the serving revision, and no other
 	Ready       bool // receives requests
 	Terminating bool // on its way out; nothing can be done about it
 }
@@ -21,6 +23,9 @@ type RolloutInput struct {
 	Desired     int
 	Surge       int
 	Unavailable int
+	Serving     bool             // there is a serving revision to fall back to
+	Failed      bool             // the desired revision has proven unable to become ready
+	Trial       bool             // at Desired 0, one replica of the desired revision is to prove itself
 	Replicas    []RolloutReplica // oldest first
 }
 
@@ -41,9 +46,11 @@ type Stop struct {
 
 // RolloutPlan is the next step. The zero value means that nothing is to be done now.
 type RolloutPlan struct {
-	Start       int    // so many replicas of the desired revision
-	StartReason string // in words; empty when Start is 0
-	Stop        []Stop
+	Start         int    // so many replicas of the desired revision
+	StartReason   string // in words; empty when Start is 0
+	Restore       int    // so many replicas of the serving revision
+	RestoreReason string // in words; empty when Restore is 0
+	Stop          []Stop
 }
 
 // PlanRollout decides the next step towards Desired replicas of the desired
@@ -55,9 +62,17 @@ type RolloutPlan struct {
 //   - it never stops a ready replica when that leaves fewer than
 //     Desired-Unavailable ready ones, so a revision that does not become ready
 //     never replaces one that is;
-//   - old replicas that are not ready go first, then the oldest;
+//   - old replicas that are not ready go first, then the oldest; those of the
+//     serving revision last;
 //   - past Desired, replicas of the desired revision go too: first those that are
 //     not ready, then the newest.
+//
+// As long as the desired revision does not carry the load, the serving one does:
+//
+//   - its replicas are started too, after a restart or when more are desired, so
+//     that Desired-Unavailable can be ready;
+//   - once the desired revision has failed, it is all of Desired, and the desired
+//     revision keeps trying in what Surge adds, which may be nothing.
 //
 // It changes nothing and remembers nothing; call it again after every change.
 func PlanRollout(in RolloutInput) RolloutPlan {
@@ -66,7 +81,7 @@ func PlanRollout(in RolloutInput) RolloutPlan {
 		in.Unavailable = 1 // otherwise no step would ever be allowed
 	}
 	var current, old []RolloutReplica
-	stopping := 0
+	stopping, serving := 0, 0
 	for _, r := range in.Replicas {
 		switch {
 		case r.Terminating:
@@ -75,26 +90,65 @@ func PlanRollout(in RolloutInput) RolloutPlan {
 			current = append(current, r)
 		default:
 			old = append(old, r)
+			if r.Serving {
+				serving++
+			}
 		}
 	}
+	s := sharesOf(in, current)
 
 	var plan RolloutPlan
 	occupied := len(current) + len(old)
 	if in.Surge == 0 {
 		occupied += stopping
 	}
-	plan.Start = max(0, min(in.Desired-len(current), in.Desired+in.Surge-occupied))
-	if plan.Start > 0 {
+	room := max(in.Desired+in.Surge, s.desired) - occupied
+	plan.Restore = max(0, min(s.serving-serving, room))
+	plan.Start = max(0, min(s.desired-len(current), room-plan.Restore))
+	if plan.Restore > 0 {
+		plan.RestoreReason = fmt.Sprintf("it is of the version that was live last, of which %d must run as long as the new one does not serve", s.serving)
+	}
+	switch {
+	case plan.Start == 0:
+	case in.Desired == 0:
+		plan.StartReason = "it is to prove that this version can become ready"
+	default:
 		plan.StartReason = startReason(in, len(current), len(old))
 	}
 
-	excess := excessOf(current, in.Desired)
+	excess := excessOf(current, s.desired)
 	for _, r := range excess {
-		plan.Stop = append(plan.Stop, Stop{r.ID, fmt.Sprintf("wanted: %d, there: %d", in.Desired, len(current))})
+		plan.Stop = append(plan.Stop, Stop{r.ID, fmt.Sprintf("wanted: %d, there: %d", s.desired, len(current))})
 	}
 	kept := slices.DeleteFunc(slices.Clone(current), func(r RolloutReplica) bool { return slices.Contains(excess, r) })
-	plan.Stop = append(plan.Stop, oldToStop(in, kept, old)...)
+	plan.Stop = append(plan.Stop, oldToStop(s, kept, old)...)
 	return plan
+}
+
+// shares is how many replicas each side of a rollout is to have.
+type shares struct {
+	desired  int // at most, of the desired revision
+	serving  int // at least, of the serving revision
+	minReady int // of all that receive requests
+}
+
+func sharesOf(in RolloutInput, current []RolloutReplica) shares {
+	s := shares{desired: in.Desired, minReady: max(0, in.Desired-in.Unavailable)}
+	if in.Desired == 0 && in.Trial {
+		s.desired = 1
+	}
+	ready := 0
+	for _, r := range current {
+		ready += readiness(r)
+	}
+	switch {
+	case in.Desired == 0 || !in.Serving:
+	case in.Failed && ready == 0:
+		return shares{desired: min(in.Surge, in.Desired), serving: in.Desired, minReady: in.Desired}
+	default:
+		s.serving = max(0, s.minReady-ready)
+	}
+	return s
 }
 
 // excessOf returns what of current goes on scale-in.
@@ -111,27 +165,51 @@ func excessOf(current []RolloutReplica, desired int) []RolloutReplica {
 
 // oldToStop returns what of old may go now. Replicas of the desired revision that
 // are not ready are taken for lost: nothing goes on their account.
-func oldToStop(in RolloutInput, current, old []RolloutReplica) []Stop {
-	minReady := max(0, in.Desired-in.Unavailable)
-	// All that may be ready, now or one day, without the desired revision's unready
-	// ones, less what must be: as unready old replicas go first, what is left of the
-	// budget after them is the number of ready replicas that can be spared.
-	budget := len(old) - minReady
+func oldToStop(s shares, current, old []RolloutReplica) []Stop {
+	ready, serving := 0, 0
 	for _, r := range current {
-		budget += readiness(r)
+		ready += readiness(r)
+	}
+	// May go: of all that may be ready, now or one day, what is more than must be;
+	// and of those that are ready now, what is more than must be.
+	spare := len(old) + ready - s.minReady
+	for _, r := range old {
+		ready += readiness(r)
+		if r.Serving {
+			serving++
+		}
 	}
 	order := slices.Clone(old)
-	slices.SortStableFunc(order, func(a, b RolloutReplica) int { return readiness(a) - readiness(b) })
+	slices.SortStableFunc(order, func(a, b RolloutReplica) int {
+		return cmp.Or(precedence(a.Serving)-precedence(b.Serving), readiness(a)-readiness(b))
+	})
 	var stops []Stop
-	for _, r := range order[:min(max(0, budget), len(order))] {
-		budget--
+	for _, r := range order {
+		switch {
+		case spare <= 0:
+			return stops
+		case r.Ready && ready <= s.minReady, r.Serving && !r.Ready && serving <= s.serving:
+			continue
+		}
+		spare--
 		reason := "it is of an older revision and not ready"
 		if r.Ready {
-			reason = fmt.Sprintf("it is of an older revision, and %d replicas are ready without it; at least %d must be", minReady+budget, minReady)
+			ready--
+			reason = fmt.Sprintf("it is of an older revision, and %d replicas are ready without it; at least %d must be", ready, s.minReady)
+		}
+		if r.Serving {
+			serving--
 		}
 		stops = append(stops, Stop{r.ID, reason})
 	}
 	return stops
+}
+
+func precedence(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
 }
 
 func readiness(r RolloutReplica) int {

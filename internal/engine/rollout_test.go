@@ -151,7 +151,11 @@ func (w *world) carryOut(p RolloutPlan, revision int) {
 			w.replicas[i].Terminating, w.replicas[i].Ready = true, false
 		}
 	}
-	for range p.Start {
+	w.start(p.Start, revision)
+}
+
+func (w *world) start(n, revision int) {
+	for range n {
 		w.next++
 		id := fmt.Sprint("r", w.next)
 		w.revision[id] = revision

@@ -137,6 +137,28 @@ func TestFailedRolloutAnswersAtOnceWithItsReason(t *testing.T) {
 	}
 }
 
+func TestFailedRolloutWaitsForTheVersionThatServed(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{10, 10}
+	r.deploy(realtime("api", "/api", p), 1)
+	failed := &workload.Reason{Code: "crash_loop", Message: "the process exited with code 3 five times"}
+	status := func(state workload.ReplicaState) engine.Status {
+		old := engine.Replica{Replica: workload.Replica{ID: "old", State: state}}
+		return engine.Status{Name: "api", Desired: 1, Failed: failed, Replicas: []engine.Replica{old}}
+	}
+	r.replicas.send(status(workload.Failed))
+	r.until(func() bool { return r.get("/api").status == 503 }, "a refusal")
+	r.replicas.send(status(workload.Creating))
+	held := make(chan answer, 1000) // more than are asked
+	r.until(func() bool {
+		go func() { held <- r.get("/api") }()
+		return r.work("api").pool.Load().Waiting > 0
+	}, "one to be held")
+	r.run("api", ready("old", r.server(says("old")), p))
+	r.until(func() bool { return (<-held).status == 200 }, "the answer of the version that served")
+}
+
 func TestReplicaNeverWorksOnMoreThanItTakes(t *testing.T) {
 	t.Parallel()
 	r := startRig(t, nil)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"cortex.dev/cortex/internal/engine"
@@ -100,11 +101,19 @@ func (g *Gateway) replicasChanged(s engine.Status) {
 	case g.stopping.Load():
 	case s.Removed:
 		g.forget(w)
-	case s.Failed != nil && s.Desired > 0:
+	case s.Failed != nil && s.Desired > 0 && !mayServe(s):
 		w.pool.Refuse(&failedError{name: s.Name, reason: s.Failed})
 	default:
 		w.pool.Refuse(nil)
 	}
+}
+
+// mayServe reports whether replicas of an earlier revision are on their way to serve
+// in place of one that has failed.
+func mayServe(s engine.Status) bool {
+	return slices.ContainsFunc(s.Replicas, func(r engine.Replica) bool {
+		return !r.UpToDate && slices.Contains([]workload.ReplicaState{workload.Pending, workload.Creating, workload.NotReady, workload.ReadyOutOfDate}, r.State)
+	})
 }
 
 // workOf returns what is kept about a workload, beginning to if it is new: a

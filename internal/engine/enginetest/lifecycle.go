@@ -12,7 +12,7 @@ import (
 )
 
 func scenes() []test {
-	return slices.Concat(lifecycleScenes(), endingScenes(), containerScenes(), failureScenes(), logScenes())
+	return slices.Concat(lifecycleScenes(), servingScenes(), endingScenes(), containerScenes(), failureScenes(), logScenes())
 }
 
 func lifecycleScenes() []test {

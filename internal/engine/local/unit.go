@@ -20,6 +20,7 @@ type unit struct {
 
 	mu       sync.Mutex
 	desired  *engine.Deployment // nil: to be removed
+	failed   *workload.Reason   // why the desired revision cannot become ready
 	started  bool               // run was called; replicas may be started
 	stopping bool               // the engine is
 	replicas []*replica         // oldest first
@@ -42,6 +43,9 @@ func (u *unit) poke() {
 func (u *unit) apply(d engine.Deployment) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.desired == nil || !u.desired.Revision.SamePod(d.Revision) {
+		u.failed = d.Failed
+	}
 	u.desired = &d
 	u.step()
 }
@@ -107,6 +111,7 @@ func (u *unit) finished() bool {
 
 // step does what the present state asks for. The caller holds u.mu.
 func (u *unit) step() {
+	u.learn()
 	u.reap()
 	if u.started {
 		u.act()
@@ -135,15 +140,17 @@ func (u *unit) act() {
 		}
 		return
 	}
-	rev := u.desired.Revision
-	in := engine.RolloutInput{Desired: u.desired.Replicas}
+	rev, serving := u.desired.Revision, u.desired.Serving
+	in := engine.RolloutInput{Desired: u.desired.Replicas, Serving: serving != nil, Failed: u.failed != nil, Trial: u.desired.Trial}
 	in.Surge, in.Unavailable = engine.Bounds(rev.UpdateStrategy, in.Desired)
 	for _, r := range u.replicas {
 		if rev.SamePod(r.revision()) {
 			r.adopt(rev)
 		}
-		s := r.snapshot()
-		in.Replicas = append(in.Replicas, engine.RolloutReplica{ID: r.id, Current: rev.SamePod(r.revision()), Ready: s.ready, Terminating: s.terminating})
+		s, runs := r.snapshot(), r.revision()
+		in.Replicas = append(in.Replicas, engine.RolloutReplica{
+			ID: r.id, Current: rev.SamePod(runs), Serving: serving != nil && serving.SamePod(runs), Ready: s.ready, Terminating: s.terminating,
+		})
 	}
 	plan := engine.PlanRollout(in)
 	for _, stop := range plan.Stop {
@@ -153,11 +160,43 @@ func (u *unit) act() {
 			}
 		}
 	}
+	for range plan.Restore {
+		u.start(serving, plan.RestoreReason)
+	}
 	for range plan.Start {
-		r := newReplica(u, rev)
-		u.replicas = append(u.replicas, r)
-		u.record(workload.Event{Type: "normal", Reason: "ReplicaStarting", Replica: r.id, Message: "starting replica " + r.id + ": " + plan.StartReason})
-		u.wg.Go(r.run)
+		u.start(rev, plan.StartReason)
+	}
+}
+
+// start starts a replica of a revision. The caller holds u.mu.
+func (u *unit) start(rev *workload.Revision, why string) {
+	r := newReplica(u, rev)
+	u.replicas = append(u.replicas, r)
+	u.record(workload.Event{Type: "normal", Reason: "ReplicaStarting", Replica: r.id, Message: "starting replica " + r.id + ": " + why})
+	u.wg.Go(r.run)
+}
+
+// learn takes over what the replicas tell about the desired revision. Where another
+// one serves in its place, it has failed until a replica of it becomes ready, also
+// when none is left that tries: otherwise the two would take turns. The caller
+// holds u.mu.
+func (u *unit) learn() {
+	if u.desired == nil {
+		return
+	}
+	if u.desired.Serving == nil {
+		u.failed = nil
+	}
+	for _, r := range u.replicas {
+		s := r.snapshot()
+		switch {
+		case s.terminating || !u.desired.Revision.SamePod(r.revision()):
+		case s.ready:
+			u.failed = nil
+			return
+		case s.fatal:
+			u.failed = s.Reason
+		}
 	}
 }
 
@@ -198,22 +237,12 @@ func (u *unit) status() engine.Status {
 	if u.desired != nil {
 		s.Revision, s.Desired = u.desired.Revision.ID, u.desired.Replicas
 	}
-	anyReady := false
+	if u.desired != nil {
+		s.Failed = u.failed
+	}
 	for _, r := range u.replicas {
 		upToDate := u.desired != nil && u.desired.Revision.SamePod(r.revision())
-		snap := r.snapshot()
-		rep := snap.replica(upToDate)
-		s.Replicas = append(s.Replicas, rep)
-		if !upToDate || snap.terminating {
-			continue
-		}
-		anyReady = anyReady || snap.ready
-		if s.Failed == nil && snap.fatal {
-			s.Failed = rep.Reason
-		}
-	}
-	if anyReady {
-		s.Failed = nil
+		s.Replicas = append(s.Replicas, r.snapshot().replica(upToDate))
 	}
 	return s
 }
