@@ -61,8 +61,8 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 	return r, nil
 }
 
-// seat is Admit for a request whose workload is known. The caller owes a Done.
-func (g *Gateway) seat(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
+// acquire is Admit for a request whose workload is known. The caller owes a Done.
+func (g *Gateway) acquire(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
 	if s := w.pool.Try(); s != nil {
 		s.Value.tell(told)
 		return s.Value, nil
@@ -79,7 +79,7 @@ func (r *replica) tell(to *proxyspan.Request) {
 	if to == nil {
 		return
 	}
-	revision := r.revision.Load() // set before the seat opens
+	revision := r.revision.Load() // set before the backend is ready
 	to.Placed(r.id, *revision)
 }
 
@@ -123,7 +123,7 @@ func unavailable(code, origin string, retry time.Duration, format string, args .
 // up to tendEvery, so this is some seconds.
 const maxUnreached = 25
 
-// wait takes a place in the line of w, wakes w if it sleeps, and returns the
+// wait joins the queue of w, wakes w if it sleeps, and returns the
 // replica whose turn it is.
 func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
 	if again > maxUnreached {
@@ -157,14 +157,14 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told
 // refusal is the answer for a request that got no replica.
 func (g *Gateway) refusal(w *work, err error) *relay.Answer {
 	origin := "api"
-	if w.pool.Load().Open == 0 {
+	if w.pool.Load().Ready == 0 {
 		origin = "activator"
 	}
 	var failed *failedError
 	switch {
 	case errors.Is(err, limiter.ErrFull):
 		return w.refuse("queue_full", origin, &relay.Answer{Status: 503, Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second})
-	case errors.Is(err, limiter.ErrLate):
+	case errors.Is(err, limiter.ErrTimeout):
 		return w.refuse("hold_timeout", origin, unavailable("", "", 10*time.Second,
 			"no healthy upstream: no replica of %s became ready within %s", w.name, g.cfg.Hold.Time))
 	case errors.As(err, &failed):

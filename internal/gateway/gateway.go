@@ -215,7 +215,7 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	}
 	r := w.drain(replicaID)
 	g.mu.Unlock()
-	return r.seat.Idle(ctx)
+	return r.backend.Idle(ctx)
 }
 
 // briefLoad is the sample of an API at which nothing is in flight at the moment,
@@ -255,7 +255,7 @@ func (g *Gateway) tend(ctx context.Context) {
 			g.mu.Lock()
 			for _, w := range g.works {
 				w.tend(now)
-				if load := w.pool.Load(); load.Waiting > 0 && load.Open == 0 {
+				if load := w.pool.Load(); load.Waiting > 0 && load.Ready == 0 {
 					g.wake(w, now)
 				}
 			}

@@ -153,7 +153,7 @@ func (r *rig) run(name string, replicas ...engine.Replica) {
 			want++
 		}
 	}
-	r.until(func() bool { return r.work(name) != nil && r.work(name).pool.Load().Open == want }, "%d open replicas of %s", want, name)
+	r.until(func() bool { return r.work(name) != nil && r.work(name).pool.Load().Ready == want }, "%d open replicas of %s", want, name)
 }
 
 func (r *rig) work(name string) *work {

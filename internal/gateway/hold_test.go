@@ -128,7 +128,7 @@ func TestFailedRolloutAnswersAtOnceWithItsReason(t *testing.T) {
 	r.replicas.send(engine.Status{Name: "api", Desired: 1, Failed: failed, Replicas: []engine.Replica{ready("api-old", addr, p)}})
 	r.until(func() bool { return r.get("/api").status == 200 }, "the old replica")
 	r.replicas.send(engine.Status{Name: "api", Desired: 1})
-	r.until(func() bool { return r.work("api").pool.Load().Open == 0 }, "the old replica to go")
+	r.until(func() bool { return r.work("api").pool.Load().Ready == 0 }, "the old replica to go")
 	go func() { held <- r.get("/api") }()
 	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held again")
 	r.run("api", ready("api-new", addr, p))
@@ -227,7 +227,7 @@ func TestDrainWaitsForWhatRunsAndTakesNothingNew(t *testing.T) {
 	r.until(func() bool { return r.work("api").pool.Load().Waiting == 5 }, "five to wait")
 	drained := make(chan error, 1)
 	go func() { drained <- r.g.Drain(context.Background(), "api", "a") }()
-	r.until(func() bool { return r.work("api").pool.Load().Open == 0 }, "a to be taken out")
+	r.until(func() bool { return r.work("api").pool.Load().Ready == 0 }, "a to be taken out")
 	select {
 	case err := <-drained:
 		t.Fatalf("Drain = %v while a request ran", err)

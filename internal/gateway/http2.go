@@ -112,7 +112,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		body.LetGo() // a replica that accepts a connection has the request
 	}
 	for again := 0; ; again++ {
-		r, ans := t.g.seat(req.Context(), w, heldHTTP2+body.Kept(), again, told)
+		r, ans := t.g.acquire(req.Context(), w, heldHTTP2+body.Kept(), again, told)
 		if ans != nil {
 			return nil, http2.Refused{Answer: ans}
 		}

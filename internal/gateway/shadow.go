@@ -72,7 +72,7 @@ func (g *Gateway) send(s *shadow, c *relay.Copy) {
 // mirror gets c a place like any other request of w, and sends it there.
 func (g *Gateway) mirror(ctx context.Context, w *work, c *relay.Copy, size int64) error {
 	for again := 0; ; again++ {
-		r, ans := g.seat(ctx, w, size, again, nil)
+		r, ans := g.acquire(ctx, w, size, again, nil)
 		if ans != nil {
 			return errRefused
 		}

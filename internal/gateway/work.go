@@ -11,7 +11,7 @@ import (
 )
 
 // work is what the gateway keeps about one RealtimeAPI for as long as its name is
-// known, across revisions: its line, its replicas and its counters.
+// known, across revisions: its queue, its replicas and its counters.
 type work struct {
 	name      string
 	pool      limiter.Pool[*replica]
@@ -24,15 +24,15 @@ type work struct {
 }
 
 // replica is one running copy as a place to send requests to. It is a relay.Place:
-// the place it stands for is one of its seat.
+// the slot it stands for is one of its backend.
 type replica struct {
-	id        string
-	work      *work
-	seat      *limiter.Seat[*replica]
-	upstream  *relay.Upstream
-	draining  bool
-	suspected atomic.Bool
-	revision  atomic.Pointer[string] // of which it is; a deploy may change it and nothing else
+	id       string
+	work     *work
+	backend  *limiter.Backend[*replica]
+	upstream *relay.Upstream
+	draining bool
+	ejected  atomic.Bool
+	revision atomic.Pointer[string] // of which it is; a deploy may change it and nothing else
 }
 
 var _ relay.Place = (*replica)(nil)
@@ -44,27 +44,27 @@ func newWork(name string) *work {
 // Upstream is where the replica listens.
 func (r *replica) Upstream() *relay.Upstream { return r.upstream }
 
-// Done gives a place back after a request.
+// Done gives a slot back after a request.
 func (r *replica) Done(status int) {
-	r.seat.Release()
+	r.backend.Release()
 	r.work.counts.answered(status)
 }
 
-// Unreached gives a place back that could not be used, and leaves the replica out
+// Unreached gives a slot back that could not be used, and leaves the replica out
 // of the choice for a moment: it has died, or is about to be reported.
 func (r *replica) Unreached(error) {
-	r.suspected.Store(true)
-	r.seat.Suspect()
-	r.seat.Release()
+	r.ejected.Store(true)
+	r.backend.Eject()
+	r.backend.Release()
 }
 
-// configure takes the bounds of a line without replicas from the pod.
+// configure takes the bounds of a queue without replicas from the pod.
 func (w *work) configure(spec *workload.Spec, requested int, hold HoldLimits) {
 	n := hold.Requests
 	if n <= 0 && spec.Pod != nil {
 		n = int(spec.Pod.MaxConcurrency + spec.Pod.MaxQueueLength)
 	}
-	w.pool.SetRoom(limiter.Room{Requests: n, Bytes: hold.Bytes})
+	w.pool.SetQueueLimit(limiter.QueueLimit{Requests: n, Bytes: hold.Bytes})
 	w.requested.Store(int64(requested))
 }
 
@@ -84,7 +84,7 @@ func (w *work) update(s engine.Status) {
 	}
 }
 
-// place opens, resizes or shuts the seat of one replica.
+// place adds, resizes or takes out the backend of one replica.
 func (w *work) place(from *engine.Replica) {
 	r := w.replicas[from.ID]
 	if r != nil && r.upstream != nil && from.Address != "" && r.upstream.Addr() != from.Address {
@@ -98,7 +98,7 @@ func (w *work) place(from *engine.Replica) {
 	}
 	if !from.Ready() || from.Address == "" {
 		if r != nil {
-			r.seat.Shut()
+			r.backend.SetReady(false)
 		}
 		return
 	}
@@ -113,15 +113,15 @@ func (w *work) place(from *engine.Replica) {
 	if r.draining {
 		return
 	}
-	r.seat.Resize(limit, queue)
-	r.suspected.Store(false)
-	r.seat.Open()
+	r.backend.Resize(limit, queue)
+	r.ejected.Store(false)
+	r.backend.SetReady(true)
 	w.woken.Store(0) // the wake-up did its work; the next one need not wait
 }
 
 func (w *work) add(id, addr string, limit, queue int) *replica {
 	r := &replica{id: id, work: w, upstream: relay.NewUpstream(addr)}
-	r.seat = w.pool.NewSeat(r, limit, queue)
+	r.backend = w.pool.NewBackend(r, limit, queue)
 	w.replicas[id] = r
 	return r
 }
@@ -133,20 +133,20 @@ func (w *work) drain(id string) *replica {
 		r = w.add(id, "", 0, 0)
 	}
 	r.draining = true
-	r.seat.Shut()
+	r.backend.SetReady(false)
 	return r
 }
 
 // leave ends the use of a replica that is gone.
 func (r *replica) leave() {
-	r.seat.Shut()
+	r.backend.SetReady(false)
 	r.upstream.Close()
 }
 
 func (w *work) tend(now time.Time) {
 	for _, r := range w.replicas {
-		if r.suspected.Swap(false) {
-			r.seat.Trust()
+		if r.ejected.Swap(false) {
+			r.backend.Restore()
 		}
 		r.upstream.Sweep(now)
 	}

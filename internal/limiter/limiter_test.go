@@ -85,7 +85,7 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 	})
 }
 
-func TestWaitEndsWithItsContextAndFreesItsPlaceInLine(t *testing.T) {
+func TestWaitEndsWithItsContextAndFreesItsPlaceInTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := New(1, 1)

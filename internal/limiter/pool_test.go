@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,14 +11,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHeldRequestsOutliveABusyLineButNotAnEmptyPool(t *testing.T) {
+func TestHeldRequestsOutliveABusyQueueButNotAnEmptyPool(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var p Pool[string]
-		p.SetRoom(Room{Requests: 2, Bytes: 100})
+		p.SetQueueLimit(QueueLimit{Requests: 2, Bytes: 100})
 		first, err := p.Join(60, false)
 		if err != nil || !first.Held() {
-			t.Fatalf("Join = %v, %v, want a held ticket", first, err)
+			t.Fatalf("Join = %v, %v, want a held waiter", first, err)
 		}
 		if _, err := p.Join(60, false); !errors.Is(err, ErrFull) {
 			t.Errorf("Join past the bytes = %v, want ErrFull", err)
@@ -26,12 +27,12 @@ func TestHeldRequestsOutliveABusyLineButNotAnEmptyPool(t *testing.T) {
 			t.Errorf("Join again = %v, want no bound", err)
 		}
 		start := time.Now()
-		if _, err := first.Wait(t.Context(), time.Minute); !errors.Is(err, ErrLate) || time.Since(start) != time.Minute {
-			t.Errorf("Wait = %v after %s, want ErrLate after a minute", err, time.Since(start))
+		if _, err := first.Wait(t.Context(), time.Minute); !errors.Is(err, ErrTimeout) || time.Since(start) != time.Minute {
+			t.Errorf("Wait = %v after %s, want ErrTimeout after a minute", err, time.Since(start))
 		}
-		// With a seat open, patience does not end a wait: the line moves.
-		s := p.NewSeat("a", 1, 10)
-		s.Open()
+		// With a backend ready, patience does not end a wait: the queue moves.
+		s := p.NewBackend("a", 1, 10)
+		s.SetReady(true)
 		late, err := p.Join(1, false)
 		if err != nil {
 			t.Fatal(err)
@@ -41,7 +42,7 @@ func TestHeldRequestsOutliveABusyLineButNotAnEmptyPool(t *testing.T) {
 			s.Release()
 		}()
 		if got, err := late.Wait(t.Context(), time.Minute); err != nil || got != s {
-			t.Errorf("Wait = %v, %v, want the seat", got, err)
+			t.Errorf("Wait = %v, %v, want the backend", got, err)
 		}
 	})
 }
@@ -50,19 +51,19 @@ func TestWaitersGoToWhoeverIsFreeFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var p Pool[string]
-		a, b := p.NewSeat("a", 1, 5), p.NewSeat("b", 1, 5)
-		a.Open()
-		b.Open()
+		a, b := p.NewBackend("a", 1, 5), p.NewBackend("b", 1, 5)
+		a.SetReady(true)
+		b.SetReady(true)
 		p.Try()
 		p.Try()
-		got := make(chan *Seat[string], 1)
+		got := make(chan *Backend[string], 1)
 		go func() {
-			ticket, _ := p.Join(0, false)
-			s, _ := ticket.Wait(t.Context(), 0)
+			waiter, _ := p.Join(0, false)
+			s, _ := waiter.Wait(t.Context(), 0)
 			got <- s
 		}()
 		synctest.Wait()
-		a.Shut() // a drains: what waits must not wait for it
+		a.SetReady(false) // a drains: what waits must not wait for it
 		b.Release()
 		if s := <-got; s != b {
 			t.Errorf("the waiter got %v, want b", s)
@@ -85,9 +86,9 @@ func TestWaitersGoToWhoeverIsFreeFirst(t *testing.T) {
 func TestRefusalEndsWaitsOnlyWhereNothingIsOpen(t *testing.T) {
 	t.Parallel()
 	var p Pool[string]
-	p.SetRoom(Room{Requests: 5})
-	s := p.NewSeat("a", 1, 5)
-	s.Open()
+	p.SetQueueLimit(QueueLimit{Requests: 5})
+	s := p.NewBackend("a", 1, 5)
+	s.SetReady(true)
 	p.Try()
 	waiting, _ := p.Join(0, false)
 	broken := errors.New("the revision does not start")
@@ -95,7 +96,7 @@ func TestRefusalEndsWaitsOnlyWhereNothingIsOpen(t *testing.T) {
 	if n := p.Load().Waiting; n != 1 {
 		t.Errorf("%d wait, want 1: a replica is open", n)
 	}
-	s.Shut()
+	s.SetReady(false)
 	if _, err := waiting.Wait(t.Context(), 0); !errors.Is(err, broken) {
 		t.Errorf("Wait = %v, want the reason", err)
 	}
@@ -108,13 +109,13 @@ func TestRefusalEndsWaitsOnlyWhereNothingIsOpen(t *testing.T) {
 	}
 }
 
-func TestSuspectedSeatIsLeftOutWithoutShorteningTheLine(t *testing.T) {
+func TestEjectedBackendIsLeftOutWithoutShorteningTheQueue(t *testing.T) {
 	t.Parallel()
 	var p Pool[string]
-	a, b := p.NewSeat("a", 5, 1), p.NewSeat("b", 1, 1)
-	a.Open()
-	b.Open()
-	a.Suspect()
+	a, b := p.NewBackend("a", 5, 1), p.NewBackend("b", 1, 1)
+	a.SetReady(true)
+	b.SetReady(true)
+	a.Eject()
 	if s := p.Try(); s != b {
 		t.Errorf("Try = %v, want b", s)
 	}
@@ -123,13 +124,13 @@ func TestSuspectedSeatIsLeftOutWithoutShorteningTheLine(t *testing.T) {
 	}
 	for range 2 {
 		if _, err := p.Join(0, false); err != nil {
-			t.Errorf("Join = %v, want a place in line", err)
+			t.Errorf("Join = %v, want a place in the queue", err)
 		}
 	}
 	if _, err := p.Join(0, false); !errors.Is(err, ErrFull) {
 		t.Errorf("Join = %v, want ErrFull", err)
 	}
-	a.Trust()
+	a.Restore()
 	if l := p.Load(); l.Waiting != 0 || a.Running() != 2 {
 		t.Errorf("%d wait and a runs %d, want 0 and 2", l.Waiting, a.Running())
 	}
@@ -142,29 +143,29 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var p Pool[int]
 		room := rapid.IntRange(0, 5).Draw(t, "room")
-		p.SetRoom(Room{Requests: room})
+		p.SetQueueLimit(QueueLimit{Requests: room})
 		type model struct {
-			seat         *Seat[int]
+			backend      *Backend[int]
 			limit, queue int
 			running      int
 			open         bool
 		}
-		seats := make([]*model, rapid.IntRange(1, 4).Draw(t, "seats"))
-		for i := range seats {
+		backends := make([]*model, rapid.IntRange(1, 4).Draw(t, "backends"))
+		for i := range backends {
 			m := &model{limit: rapid.IntRange(1, 3).Draw(t, "limit"), queue: rapid.IntRange(0, 3).Draw(t, "queue")}
-			m.seat = p.NewSeat(i, m.limit, m.queue)
-			seats[i] = m
+			m.backend = p.NewBackend(i, m.limit, m.queue)
+			backends[i] = m
 		}
-		var waiting []*Ticket[int]
-		settle := func() { // those who were given a seat leave the line, in order
+		var waiting []*Waiter[int]
+		settle := func() { // those who were given a slot leave the queue, in order
 			for len(waiting) > 0 {
 				select {
-				case <-waiting[0].ready:
+				case <-waiting[0].done:
 					s, err := waiting[0].Wait(context.Background(), 0)
 					if err != nil {
 						t.Fatalf("Wait = %v", err)
 					}
-					seats[s.Value].running++
+					backends[s.Value].running++
 					waiting = waiting[1:]
 					continue
 				default:
@@ -173,7 +174,7 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 			}
 		}
 		bound := func() (open, n int) {
-			for _, m := range seats {
+			for _, m := range backends {
 				if m.open {
 					open++
 					n += m.queue
@@ -184,39 +185,39 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 			}
 			return open, n
 		}
-		pick := func() *model { return seats[rapid.IntRange(0, len(seats)-1).Draw(t, "which")] }
+		pick := func() *model { return backends[rapid.IntRange(0, len(backends)-1).Draw(t, "which")] }
 		t.Repeat(map[string]func(*rapid.T){
 			"open": func(t *rapid.T) {
 				m := pick()
 				m.open = true
-				m.seat.Open()
+				m.backend.SetReady(true)
 				settle()
 			},
 			"shut": func(t *rapid.T) {
 				m := pick()
 				m.open = false
-				m.seat.Shut()
+				m.backend.SetReady(false)
 			},
 			"resize": func(t *rapid.T) {
 				m := pick()
 				m.limit, m.queue = rapid.IntRange(1, 3).Draw(t, "limit"), rapid.IntRange(0, 3).Draw(t, "queue")
-				m.seat.Resize(m.limit, m.queue)
+				m.backend.Resize(m.limit, m.queue)
 				settle()
 			},
 			"join": func(t *rapid.T) {
 				_, n := bound()
 				before := len(waiting)
-				ticket, err := p.Join(0, false)
+				waiter, err := p.Join(0, false)
 				switch {
 				case err != nil && before < n:
-					t.Fatalf("Join = %v with %d of %d in line", err, before, n)
+					t.Fatalf("Join = %v with %d of %d in the queue", err, before, n)
 				case err != nil:
-				case ticket.ready == nil:
-					seats[ticket.seat.Value].running++
+				case waiter.done == nil:
+					backends[waiter.backend.Value].running++
 				case before >= n:
 					t.Fatalf("Join let in number %d of %d", before+1, n)
 				default:
-					waiting = append(waiting, ticket)
+					waiting = append(waiting, waiter)
 				}
 			},
 			"leave": func(t *rapid.T) {
@@ -232,23 +233,23 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 			"release": func(t *rapid.T) {
 				if m := pick(); m.running > 0 {
 					m.running--
-					m.seat.Release()
+					m.backend.Release()
 					settle()
 				}
 			},
 			"": func(t *rapid.T) {
 				total := 0
-				for i, m := range seats {
-					if got := m.seat.Running(); got != m.running {
-						t.Fatalf("seat %d runs %d, want %d", i, got, m.running)
+				for i, m := range backends {
+					if got := m.backend.Running(); got != m.running {
+						t.Fatalf("backend %d runs %d, want %d", i, got, m.running)
 					}
 					if m.open && m.running < m.limit && len(waiting) > 0 {
-						t.Fatalf("%d wait while seat %d has a place", len(waiting), i)
+						t.Fatalf("%d wait while backend %d has a slot", len(waiting), i)
 					}
 					total += m.running
 				}
 				open, _ := bound()
-				if got, want := p.Load(), (Load{Running: total, Waiting: len(waiting), Open: open}); got != want {
+				if got, want := p.Load(), (Load{Running: total, Waiting: len(waiting), Ready: open}); got != want {
 					t.Fatalf("Load() = %+v, want %+v", got, want)
 				}
 			},
@@ -256,22 +257,22 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 	})
 }
 
-// TestLeastLoadedIsChosen checks that no seat gets a request while another one
-// has a smaller share of its places taken.
+// TestLeastLoadedIsChosen checks that no backend gets a request while another one
+// has a smaller share of its slots taken.
 func TestLeastLoadedIsChosen(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var p Pool[int]
 		limits := rapid.SliceOfN(rapid.IntRange(1, 10), 1, 6).Draw(t, "limits")
-		seats := make([]*Seat[int], len(limits))
-		places := 0
+		backends := make([]*Backend[int], len(limits))
+		slots := 0
 		for i, n := range limits {
-			seats[i] = p.NewSeat(i, n, 0)
-			seats[i].Open()
-			places += n
+			backends[i] = p.NewBackend(i, n, 0)
+			backends[i].SetReady(true)
+			slots += n
 		}
 		running := make([]int, len(limits))
-		for range places {
+		for range slots {
 			s := p.Try()
 			if s == nil {
 				t.Fatalf("Try = nil with %v of %v taken", running, limits)
@@ -283,11 +284,130 @@ func TestLeastLoadedIsChosen(t *testing.T) {
 			}
 			running[s.Value]++
 			if running[s.Value] > limits[s.Value] {
-				t.Fatalf("seat %d runs %d of %d", s.Value, running[s.Value], limits[s.Value])
+				t.Fatalf("backend %d runs %d of %d", s.Value, running[s.Value], limits[s.Value])
 			}
 		}
 		if s := p.Try(); s != nil {
-			t.Fatalf("Try = seat %d past every limit", s.Value)
+			t.Fatalf("Try = backend %d past every limit", s.Value)
 		}
 	})
+}
+
+// TestChoiceIsTheLinearOne drives a pool whose limits differ and compares each choice
+// with that of a search through all backends: the smallest share of its slots taken,
+// and among equals the one that has had that share for longest.
+func TestChoiceIsTheLinearOne(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var p Pool[int]
+		type model struct {
+			backend        *Backend[int]
+			limit, running int
+			ready, ejected bool
+			since          int
+		}
+		clock := 0
+		all := make([]*model, rapid.IntRange(1, 8).Draw(t, "backends"))
+		for i := range all {
+			limit := rapid.SampledFrom([]int{1, 2, 3, 6}).Draw(t, "limit")
+			all[i] = &model{backend: p.NewBackend(i, limit, 0), limit: limit}
+		}
+		pick := func() *model { return all[rapid.IntRange(0, len(all)-1).Draw(t, "which")] }
+		moved := func(m *model) {
+			clock++
+			m.since = clock
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"try": func(t *rapid.T) {
+				var want *model
+				for _, m := range all {
+					if !m.ready || m.ejected || m.running >= m.limit {
+						continue
+					}
+					if want == nil || m.running*want.limit < want.running*m.limit ||
+						m.running*want.limit == want.running*m.limit && m.since < want.since {
+						want = m
+					}
+				}
+				got := p.Try()
+				switch {
+				case got == nil && want == nil:
+					return
+				case got == nil || want == nil || got != want.backend:
+					t.Fatalf("Try() = %+v, want %+v", got, want)
+				}
+				want.running++
+				moved(want)
+			},
+			"release": func(t *rapid.T) {
+				if m := pick(); m.running > 0 {
+					m.running--
+					m.backend.Release()
+					moved(m)
+				}
+			},
+			"ready": func(t *rapid.T) {
+				m, ready := pick(), rapid.Bool().Draw(t, "ready")
+				if m.ready != ready || ready && m.ejected {
+					moved(m)
+				}
+				m.ready, m.ejected = ready, m.ejected && !ready
+				m.backend.SetReady(ready)
+			},
+			"eject": func(t *rapid.T) {
+				m := pick()
+				m.ejected = true
+				m.backend.Eject()
+			},
+			"restore": func(t *rapid.T) {
+				m := pick()
+				if m.ejected {
+					moved(m)
+				}
+				m.ejected = false
+				m.backend.Restore()
+			},
+			"resize": func(t *rapid.T) {
+				m, limit := pick(), rapid.SampledFrom([]int{1, 2, 3, 6}).Draw(t, "limit")
+				if m.limit != limit {
+					moved(m)
+				}
+				m.limit = limit
+				m.backend.Resize(limit, 0)
+			},
+		})
+	})
+}
+
+func TestEqualsAreChosenInTurn(t *testing.T) {
+	t.Parallel()
+	var p Pool[int]
+	const n = 5
+	for i := range n {
+		p.NewBackend(i, 2, 0).SetReady(true)
+	}
+	for i := range 3 * n {
+		b := p.Try()
+		if b == nil || b.Value != i%n {
+			t.Fatalf("request %d went to %+v, want backend %d", i, b, i%n)
+		}
+		b.SetReady(true) // told again: nothing changes
+		b.Release()
+	}
+}
+
+// BenchmarkChoice is one request at an otherwise idle pool: what the choice costs on
+// top of the lock must not grow with the number of replicas.
+func BenchmarkChoice(b *testing.B) {
+	for _, n := range []int{1, 100, 1000, 5000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			var p Pool[int]
+			for i := range n {
+				p.NewBackend(i, 4, 100).SetReady(true)
+			}
+			for b.Loop() {
+				p.Try().Release()
+			}
+		})
+	}
 }
