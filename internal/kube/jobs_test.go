@@ -35,7 +35,7 @@ func TestJobsSayWhyTheyDoNotRun(t *testing.T) {
 	says := func(resource, name, reason, message string) {
 		t.Helper()
 		var condition map[string]any
-		eventually(t, resource+"/"+name+" is judged", func() bool {
+		eventually(t, resource+"/"+name+" is resolved", func() bool {
 			u, err := of(resource).Get(t.Context(), name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)

@@ -268,7 +268,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 		return err
 	}
 	role := operator.Config{
-		Store: l.store, Engine: eng, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
+		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
 		Engines: l.engines, Permit: l.face.Permit(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),

@@ -78,7 +78,7 @@ func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanati
 	if err != nil {
 		return workload.Explanation{}, err
 	}
-	return explain(w, es, o.mirror.why(name), o.endpoint(w.Revision), o.now()), nil
+	return explain(w, es, o.cache.why(name), o.endpoint(w.Revision), o.now()), nil
 }
 
 // explain is the explanation of a workload with replicas: a pure function of its

@@ -118,7 +118,7 @@ func TestExplainSaysWhatStandsInTheWay(t *testing.T) {
 	mended.Store(true)
 	eventually(t, "it is healthy", func() bool {
 		e, err := w.Explain(t.Context(), "iris")
-		return err == nil && e.Healthy && w.mirror.why("iris") == nil
+		return err == nil && e.Healthy && w.cache.why("iris") == nil
 	})
 }
 

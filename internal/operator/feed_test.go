@@ -189,7 +189,13 @@ func openWorld(t *testing.T, dir string, f *feed) *world {
 
 func operatorOver(t *testing.T, s store.Store, f *feed) *Operator {
 	t.Helper()
-	o, err := New(Config{Store: s, Engine: f, Info: workload.Info{Environment: "local", APIEndpoint: "http://localhost:8888"}})
+	return operatorWith(t, Config{Store: s, Engine: f})
+}
+
+func operatorWith(t *testing.T, c Config) *Operator {
+	t.Helper()
+	c.Info = workload.Info{Environment: "local", APIEndpoint: "http://localhost:8888"}
+	o, err := New(c)
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}

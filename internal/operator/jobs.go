@@ -10,72 +10,70 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// jobs says of each job that others submit in the store what becomes of it. A nil
-// one does nothing: nobody can submit jobs there.
-type jobs struct {
+// jobController says of each job that others submit to a store.JobSource what becomes
+// of it. A nil one does nothing: there is no such source.
+type jobController struct {
 	*Operator
-	from    store.Submittable
-	judging *keyed // by source
+	resolving *workqueue // by source
 
-	mu   sync.Mutex
-	told map[string]store.Submission // by source: what is to be judged
+	mu      sync.Mutex
+	pending map[string]store.Submission // by resource: what is not resolved yet
 }
 
-// newJobs returns nil when nobody can submit jobs in the store.
-func newJobs(o *Operator) *jobs {
-	from, ok := o.store.(store.Submittable)
-	if !ok {
+// newJobController returns nil without a source of jobs.
+func newJobController(o *Operator) *jobController {
+	if o.jobs == nil {
 		return nil
 	}
-	j := &jobs{Operator: o, from: from, told: map[string]store.Submission{}}
-	j.judging = newKeyed(j.judge, func(source string, err error) {
+	j := &jobController{Operator: o, pending: map[string]store.Submission{}}
+	j.resolving = newWorkqueue(j.resolve, func(source string, err error) {
 		o.log.Warn("will try again", "doing", "saying what became of a job", "job", source, "error", err)
 	})
 	return j
 }
 
 // run follows the jobs until ctx ends; wait waits for what it leaves behind.
-func (j *jobs) run(ctx context.Context) {
+func (j *jobController) run(ctx context.Context) {
 	if j == nil {
 		return
 	}
 	j.retry(ctx, "following jobs", func() error {
-		return j.from.Submitted(ctx, func(s store.Submission) {
+		return j.jobs.PendingJobs(ctx, func(s store.Submission) {
 			j.mu.Lock()
-			j.told[s.Source] = s
+			j.pending[s.Resource] = s
 			j.mu.Unlock()
-			j.judging.add(ctx, s.Source)
+			j.resolving.add(ctx, s.Resource)
 		})
 	})
 }
 
-func (j *jobs) wait() {
+func (j *jobController) wait() {
 	if j != nil {
-		j.judging.wait()
+		j.resolving.wait()
 	}
 }
 
-func (j *jobs) judge(ctx context.Context, source string) error {
+func (j *jobController) resolve(ctx context.Context, source string) error {
 	j.mu.Lock()
-	s, ok := j.told[source]
+	s, ok := j.pending[source]
 	j.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	if err := j.from.JudgedJob(ctx, s, ofJob(s)); err != nil {
+	if err := j.jobs.ResolveJob(ctx, s, jobRefusal(s)); err != nil {
 		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.told[source].Mark == s.Mark { // nothing newer was told meanwhile
-		delete(j.told, source)
+	if j.pending[source].Version == s.Version { // nothing newer was told meanwhile
+		delete(j.pending, source)
 	}
 	return nil
 }
 
-// ofJob says why a job does not run, in the words of who wrote its resource: which
+// jobRefusal says why a job does not run, in the words of who wrote its resource: which
 // rules it breaks or, as nothing runs jobs yet, that.
-func ofJob(s store.Submission) error {
+func jobRefusal(s store.Submission) error {
 	_, violations := workload.ParseSubmission(s.Kind, s.Spec)
 	var problems []fault.Problem
 	for _, v := range violations {

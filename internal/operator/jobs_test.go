@@ -40,9 +40,9 @@ func TestWhyAJobDoesNotRun(t *testing.T) {
 			"spec: exactly one of item_list, file_path_lister or delimited_files must be specified (say where the items are)", fault.Invalid,
 		},
 	} {
-		err := fault.From(ofJob(store.Submission{ID: "a1", Kind: tt.kind, Spec: []byte(tt.spec)}))
+		err := fault.From(jobRefusal(store.Submission{ID: "a1", Kind: tt.kind, Spec: []byte(tt.spec)}))
 		if err == nil || err.Code != tt.code || err.Message != tt.message || err.Kind != tt.fault {
-			t.Errorf("%s: ofJob() = %+v, want %s %s: %s", tt.name, err, tt.fault, tt.code, tt.message)
+			t.Errorf("%s: jobRefusal() = %+v, want %s %s: %s", tt.name, err, tt.fault, tt.code, tt.message)
 		}
 	}
 }
@@ -52,7 +52,7 @@ type desk struct {
 	*nats.Store
 	told chan store.Submission
 	// What happens before a verdict is kept.
-	judging func(store.Submission)
+	resolving func(store.Submission)
 
 	mu       sync.Mutex
 	failures map[string]int // by mark: of verdicts to come
@@ -60,9 +60,9 @@ type desk struct {
 	count    int
 }
 
-var _ store.Submittable = (*desk)(nil)
+var _ store.JobSource = (*desk)(nil)
 
-func (d *desk) Submitted(ctx context.Context, fn func(store.Submission)) error {
+func (d *desk) PendingJobs(ctx context.Context, fn func(store.Submission)) error {
 	for {
 		select {
 		case s := <-d.told:
@@ -73,37 +73,37 @@ func (d *desk) Submitted(ctx context.Context, fn func(store.Submission)) error {
 	}
 }
 
-func (d *desk) JudgedJob(_ context.Context, s store.Submission, err error) error {
-	d.judging(s)
+func (d *desk) ResolveJob(_ context.Context, s store.Submission, err error) error {
+	d.resolving(s)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.failures[s.Mark] > 0 {
-		d.failures[s.Mark]--
+	if d.failures[s.Version] > 0 {
+		d.failures[s.Version]--
 		return errors.New("not now")
 	}
-	d.verdicts[s.Source+" "+s.Mark] = err
+	d.verdicts[s.Resource+" "+s.Version] = err
 	d.count++
 	return nil
 }
 
-func TestJobsAreJudgedOnceAndTriedAgain(t *testing.T) {
+func TestJobsAreResolvedOnceAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := store.Submission{ID: "a1", Kind: workload.TaskJob, Spec: []byte(`{"api_name": "train"}`), Source: "taskjobs.cortex.dev/a1", Mark: "1"}
+	first := store.Submission{ID: "a1", Kind: workload.TaskJob, Spec: []byte(`{"api_name": "train"}`), Resource: "taskjobs.cortex.dev/a1", Version: "1"}
 	second := first // of the same name, when the first is gone
-	second.Mark = "2"
-	bad := store.Submission{ID: "b1", Kind: workload.BatchJob, Spec: []byte(`{}`), Source: "batchjobs.cortex.dev/b1", Mark: "3"}
-	d := &desk{Store: w.store, told: make(chan store.Submission), failures: map[string]int{bad.Mark: 2}, verdicts: map[string]error{}}
+	second.Version = "2"
+	bad := store.Submission{ID: "b1", Kind: workload.BatchJob, Spec: []byte(`{}`), Resource: "batchjobs.cortex.dev/b1", Version: "3"}
+	d := &desk{Store: w.store, told: make(chan store.Submission), failures: map[string]int{bad.Version: 2}, verdicts: map[string]error{}}
 	overtaken := sync.OnceFunc(func() {
 		d.told <- second
 		d.told <- bad // taken only when the second was heard
 	})
-	d.judging = func(s store.Submission) {
-		if s.Mark == first.Mark {
+	d.resolving = func(s store.Submission) {
+		if s.Version == first.Version {
 			overtaken()
 		}
 	}
-	w.Operator = operatorOver(t, d, w.feed)
+	w.Operator = operatorWith(t, Config{Store: d, Jobs: d, Engine: w.feed})
 	w.run()
 	select {
 	case d.told <- first:
@@ -114,10 +114,10 @@ func TestJobsAreJudgedOnceAndTriedAgain(t *testing.T) {
 		job  store.Submission
 		code string
 	}{{second, codeKindNotRunning}, {bad, workload.CodeMustBeDefined}} {
-		eventually(t, want.job.Source+" is judged", func() bool {
+		eventually(t, want.job.Resource+" is resolved", func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			return fault.Code(d.verdicts[want.job.Source+" "+want.job.Mark]) == want.code
+			return fault.Code(d.verdicts[want.job.Resource+" "+want.job.Version]) == want.code
 		})
 	}
 	d.mu.Lock()

@@ -30,6 +30,10 @@ import (
 type Config struct {
 	Store  store.Store   // required
 	Engine engine.Engine // required
+	// Source is where others declare workloads, past Deploy. Nil: nobody does.
+	Source store.Source
+	// Jobs is where others submit jobs. Nil: nobody does.
+	Jobs store.JobSource
 	// Telemetry receives the metrics. Nil measures nothing.
 	Telemetry *telemetry.Registry
 	// Log receives what goes wrong in the background. Nil discards it.
@@ -59,6 +63,8 @@ type Config struct {
 type Operator struct {
 	store  store.Store
 	engine engine.Engine
+	source store.Source    // nil: there is none
+	jobs   store.JobSource // nil: there is none
 	log    *slog.Logger
 	info   workload.Info
 	now    func() time.Time
@@ -77,8 +83,8 @@ type Operator struct {
 	// history. Each name is only used under changes, the names of one file at once.
 	remembered sync.Map
 
-	mirror mirror
-	wakes  wakes
+	cache cache
+	wakes wakes
 }
 
 var _ workload.Service = (*Operator)(nil)
@@ -98,7 +104,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, room: c.Room, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, room: c.Room, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1),
 	}
 	o.changes <- struct{}{}

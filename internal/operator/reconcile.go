@@ -21,24 +21,23 @@ const pendingEvents = 1024
 
 // Run keeps the engine at what the store says: everything that is stored is
 // applied, everything else removed, now and after every change; what fails is
-// tried again. It writes the engine's events into the store. Where the store is
-// store.Declarative it deploys what others declare there, and shows what becomes of
-// it; where it is store.Submittable it says why their jobs do not run. It returns
-// ctx's error after everything it started has ended.
+// tried again. It writes the engine's events into the store. With a source it
+// deploys what others declare there, and shows what becomes of it; with a source of
+// jobs it says why they do not run. It returns ctx's error after everything it started has ended.
 func (o *Operator) Run(ctx context.Context) error {
-	work := newKeyed(o.attempt, func(name string, err error) {
+	work := newWorkqueue(o.attempt, func(name string, err error) {
 		o.log.Warn("will try again", "api", name, "error", err)
 	})
-	adopter, jobs := newAdopter(o), newJobs(o)
+	sources, jobs := newSourceController(o), newJobController(o)
 	events := make(chan workload.Event, pendingEvents)
 	var group tasks
 	group.start(func() {
 		o.retry(ctx, "watching the store", func() error {
-			o.mirror.restart()
+			o.cache.restart()
 			return o.store.Watch(ctx, func(c store.Change) {
-				for _, name := range o.mirror.changed(c) {
+				for _, name := range o.cache.changed(c) {
 					work.add(ctx, name)
-					adopter.changed(ctx, name)
+					sources.changed(ctx, name)
 				}
 				if c.Name == "" {
 					group.start(func() { o.repair(ctx) })
@@ -50,21 +49,21 @@ func (o *Operator) Run(ctx context.Context) error {
 		o.retry(ctx, "watching the engine", func() error {
 			return o.engine.Watch(ctx, func(es engine.Status) {
 				o.observe(es, events)
-				if o.mirror.seen(es) {
+				if o.cache.seen(es) {
 					work.add(ctx, es.Name)
 				}
-				adopter.look(ctx, es.Name)
+				sources.look(ctx, es.Name)
 			})
 		})
 	})
-	group.start(func() { adopter.run(ctx) })
-	group.start(func() { adopter.follow(ctx) })
+	group.start(func() { sources.run(ctx) })
+	group.start(func() { sources.follow(ctx) })
 	group.start(func() { jobs.run(ctx) })
 	group.start(func() { o.write(ctx, events) })
 	<-ctx.Done()
 	group.wait()
 	work.wait()
-	adopter.wait()
+	sources.wait()
 	jobs.wait()
 	return ctx.Err()
 }
@@ -93,14 +92,14 @@ func (o *Operator) retry(ctx context.Context, what string, fn func() error) {
 func (o *Operator) attempt(ctx context.Context, name string) error {
 	err := o.reconcile(ctx, name)
 	if ctx.Err() == nil {
-		o.mirror.tried(name, err)
+		o.cache.tried(name, err)
 	}
 	return err
 }
 
 // reconcile makes the engine do what the store says about one workload.
 func (o *Operator) reconcile(ctx context.Context, name string) error {
-	w, ok, known := o.mirror.want(name)
+	w, ok, known := o.cache.want(name)
 	switch {
 	case ok && w.Revision.Kind.Scales():
 		return o.engine.Apply(ctx, engine.Deployment{Revision: w.Revision, Replicas: w.Replicas})
@@ -114,7 +113,7 @@ func (o *Operator) reconcile(ctx context.Context, name string) error {
 
 // repair puts into the history what an earlier life could not.
 func (o *Operator) repair(ctx context.Context) {
-	list, _ := o.mirror.workloads()
+	list, _ := o.cache.workloads()
 	for _, w := range list {
 		err := o.change(ctx, func(ctx context.Context) error {
 			w, err := o.store.Get(ctx, w.Name())
@@ -139,8 +138,8 @@ func (o *Operator) repair(ctx context.Context) {
 // live or fails. The engine waits for this, so it never blocks.
 func (o *Operator) observe(es engine.Status, events chan<- workload.Event) {
 	queued := es.Events
-	if w, ok, _ := o.mirror.want(es.Name); ok && !es.Removed {
-		if e, ok := phaseEvent(w, o.mirror.status(es.Name), &es, o.now()); ok {
+	if w, ok, _ := o.cache.want(es.Name); ok && !es.Removed {
+		if e, ok := phaseEvent(w, o.cache.status(es.Name), &es, o.now()); ok {
 			queued = append(queued[:len(queued):len(queued)], e)
 		}
 	}

@@ -272,7 +272,7 @@ func TestKeyedTriesAgainWithLongerPauses(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var tries []time.Duration
 		began := time.Now()
-		k := newKeyed(func(context.Context, string) error {
+		k := newWorkqueue(func(context.Context, string) error {
 			tries = append(tries, time.Since(began))
 			return errors.New("no")
 		}, func(string, error) {})
@@ -297,7 +297,7 @@ func TestKeyedWorksOnNewsAtOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		running, done, fail := map[string]int{}, map[string]int{}, true
-		k := newKeyed(func(_ context.Context, key string) error {
+		k := newWorkqueue(func(_ context.Context, key string) error {
 			mu.Lock()
 			running[key]++
 			if running[key] > 1 {
@@ -341,7 +341,7 @@ func TestKeyedRunsOnceMoreForNewsWhileItRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
-		k := newKeyed(func(context.Context, string) error {
+		k := newWorkqueue(func(context.Context, string) error {
 			runs++
 			time.Sleep(time.Second)
 			return nil
@@ -364,7 +364,7 @@ func TestKeyedIsBounded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		running, most, done := 0, 0, 0
-		k := newKeyed(func(context.Context, string) error {
+		k := newWorkqueue(func(context.Context, string) error {
 			mu.Lock()
 			running++
 			most = max(most, running)

@@ -48,15 +48,15 @@ func asksTheSame(was, is *workload.Spec) bool {
 	})
 }
 
-// follow has what was refused judged again whenever the room changes, until ctx ends.
-func (a *adopter) follow(ctx context.Context) {
+// follow has what was refused resolved again whenever the room changes, until ctx ends.
+func (a *sourceController) follow(ctx context.Context) {
 	if a == nil || a.room == nil {
 		return
 	}
 	a.retry(ctx, "following the nodes", func() error { return a.room.Changes(ctx, a.roomChanged) })
 }
 
-func (a *adopter) roomChanged() {
+func (a *sourceController) roomChanged() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seen++

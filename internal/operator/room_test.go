@@ -163,7 +163,7 @@ func TestDeclarationsWaitForLargerNodes(t *testing.T) {
 	source := b.declare(workload.Realtime, "iris", "1", `{"pod": {"containers": [{"name": "api", "image": "i", "compute": {"cpu": 8}}]}}`)
 	f := fault.From(b.verdict(t, source))
 	if f == nil || f.Kind != fault.Conflict || f.Code != workload.CodeNoCapacity || !strings.HasPrefix(f.Message, "spec.pod: no node could ever hold a replica\n") {
-		t.Fatalf("Judged() = %+v, want it refused for now, with its tables", f)
+		t.Fatalf("Resolve() = %+v, want it refused for now, with its tables", f)
 	}
 	h.extend(8)
 	eventually(t, source+" is accepted", func() bool { return b.verdict(t, source) == nil })

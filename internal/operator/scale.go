@@ -12,7 +12,7 @@ import (
 
 // Workloads returns every one that follows its load, by name.
 func (o *Operator) Workloads(ctx context.Context) ([]workload.Scalable, error) {
-	list, ok := o.mirror.workloads()
+	list, ok := o.cache.workloads()
 	if !ok { // Run is not there yet
 		var err error
 		if list, err = o.store.List(ctx); err != nil {

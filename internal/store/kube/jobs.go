@@ -13,12 +13,12 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-var _ store.Submittable = (*Store)(nil)
+var _ store.JobSource = (*Store)(nil)
 
-// Submitted calls fn for every job that nobody judged yet. It watches only while it
+// PendingJobs calls fn for every job that is not resolved yet. It watches only while it
 // is called, which one operator does. What cannot be watched, such as a definition
 // that is not installed, is tried again and said once.
-func (s *Store) Submitted(ctx context.Context, fn func(store.Submission)) error {
+func (s *Store) PendingJobs(ctx context.Context, fn func(store.Submission)) error {
 	follow, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
@@ -45,7 +45,7 @@ func (s *Store) reflectJobs(ctx context.Context, kind workload.JobKind, f *jobFe
 	s.reflector(resource, heard, &jobsOf{jobFeed: f, kind: kind}).RunWithContext(quiet(ctx))
 }
 
-// jobFeed tells of jobs that nobody judged, one at a time.
+// jobFeed tells of jobs that are not resolved, one at a time.
 type jobFeed struct {
 	mu    sync.Mutex
 	fn    func(store.Submission)
@@ -72,18 +72,18 @@ func (f *jobsOf) Add(obj any) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended() {
-		f.fn(store.Submission{ID: o.Name, Kind: f.kind, Spec: o.Spec, Source: crd.Source(f.kind, o.Name), Mark: string(o.UID)})
+		f.fn(store.Submission{ID: o.Name, Kind: f.kind, Spec: o.Spec, Resource: crd.Source(f.kind, o.Name), Version: string(o.UID)})
 	}
 	return nil
 }
 
-// Update tells of a job that somebody touched and nobody judged.
+// Update tells of a job that somebody touched and that is not resolved.
 func (f *jobsOf) Update(obj any) error { return f.Add(obj) }
 
-// Delete does nothing: who judges it hears that it is gone.
+// Delete does nothing: who resolves it hears that it is gone.
 func (f *jobsOf) Delete(any) error { return nil }
 
-// Replace tells of all that nobody judged.
+// Replace tells of all that are not resolved.
 func (f *jobsOf) Replace(list []any, _ string) error {
 	for _, obj := range list {
 		if err := f.Add(obj); err != nil {
@@ -105,12 +105,12 @@ func jobStatusOf(o *object) crd.JobStatus {
 	return s
 }
 
-// JudgedJob writes what became of a job into its status.
-func (s *Store) JudgedJob(ctx context.Context, j store.Submission, judgement error) error {
-	doing := "writing the status of " + j.Source
+// ResolveJob writes what became of a job into its status.
+func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome error) error {
+	doing := "writing the status of " + j.Resource
 	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
 		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
-		if isMissing(err) || err == nil && string(o.UID) != j.Mark {
+		if isMissing(err) || err == nil && string(o.UID) != j.Version {
 			return false, nil
 		}
 		if err != nil {
@@ -118,7 +118,7 @@ func (s *Store) JudgedJob(ctx context.Context, j store.Submission, judgement err
 		}
 		status := jobStatusOf(o)
 		status.ObservedGeneration = o.Generation
-		meta.SetStatusCondition(&status.Conditions, accepted(judgement, "the job passed every rule", o.Generation))
+		meta.SetStatusCondition(&status.Conditions, accepted(outcome, "the job passed every rule", o.Generation))
 		_, again, err = s.putStatus(ctx, o, status)
 		return again, s.failure(ctx, doing, err)
 	})

@@ -24,13 +24,13 @@ func submitted(t *testing.T, s *Store) (list <-chan store.Submission, stop func(
 	ctx, cancel := context.WithCancel(t.Context())
 	told, done := make(chan store.Submission, 10), make(chan error, 1)
 	go func() {
-		done <- s.Submitted(ctx, func(j store.Submission) { told <- j })
+		done <- s.PendingJobs(ctx, func(j store.Submission) { told <- j })
 		close(done)
 	}()
 	stop = func() {
 		cancel()
 		if err, ok := <-done; ok && !errors.Is(err, context.Canceled) {
-			t.Errorf("Submitted() = %v, want that its context has ended", err)
+			t.Errorf("PendingJobs() = %v, want that its context has ended", err)
 		}
 	}
 	t.Cleanup(stop)
@@ -57,49 +57,49 @@ func acceptedOf(t *testing.T, s *Store, kind workload.JobKind, id string) (crd.J
 	return status, *c
 }
 
-func TestJobsAreToldAndJudgedOnce(t *testing.T) {
+func TestJobsAreToldAndResolvedOnce(t *testing.T) {
 	t.Parallel()
 	s := open(t, config(t, cluster(t)))
 	o := submit(t, s, workload.BatchJob, "before", batchJob)
 	list, stop := submitted(t, s)
 	j := next(t, list)
-	if j.ID != "before" || j.Kind != workload.BatchJob || j.Source != "batchjobs.cortex.dev/before" || j.Mark != string(o.UID) {
-		t.Errorf("Submitted() told %+v, want the job that was submitted before", j)
+	if j.ID != "before" || j.Kind != workload.BatchJob || j.Resource != "batchjobs.cortex.dev/before" || j.Version != string(o.UID) {
+		t.Errorf("PendingJobs() told %+v, want the job that was submitted before", j)
 	}
 	if read, v := workload.ParseSubmission(j.Kind, j.Spec); len(v) > 0 || read.(*workload.BatchSubmission).Workers != 2 {
-		t.Errorf("Submitted() told the submission %s, %v, want that of the job", j.Spec, v)
+		t.Errorf("PendingJobs() told the submission %s, %v, want that of the job", j.Spec, v)
 	}
 	why := fault.New(fault.Unsupported, "resources.kind_not_supported_here", "it cannot run").WithHint("wait")
-	if err := s.JudgedJob(within(t), j, why); err != nil {
-		t.Fatalf("JudgedJob() = %v", err)
+	if err := s.ResolveJob(within(t), j, why); err != nil {
+		t.Fatalf("ResolveJob() = %v", err)
 	}
 	status, c := acceptedOf(t, s, workload.BatchJob, "before")
 	if c.Status != metav1.ConditionFalse || c.Reason != "ResourcesKindNotSupportedHere" || c.Message != "it cannot run (wait)" || c.ObservedGeneration != 1 || status.ObservedGeneration != 1 || status.Status != "" {
-		t.Errorf("JudgedJob(refused) wrote %+v, want the fault at generation 1", status)
+		t.Errorf("ResolveJob(refused) wrote %+v, want the fault at generation 1", status)
 	}
 
 	submit(t, s, workload.TaskJob, "after", taskJob)
 	second := next(t, list)
 	if second.ID != "after" || second.Kind != workload.TaskJob {
-		t.Errorf("Submitted() told %+v, want the task, and nothing of what was judged", second)
+		t.Errorf("PendingJobs() told %+v, want the task, and nothing of what was resolved", second)
 	}
-	if err := s.JudgedJob(within(t), second, nil); err != nil {
-		t.Fatalf("JudgedJob() = %v", err)
+	if err := s.ResolveJob(within(t), second, nil); err != nil {
+		t.Fatalf("ResolveJob() = %v", err)
 	}
 	if _, c := acceptedOf(t, s, workload.TaskJob, "after"); c.Status != metav1.ConditionTrue {
-		t.Errorf("JudgedJob(accepted) wrote %+v, want that it is accepted", c)
+		t.Errorf("ResolveJob(accepted) wrote %+v, want that it is accepted", c)
 	}
 
-	// Who comes later, as the next leader does, hears only of what nobody judged.
+	// Who comes later, as the next leader does, hears only of what is not resolved.
 	stop()
 	submit(t, s, workload.TaskJob, "later", taskJob)
 	list, _ = submitted(t, s)
 	if j := next(t, list); j.ID != "later" {
-		t.Errorf("Submitted() told the next one %+v, want later", j)
+		t.Errorf("PendingJobs() told the next one %+v, want later", j)
 	}
 }
 
-func TestAJobThatIsGoneIsNotJudged(t *testing.T) {
+func TestAJobThatIsGoneIsNotResolved(t *testing.T) {
 	t.Parallel()
 	s := open(t, config(t, cluster(t)))
 	submit(t, s, workload.TaskJob, "a1", taskJob)
@@ -112,18 +112,18 @@ func TestAJobThatIsGoneIsNotJudged(t *testing.T) {
 		}
 	}
 	remove()
-	if err := s.JudgedJob(within(t), gone, nil); err != nil {
-		t.Errorf("JudgedJob() of what is gone = %v, want nothing", err)
+	if err := s.ResolveJob(within(t), gone, nil); err != nil {
+		t.Errorf("ResolveJob() of what is gone = %v, want nothing", err)
 	}
 	submit(t, s, workload.TaskJob, "a1", taskJob)
-	if err := s.JudgedJob(within(t), gone, nil); err != nil {
-		t.Errorf("JudgedJob() of what is gone = %v, want nothing", err)
+	if err := s.ResolveJob(within(t), gone, nil); err != nil {
+		t.Errorf("ResolveJob() of what is gone = %v, want nothing", err)
 	}
 	if status, _ := acceptedOf(t, s, workload.TaskJob, "a1"); status.ObservedGeneration != 0 {
-		t.Errorf("JudgedJob() of what is gone wrote %+v into another job of its name", status)
+		t.Errorf("ResolveJob() of what is gone wrote %+v into another job of its name", status)
 	}
-	if again := next(t, list); again.Mark == gone.Mark {
-		t.Errorf("Submitted() told %+v, want the second job of the name", again)
+	if again := next(t, list); again.Version == gone.Version {
+		t.Errorf("PendingJobs() told %+v, want the second job of the name", again)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestJobsOfOneKindAreHeardWithoutTheOther(t *testing.T) {
 	}
 	list, _ := submitted(t, older)
 	if j := next(t, list); j.ID != "heard" {
-		t.Errorf("Submitted() told %+v, want the task", j)
+		t.Errorf("PendingJobs() told %+v, want the task", j)
 	}
 	if text := next(t, said); text != "store: cannot follow what is deployed batchjobs" {
 		t.Errorf("the log says %q, want that batchjobs cannot be followed", text)

@@ -184,7 +184,7 @@ func TestOneNameHasOneKind(t *testing.T) {
 	// A declaration of another kind is nothing but that.
 	apply(t, s, workload.Async, "iris", minimal)
 	if d := next(t, declared(t, s)); d.Kind != workload.Async {
-		t.Errorf("Declared() told %+v, want the AsyncAPI", d)
+		t.Errorf("Pending() told %+v, want the AsyncAPI", d)
 	}
 	if got, err := s.Get(within(t), "iris"); err != nil || got.Revision.Kind != workload.Realtime {
 		t.Errorf("Get(iris) = %v, %v, want the RealtimeAPI", got.Revision, err)
@@ -270,10 +270,10 @@ func TestReadOnlyWritesNothing(t *testing.T) {
 	for what, err := range map[string]error{
 		"Put": putErr, "SetValue": setErr, "Delete": r.Delete(within(t), "iris", w.Version, false),
 		"Remember": r.Remember(within(t), store.Past{Revision: w.Revision}), "Record": r.Record(within(t), workload.Event{API: "iris"}),
-		"Claim":     r.Claim(within(t), "key", time.Minute),
-		"Judged":    r.Judged(within(t), store.Declaration{Name: "iris", Kind: workload.Realtime}, nil),
-		"JudgedJob": r.JudgedJob(within(t), store.Submission{ID: "a1", Kind: workload.TaskJob}, nil),
-		"Publish":   r.Publish(within(t), "iris", workload.Status{}, ""),
+		"Claim":      r.Claim(within(t), "key", time.Minute),
+		"Resolve":    r.Resolve(within(t), store.Declaration{Name: "iris", Kind: workload.Realtime}, nil),
+		"ResolveJob": r.ResolveJob(within(t), store.Submission{ID: "a1", Kind: workload.TaskJob}, nil),
+		"Publish":    r.Publish(within(t), "iris", workload.Status{}, ""),
 	} {
 		if fault.Code(err) != "store.read_only" {
 			t.Errorf("%s() = %v, want store.read_only", what, err)

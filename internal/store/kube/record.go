@@ -26,7 +26,7 @@ type entry struct {
 	uid     types.UID
 	version uint64          // the resource's, which grows with every change of anything in it
 	work    *store.Workload // nil: nothing is deployed by it
-	pending *pending        // nil: its specification was judged
+	pending *pending        // nil: its specification was resolved
 	problem error           // why the record cannot be read
 }
 
@@ -35,7 +35,7 @@ type key struct {
 	kind workload.Kind
 }
 
-// pending is a specification that nobody judged yet.
+// pending is a specification that is not resolved yet.
 type pending struct {
 	hash string
 	spec json.RawMessage
@@ -72,8 +72,8 @@ func entryOf(o *object) (entry, error) {
 	return e, nil
 }
 
-// isPending reports whether nobody judged the specification with this hash. One
-// that was refused and then taken back is judged again, so that the status does not
+// isPending reports whether the specification with this hash is not resolved yet. One
+// that was refused and then taken back is resolved again, so that the status does not
 // go on to refuse what is not there any more.
 func isPending(hash string, d *crd.Deployed, s crd.Status) bool {
 	if hash == s.ObservedHash {
@@ -121,7 +121,7 @@ func statusOf(o *object) crd.Status {
 // as its author wrote it
 //   - when the revision is the one that is deployed already, as in scaling,
 //   - when the revision was made from just this specification,
-//   - and when it was not judged yet: somebody applied it a moment ago, and will
+//   - and when it was not resolved yet: somebody applied it a moment ago, and will
 //     have it deployed or learn why not.
 //
 // In the last case the record keeps saying that something else is deployed.

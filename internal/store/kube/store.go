@@ -2,11 +2,11 @@
 // custom resource, every entry of its history another, and what happened to it are
 // events. Whoever may, sees and writes them with kubectl.
 //
-// It promises what the ports promise (store.Store, store.Shared, store.Declarative
-// and store.Submittable), that a specification somebody applied is never overwritten
-// before it was judged, and that what it knows survives a restart of the API server.
+// It promises what the ports promise (store.Store, store.Shared, store.Source
+// and store.JobSource), that a specification somebody applied is never overwritten
+// before it was resolved, and that what it knows survives a restart of the API server.
 //
-// It must not know what runs, nor judge a specification.
+// It must not know what runs, nor resolve a specification.
 package kube
 
 import (

@@ -13,24 +13,23 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// adoptCause is in the history of what was deployed by declaring it.
-const adoptCause = "kubectl apply"
+// sourceCause is in the history of what was deployed by declaring it.
+const sourceCause = "kubectl apply"
 
-// adopter deploys what others declare in the store, and shows there what workloads
-// are doing. A nil one does nothing: the store knows no declarations.
+// sourceController deploys what others declare in a store.Source, and shows there what
+// workloads are doing. A nil one does nothing: there is no source.
 //
 // What is refused because of what else is deployed, such as a splitter whose target
 // is not there yet, waits. When something is deployed or deleted the store is asked
 // again for everything that nobody accepted; so what was withdrawn meanwhile is not
 // deployed from memory, and what waits survives the operator.
-type adopter struct {
+type sourceController struct {
 	*Operator
-	from    store.Declarative
-	judging *keyed // by source
-	showing *keyed // by name
+	resolving  *workqueue // by resource
+	publishing *workqueue // by name
 
 	mu       sync.Mutex
-	told     map[string]store.Declaration // by source: what is to be judged
+	pending  map[string]store.Declaration // by resource: what is not resolved yet
 	waiting  bool                         // something was refused that may be accepted later
 	seen     int                          // how often what is deployed has changed
 	restart  context.CancelFunc           // has the store tell its declarations again
@@ -45,20 +44,19 @@ type shown struct {
 	status             workload.Status
 }
 
-// newAdopter returns nil when the store knows no declarations.
-func newAdopter(o *Operator) *adopter {
-	from, ok := o.store.(store.Declarative)
-	if !ok {
+// newSourceController returns nil without a source.
+func newSourceController(o *Operator) *sourceController {
+	if o.source == nil {
 		return nil
 	}
-	a := &adopter{
-		Operator: o, from: from, told: map[string]store.Declaration{}, deployed: map[string]string{}, shown: map[string]shown{},
+	a := &sourceController{
+		Operator: o, pending: map[string]store.Declaration{}, deployed: map[string]string{}, shown: map[string]shown{},
 		restart: func() {},
 	}
-	a.judging = newKeyed(a.judge, func(source string, err error) {
+	a.resolving = newWorkqueue(a.resolve, func(source string, err error) {
 		o.log.Warn("will try again", "doing", "deploying what was declared", "declared", source, "error", err)
 	})
-	a.showing = newKeyed(a.show, func(name string, err error) {
+	a.publishing = newWorkqueue(a.show, func(name string, err error) {
 		o.log.Warn("will try again", "doing", "writing the status", "api", name, "error", err)
 	})
 	return a
@@ -66,7 +64,7 @@ func newAdopter(o *Operator) *adopter {
 
 // run follows the declarations until ctx ends. It may leave goroutines behind, for
 // which wait waits.
-func (a *adopter) run(ctx context.Context) {
+func (a *sourceController) run(ctx context.Context) {
 	if a == nil {
 		return
 	}
@@ -76,11 +74,11 @@ func (a *adopter) run(ctx context.Context) {
 			a.mu.Lock()
 			a.waiting, a.restart = false, cancel
 			a.mu.Unlock()
-			err := a.from.Declared(round, func(d store.Declaration) {
+			err := a.source.Pending(round, func(d store.Declaration) {
 				a.mu.Lock()
-				a.told[d.Source] = d
+				a.pending[d.Resource] = d
 				a.mu.Unlock()
-				a.judging.add(ctx, d.Source)
+				a.resolving.add(ctx, d.Resource)
 			})
 			again := round.Err() != nil && ctx.Err() == nil
 			cancel()
@@ -92,21 +90,21 @@ func (a *adopter) run(ctx context.Context) {
 }
 
 // wait returns when nothing is under way any more; the context of run must have ended.
-func (a *adopter) wait() {
+func (a *sourceController) wait() {
 	if a != nil {
-		a.judging.wait()
-		a.showing.wait()
+		a.resolving.wait()
+		a.publishing.wait()
 	}
 }
 
 // changed hears of each workload that may have changed in the store.
-func (a *adopter) changed(ctx context.Context, name string) {
+func (a *sourceController) changed(ctx context.Context, name string) {
 	if a == nil {
 		return
 	}
 	a.look(ctx, name)
 	revision := ""
-	if w, ok, _ := a.mirror.want(name); ok {
+	if w, ok, _ := a.cache.want(name); ok {
 		revision = w.Revision.ID
 	}
 	a.mu.Lock()
@@ -123,26 +121,26 @@ func (a *adopter) changed(ctx context.Context, name string) {
 	}
 }
 
-// judge deploys what was declared, and says in the store what became of it. It
+// resolve deploys what was declared, and says in the store what became of it. It
 // returns an error when that is not known yet.
-func (a *adopter) judge(ctx context.Context, source string) error {
+func (a *sourceController) resolve(ctx context.Context, source string) error {
 	a.mu.Lock()
-	d, ok := a.told[source]
+	d, ok := a.pending[source]
 	seen := a.seen
 	a.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	verdict := a.adopt(ctx, d)
+	verdict := a.deploy(ctx, d)
 	if fault.Is(verdict, fault.NotFound) { // deleted while it was deployed: so is the declaration
 		a.forget(d)
 		return nil
 	}
-	if !isVerdict(verdict) {
+	if !isFinal(verdict) {
 		return verdict
 	}
-	verdict = ofDeclaration(verdict)
-	if err := a.from.Judged(ctx, d, verdict); err != nil {
+	verdict = inResource(verdict)
+	if err := a.source.Resolve(ctx, d, verdict); err != nil {
 		return err
 	}
 	a.forget(d)
@@ -157,19 +155,19 @@ func (a *adopter) judge(ctx context.Context, source string) error {
 	return nil
 }
 
-// forget drops what was judged, unless something newer was told meanwhile.
-func (a *adopter) forget(d store.Declaration) {
+// forget drops what was resolved, unless something newer was told meanwhile.
+func (a *sourceController) forget(d store.Declaration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.told[d.Source].Mark == d.Mark {
-		delete(a.told, d.Source)
+	if a.pending[d.Resource].Version == d.Version {
+		delete(a.pending, d.Resource)
 	}
 }
 
 // adopt deploys one declaration as Deploy does a file. Who may declare is decided
 // where the declaration is made.
-func (a *adopter) adopt(ctx context.Context, d store.Declaration) error {
-	file, err := manifest.Parse(d.Source, []byte(d.Config))
+func (a *sourceController) deploy(ctx context.Context, d store.Declaration) error {
+	file, err := manifest.Parse(d.Resource, []byte(d.Config))
 	if err != nil {
 		return err
 	}
@@ -187,8 +185,8 @@ func (a *adopter) adopt(ctx context.Context, d store.Declaration) error {
 			if i := slices.IndexFunc(deployed, func(w store.Workload) bool { return w.Name() == e.Spec.Name }); i >= 0 {
 				was, prev = &deployed[i], deployed[i].Revision
 			}
-			next := workload.NewRevision(e.Spec, prev, workload.Origin{Index: e.Index, FileName: d.Source, Submitted: e.Submitted}, a.now())
-			c := plannedChange{name: e.Spec.Name, next: next, cause: adoptCause, event: "Updated", force: true}
+			next := workload.NewRevision(e.Spec, prev, workload.Origin{Index: e.Index, FileName: d.Resource, Submitted: e.Submitted}, a.now())
+			c := plannedChange{name: e.Spec.Name, next: next, cause: sourceCause, event: "Updated", force: true}
 			if _, err := a.apply(ctx, c, was); err != nil {
 				return err
 			}
@@ -197,9 +195,9 @@ func (a *adopter) adopt(ctx context.Context, d store.Declaration) error {
 	})
 }
 
-// isVerdict reports whether an attempt to deploy says something about the
+// isFinal reports whether an attempt to deploy says something about the
 // declaration, and not about this moment.
-func isVerdict(err error) bool {
+func isFinal(err error) bool {
 	if err == nil {
 		return true
 	}
@@ -213,10 +211,10 @@ func isVerdict(err error) bool {
 	}
 }
 
-// ofDeclaration is a refusal in the words of who wrote a resource: there is no file
+// inResource is a refusal in the words of who wrote a resource: there is no file
 // with lines, and the keys are below spec. It is a Conflict when all that is wrong
 // is what else is there.
-func ofDeclaration(err error) error {
+func inResource(err error) error {
 	f := fault.From(err)
 	if f == nil {
 		return nil
@@ -262,15 +260,15 @@ var noFile = strings.NewReplacer(
 )
 
 // look has the status of a workload shown, soon and if it is news.
-func (a *adopter) look(ctx context.Context, name string) {
+func (a *sourceController) look(ctx context.Context, name string) {
 	if a != nil {
-		a.showing.add(ctx, name)
+		a.publishing.add(ctx, name)
 	}
 }
 
 // show writes what a workload is doing into the store.
-func (a *adopter) show(ctx context.Context, name string) error {
-	w, ok, _ := a.mirror.want(name)
+func (a *sourceController) show(ctx context.Context, name string) error {
+	w, ok, _ := a.cache.want(name)
 	if !ok {
 		a.mu.Lock()
 		delete(a.shown, name)
@@ -279,7 +277,7 @@ func (a *adopter) show(ctx context.Context, name string) error {
 	}
 	now := shown{revision: w.Revision.ID, endpoint: a.endpoint(w.Revision), status: workload.Status{Phase: workload.PhaseLive}}
 	if w.Revision.Kind.Scales() {
-		es := a.mirror.status(name)
+		es := a.cache.status(name)
 		if es == nil {
 			return nil // a life that has just begun does not know yet; what is shown is better
 		}
@@ -291,7 +289,7 @@ func (a *adopter) show(ctx context.Context, name string) error {
 	if ok && reflect.DeepEqual(before, now) {
 		return nil
 	}
-	if err := a.from.Publish(ctx, name, now.status, now.endpoint); err != nil {
+	if err := a.source.Publish(ctx, name, now.status, now.endpoint); err != nil {
 		return err
 	}
 	a.mu.Lock()

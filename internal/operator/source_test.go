@@ -22,33 +22,33 @@ type board struct {
 	mu        sync.Mutex
 	news      chan struct{} // closed when something was declared
 	notes     map[string]*note
-	told      map[string]string // mark by source
+	pending   map[string]string // version by resource
 	published map[string][]string
 	// What happens before a verdict is kept, and why it or a status is not kept.
-	judging  func(store.Declaration)
-	unjudged func() error
-	unshown  func() error
-	listed   func() // after every List
+	resolving  func(store.Declaration)
+	unresolved func() error
+	unshown    func() error
+	listed     func() // after every List
 }
 
 type note struct {
 	store.Declaration
-	judged  bool // not to be told again
-	verdict error
-	count   int // of verdicts
+	resolved bool // not to be told again
+	verdict  error
+	count    int // of verdicts
 }
 
-var _ store.Declarative = (*board)(nil)
+var _ store.Source = (*board)(nil)
 
 func newBoard(t *testing.T) (*board, *world) {
 	t.Helper()
 	w := newWorld(t)
 	b := &board{
-		Store: w.store, news: make(chan struct{}), notes: map[string]*note{}, told: map[string]string{}, published: map[string][]string{},
-		judging: func(store.Declaration) {}, unjudged: func() error { return nil }, unshown: func() error { return nil },
+		Store: w.store, news: make(chan struct{}), notes: map[string]*note{}, pending: map[string]string{}, published: map[string][]string{},
+		resolving: func(store.Declaration) {}, unresolved: func() error { return nil }, unshown: func() error { return nil },
 		listed: func() {},
 	}
-	w.Operator = operatorOver(t, b, w.feed)
+	w.Operator = operatorWith(t, Config{Store: b, Source: b, Engine: w.feed})
 	return b, w
 }
 
@@ -58,7 +58,7 @@ func (b *board) declare(k workload.Kind, name, mark, spec string) string {
 	defer b.mu.Unlock()
 	source := strings.ToLower(string(k)) + "s.cortex.dev/" + name
 	config := `[{"name": "` + name + `", "kind": "` + string(k) + `"` + strings.Replace(spec, "{", ", ", 1) + "]"
-	b.notes[source] = &note{Declaration: store.Declaration{Name: name, Kind: k, Config: config, Source: source, Mark: mark}}
+	b.notes[source] = &note{Declaration: store.Declaration{Name: name, Kind: k, Config: config, Resource: source, Version: mark}}
 	close(b.news)
 	b.news = make(chan struct{})
 	return source
@@ -76,14 +76,14 @@ func (b *board) List(ctx context.Context) ([]store.Workload, error) {
 	return b.Store.List(ctx)
 }
 
-func (b *board) Declared(ctx context.Context, fn func(store.Declaration)) error {
+func (b *board) Pending(ctx context.Context, fn func(store.Declaration)) error {
 	told := map[string]string{}
 	for {
 		b.mu.Lock()
 		var tell []store.Declaration
 		for source, n := range b.notes {
-			if !n.judged && told[source] != n.Mark {
-				told[source] = n.Mark
+			if !n.resolved && told[source] != n.Version {
+				told[source] = n.Version
 				tell = append(tell, n.Declaration)
 			}
 		}
@@ -92,7 +92,7 @@ func (b *board) Declared(ctx context.Context, fn func(store.Declaration)) error 
 		for _, d := range tell {
 			fn(d)
 			b.mu.Lock()
-			b.told[d.Source] = d.Mark
+			b.pending[d.Resource] = d.Version
 			b.mu.Unlock()
 		}
 		select {
@@ -103,15 +103,15 @@ func (b *board) Declared(ctx context.Context, fn func(store.Declaration)) error 
 	}
 }
 
-func (b *board) Judged(_ context.Context, d store.Declaration, err error) error {
-	b.judging(d)
-	if err := b.unjudged(); err != nil {
+func (b *board) Resolve(_ context.Context, d store.Declaration, err error) error {
+	b.resolving(d)
+	if err := b.unresolved(); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := b.notes[d.Source]; n != nil && n.Mark == d.Mark {
-		n.judged, n.verdict = !fault.Is(err, fault.Conflict), err
+	if n := b.notes[d.Resource]; n != nil && n.Version == d.Version {
+		n.resolved, n.verdict = !fault.Is(err, fault.Conflict), err
 		n.count++
 	}
 	return nil
@@ -130,7 +130,7 @@ func (b *board) Publish(_ context.Context, name string, s workload.Status, endpo
 // verdict waits for what becomes of a declaration.
 func (b *board) verdict(t *testing.T, source string) (verdict error) {
 	t.Helper()
-	eventually(t, source+" is judged", func() bool {
+	eventually(t, source+" is resolved", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		n := b.notes[source]
@@ -200,7 +200,7 @@ func TestDeclarationsAreDeployedOrRefused(t *testing.T) {
 			after, _ := b.Get(t.Context(), "iris")
 			if tt.code == "" {
 				if err != nil {
-					t.Fatalf("Judged(%s) = %v, want it accepted", source, err)
+					t.Fatalf("Resolve(%s) = %v, want it accepted", source, err)
 				}
 				r := after.Revision
 				if r == nil || after.Cause != "kubectl apply" || r.FileName != source || r.Kind != tt.kind {
@@ -213,7 +213,7 @@ func TestDeclarationsAreDeployedOrRefused(t *testing.T) {
 			}
 			f := fault.From(err)
 			if f == nil || f.Code != tt.code || f.Message != tt.message || fault.Is(f, fault.Conflict) != tt.forNow {
-				t.Errorf("Judged(%s) = %+v, want %s (for now: %t)\n%s", source, f, tt.code, tt.forNow, tt.message)
+				t.Errorf("Resolve(%s) = %+v, want %s (for now: %t)\n%s", source, f, tt.code, tt.forNow, tt.message)
 			}
 			if after.Version != before.Version {
 				t.Errorf("a refused declaration brought iris from version %d to %d", before.Version, after.Version)
@@ -247,11 +247,11 @@ func TestDeclarationsWaitForWhatElseIsDeployed(t *testing.T) {
 			stop := w.run()
 			source := b.declare(tt.kind, "iris", "1", tt.spec)
 			if err := b.verdict(t, source); !fault.Is(err, fault.Conflict) {
-				t.Fatalf("Judged(%s) = %v, want it refused for now", source, err)
+				t.Fatalf("Resolve(%s) = %v, want it refused for now", source, err)
 			}
 			// Another operator waits on, as the declaration is the store's.
 			stop()
-			w.Operator = operatorOver(t, b, w.feed)
+			w.Operator = operatorWith(t, Config{Store: b, Source: b, Engine: w.feed})
 			w.run()
 			tt.then(b, w)
 			eventually(t, source+" is accepted", func() bool { return b.verdict(t, source) == nil })
@@ -267,7 +267,7 @@ func TestDeclarationsDoNotMissWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
 	b, w := newBoard(t)
 	var once sync.Once
-	b.judging = func(store.Declaration) {
+	b.resolving = func(store.Declaration) {
 		once.Do(func() {
 			w.deploy(realtime("a", ""))
 			eventually(t, "a is seen", func() bool { _, ok := w.feed.deployment("a"); return ok })
@@ -287,7 +287,7 @@ func TestDeclarationsThatAreWithdrawnAreForgotten(t *testing.T) {
 	other := b.declare(workload.Splitter, "other", "1", toA)
 	for _, s := range []string{source, other} {
 		if err := b.verdict(t, s); !fault.Is(err, fault.Conflict) {
-			t.Fatalf("Judged(%s) = %v, want it refused for now", s, err)
+			t.Fatalf("Resolve(%s) = %v, want it refused for now", s, err)
 		}
 	}
 	b.withdraw(source)
@@ -298,32 +298,32 @@ func TestDeclarationsThatAreWithdrawnAreForgotten(t *testing.T) {
 	}
 }
 
-func TestDeclarationsThatChangeWhileTheyAreJudged(t *testing.T) {
+func TestDeclarationsThatChangeWhileTheyAreResolved(t *testing.T) {
 	t.Parallel()
 	b, w := newBoard(t)
 	var once sync.Once
-	b.judging = func(store.Declaration) {
+	b.resolving = func(store.Declaration) {
 		once.Do(func() {
 			source := b.declare(workload.Realtime, "iris", "2", seven)
 			eventually(t, "the second one is told", func() bool {
 				b.mu.Lock()
 				defer b.mu.Unlock()
-				return b.told[source] == "2"
+				return b.pending[source] == "2"
 			})
 		})
 	}
 	w.run()
 	source := b.declare(workload.Realtime, "iris", "1", imageOnly)
 	if err := b.verdict(t, source); err != nil {
-		t.Fatalf("Judged(%s) = %v, want it accepted", source, err)
+		t.Fatalf("Resolve(%s) = %v, want it accepted", source, err)
 	}
 	if got := w.record("iris").Revision.Autoscaling.MaxReplicas; got != 7 {
 		t.Errorf("iris has at most %d replicas, want 7, which was declared last", got)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := b.notes[source]; n.Mark != "2" || n.count != 1 {
-		t.Errorf("the declaration %s was judged %d times, want once, and the first one never", n.Mark, n.count)
+	if n := b.notes[source]; n.Version != "2" || n.count != 1 {
+		t.Errorf("the declaration %s was resolved %d times, want once, and the first one never", n.Version, n.count)
 	}
 }
 
@@ -338,24 +338,24 @@ func TestDeclarationsThatAreDeletedWhileTheyAreDeployed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	a := newAdopter(w.Operator)
-	a.told[source] = b.notes[source].Declaration
-	if err := a.judge(t.Context(), source); err != nil || len(a.told) != 0 {
-		t.Errorf("judge(%s) = %v with %d declarations left, want it forgotten", source, err, len(a.told))
+	a := newSourceController(w.Operator)
+	a.pending[source] = b.notes[source].Declaration
+	if err := a.resolve(t.Context(), source); err != nil || len(a.pending) != 0 {
+		t.Errorf("resolve(%s) = %v with %d declarations left, want it forgotten", source, err, len(a.pending))
 	}
 	if n := b.notes[source].count; n != 0 {
-		t.Errorf("judge(%s) judged it %d times, want it left", source, n)
+		t.Errorf("resolve(%s) resolved it %d times, want it left", source, n)
 	}
 }
 
 // A verdict that could not be kept is found again, and so is one that the moment,
 // not the declaration, is to blame for.
-func TestDeclarationsAreJudgedAgain(t *testing.T) {
+func TestDeclarationsAreResolvedAgain(t *testing.T) {
 	t.Parallel()
 	b, w := newBoard(t)
 	var mu sync.Mutex
 	failures := 0
-	b.unjudged = func() error {
+	b.unresolved = func() error {
 		mu.Lock()
 		defer mu.Unlock()
 		if failures++; failures <= 2 {
@@ -365,7 +365,7 @@ func TestDeclarationsAreJudgedAgain(t *testing.T) {
 	}
 	w.run()
 	if err := b.verdict(t, b.declare(workload.Realtime, "iris", "1", imageOnly)); err != nil {
-		t.Errorf("Judged() = %v, want it accepted", err)
+		t.Errorf("Resolve() = %v, want it accepted", err)
 	}
 	if history, err := b.History(t.Context(), "iris"); err != nil || len(history) != 1 {
 		t.Errorf("the history has %d entries (%v), want 1", len(history), err)
@@ -381,8 +381,8 @@ func TestDeclarationsAreJudgedAgain(t *testing.T) {
 		{fault.New(fault.Unavailable, "a", "a"), false},
 		{errors.New("a"), false},
 	} {
-		if got := isVerdict(tt.err); got != tt.want {
-			t.Errorf("isVerdict(%v) = %t, want %t", tt.err, got, tt.want)
+		if got := isFinal(tt.err); got != tt.want {
+			t.Errorf("isFinal(%v) = %t, want %t", tt.err, got, tt.want)
 		}
 	}
 }

@@ -17,10 +17,10 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-var _ store.Declarative = (*Store)(nil)
+var _ store.Source = (*Store)(nil)
 
-// Declared calls fn for every specification that nobody judged yet.
-func (s *Store) Declared(ctx context.Context, fn func(store.Declaration)) error {
+// Pending calls fn for every specification that is not resolved yet.
+func (s *Store) Pending(ctx context.Context, fn func(store.Declaration)) error {
 	l, present, stop := s.view.listen()
 	defer stop()
 	told := make(map[key]string)
@@ -40,7 +40,7 @@ func (s *Store) Declared(ctx context.Context, fn func(store.Declaration)) error 
 				s.log.Error("store: specification left out", "resource", crd.Source(kind, name), "error", err)
 				continue
 			}
-			fn(store.Declaration{Name: name, Kind: kind, Config: config, Source: crd.Source(kind, name), Mark: e.pending.hash})
+			fn(store.Declaration{Name: name, Kind: kind, Config: config, Resource: crd.Source(kind, name), Version: e.pending.hash})
 		}
 	}
 	for _, name := range present {
@@ -71,10 +71,10 @@ func configOf(k key, spec json.RawMessage) (string, error) {
 	return string(text), err
 }
 
-// Judged writes what became of d into the status of its resource, unless the
+// Resolve writes what became of d into the status of its resource, unless the
 // specification is another one by now.
-func (s *Store) Judged(ctx context.Context, d store.Declaration, judgement error) error {
-	doing := "writing the status of " + d.Source
+func (s *Store) Resolve(ctx context.Context, d store.Declaration, outcome error) error {
+	doing := "writing the status of " + d.Resource
 	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
 		o, err := s.client.get(ctx, d.Kind, d.Name)
 		if isMissing(err) {
@@ -84,10 +84,10 @@ func (s *Store) Judged(ctx context.Context, d store.Declaration, judgement error
 			return false, s.failure(ctx, doing, err)
 		}
 		hash, err := crd.SpecHash(o.Spec)
-		if err != nil || hash != d.Mark {
-			return false, nil //nolint:nilerr // it cannot be read, so it is not what was judged
+		if err != nil || hash != d.Version {
+			return false, nil //nolint:nilerr // it cannot be read, so it is not what was resolved
 		}
-		again, err = s.setStatus(ctx, o, func(status *crd.Status) { judge(status, hash, judgement, o.Generation) })
+		again, err = s.setStatus(ctx, o, func(status *crd.Status) { resolve(status, hash, outcome, o.Generation) })
 		return again, s.failure(ctx, doing, err)
 	})
 }
@@ -108,20 +108,20 @@ func (s *Store) writeStatus(ctx context.Context, doing string, try func(context.
 	return busy(doing)
 }
 
-func judge(status *crd.Status, hash string, judgement error, generation int64) {
+func resolve(status *crd.Status, hash string, outcome error, generation int64) {
 	status.ObservedHash = hash
-	if fault.Is(judgement, fault.Conflict) {
+	if fault.Is(outcome, fault.Conflict) {
 		status.ObservedHash = "" // for now: whoever asks later is told of it again
 	}
-	meta.SetStatusCondition(&status.Conditions, accepted(judgement, "the specification passed every rule", generation))
+	meta.SetStatusCondition(&status.Conditions, accepted(outcome, "the specification passed every rule", generation))
 }
 
 // accepted is the condition that says what became of something: why not, or passed.
-func accepted(judgement error, passed string, generation int64) metav1.Condition {
+func accepted(outcome error, passed string, generation int64) metav1.Condition {
 	c := metav1.Condition{
 		Type: crd.Accepted, Status: metav1.ConditionTrue, Reason: "Accepted", Message: passed, ObservedGeneration: generation,
 	}
-	if f := fault.From(judgement); f != nil {
+	if f := fault.From(outcome); f != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, camelCase(f.Code), f.Message
 		if f.Hint != "" {
 			c.Message += " (" + f.Hint + ")"
@@ -131,7 +131,7 @@ func accepted(judgement error, passed string, generation int64) metav1.Condition
 	return c
 }
 
-// isRefused reports whether the specification that was judged last was refused.
+// isRefused reports whether the specification that was resolved last was refused.
 func isRefused(s crd.Status) bool { return meta.IsStatusConditionFalse(s.Conditions, crd.Accepted) }
 
 // Publish shows what a workload is doing in the status of its resource. It writes
@@ -157,7 +157,7 @@ func (s *Store) Publish(ctx context.Context, name string, now workload.Status, e
 			publish(status, now, endpoint, o.Generation)
 			// What was deployed in another way than by applying it was accepted too.
 			if hash == d.SpecHash && hash != status.ObservedHash {
-				judge(status, hash, nil, o.Generation)
+				resolve(status, hash, nil, o.Generation)
 			}
 		})
 		return again, s.failure(ctx, doing, err)

@@ -11,9 +11,9 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// mirror is what Run has last seen of the store and of the engine. It is behind
+// cache is what Run has last seen of the store and of the engine. It is behind
 // by the time a change takes to arrive, so nothing that changes a record reads it.
-type mirror struct {
+type cache struct {
 	mu       sync.Mutex
 	complete bool                      // everything in the store has been seen
 	desired  map[string]store.Workload // of the store
@@ -23,7 +23,7 @@ type mirror struct {
 }
 
 // changed takes a change of the store over and returns the names to look at.
-func (m *mirror) changed(c store.Change) []string {
+func (m *cache) changed(c store.Change) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.desired == nil {
@@ -59,7 +59,7 @@ func (m *mirror) changed(c store.Change) []string {
 }
 
 // restart says that a watch of the store begins from the start.
-func (m *mirror) restart() {
+func (m *cache) restart() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.complete, m.fresh = false, map[string]bool{}
@@ -67,7 +67,7 @@ func (m *mirror) restart() {
 
 // seen takes a status of the engine over. Stray says that the store does not have
 // this workload.
-func (m *mirror) seen(es engine.Status) (stray bool) {
+func (m *cache) seen(es engine.Status) (stray bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if es.Removed {
@@ -84,8 +84,8 @@ func (m *mirror) seen(es engine.Status) (stray bool) {
 }
 
 // want returns what should be of a workload: ok says that it should exist, known
-// that the mirror can tell.
-func (m *mirror) want(name string) (w store.Workload, ok, known bool) {
+// that the cache can tell.
+func (m *cache) want(name string) (w store.Workload, ok, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w, ok = m.desired[name]
@@ -93,7 +93,7 @@ func (m *mirror) want(name string) (w store.Workload, ok, known bool) {
 }
 
 // workloads returns all of the store by name; ok says whether they are complete.
-func (m *mirror) workloads() (list []store.Workload, ok bool) {
+func (m *cache) workloads() (list []store.Workload, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, w := range m.desired {
@@ -104,7 +104,7 @@ func (m *mirror) workloads() (list []store.Workload, ok bool) {
 }
 
 // tried says what came of making the engine do what it should.
-func (m *mirror) tried(name string, err error) {
+func (m *cache) tried(name string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.desired[name]; err == nil || !ok {
@@ -118,13 +118,13 @@ func (m *mirror) tried(name string, err error) {
 }
 
 // why returns what stands in the way of a workload; nil when nothing is known to.
-func (m *mirror) why(name string) error {
+func (m *cache) why(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.trouble[name]
 }
 
-func (m *mirror) status(name string) *engine.Status {
+func (m *cache) status(name string) *engine.Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if es, ok := m.running[name]; ok {
@@ -133,19 +133,19 @@ func (m *mirror) status(name string) *engine.Status {
 	return nil
 }
 
-// measure registers the metrics, which are read from the mirror.
+// measure registers the metrics, which are read from the cache.
 func (o *Operator) measure(registry *telemetry.Registry) {
 	replicas := telemetry.Metric{
 		Name: "cortex_replicas", Type: telemetry.Gauge, Labels: []string{"api_name", "state"},
 		Help: "Replicas of each API: requested, ready (of any version) and up_to_date.",
 	}
 	registry.Collect(replicas, func(emit telemetry.Emit) {
-		list, _ := o.mirror.workloads()
+		list, _ := o.cache.workloads()
 		for _, w := range list {
 			if !w.Revision.Kind.Scales() {
 				continue
 			}
-			s := statusOf(w, o.mirror.status(w.Name()))
+			s := statusOf(w, o.cache.status(w.Name()))
 			emit(float64(s.Requested), w.Name(), "requested")
 			emit(float64(s.Ready), w.Name(), "ready")
 			emit(float64(s.UpToDate), w.Name(), "up_to_date")
@@ -156,7 +156,7 @@ func (o *Operator) measure(registry *telemetry.Registry) {
 		Help: "Deployed APIs of each kind.",
 	}
 	registry.Collect(apis, func(emit telemetry.Emit) {
-		list, _ := o.mirror.workloads()
+		list, _ := o.cache.workloads()
 		counts := map[workload.Kind]int{}
 		for _, w := range list {
 			counts[w.Revision.Kind]++
@@ -170,9 +170,9 @@ func (o *Operator) measure(registry *telemetry.Registry) {
 // Kind returns the kind of a deployed API, as Run has last seen it; "" when there
 // is none of that name.
 func (o *Operator) Kind(name string) workload.Kind {
-	o.mirror.mu.Lock()
-	defer o.mirror.mu.Unlock()
-	if w, ok := o.mirror.desired[name]; ok {
+	o.cache.mu.Lock()
+	defer o.cache.mu.Unlock()
+	if w, ok := o.cache.desired[name]; ok {
 		return w.Revision.Kind
 	}
 	return ""

@@ -16,9 +16,9 @@ func (t *tasks) wait()           { t.wg.Wait() }
 // atOnce bounds how many APIs are worked on at the same time.
 const atOnce = 16
 
-// keyed runs do for keys that were added: for one key never twice at once, again
+// workqueue runs do for keys that were added: for one key never twice at once, again
 // when it was added while it ran, and again after a pause when it failed.
-type keyed struct {
+type workqueue struct {
 	do     func(ctx context.Context, key string) error
 	failed func(key string, err error)
 	slots  chan struct{}
@@ -28,15 +28,15 @@ type keyed struct {
 	again  map[string]chan struct{}
 }
 
-func newKeyed(do func(context.Context, string) error, failed func(string, error)) *keyed {
-	return &keyed{
+func newWorkqueue(do func(context.Context, string) error, failed func(string, error)) *workqueue {
+	return &workqueue{
 		do: do, failed: failed, slots: make(chan struct{}, atOnce),
 		active: map[string]bool{}, again: map[string]chan struct{}{},
 	}
 }
 
 // add says that key wants work. It does not block.
-func (k *keyed) add(ctx context.Context, key string) {
+func (k *workqueue) add(ctx context.Context, key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.active[key]; ok {
@@ -53,9 +53,9 @@ func (k *keyed) add(ctx context.Context, key string) {
 
 // wait returns when nothing is worked on any more; the context given to add must
 // have ended, and nothing may be added later.
-func (k *keyed) wait() { k.group.wait() }
+func (k *workqueue) wait() { k.group.wait() }
 
-func (k *keyed) work(ctx context.Context, key string) {
+func (k *workqueue) work(ctx context.Context, key string) {
 	pause := firstRetry
 	for {
 		err := k.attempt(ctx, key)
@@ -78,7 +78,7 @@ func (k *keyed) work(ctx context.Context, key string) {
 	}
 }
 
-func (k *keyed) attempt(ctx context.Context, key string) error {
+func (k *workqueue) attempt(ctx context.Context, key string) error {
 	select {
 	case k.slots <- struct{}{}:
 		defer func() { <-k.slots }()
@@ -92,7 +92,7 @@ func (k *keyed) attempt(ctx context.Context, key string) error {
 
 // more reports whether key was added while it was worked on, and otherwise ends
 // the work on it.
-func (k *keyed) more(key string) bool {
+func (k *workqueue) more(key string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.active[key] {
@@ -104,7 +104,7 @@ func (k *keyed) more(key string) bool {
 }
 
 // pause waits before the next try, and reports whether key was added meanwhile.
-func (k *keyed) pause(ctx context.Context, key string, d time.Duration) bool {
+func (k *workqueue) pause(ctx context.Context, key string, d time.Duration) bool {
 	k.mu.Lock()
 	if k.active[key] {
 		k.active[key] = false
