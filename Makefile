@@ -51,7 +51,7 @@ demo-kube: need-go ## the demo on that Kubernetes, by people who prove AWS ident
 
 .PHONY: kube-test
 kube-test: need-go ## run the tests that need that Kubernetes
-	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 30m -p 1 -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube ./internal/install ./deploy
+	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 30m -p 1 -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube/... ./internal/install ./deploy
 
 .PHONY: e2e
 e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubernetes

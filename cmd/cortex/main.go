@@ -11,6 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/cli"
 	"cortex.dev/cortex/internal/engine/process"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/solo"
 )
 
@@ -26,22 +27,11 @@ func main() {
 	os.Exit(cli.Run(ctx, os.Args[1:], streams, os.Getenv, cli.Hooks{Version: version, RunLocal: runLocal, Serve: serve, Delegate: delegate}))
 }
 
-func runLocal(ctx context.Context, cfg cli.LocalConfig) error {
-	return solo.Run(ctx, solo.Config{
-		StateDir: cfg.StateDir, Socket: cfg.Socket, APIAddress: cfg.APIAddress, Tick: cfg.Tick,
-		Env: cfg.Env, Version: cfg.Version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+func runLocal(ctx context.Context, cfg hostconfig.Local) error {
+	return solo.Run(ctx, solo.Config{Local: cfg, Version: version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 }
 
-func serve(ctx context.Context, cfg cli.ServerConfig) error {
-	return solo.Serve(ctx, solo.ServerConfig{
-		StateDir: cfg.StateDir, Listen: cfg.Listen, APIListen: cfg.APIListen, MetricsListen: cfg.MetricsListen,
-		OperatorCIDRs: cfg.OperatorCIDRs, APICIDRs: cfg.APICIDRs,
-		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
-		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
-		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, ImagesOnly: cfg.ImagesOnly,
-		TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey, TLSNames: cfg.TLSNames, AuditFile: cfg.AuditFile, AuditOut: os.Stdout,
-		Tick: cfg.Tick, TraceEndpoint: cfg.TraceEndpoint, TraceRatio: cfg.TraceRatio, Version: cfg.Version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Ready: func(info solo.ServerInfo) { cfg.Ready(cli.ServerInfo(info)) },
-	})
+func serve(ctx context.Context, cfg hostconfig.Server, ready func(hostconfig.ServerInfo)) error {
+	cfg.AuditOut = os.Stdout
+	return solo.Serve(ctx, solo.ServerConfig{Server: cfg, Version: version, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Ready: ready})
 }

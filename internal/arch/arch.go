@@ -99,6 +99,8 @@ var Rules = map[string]Rule{
 	"internal/recent":      {},
 	"internal/atomicfile":  {},
 
+	"internal/hostconfig": {Internal: []string{"internal/auth", "internal/autoscaler", "internal/tracing"}},
+
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
 	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/recent", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
@@ -112,7 +114,7 @@ var Rules = map[string]Rule{
 	// Replicas of an operator show certificates of one authority, which is in the store.
 	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/atomicfile", "internal/fault"}},
 	"internal/operatorserver": {Internal: []string{
-		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate",
+		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate", "internal/hostconfig",
 		"internal/httpapi", "internal/lifecycle", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
 	}},
 	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
@@ -121,21 +123,28 @@ var Rules = map[string]Rule{
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/httpapi", "internal/autoscaler", "internal/atomicfile", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/atomicfile", "internal/fault",
 		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
-		"internal/tracing", // the rules of its settings
+		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
-		"internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
+		"internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.
-	"internal/kube": {Internal: []string{
-		"internal/capacity", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine", "internal/engine/kube",
-		"internal/store", "internal/store/kube", "internal/operator", "internal/gateway", "internal/httpapi", "internal/auth",
-		"internal/controlapi", "internal/certificate", "internal/operatorserver", "internal/serviceaddr", "internal/lifecycle", "internal/tracing",
-	}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
+	"internal/httpserve": {},
+	// What solo is on one machine, as two programs, and what they have in common.
+	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8sclient, klog}},
+	"internal/kube/gatewayd": {Internal: []string{
+		"internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
+		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",
+	}, Outside: []string{k8sclient}},
+	"internal/kube/operatord": {Internal: []string{
+		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
+		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
+		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
+	}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"deploy":           {}, // the chart, embedded
 	"internal/install": {Internal: []string{"deploy", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
@@ -143,8 +152,30 @@ var Rules = map[string]Rule{
 	"internal/kubetest":             {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
-	"cmd/cortex-operator": {Internal: []string{"internal/kube"}},
-	"cmd/cortex-gateway":  {Internal: []string{"internal/kube"}},
+	"cmd/cortex-operator": {Internal: []string{"internal/kube/operatord", "internal/kube/program"}},
+	"cmd/cortex-gateway":  {Internal: []string{"internal/kube/gatewayd", "internal/kube/program"}},
 	"cmd/cortex-sidecar":  {Internal: []string{"internal/sidecar"}},
-	"cmd/cortex":          {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process", "internal/fault"}},
+	"cmd/cortex":          {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process", "internal/fault", "internal/hostconfig"}},
+}
+
+// Light says what a program must not link, by the beginnings of import paths, and how
+// many packages its closure may have. There is a sidecar in each pod, and a gateway
+// before each request: what only the control plane needs is memory, start-up time and
+// attack surface there.
+type Light struct {
+	Without []string
+	Most    int
+}
+
+// Closures holds the programs that must stay light by their folders.
+var Closures = map[string]Light{
+	"cmd/cortex-sidecar": {Most: 300, Without: []string{
+		"k8s.io/", "sigs.k8s.io/", moby, "github.com/docker/", nats, aws, "google.golang.org/grpc", cedar, huma,
+		"cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine",
+	}},
+	"cmd/cortex-gateway": {Most: 680, Without: []string{
+		moby, "github.com/docker/", nats, natsd, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
+		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/certificate", "cortex.dev/cortex/internal/operator",
+		"cortex.dev/cortex/internal/manifest", "cortex.dev/cortex/internal/httpapi",
+	}},
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -148,4 +149,25 @@ func modulePath(t *testing.T) string {
 	}
 	t.Fatal("go.mod names no module")
 	return ""
+}
+
+func TestLightProgramsStayLight(t *testing.T) {
+	t.Parallel()
+	for dir, light := range Closures {
+		out, err := exec.Command("go", "list", "-deps", root+"/"+dir).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages := strings.Fields(string(out))
+		if n := len(packages); n < 50 || n > light.Most {
+			t.Errorf("%s links %d packages, want the whole closure, at most %d", dir, n, light.Most)
+		}
+		for _, p := range packages {
+			for _, heavy := range light.Without {
+				if strings.HasPrefix(p, heavy) {
+					t.Errorf("%s links %s", dir, p)
+				}
+			}
+		}
+	}
 }

@@ -15,12 +15,12 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 )
 
 // ExitInterrupted is the exit code after Ctrl-C, as shells expect it.
@@ -38,24 +38,14 @@ type Hooks struct {
 	Version string // of the program
 	// RunLocal hosts the local environment until ctx ends, and then returns after
 	// everything it started has stopped.
-	RunLocal func(ctx context.Context, cfg LocalConfig) error
+	RunLocal func(ctx context.Context, cfg hostconfig.Local) error
 	// Serve hosts the environment for a team, in the same way.
-	Serve func(ctx context.Context, cfg ServerConfig) error
+	Serve func(ctx context.Context, cfg hostconfig.Server, ready func(hostconfig.ServerInfo)) error
 	// Cluster is nil where Kubernetes clusters cannot be worked on.
 	Cluster *ClusterHooks
 	// Delegate hands the whole command line over to a program with a Cluster, and
 	// returns only if that cannot be.
 	Delegate func(ctx context.Context) error
-}
-
-// LocalConfig says how the local environment runs.
-type LocalConfig struct {
-	StateDir   string
-	Socket     string            // of the management API
-	APIAddress string            // host:port on which APIs are served; port 0 is any free one
-	Tick       time.Duration     // of the autoscaler
-	Env        map[string]string // given to every API on top of its own
-	Version    string
 }
 
 // Run carries out one command line and returns the exit code.

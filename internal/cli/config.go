@@ -17,6 +17,7 @@ import (
 
 	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 )
 
@@ -226,19 +227,12 @@ func (e environment) tick() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(e.AutoscalingTick)
 	if err == nil {
-		err = checkTick(d)
+		err = hostconfig.CheckTick(d)
 	}
 	if err != nil {
 		return 0, fault.New(fault.Invalid, "configreader.disallowed_value", "autoscaling_tick %q: %w", e.AutoscalingTick, err)
 	}
 	return d, nil
-}
-
-func checkTick(d time.Duration) error {
-	if d < 10*time.Millisecond || d > time.Hour {
-		return fmt.Errorf("%s is not between 10ms and 1h", d)
-	}
-	return nil
 }
 
 // operatorEndpoint returns the canonical form of an operator's address; https

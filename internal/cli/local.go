@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -31,7 +32,7 @@ func (f *runFlags) check() error {
 		return fault.New(fault.Usage, "cli.wrong_flag", "--api-port %d is not a port (0 to 65535)", f.port)
 	}
 	if f.tick != 0 {
-		if err := checkTick(f.tick); err != nil {
+		if err := hostconfig.CheckTick(f.tick); err != nil {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--autoscaling-tick: %w", err)
 		}
 	}
@@ -232,17 +233,17 @@ func (a *app) localRunCommand() *cobra.Command {
 }
 
 // localConfig is what the configuration and the flags of one run make together.
-func (a *app) localConfig(flags runFlags) (LocalConfig, error) {
+func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
 	c, err := a.readConfig()
 	if err != nil {
-		return LocalConfig{}, err
+		return hostconfig.Local{}, err
 	}
 	env, err := c.get(localName)
 	if err != nil {
-		return LocalConfig{}, err
+		return hostconfig.Local{}, err
 	}
 	files := a.localFiles()
-	cfg := LocalConfig{StateDir: files.StateDir, Socket: files.Socket, Env: env.credentials(), Version: a.hooks.Version}
+	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.credentials()}
 	port := defaultAPIPort
 	if env.APIPort != nil {
 		port = *env.APIPort
@@ -252,7 +253,7 @@ func (a *app) localConfig(flags runFlags) (LocalConfig, error) {
 	}
 	cfg.APIAddress = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	if cfg.Tick, err = env.tick(); err != nil {
-		return LocalConfig{}, err
+		return hostconfig.Local{}, err
 	}
 	if flags.tick != 0 {
 		cfg.Tick = flags.tick

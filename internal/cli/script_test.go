@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 )
 
@@ -43,7 +44,7 @@ func runCortex() {
 	os.Exit(Run(ctx, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr}, os.Getenv, Hooks{Version: "1.2.3", RunLocal: cannedLocal, Cluster: cannedCluster()}))
 }
 
-func cannedLocal(ctx context.Context, cfg LocalConfig) error {
+func cannedLocal(ctx context.Context, cfg hostconfig.Local) error {
 	if os.Getenv("CANNED_START") == "fail" {
 		return fault.New(fault.Conflict, "local.port_in_use", "%s is in use", cfg.APIAddress).WithHint("take another port")
 	}

@@ -2,65 +2,20 @@ package cli
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/tracing"
 )
 
-// ServerConfig says how the system for a team runs; see the flags of `cortex server`.
-type ServerConfig struct {
-	StateDir      string
-	Listen        string
-	APIListen     string
-	MetricsListen string // empty: no metrics page
-	OperatorCIDRs []netip.Prefix
-	APICIDRs      []netip.Prefix
-	Account       string
-	Region        string
-	ClusterName   string
-	STSEndpoint   string
-	STSProxy      string
-	ImagesOnly    bool
-	STSPerSecond  float64
-	SessionTTL    time.Duration
-	PolicyFile    string
-	PlatformRoles []string
-	TLSCert       string
-	TLSKey        string
-	TLSNames      []string
-	AuditFile     string // "-" is the standard output
-	Tick          time.Duration
-	TraceEndpoint string // empty: no traces
-	TraceRatio    float64
-	Version       string
-	Ready         func(ServerInfo) // is called when requests are accepted
-}
-
-// ServerInfo is what those who configure clients have to know.
-type ServerInfo struct {
-	Endpoint    string
-	APIEndpoint string
-	Metrics     string
-	Authority   string // file; empty when the certificate is somebody else's
-	Fingerprint string
-	Account     string
-	Policy      string
-	Audit       string
-	ClusterID   string
-}
-
 // serverFlags are the flags as they are typed.
 type serverFlags struct {
-	cfg       ServerConfig
+	cfg       hostconfig.Server
 	operators []string
 	apis      []string
 }
@@ -90,8 +45,7 @@ func (a *app) serverCommand() *cobra.Command {
 			if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
 				return err
 			}
-			cfg.Version, cfg.Ready = a.hooks.Version, a.sayServer
-			return a.hooks.Serve(cmd.Context(), cfg)
+			return a.hooks.Serve(cmd.Context(), cfg, a.sayServer)
 		},
 	}
 	f.add(cmd)
@@ -121,62 +75,29 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.AuditFile, "audit", "", "audit log file, - for the standard output (default: audit/audit.log in the state folder)")
 	flags.StringVar(&c.StateDir, "state-dir", "", "folder of the state (default: server in the configuration folder)")
 	flags.DurationVar(&c.Tick, "autoscaling-tick", defaultTick, "time between two decisions of the autoscaler")
-	flags.StringVar(&c.TraceEndpoint, "trace-endpoint", "", "collector to which traces of requests are sent, otlp over http (default: none)")
-	flags.Float64Var(&c.TraceRatio, "trace-ratio", tracing.DefaultRatio, "share of the traces that begin here that are recorded, 0 to 1")
+	flags.StringVar(&c.Traces.Endpoint, "trace-endpoint", "", "collector to which traces of requests are sent, otlp over http (default: none)")
+	flags.Float64Var(&c.Traces.Ratio, "trace-ratio", tracing.DefaultRatio, "share of the traces that begin here that are recorded, 0 to 1")
 	for _, name := range []string{"policy", "tls-cert", "tls-key", "audit"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
 	_ = cmd.MarkFlagDirname("state-dir")
 }
 
-// clusterNameShape is the rule of cluster.yaml (REFERENCE 2.1).
-var clusterNameShape = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
 // config returns the configuration, or everything that is wrong with the flags.
-func (f *serverFlags) config(getenv func(string) string) (ServerConfig, error) {
+func (f *serverFlags) config(getenv func(string) string) (hostconfig.Server, error) {
 	c := f.cfg
-	var wrong []string
-	complain := func(bad bool, format string, args ...any) {
-		if bad {
-			wrong = append(wrong, fmt.Sprintf(format, args...))
-		}
-	}
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		if c.Region == "" {
 			c.Region = getenv(name)
 		}
 	}
-	complain(c.Region == "", "--region is missing: the AWS region in whose STS identities are proven")
-	complain(c.Region != "" && !auth.IsRegion(c.Region), "--region %q is not an AWS region", c.Region)
-	complain(c.Account != "" && !auth.IsAccount(c.Account), "--account-id %q is not an AWS account id: it has 12 digits", c.Account)
-	complain(len(c.ClusterName) < 3 || len(c.ClusterName) > 54 || !clusterNameShape.MatchString(c.ClusterName),
-		"--cluster-name %q: 3 to 54 lower-case letters and digits, with single dashes between", c.ClusterName)
-	for _, l := range []struct{ flag, address string }{{"listen", c.Listen}, {"api-listen", c.APIListen}, {"metrics-listen", c.MetricsListen}} {
-		_, port, err := net.SplitHostPort(l.address)
-		complain((err != nil || port == "") && (l.address != "" || l.flag != "metrics-listen"), "--%s %q is not an address: host:port", l.flag, l.address)
-	}
-	complain((c.TLSCert == "") != (c.TLSKey == ""), "--tls-cert and --tls-key go together: a certificate and its key")
-	complain(c.SessionTTL < time.Minute || c.SessionTTL > time.Hour, "--session-ttl %s is not between 1m and 1h", c.SessionTTL)
-	complain(c.STSPerSecond < 0.1 || c.STSPerSecond > 1000, "--sts-calls-per-second %g is not between 0.1 and 1000", c.STSPerSecond)
-	if err := checkTick(c.Tick); err != nil {
-		complain(true, "--autoscaling-tick: %v", err)
-	}
-	if err := tracing.CheckEndpoint(c.TraceEndpoint); err != nil {
-		complain(true, "--trace-endpoint: %v", err)
-	}
-	if err := tracing.CheckRatio(c.TraceRatio); err != nil {
-		complain(true, "--trace-ratio: %v", err)
-	}
-	for _, arn := range c.PlatformRoles {
-		p, err := auth.ParseARN(arn)
-		complain(err != nil || p.Type != auth.Role, "--platform-role %q is not the ARN of a role", arn)
-	}
+	wrong := c.Problems()
 	var err error
-	if c.OperatorCIDRs, err = parseCIDRs(f.operators); err != nil {
-		complain(true, "--operator-load-balancer-cidr-white-list: %v", err)
+	if c.OperatorCIDRs, err = hostconfig.ParseCIDRs(f.operators); err != nil {
+		wrong = append(wrong, "--operator-load-balancer-cidr-white-list: "+err.Error())
 	}
-	if c.APICIDRs, err = parseCIDRs(f.apis); err != nil {
-		complain(true, "--api-load-balancer-cidr-white-list: %v", err)
+	if c.APICIDRs, err = hostconfig.ParseCIDRs(f.apis); err != nil {
+		wrong = append(wrong, "--api-load-balancer-cidr-white-list: "+err.Error())
 	}
 	if len(wrong) > 0 {
 		return c, fault.New(fault.Usage, "server.half_configured", "the server does not start:\n  %s", strings.Join(wrong, "\n  ")).
@@ -185,21 +106,8 @@ func (f *serverFlags) config(getenv func(string) string) (ServerConfig, error) {
 	return c, nil
 }
 
-// parseCIDRs reads networks as net.ParseCIDR does: host bits may be set.
-func parseCIDRs(texts []string) ([]netip.Prefix, error) {
-	var networks []netip.Prefix
-	for _, text := range texts {
-		network, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/8", text)
-		}
-		networks = append(networks, network.Masked())
-	}
-	return networks, nil
-}
-
 // sayServer tells those who start the server what clients need.
-func (a *app) sayServer(info ServerInfo) {
+func (a *app) sayServer(info hostconfig.ServerInfo) {
 	lines := [][2]string{
 		{"operator endpoint", info.Endpoint},
 		{"apis", info.APIEndpoint},

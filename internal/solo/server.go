@@ -2,7 +2,6 @@ package solo
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,11 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/store/nats"
@@ -25,46 +25,10 @@ import (
 
 // ServerConfig is what a one-machine system for a team needs to know.
 type ServerConfig struct {
-	StateDir      string
-	Listen        string // host:port of the management API, with TLS
-	APIListen     string // host:port on which APIs are served
-	MetricsListen string // host:port of the metrics page, without TLS or identity; empty: none
-	OperatorCIDRs []netip.Prefix
-	APICIDRs      []netip.Prefix
-	Account       string // 12 digits; empty: discovered with the server's own credentials
-	Region        string
-	ClusterName   string
-	STSEndpoint   string // empty: the region's public one
-	STSProxy      string
-	ImagesOnly    bool    // refuse containers without an image
-	STSPerSecond  float64 // calls to STS; 0: the default
-	SessionTTL    time.Duration
-	PolicyFile    string   // empty: the default policy
-	PlatformRoles []string // ARNs of roles that may never manage
-	TLSCert       string
-	TLSKey        string
-	TLSNames      []string // more names of a certificate of our own
-	AuditFile     string   // "-" is AuditOut; empty is the state folder
-	AuditOut      io.Writer
-	Tick          time.Duration
-	TraceEndpoint string // of a collector; empty: no traces
-	TraceRatio    float64
-	Version       string
-	Log           *slog.Logger
-	Ready         func(ServerInfo) // called once, when requests are accepted
-}
-
-// ServerInfo is what those who configure clients have to know.
-type ServerInfo struct {
-	Endpoint    string // https://host:port of the management API
-	APIEndpoint string
-	Metrics     string // URL of the metrics page, or ""
-	Authority   string // file of the certificate authority; "" when the certificate is somebody else's
-	Fingerprint string
-	Account     string
-	Policy      string
-	Audit       string
-	ClusterID   string
+	hostconfig.Server
+	Version string
+	Log     *slog.Logger
+	Ready   func(hostconfig.ServerInfo) // called once, when requests are accepted
 }
 
 // Serve is Run for a team: the same system, managed over the network by whoever
@@ -79,34 +43,34 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	}
 	defer st.Close()
 	metrics := telemetry.New()
-	f, err := newFace(ctx, cfg, st, metrics)
+	srv, err := newServer(ctx, cfg, st, metrics)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer srv.Close()
 	apis, err := listenTCP(cfg.APIListen, "--api-listen")
 	if err != nil {
 		return err
 	}
 	defer apis.Close()
-	if err := f.listen(cfg); err != nil {
+	if err := srv.listen(cfg); err != nil {
 		return err
 	}
-	defer f.close()
+	defer srv.close()
 
 	tracer, err := tracing.New(tracing.Config{
-		Endpoint: cfg.TraceEndpoint, Ratio: cfg.TraceRatio, Service: "cortex-gateway", Version: cfg.Version,
+		Endpoint: cfg.Traces.Endpoint, Ratio: cfg.Traces.Ratio, Service: "cortex-gateway", Version: cfg.Version,
 		Resource: []tracing.Attribute{tracing.Text("cortex.cluster.name", cfg.ClusterName)}, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
-	local := Config{StateDir: cfg.StateDir, Tick: cfg.Tick, Version: cfg.Version, Log: cfg.Log}
-	parts, err := assemble(local, st, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, f.managed(cfg, tracer))
+	local := Config{Local: hostconfig.Local{StateDir: cfg.StateDir, Tick: cfg.Tick}, Version: cfg.Version, Log: cfg.Log}
+	parts, err := assemble(local, st, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, tracer))
 	if err != nil {
 		return err
 	}
-	info := f.info
+	info := srv.info
 	info.APIEndpoint = endpoint(apis.Addr())
 	cfg.Log.Info("serving", "management", info.Endpoint, "apis", info.APIEndpoint, "account", info.Account, "policy", info.Policy)
 	if cfg.Ready != nil {
@@ -115,16 +79,16 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	return lifecycle.Run(ctx, parts...)
 }
 
-// face is the network face with the listeners of this machine.
-type face struct {
-	*operatorserver.Face
+// server is the management server with the listeners of this machine.
+type server struct {
+	*operatorserver.Server
 	telemetry *telemetry.Registry
 	operator  net.Listener
 	metrics   net.Listener // nil: none
-	info      ServerInfo
+	info      hostconfig.ServerInfo
 }
 
-func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *telemetry.Registry) (*face, error) {
+func newServer(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *telemetry.Registry) (*server, error) {
 	shown, err := certificate.Open(ctx, certificate.Config{
 		Cert: cfg.TLSCert, Key: cfg.TLSKey, Dir: filepath.Join(cfg.StateDir, "tls"),
 		Names: certificateNames(cfg.Listen, cfg.TLSNames), Log: cfg.Log,
@@ -136,60 +100,57 @@ func newFace(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *tel
 		cfg.AuditFile = filepath.Join(cfg.StateDir, "audit", "audit.log")
 	}
 	m, err := operatorserver.New(ctx, operatorserver.Config{
-		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
-		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
-		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
-		Certificate: shown, Shared: st, Telemetry: metrics, Log: cfg.Log,
+		Management: cfg.Management, Certificate: shown, Shared: st, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	is := m.Info()
-	return &face{Face: m, telemetry: metrics, info: ServerInfo{
+	return &server{Server: m, telemetry: metrics, info: hostconfig.ServerInfo{
 		Authority: shown.Authority(), Fingerprint: is.Fingerprint, Account: is.Account,
 		Policy: is.Policy, Audit: is.Audit, ClusterID: is.ClusterID,
 	}}, nil
 }
 
-func (f *face) listen(cfg ServerConfig) (err error) {
-	if f.operator, err = listenTCP(cfg.Listen, "--listen"); err != nil {
+func (s *server) listen(cfg ServerConfig) (err error) {
+	if s.operator, err = listenTCP(cfg.Listen, "--listen"); err != nil {
 		return err
 	}
-	f.info.Endpoint = "https://" + named(f.operator.Addr(), cfg.Listen)
+	s.info.Endpoint = "https://" + named(s.operator.Addr(), cfg.Listen)
 	if cfg.MetricsListen != "" {
-		if f.metrics, err = listenTCP(cfg.MetricsListen, "--metrics-listen"); err != nil {
-			f.operator.Close()
+		if s.metrics, err = listenTCP(cfg.MetricsListen, "--metrics-listen"); err != nil {
+			s.operator.Close()
 			return err
 		}
-		f.info.Metrics = "http://" + named(f.metrics.Addr(), cfg.MetricsListen) + "/metrics"
+		s.info.Metrics = "http://" + named(s.metrics.Addr(), cfg.MetricsListen) + "/metrics"
 	}
-	f.operator = f.Listener(f.operator, cfg.OperatorCIDRs)
+	s.operator = s.Listener(s.operator, cfg.OperatorCIDRs)
 	return nil
 }
 
-func (f *face) close() {
-	f.operator.Close()
-	if f.metrics != nil {
-		f.metrics.Close()
+func (s *server) close() {
+	s.operator.Close()
+	if s.metrics != nil {
+		s.metrics.Close()
 	}
 }
 
-// managed is the face as assemble wants it.
-func (f *face) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
+// managed is the server as assemble wants it.
+func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 	m := managed{
 		info:     workload.Info{Environment: cfg.ClusterName},
-		permit:   f.Permit(),
+		permit:   s.Permit(),
 		images:   cfg.ImagesOnly,
-		listener: f.operator,
-		options:  httpapi.Options{Guard: f.Guard()},
-		tasks:    f.Upkeep(),
+		listener: s.operator,
+		options:  httpapi.Options{Guard: s.Guard()},
+		tasks:    s.Upkeep(),
 		tracer:   tracer,
 	}
-	if f.metrics != nil {
+	if s.metrics != nil {
 		page := http.NewServeMux()
-		page.Handle("GET /metrics", f.telemetry.Handler())
+		page.Handle("GET /metrics", s.telemetry.Handler())
 		m.tasks = append(m.tasks, lifecycle.Task{Name: "metrics", Run: func(ctx context.Context) error {
-			return operatorserver.Serve(ctx, f.metrics, page)
+			return httpserve.Serve(ctx, s.metrics, page)
 		}})
 	}
 	return m

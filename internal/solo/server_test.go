@@ -27,6 +27,7 @@ import (
 	"cortex.dev/cortex/internal/auth/authtest"
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/tracing/tracingtest"
@@ -42,7 +43,7 @@ var alice = authtest.Identity{
 
 // served is a server in this process.
 type served struct {
-	ServerInfo
+	hostconfig.ServerInfo
 	t     *testing.T
 	stop  context.CancelFunc
 	ended chan error
@@ -54,8 +55,10 @@ func serverConfig(t *testing.T) ServerConfig {
 	sts := httptest.NewServer(authtest.NewSTS(authtest.Config{Region: "us-west-2", Identities: []authtest.Identity{alice}}))
 	t.Cleanup(sts.Close)
 	return ServerConfig{
-		StateDir: t.TempDir(), Listen: "127.0.0.1:0", APIListen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0",
-		Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: sts.URL,
+		Server: hostconfig.Server{
+			Management: hostconfig.Management{Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: sts.URL},
+			StateDir:   t.TempDir(), Listen: "127.0.0.1:0", APIListen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0",
+		},
 		Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -64,8 +67,8 @@ func serveFor(t *testing.T, cfg ServerConfig) *served {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	s := &served{t: t, stop: stop, ended: make(chan error, 1)}
-	ready := make(chan ServerInfo, 1)
-	cfg.Ready = func(info ServerInfo) { ready <- info }
+	ready := make(chan hostconfig.ServerInfo, 1)
+	cfg.Ready = func(info hostconfig.ServerInfo) { ready <- info }
 	go func() { s.ended <- Serve(ctx, cfg) }()
 	t.Cleanup(func() { s.end() })
 	select {
@@ -165,7 +168,7 @@ func TestServeSendsTraces(t *testing.T) {
 	t.Parallel()
 	collector := tracingtest.New(t)
 	cfg := serverConfig(t)
-	cfg.TraceEndpoint, cfg.TraceRatio = collector.URL, 1
+	cfg.Traces.Endpoint, cfg.Traces.Ratio = collector.URL, 1
 	s := serveFor(t, cfg)
 	resp, err := http.Get(s.APIEndpoint + "/nobody")
 	if err != nil {

@@ -20,10 +20,11 @@ import (
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
-	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
@@ -32,13 +33,9 @@ import (
 
 // Config is what a one-machine system needs to know.
 type Config struct {
-	StateDir   string            // state, logs and scratch folders; made if it does not exist
-	Socket     string            // the Unix socket of the management API
-	APIAddress string            // host:port on which APIs are served; port 0 takes any free one
-	Tick       time.Duration     // of the autoscaler; 0 means 10 s
-	Env        map[string]string // given to every container, such as AWS credentials
-	Version    string
-	Log        *slog.Logger
+	hostconfig.Local
+	Version string
+	Log     *slog.Logger
 }
 
 // Run serves until ctx ends, then answers what was accepted, stops every replica
@@ -135,7 +132,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 		{
 			{Name: "api listener", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
 			{Name: "autoscaler", Run: scaler.Run},
-			{Name: "management", Run: func(ctx context.Context) error { return operatorserver.Serve(ctx, m.listener, handler) }},
+			{Name: "management", Run: func(ctx context.Context) error { return httpserve.Serve(ctx, m.listener, handler) }},
 		},
 	}, nil
 }

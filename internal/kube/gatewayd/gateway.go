@@ -1,4 +1,12 @@
-package kube
+// Package gatewayd is the program cortex-gateway: the front door on Kubernetes, of
+// which every replica serves.
+//
+// It promises that it needs no operator to serve what runs, and that when it is told
+// to stop it says so to its callers before it turns anybody away.
+//
+// It must not have a rule of its own, and must not link the control plane: what may be
+// in the program is a test of cmd/cortex-gateway.
+package gatewayd
 
 import (
 	"context"
@@ -13,7 +21,9 @@ import (
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
+	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/store"
 	storekube "cortex.dev/cortex/internal/store/kube"
@@ -21,8 +31,8 @@ import (
 	"cortex.dev/cortex/internal/tracing"
 )
 
-// GatewayConfig is what a gateway needs to know; see its flags.
-type GatewayConfig struct {
+// Config is what a gateway needs to know; see its flags.
+type Config struct {
 	Pod        string // this replica
 	Namespace  string // of workloads
 	Kubeconfig string // empty: as a pod
@@ -33,26 +43,30 @@ type GatewayConfig struct {
 	Listen, HealthListen string
 	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
 	DrainTimeout         time.Duration
-	Traces               Traces
+	Traces               tracing.Settings
 	Resource             []tracing.Attribute // of its traces, beside the service
 
 	Version string
 	Log     *slog.Logger
 
-	rest   *rest.Config                                             // nil: by Kubeconfig
-	engine func(*rest.Config, GatewayConfig) (engine.Engine, error) // nil: Kubernetes'; tests have no nodes
-	bound  func(health, apis net.Addr)                              // nil, or called once the addresses are bound
+	REST   *rest.Config  // nil: by Kubeconfig
+	Engine engine.Engine // nil: that of Kubernetes; tests have no nodes
 }
 
-// Traces is where traces are sent.
-type Traces struct {
-	Endpoint string // of a collector; empty: none are recorded
-	Ratio    float64
+// Main is the program: it runs until ctx ends and returns the code to exit with.
+func Main(ctx context.Context, args []string, streams program.Streams, getenv func(string) string, version string) int {
+	log := program.LogTo(streams)
+	cfg, err := parse(args, getenv)
+	if err == nil {
+		cfg.Version, cfg.Log = version, log
+		err = Run(ctx, cfg)
+	}
+	return program.Exit(err, streams, "cortex-gateway", usage)
 }
 
-// gatewayProgram is one life of a gateway.
-type gatewayProgram struct {
-	cfg      GatewayConfig
+// gatewayProcess is one run of a gateway.
+type gatewayProcess struct {
+	cfg      Config
 	rest     *rest.Config
 	metrics  *telemetry.Registry
 	tracer   *tracing.Tracer
@@ -60,12 +74,12 @@ type gatewayProgram struct {
 	stopping atomic.Bool
 }
 
-// RunGateway runs a gateway until ctx ends and what it accepted is answered.
-func RunGateway(ctx context.Context, cfg GatewayConfig) error {
-	p := &gatewayProgram{cfg: cfg, metrics: telemetry.New()}
+// Run runs a gateway until ctx ends and what it accepted is answered.
+func Run(ctx context.Context, cfg Config) error {
+	p := &gatewayProcess{cfg: cfg, metrics: telemetry.New()}
 	var err error
-	if p.rest = cfg.rest; p.rest == nil {
-		if p.rest, err = restConfig(cfg.Kubeconfig, "cortex-gateway", cfg.Version); err != nil {
+	if p.rest = cfg.REST; p.rest == nil {
+		if p.rest, err = program.RESTConfig(cfg.Kubeconfig, "cortex-gateway", cfg.Version); err != nil {
 			return err
 		}
 	}
@@ -76,28 +90,25 @@ func RunGateway(ctx context.Context, cfg GatewayConfig) error {
 	if err != nil {
 		return err
 	}
-	watched, err := listen(cfg.HealthListen, "health-listen")
+	watched, err := program.Listen(cfg.HealthListen, "health-listen")
 	if err != nil {
 		return err
 	}
 	defer watched.Close()
-	apis, err := listen(cfg.Listen, "listen")
+	apis, err := program.Listen(cfg.Listen, "listen")
 	if err != nil {
 		return err
 	}
 	defer apis.Close()
-	if cfg.bound != nil {
-		cfg.bound(watched.Addr(), apis.Addr())
-	}
-	h := &health{listener: watched, metrics: p.metrics, ready: p.ready}
+	h := &program.Health{Listener: watched, Metrics: p.metrics, Ready: p.ready}
 	return lifecycle.Run(ctx,
-		[]lifecycle.Task{{Name: "health", Run: h.run}, {Name: "traces", Run: p.tracer.Run}},
+		[]lifecycle.Task{{Name: "health", Run: h.Run}, {Name: "traces", Run: p.tracer.Run}},
 		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
 	)
 }
 
 // ready is what the gateways' service asks.
-func (p *gatewayProgram) ready() error {
+func (p *gatewayProcess) ready() error {
 	switch {
 	case p.stopping.Load():
 		return errors.New("stopping")
@@ -107,19 +118,18 @@ func (p *gatewayProgram) ready() error {
 	return nil
 }
 
-func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
+func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	st, err := storekube.Open(ctx, storekube.Config{REST: p.rest, Namespace: p.cfg.Namespace, ReadOnly: true, Log: p.cfg.Log})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	open := p.cfg.engine
-	if open == nil {
-		open = newReader
-	}
-	eng, err := open(p.rest, p.cfg)
-	if err != nil {
-		return err
+	eng := p.cfg.Engine
+	if eng == nil { // one that looks at the pods that there are
+		reader := enginekube.Config{REST: p.rest, Pods: enginekube.PodConfig{Namespace: p.cfg.Namespace}, Log: p.cfg.Log, ReadOnly: true}
+		if eng, err = enginekube.New(reader); err != nil {
+			return err
+		}
 	}
 	// Samples are the gateway's, and the gateway wakes through what reports them: one
 	// of the two has to be named before it exists.
@@ -153,7 +163,7 @@ func (p *gatewayProgram) run(ctx context.Context, apis net.Listener) error {
 // delayed is a context that ends some time after ctx does: until then requests still
 // come, because not everybody has heard that this gateway is not ready any more. To
 // one that was never ready nobody sends any.
-func (p *gatewayProgram) delayed(ctx context.Context) (context.Context, context.CancelFunc) {
+func (p *gatewayProcess) delayed(ctx context.Context) (context.Context, context.CancelFunc) {
 	later, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		wasReady := p.ready() == nil

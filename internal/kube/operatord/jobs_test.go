@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"strings"
@@ -58,7 +58,7 @@ func TestJobsSayWhyTheyDoNotRun(t *testing.T) {
 	submit("batchjobs", "BatchJob", "large", items("a", map[string]any{"a": strings.Repeat("a", 256<<10)}))
 	says("batchjobs", "large", "BatchapiItemSizeExceedsLimit", "spec.item_list.items[1]: is larger than an item may be")
 	if err := first.end(); err != nil {
-		t.Errorf("RunOperator() = %v, want nil", err)
+		t.Errorf("Run() = %v, want nil", err)
 	}
 	submit("taskjobs", "TaskJob", "between", map[string]any{"api_name": "train"})
 	p.leader("operator-b")

@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"context"
@@ -75,7 +75,7 @@ func TestDeployRequestScale(t *testing.T) {
 		t.Errorf("RunGateway() = %v, want nil", err)
 	}
 	if err := o.end(); err != nil {
-		t.Errorf("RunOperator() = %v, want nil", err)
+		t.Errorf("Run() = %v, want nil", err)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestGatewayWithoutOperator(t *testing.T) {
 	}
 	eventually(t, "a replica is there", func() bool { s, _ := p.yard.Get("iris"); return len(s.Replicas) == 1 })
 	if err := o.end(); err != nil {
-		t.Errorf("RunOperator() = %v, want nil", err)
+		t.Errorf("Run() = %v, want nil", err)
 	}
 	g := p.gateway(o.internal)
 	eventually(t, "it is served", func() bool { return status(t, "http://"+g.apis+"/iris") == http.StatusOK })
@@ -133,7 +133,7 @@ func TestHandOver(t *testing.T) {
 	}
 	told := time.Now()
 	if err := first.end(); err != nil {
-		t.Errorf("RunOperator() = %v, want nil after it was told to stop", err)
+		t.Errorf("Run() = %v, want nil after it was told to stop", err)
 	}
 	ended := time.Now()
 	if first.leads() {
@@ -176,7 +176,7 @@ func TestLeaderThatIsDeposed(t *testing.T) {
 		t.Fatal("a leader whose lease was taken goes on")
 	}
 	if o.err == nil || !strings.Contains(o.err.Error(), "leadership was lost") {
-		t.Errorf("RunOperator() = %v, want that leadership was lost", o.err)
+		t.Errorf("Run() = %v, want that leadership was lost", o.err)
 	}
 	lease, err := leases.Get(t.Context(), leaseName, metav1.GetOptions{})
 	if err != nil || *lease.Spec.HolderIdentity != "somebody" {

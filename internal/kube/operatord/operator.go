@@ -1,10 +1,17 @@
-package kube
+// Package operatord is the program cortex-operator: the control plane on Kubernetes,
+// of whose replicas one leads.
+//
+// It promises that there is one operator that decides and writes at a time, and that
+// a replica which is no longer it ends.
+//
+// It must not have a rule of its own: as in solo, a decision found here belongs to one
+// of the roles.
+package operatord
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -19,32 +26,27 @@ import (
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/httpserve"
+	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
 	"cortex.dev/cortex/internal/operatorserver"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// OperatorConfig is what the operator needs to know; see its flags.
-type OperatorConfig struct {
+// Config is what the operator needs to know; see its flags.
+type Config struct {
 	Pod             string // this replica
 	SystemNamespace string // of the operator, the gateways and their keys
 	Namespace       string // of workloads
 	Kubeconfig      string // empty: as a pod
 
-	Account, Region, ClusterName string
-	PolicyFile                   string
-	PlatformRoles                []string
-	SessionTTL                   time.Duration
-	STSEndpoint, STSProxy        string
-	STSPerSecond                 float64
-	TLSCert, TLSKey              string
-	TLSNames                     []string
-	AuditFile                    string
-	AuditOut                     io.Writer
+	hostconfig.Management
 
 	SidecarImage   string
 	PullPolicy     string
@@ -56,8 +58,8 @@ type OperatorConfig struct {
 	CapacityCheck  bool                         // refuse what no node could ever hold
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
-	ShutdownDelay  time.Duration // from giving up the lead to ending
-	Traces         Traces        // of sidecars
+	ShutdownDelay  time.Duration    // from giving up the lead to ending
+	Traces         tracing.Settings // of sidecars
 	GatewayAccount string
 
 	Listen, InternalListen, HealthListen string
@@ -65,9 +67,8 @@ type OperatorConfig struct {
 	Version string
 	Log     *slog.Logger
 
-	rest   *rest.Config                                              // nil: by Kubeconfig
-	engine func(*rest.Config, OperatorConfig) (engine.Engine, error) // nil: Kubernetes'; tests have no nodes
-	bound  func(health, management, internal net.Addr)               // nil, or called once requests are served
+	REST   *rest.Config  // nil: by Kubeconfig
+	Engine engine.Engine // nil: that of Kubernetes; tests have no nodes
 }
 
 // NodeGroup is a group of nodes that APIs may ask for, and how much it is preferred.
@@ -76,37 +77,59 @@ type NodeGroup struct {
 	Priority int32
 }
 
+// Names that the chart and this program agree on.
+const (
+	leaseName       = "cortex-operator"
+	operatorPublic  = "cortex-operator-lb"
+	gatewayService  = "cortex-gateway"
+	authorityMap    = "cortex-authority"
+	authorityKey    = "ca.crt"      // the authority's certificate
+	fingerprintKey  = "fingerprint" // of the certificate of the management API
+	certificateName = "tls-operator"
+)
+
+// Main is the program: it runs until ctx ends and returns the code to exit with.
+func Main(ctx context.Context, args []string, streams program.Streams, getenv func(string) string, version string) int {
+	log := program.LogTo(streams)
+	cfg, err := parse(args, getenv)
+	if err == nil {
+		cfg.Version, cfg.Log, cfg.AuditOut = version, log, streams.Out
+		err = Run(ctx, cfg)
+	}
+	return program.Exit(err, streams, "cortex-operator", usage)
+}
+
 // operatorProgram is one life of the operator.
 type operatorProgram struct {
-	cfg     OperatorConfig
+	cfg     Config
 	rest    *rest.Config
 	client  kubernetes.Interface
 	metrics *telemetry.Registry
-	health  *health
+	health  *program.Health
 	room    *enginekube.Room // nil when capacity is not checked
 	standby atomic.Bool      // what is deployed was read: this replica can lead
 	leading atomic.Bool      // the lease is held
 	serving atomic.Bool      // and requests are answered
 }
 
-// RunOperator runs a replica of the operator until ctx ends, or leadership is lost.
-func RunOperator(ctx context.Context, cfg OperatorConfig) error {
+// Run runs a replica of the operator until ctx ends, or leadership is lost.
+func Run(ctx context.Context, cfg Config) error {
 	p := &operatorProgram{cfg: cfg, metrics: telemetry.New()}
 	var err error
-	if p.rest = cfg.rest; p.rest == nil {
-		if p.rest, err = restConfig(cfg.Kubeconfig, "cortex-operator", cfg.Version); err != nil {
+	if p.rest = cfg.REST; p.rest == nil {
+		if p.rest, err = program.RESTConfig(cfg.Kubeconfig, "cortex-operator", cfg.Version); err != nil {
 			return err
 		}
 	}
 	if p.client, err = kubernetes.NewForConfig(p.rest); err != nil {
 		return fmt.Errorf("preparing to speak to the API server: %w", err)
 	}
-	ln, err := listen(cfg.HealthListen, "health-listen")
+	ln, err := program.Listen(cfg.HealthListen, "health-listen")
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
-	p.health = &health{listener: ln, metrics: p.metrics, ready: p.ready}
+	p.health = &program.Health{Listener: ln, Metrics: p.metrics, Ready: p.ready}
 	p.metrics.Collect(telemetry.Metric{Name: "cortex_operator_leading", Type: telemetry.Gauge,
 		Help: "Whether this replica of the operator leads, and answers."}, func(emit telemetry.Emit) {
 		leads := 0.0
@@ -116,7 +139,7 @@ func RunOperator(ctx context.Context, cfg OperatorConfig) error {
 		emit(leads)
 	})
 	return lifecycle.Run(ctx,
-		[]lifecycle.Task{{Name: "health", Run: p.health.run}},
+		[]lifecycle.Task{{Name: "health", Run: p.health.Run}},
 		[]lifecycle.Task{{Name: "operator", Run: p.run}},
 	)
 }
@@ -133,7 +156,7 @@ func (p *operatorProgram) ready() error {
 // run reads what there is, so that taking over is quick, and then waits to lead.
 func (p *operatorProgram) run(ctx context.Context) error {
 	// A container that is started anew finds the labels of the one before.
-	if err := p.mark().clear(ctx); err != nil {
+	if err := p.label().clear(ctx); err != nil {
 		return err
 	}
 	st, err := storekube.Open(ctx, storekube.Config{
@@ -143,13 +166,11 @@ func (p *operatorProgram) run(ctx context.Context) error {
 		return err
 	}
 	defer st.Close()
-	open := p.cfg.engine
-	if open == nil {
-		open = newEngine
-	}
-	eng, err := open(p.rest, p.cfg)
-	if err != nil {
-		return err
+	eng := p.cfg.Engine
+	if eng == nil {
+		if eng, err = newEngine(p.rest, p.cfg); err != nil {
+			return err
+		}
 	}
 	working := []lifecycle.Task{{Name: "engine", Run: eng.Run}}
 	if p.cfg.CapacityCheck {
@@ -193,15 +214,15 @@ func (p *operatorProgram) readNodes(ctx context.Context) {
 	}
 }
 
-func (p *operatorProgram) mark() mark {
-	return mark{pods: p.client.CoreV1().Pods(p.cfg.SystemNamespace), pod: p.cfg.Pod, log: p.cfg.Log}
+func (p *operatorProgram) label() podLabel {
+	return podLabel{pods: p.client.CoreV1().Pods(p.cfg.SystemNamespace), pod: p.cfg.Pod, log: p.cfg.Log}
 }
 
 // leader is everything that only one replica does.
 type leader struct {
 	*operatorProgram
 	store     *storekube.Store
-	face      *operatorserver.Face
+	server    *operatorserver.Server
 	own       *certificate.Source // of our own authority: what gateways trust
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
@@ -216,13 +237,13 @@ func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng eng
 	if err := l.prepare(ctx, eng); err != nil {
 		return err
 	}
-	defer l.face.Close()
-	users, err := listen(p.cfg.Listen, "listen")
+	defer l.server.Close()
+	users, err := program.Listen(p.cfg.Listen, "listen")
 	if err != nil {
 		return err
 	}
 	defer users.Close()
-	gateways, err := listen(p.cfg.InternalListen, "internal-listen")
+	gateways, err := program.Listen(p.cfg.InternalListen, "internal-listen")
 	if err != nil {
 		return err
 	}
@@ -231,14 +252,11 @@ func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng eng
 	if err != nil {
 		return err
 	}
-	info := l.face.Info()
+	info := l.server.Info()
 	p.cfg.Log.Info("leading", "after", time.Since(began).Round(time.Millisecond), "account", info.Account, "policy", info.Policy,
 		"cluster", info.ClusterID, "certificate", info.Fingerprint)
 	p.serving.Store(true)
 	defer p.serving.Store(false)
-	if p.cfg.bound != nil {
-		p.cfg.bound(p.health.listener.Addr(), users.Addr(), gateways.Addr())
-	}
 	return lifecycle.Run(ctx, parts...)
 }
 
@@ -259,17 +277,14 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 			return err
 		}
 	}
-	if l.face, err = operatorserver.New(ctx, operatorserver.Config{
-		Account: cfg.Account, Region: cfg.Region, ClusterName: cfg.ClusterName,
-		STSEndpoint: cfg.STSEndpoint, STSProxy: cfg.STSProxy, STSPerSecond: cfg.STSPerSecond, SessionTTL: cfg.SessionTTL,
-		PolicyFile: cfg.PolicyFile, PlatformRoles: cfg.PlatformRoles, AuditFile: cfg.AuditFile, AuditOut: cfg.AuditOut,
-		Certificate: l.shown, Shared: l.store, Telemetry: l.metrics, Log: cfg.Log,
+	if l.server, err = operatorserver.New(ctx, operatorserver.Config{
+		Management: cfg.Management, Certificate: l.shown, Shared: l.store, Telemetry: l.metrics, Log: cfg.Log,
 	}); err != nil {
 		return err
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.face.Permit(),
+		Engines: l.engines, Permit: l.server.Permit(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
@@ -279,7 +294,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 		role.Room = l.room
 	}
 	if l.operator, err = operator.New(role); err != nil {
-		return errors.Join(err, l.face.Close())
+		return errors.Join(err, l.server.Close())
 	}
 	return nil
 }
@@ -288,7 +303,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 // shown inside the cluster, and those that the installation adds.
 func (l *leader) internalNames() []string {
 	var names []string
-	for _, service := range []string{operatorService, operatorPublic} {
+	for _, service := range []string{program.OperatorService, operatorPublic} {
 		name := service + "." + l.cfg.SystemNamespace
 		names = append(names, service, name, name+".svc", name+".svc.cluster.local")
 	}
@@ -330,10 +345,10 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 		return nil, err
 	}
 	handler := httpapi.NewHandler(l.operator, httpapi.Options{
-		Guard: l.face.Guard(), Log: cfg.Log, Version: cfg.Version, Kind: l.operator.Kind,
+		Guard: l.server.Guard(), Log: cfg.Log, Version: cfg.Version, Kind: l.operator.Kind,
 	})
 	publish := &publisher{maps: l.client.CoreV1().ConfigMaps(cfg.SystemNamespace), text: l.published, log: cfg.Log}
-	upkeep := append(l.face.Upkeep(),
+	upkeep := append(l.server.Upkeep(),
 		lifecycle.Task{Name: "addresses", Run: l.addresses.run},
 		lifecycle.Task{Name: "authority", Run: publish.run},
 		lifecycle.Task{Name: "state", Run: l.store.Run},
@@ -347,13 +362,13 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 		{
 			{Name: "autoscaler", Run: scaler.Run},
 			{Name: "management", Run: func(ctx context.Context) error {
-				return operatorserver.Serve(ctx, l.face.Listener(users, nil), handler)
+				return httpserve.Serve(ctx, l.server.Listener(users, nil), handler)
 			}},
 			{Name: "backplane", Run: func(ctx context.Context) error {
-				return operatorserver.Serve(ctx, operatorserver.Secure(gateways, l.own, nil, cfg.Log), calls)
+				return httpserve.Serve(ctx, operatorserver.Secure(gateways, l.own, nil, cfg.Log), calls)
 			}},
 		},
-		{{Name: "label", Run: l.mark().run}},
+		{{Name: "label", Run: l.label().run}},
 	}, nil
 }
 

@@ -1,4 +1,9 @@
-package operatorserver
+// Package httpserve answers HTTP requests from a listener until it is told to stop.
+//
+// It promises bounds on what a connection can take before its request is known, and
+// that answers under way have a moment at the end. It must not know what is served,
+// nor to whom: the light programs use it too.
+package httpserve
 
 import (
 	"context"
@@ -18,7 +23,7 @@ const (
 )
 
 // Serve answers requests from ln until ctx ends; streams end with it. It is for
-// the handler of the management API and for pages beside it.
+// management, health and metrics; APIs are served by package relay.
 func Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,

@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"context"
@@ -47,7 +47,7 @@ func TestClearWaitsForTheAPIServer(t *testing.T) {
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
-				m := mark{pods: client.CoreV1().Pods("cortex"), pod: "a", log: slog.New(slog.DiscardHandler)}
+				m := podLabel{pods: client.CoreV1().Pods("cortex"), pod: "a", log: slog.New(slog.DiscardHandler)}
 				if err := m.clear(ctx); !errors.Is(err, tt.want) {
 					t.Errorf("clear() = %v, want %v", err, tt.want)
 				}

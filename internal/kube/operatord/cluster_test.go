@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"context"
@@ -27,7 +27,9 @@ import (
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/kube/gatewayd"
 	"cortex.dev/cortex/internal/kubetest"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -238,14 +240,16 @@ func (p *place) operator(pod string) *operatorLife {
 	}
 	o := &operatorLife{pods: pods, pod: pod, health: freePort(p.t), management: freePort(p.t), internal: freePort(p.t), audit: &record{}}
 	o.life = begin(p.t, log, func(ctx context.Context) error {
-		return RunOperator(ctx, OperatorConfig{
+		return Run(ctx, Config{
 			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
-			Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts,
-			AuditFile: "-", AuditOut: o.audit, SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
+			Management: hostconfig.Management{
+				Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts, AuditFile: "-", AuditOut: o.audit,
+			},
+			SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
 			APIEndpoint: "http://apis.example.com", CapacityCheck: true,
 			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
-			rest: p.rest, engine: func(*rest.Config, OperatorConfig) (engine.Engine, error) { return counted{p.yard, &o.applied}, nil },
+			REST: p.rest, Engine: counted{p.yard, &o.applied},
 		})
 	})
 	return o
@@ -268,17 +272,17 @@ func (p *place) gateway(operator string) *gatewayLife {
 	p.t.Helper()
 	log := &record{}
 	g := &gatewayLife{health: freePort(p.t), apis: freePort(p.t), dir: p.t.TempDir()}
-	cfg := GatewayConfig{
+	cfg := gatewayd.Config{
 		Pod: p.gatewayPod, Namespace: p.workloads, Operator: "https://" + operator,
 		TokenFile: filepath.Join(g.dir, "token"), CAFile: filepath.Join(g.dir, "ca.crt"),
 		Listen: g.apis, HealthListen: g.health, ShutdownDelay: 300 * time.Millisecond, DrainTimeout: patience,
 		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
-		rest: p.rest, engine: func(*rest.Config, GatewayConfig) (engine.Engine, error) { return p.yard, nil },
+		REST: p.rest, Engine: p.yard,
 	}
 	if err := os.WriteFile(cfg.TokenFile, []byte(p.token("cortex-gateway", controlapi.Audience)), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	g.life = begin(p.t, log, func(ctx context.Context) error { return RunGateway(ctx, cfg) })
+	g.life = begin(p.t, log, func(ctx context.Context) error { return gatewayd.Run(ctx, cfg) })
 	return g
 }
 

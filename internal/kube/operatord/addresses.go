@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"context"

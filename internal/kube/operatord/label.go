@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	"context"
@@ -16,15 +16,15 @@ import (
 const leaderLabel = "cortex.dev/leader"
 
 const (
-	markEvery  = 10 * time.Second // a label that somebody removed comes back
-	markAgain  = 500 * time.Millisecond
-	markWithin = 2 * time.Second
+	labelEvery  = 10 * time.Second // a label that somebody removed comes back
+	labelAgain  = 500 * time.Millisecond
+	labelWithin = 2 * time.Second
 )
 
-// mark says in the labels of this replica's pod whether it is the one that answers.
+// podLabel says in the labels of this replica's pod whether it is the one that answers.
 // Every replica that could take over is ready, so that a rollout waits for it and a
 // disruption budget counts it; the label is what tells the one that leads.
-type mark struct {
+type podLabel struct {
 	pods typedcorev1.PodInterface
 	pod  string
 	log  *slog.Logger
@@ -32,17 +32,17 @@ type mark struct {
 
 // set writes the label, or takes it away. A program that is no pod needs none: no
 // service could select it.
-func (m mark) set(ctx context.Context, answers bool) error {
-	ctx, cancel := context.WithTimeout(ctx, markWithin)
+func (l podLabel) set(ctx context.Context, answers bool) error {
+	ctx, cancel := context.WithTimeout(ctx, labelWithin)
 	defer cancel()
 	value := "null" // takes a key away, in a merge patch
 	if answers {
 		value = `"true"`
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%s}}}`, leaderLabel, value)
-	_, err := m.pods.Patch(ctx, m.pod, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err := l.pods.Patch(ctx, l.pod, types.MergePatchType, patch, metav1.PatchOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("labelling the pod %s: %w", m.pod, err)
+		return fmt.Errorf("labelling the pod %s: %w", l.pod, err)
 	}
 	return nil
 }
@@ -50,15 +50,15 @@ func (m mark) set(ctx context.Context, answers bool) error {
 // clear takes the label away, and waits for an API server that does not answer until
 // ctx ends: a program that ended instead would be started again ever more slowly, and
 // be late when the API server is back. What it may not do it reports at once.
-func (m mark) clear(ctx context.Context) error {
+func (l podLabel) clear(ctx context.Context) error {
 	for {
-		err := m.set(ctx, false)
+		err := l.set(ctx, false)
 		if err == nil || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return err
 		}
-		m.log.Warn("will try again", "error", err)
+		l.log.Warn("will try again", "error", err)
 		select {
-		case <-time.After(markAgain):
+		case <-time.After(labelAgain):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -66,14 +66,14 @@ func (m mark) clear(ctx context.Context) error {
 }
 
 // run keeps the label until ctx ends, takes it away then, and returns ctx's error.
-func (m mark) run(ctx context.Context) error {
+func (l podLabel) run(ctx context.Context) error {
 	said := false
 	for {
-		next := markEvery
-		if err := m.set(ctx, true); err != nil && ctx.Err() == nil {
-			next = markAgain
+		next := labelEvery
+		if err := l.set(ctx, true); err != nil && ctx.Err() == nil {
+			next = labelAgain
 			if !said {
-				m.log.Warn("services may not find this replica yet", "error", err)
+				l.log.Warn("services may not find this replica yet", "error", err)
 			}
 			said = true
 		} else {
@@ -84,8 +84,8 @@ func (m mark) run(ctx context.Context) error {
 			continue
 		case <-ctx.Done():
 		}
-		if err := m.set(context.WithoutCancel(ctx), false); err != nil {
-			m.log.Warn("services may send requests here until this replica has ended", "error", err)
+		if err := l.set(context.WithoutCancel(ctx), false); err != nil {
+			l.log.Warn("services may send requests here until this replica has ended", "error", err)
 		}
 		return ctx.Err()
 	}

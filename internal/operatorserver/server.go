@@ -1,7 +1,7 @@
-// Package operatorserver is the network face of the management API: TLS, who is
+// Package operatorserver is the server of the management API: TLS, who is
 // calling, what they may do, and the record of it, before any workload.Service.
 //
-// It promises the same face wherever it is shown, on one machine and on
+// It promises the same server wherever it runs, on one machine and on
 // Kubernetes: there is this one way of joining iam, policy, audit and guard. It
 // bounds what callers without an identity can take: connections, and time.
 //
@@ -12,11 +12,9 @@ package operatorserver
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"time"
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/audit"
@@ -25,6 +23,7 @@ import (
 	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/store"
@@ -32,23 +31,13 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Config says whose identities are accepted, and how.
+// Config says whose identities are accepted, and what they are shown.
 type Config struct {
-	Account       string // 12 digits; empty: discovered with the program's own credentials
-	Region        string
-	ClusterName   string
-	STSEndpoint   string // empty: the region's public one
-	STSProxy      string
-	STSPerSecond  float64 // calls to STS; 0: the default
-	SessionTTL    time.Duration
-	PolicyFile    string   // empty: the default policy
-	PlatformRoles []string // ARNs of roles that may never manage
-	AuditFile     string   // "-" is AuditOut
-	AuditOut      io.Writer
-	Certificate   *certificate.Source // that callers see; required
-	Shared        store.Shared        // what replicas agree on; required
-	Telemetry     *telemetry.Registry
-	Log           *slog.Logger
+	hostconfig.Management
+	Certificate *certificate.Source // that callers see; required
+	Shared      store.Shared        // what replicas agree on; required
+	Telemetry   *telemetry.Registry
+	Log         *slog.Logger
 }
 
 // Info is what those who configure clients have to know.
@@ -60,8 +49,8 @@ type Info struct {
 	ClusterID   string
 }
 
-// Face is the network face. Make one with New; its methods may be called at once.
-type Face struct {
+// Server is the server side of the management API. Make one with New; its methods may be called at once.
+type Server struct {
 	cfg    Config
 	iam    *iam.IAM
 	policy *policy.Authorizer
@@ -69,10 +58,10 @@ type Face struct {
 	guard  *guard.Guard
 }
 
-// New reads what the face needs, and asks STS for the account when none is given.
+// New reads what the server needs, and asks STS for the account when none is given.
 // It starts nothing. What is wrong with the configuration is a fault.
-func New(ctx context.Context, cfg Config) (*Face, error) {
-	f := &Face{}
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	s := &Server{}
 	asked, err := iam.NewSTS(ctx, iam.STSConfig{Region: cfg.Region, Endpoint: cfg.STSEndpoint, Proxy: cfg.STSProxy})
 	if err != nil {
 		return nil, err
@@ -93,13 +82,13 @@ func New(ctx context.Context, cfg Config) (*Face, error) {
 		}
 	}
 	partition := iam.PartitionOf(cfg.Region)
-	if f.policy, err = policy.New(policy.Config{
+	if s.policy, err = policy.New(policy.Config{
 		Account: cfg.Account, Partition: partition, Environment: cfg.ClusterName,
 		PlatformRoles: roles, File: cfg.PolicyFile, Log: cfg.Log,
 	}); err != nil {
 		return nil, err
 	}
-	if f.iam, err = iam.New(ctx, iam.Config{
+	if s.iam, err = iam.New(ctx, iam.Config{
 		Account: cfg.Account, Partition: partition, Region: cfg.Region, ClusterName: cfg.ClusterName,
 		STS: asked, SessionTTL: cfg.SessionTTL, Shared: cfg.Shared, Fingerprint: cfg.Certificate.Fingerprint,
 		Limits:    iam.Limits{STSPerSecond: cfg.STSPerSecond, STSBurst: burst(cfg.STSPerSecond)},
@@ -107,55 +96,55 @@ func New(ctx context.Context, cfg Config) (*Face, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if f.audit, err = audit.Open(audit.Config{Path: cfg.AuditFile, Out: cfg.AuditOut, Log: cfg.Log}); err != nil {
+	if s.audit, err = audit.Open(audit.Config{Path: cfg.AuditFile, Out: cfg.AuditOut, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
-	f.guard = guard.New(guard.Config{IAM: f.iam, Policy: f.policy, Audit: f.audit, Environment: cfg.ClusterName})
-	f.cfg = cfg
-	f.measure()
-	return f, nil
+	s.guard = guard.New(guard.Config{IAM: s.iam, Policy: s.policy, Audit: s.audit, Environment: cfg.ClusterName})
+	s.cfg = cfg
+	s.measure()
+	return s, nil
 }
 
 // Guard stands before every operation; it is for httpapi.Options.
-func (f *Face) Guard() auth.Guard { return f.guard }
+func (s *Server) Guard() auth.Guard { return s.guard }
 
 // Permit is what the operator asks before it deploys an API of a file.
-func (f *Face) Permit() func(ctx context.Context, name string, kind workload.Kind) error {
-	return httpapi.Permit(f.guard)
+func (s *Server) Permit() func(ctx context.Context, name string, kind workload.Kind) error {
+	return httpapi.Permit(s.guard)
 }
 
-// Info describes the face as it is now.
-func (f *Face) Info() Info {
+// Info describes the server as it is now.
+func (s *Server) Info() Info {
 	return Info{
-		Account: f.cfg.Account, Policy: f.policy.Describe(), Audit: f.cfg.AuditFile,
-		Fingerprint: f.cfg.Certificate.Fingerprint(), ClusterID: f.iam.ClusterID(),
+		Account: s.cfg.Account, Policy: s.policy.Describe(), Audit: s.cfg.AuditFile,
+		Fingerprint: s.cfg.Certificate.Fingerprint(), ClusterID: s.iam.ClusterID(),
 	}
 }
 
 // Upkeep is what has to run while requests are served: sessions' keys are rotated,
 // the policy and the certificate followed.
-func (f *Face) Upkeep() []lifecycle.Task {
+func (s *Server) Upkeep() []lifecycle.Task {
 	return []lifecycle.Task{
-		{Name: "sessions", Run: f.iam.Run},
-		{Name: "policy", Run: f.policy.Run},
-		{Name: "certificate", Run: f.cfg.Certificate.Run},
+		{Name: "sessions", Run: s.iam.Run},
+		{Name: "policy", Run: s.policy.Run},
+		{Name: "certificate", Run: s.cfg.Certificate.Run},
 	}
 }
 
 // Listener accepts connections of ln that come from the allowed networks (from
 // anywhere when there are none), not too many of them, with TLS.
-func (f *Face) Listener(ln net.Listener, allowed []netip.Prefix) net.Listener {
-	return Secure(ln, f.cfg.Certificate, allowed, f.cfg.Log)
+func (s *Server) Listener(ln net.Listener, allowed []netip.Prefix) net.Listener {
+	return Secure(ln, s.cfg.Certificate, allowed, s.cfg.Log)
 }
 
-// Secure is Face.Listener for what is no management API and has its own way to know
+// Secure is Server.Listener for what is no management API and has its own way to know
 // its callers.
 func Secure(ln net.Listener, c *certificate.Source, allowed []netip.Prefix, log *slog.Logger) net.Listener {
 	return tls.NewListener(bounded(AllowOnly(ln, allowed, log)), c.TLS())
 }
 
 // Close ends the record. Nothing may be served afterwards.
-func (f *Face) Close() error { return f.audit.Close() }
+func (s *Server) Close() error { return s.audit.Close() }
 
 // burst is the burst that goes with a rate that was set: two and a half seconds of
 // it. The burst of no rate is the default too.
@@ -180,16 +169,16 @@ func platformRoles(arns []string) ([]string, error) {
 }
 
 // measure counts what guard decides.
-func (f *Face) measure() {
-	r := f.cfg.Telemetry
+func (s *Server) measure() {
+	r := s.cfg.Telemetry
 	r.Collect(telemetry.Metric{Name: "cortex_auth_decisions_total", Help: "Decisions of the policy.", Type: telemetry.Counter, Labels: []string{"decision"}},
 		func(emit telemetry.Emit) {
-			c := f.policy.Counts()
+			c := s.policy.Counts()
 			emit(float64(c.Allowed), auth.Allow)
 			emit(float64(c.Denied), auth.Deny)
 		})
 	r.Collect(telemetry.Metric{Name: "cortex_auth_policy_reload_failures_total", Help: "Policy files that could not be put in force.", Type: telemetry.Counter},
-		func(emit telemetry.Emit) { emit(float64(f.policy.Counts().ReloadFailures)) })
+		func(emit telemetry.Emit) { emit(float64(s.policy.Counts().ReloadFailures)) })
 	r.Collect(telemetry.Metric{Name: "cortex_audit_dropped_total", Help: "Audit entries that could not be written.", Type: telemetry.Counter},
-		func(emit telemetry.Emit) { emit(float64(f.audit.Dropped())) })
+		func(emit telemetry.Emit) { emit(float64(s.audit.Dropped())) })
 }

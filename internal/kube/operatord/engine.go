@@ -1,4 +1,4 @@
-package kube
+package operatord
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -9,18 +9,18 @@ import (
 )
 
 // newEngine runs replicas as pods.
-func newEngine(cfg *rest.Config, c OperatorConfig) (engine.Engine, error) {
+func newEngine(cfg *rest.Config, c Config) (engine.Engine, error) {
 	return enginekube.New(enginekube.Config{REST: cfg, Pods: podsOf(c), Log: c.Log})
 }
 
 // newRoom knows which of these pods could ever be placed.
-func newRoom(cfg *rest.Config, c OperatorConfig) (*enginekube.Room, error) {
+func newRoom(cfg *rest.Config, c Config) (*enginekube.Room, error) {
 	return enginekube.NewRoom(enginekube.RoomConfig{
 		REST: cfg, Pods: podsOf(c), Largest: c.LargestNodes, Reserve: c.NodeReserve, Log: c.Log,
 	})
 }
 
-func podsOf(c OperatorConfig) enginekube.PodConfig {
+func podsOf(c Config) enginekube.PodConfig {
 	pods := enginekube.PodConfig{
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
 		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
@@ -30,9 +30,4 @@ func podsOf(c OperatorConfig) enginekube.PodConfig {
 		pods.NodeGroups = append(pods.NodeGroups, enginekube.NodeGroup(g))
 	}
 	return pods
-}
-
-// newReader looks at the pods that there are.
-func newReader(cfg *rest.Config, c GatewayConfig) (engine.Engine, error) {
-	return enginekube.New(enginekube.Config{REST: cfg, Pods: enginekube.PodConfig{Namespace: c.Namespace}, Log: c.Log, ReadOnly: true})
 }

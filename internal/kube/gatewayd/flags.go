@@ -1,0 +1,67 @@
+package gatewayd
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"cortex.dev/cortex/internal/kube/program"
+	"cortex.dev/cortex/internal/tracing"
+)
+
+const usage = `cortex-gateway is the front door of deployed APIs: it finds the API of a request,
+and a replica for it. It works while there is no operator. POD_NAME and
+POD_NAMESPACE have to be set.
+
+  --namespace NAME         of custom resources and their pods (cortex-apis)
+  --operator URL           of the operator's internal port (https://cortex-operator.NAMESPACE.svc:8444)
+  --token-file FILE        token that proves to the operator that this is a gateway
+  --ca-file FILE           authority of the operator's certificate, as PEM
+  --listen ADDRESS         on which APIs are served (:8080)
+  --health-listen ADDRESS  of /healthz, /readyz and /metrics (:8081)
+  --shutdown-delay TIME    still takes requests for so long after it is told to stop (5s)
+  --drain-timeout TIME     requests under way may then take so long (60s)
+  --trace-endpoint URL     of the collector to which traces are sent, OTLP over HTTP (none)
+  --trace-ratio RATIO      of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
+  --kubeconfig FILE        how to reach the API server (as a pod does)
+`
+
+// parse returns the configuration, or everything that is wrong.
+func parse(args []string, getenv func(string) string) (Config, error) {
+	var c Config
+	f := program.NewFlags("cortex-gateway")
+	text := f.Set.StringVar
+	text(&c.Namespace, "namespace", "cortex-apis", "")
+	text(&c.Operator, "operator", "", "")
+	text(&c.TokenFile, "token-file", "/var/run/secrets/cortex/token", "")
+	text(&c.CAFile, "ca-file", "/etc/cortex/authority/ca.crt", "")
+	text(&c.Listen, "listen", ":8080", "")
+	text(&c.HealthListen, "health-listen", ":8081", "")
+	f.Duration(&c.ShutdownDelay, "shutdown-delay", 5*time.Second)
+	f.Duration(&c.DrainTimeout, "drain-timeout", time.Minute)
+	f.Traces(&c.Traces)
+	text(&c.Kubeconfig, "kubeconfig", "", "")
+	if err := f.Parse(args); err != nil {
+		return c, err
+	}
+	var namespace string
+	c.Pod, namespace = f.Pod(getenv)
+	var err error
+	if c.Resource, err = tracing.ParseResource(getenv("OTEL_RESOURCE_ATTRIBUTES")); err != nil {
+		f.Complain(true, "OTEL_RESOURCE_ATTRIBUTES: %v", err)
+	}
+	if c.Operator == "" {
+		c.Operator = "https://" + program.OperatorService + "." + namespace + ".svc:8444"
+	}
+	f.Name("--namespace", c.Namespace)
+	u, err := url.Parse(c.Operator)
+	f.Complain(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "", "--operator %q is not https://host:port", c.Operator)
+	f.Problems(c.Traces.Problems())
+	f.Complain(c.TokenFile == "", "--token-file is empty")
+	f.Complain(c.CAFile == "", "--ca-file is empty")
+	f.Complain(c.ShutdownDelay < 0 || c.ShutdownDelay > 5*time.Minute, "--shutdown-delay %s is not between 0s and 5m", c.ShutdownDelay)
+	f.Complain(c.DrainTimeout < time.Second || c.DrainTimeout > time.Hour, "--drain-timeout %s is not between 1s and 1h", c.DrainTimeout)
+	f.Address("listen", c.Listen)
+	f.Address("health-listen", c.HealthListen)
+	return c, f.Fault()
+}
