@@ -19,12 +19,13 @@ import (
 const defaultDeployTimeout = 15 * time.Minute
 
 type deployOptions struct {
-	env     string
-	out     output
-	force   bool
-	dryRun  bool
-	noWait  bool
-	timeout time.Duration
+	env      string
+	out      output
+	force    bool
+	dryRun   bool
+	noWait   bool
+	noVerify bool
+	timeout  time.Duration
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -35,7 +36,7 @@ func (a *app) deployCommand() *cobra.Command {
 		Long: "Create or update the APIs of a file (default: cortex.yaml), and wait until they are live.\n\n" +
 			"An API whose specification has not changed is left alone. An update is rolled out\n" +
 			"replica by replica; one that does not become ready never takes traffic, and the\n" +
-			"command says why.",
+			"command says why. An API at zero starts one replica of the new version to prove that.",
 		Example: "  cortex deploy\n" +
 			"  cortex deploy iris/cortex.yaml --no-wait\n" +
 			"  cortex deploy --dry-run -o json",
@@ -53,6 +54,7 @@ func (a *app) deployCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&o.force, "force", "f", false, "override the in-progress api update")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the change is accepted")
+	cmd.Flags().BoolVar(&o.noVerify, "no-verify", false, "leave an api at zero there; its first request tries the new version")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultDeployTimeout, "how long to wait for the apis to be live")
 	cmd.Flags().BoolP("yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &o.out)
@@ -64,7 +66,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
-	req.Force, req.DryRun = o.force, o.dryRun
+	req.Force, req.DryRun, req.NoVerify = o.force, o.dryRun, o.noVerify
 	c, err := a.readConfig()
 	if err != nil {
 		return err

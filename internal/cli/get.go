@@ -22,14 +22,14 @@ func (a *app) getCommand() *cobra.Command {
 	var out output
 	var watch, verbose bool
 	cmd := &cobra.Command{
-		Use:   "get [API_NAME [API_ID]]",
+		Use:   "get [API_NAME [VERSION]]",
 		Short: "get information about apis",
 		Long: "Get information about all APIs, about one, or about one earlier version of one.\n\n" +
 			"Without a name and without --env, the APIs of every environment are shown.",
 		Example: "  cortex get\n" +
 			"  cortex get iris\n" +
 			"  cortex get iris --watch",
-		Args:              between(0, "API_NAME", "API_ID"),
+		Args:              between(0, "API_NAME", "VERSION"),
 		ValidArgsFunction: a.apiNames(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show := func(ctx context.Context, w io.Writer) error {
@@ -187,6 +187,9 @@ func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out outpu
 	if api.Spec == nil {
 		return fault.New(fault.Unexpected, "errors.unexpected", "the environment sent no specification of %s %s", name, id)
 	}
+	if n := api.Spec.Number; n > 0 {
+		fmt.Fprintf(w, "%s v%d\n", a.paint.bold("version:"), n)
+	}
 	fmt.Fprintf(w, "%s %s\n", a.paint.bold("api id:"), api.Spec.ID)
 	fmt.Fprintf(w, "%s %s\n", a.paint.bold("last deployed:"), api.Spec.LastUpdated.Local().Format(timeFormat))
 	return a.writeConfiguration(w, api.Spec)
@@ -294,7 +297,7 @@ func phase(p workload.Phase, paint painter) string {
 		return paint.green(string(p))
 	case workload.PhaseFailed:
 		return paint.red(string(p))
-	case workload.PhaseUpdating:
+	case workload.PhaseUpdating, workload.PhaseDegraded:
 		return paint.yellow(string(p))
 	}
 	return string(p)

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,8 +17,8 @@ func (a *app) historyCommand() *cobra.Command {
 		Use:   "history API_NAME",
 		Short: "list the versions of an api, newest first",
 		Example: "  cortex history iris\n" +
-			"  cortex get iris API_ID        # what one of them looked like\n" +
-			"  cortex rollback iris API_ID   # go back to it",
+			"  cortex get iris v12        # what one of them looked like\n" +
+			"  cortex rollback iris v12   # go back to it",
 		Args:              exactly("API_NAME"),
 		ValidArgsFunction: a.apiNames(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,15 +45,46 @@ func (a *app) historyCommand() *cobra.Command {
 	return cmd
 }
 
+// historyTable shows versions by their numbers; the ids are in the JSON.
 func historyTable(versions []workload.APIVersion, now time.Time) table {
-	t := table{headers: []string{"api id", "last deployed", "cause"}}
-	for _, v := range versions {
-		cause := v.Cause
-		if v.Current {
-			cause += " (current)"
+	t := table{headers: []string{"version", "deployed", "first live", "cause", "result"}}
+	when := func(unix int64) string {
+		if unix == 0 {
+			return "-"
 		}
-		at := time.Unix(v.LastUpdated, 0)
-		t.rows = append(t.rows, []string{v.APIID, at.Local().Format(timeFormat) + " (" + since(at, now) + ")", cause})
+		at := time.Unix(unix, 0)
+		return at.Local().Format(timeFormat) + " (" + since(at, now) + ")"
+	}
+	numbers := map[string]string{}
+	for _, v := range versions {
+		numbers[v.APIID] = versionName(v)
+	}
+	for _, v := range versions {
+		name := versionName(v)
+		switch {
+		case v.Current:
+			name += " (current)"
+		case v.Serving:
+			name += " (serving)"
+		}
+		cause := v.Cause
+		if id, ok := strings.CutPrefix(cause, "rollback to "); ok && numbers[id] != "" {
+			cause = "rollback to " + numbers[id]
+		}
+		result := orElse(string(v.Result), "-")
+		if v.Reason != "" {
+			result += ": " + v.Reason
+		}
+		t.rows = append(t.rows, []string{name, when(v.LastUpdated), when(v.FirstLive), cause, result})
 	}
 	return t
+}
+
+// versionName is the number of a version; its id where an earlier Cortex answers, which
+// does not count them.
+func versionName(v workload.APIVersion) string {
+	if v.Number == 0 {
+		return v.APIID
+	}
+	return fmt.Sprintf("v%d", v.Number)
 }

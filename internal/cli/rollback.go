@@ -11,14 +11,14 @@ import (
 func (a *app) rollbackCommand() *cobra.Command {
 	var o deployOptions
 	cmd := &cobra.Command{
-		Use:   "rollback API_NAME [API_ID]",
+		Use:   "rollback API_NAME [VERSION]",
 		Short: "deploy an earlier version of an api again",
 		Long: "Deploy an earlier version of an API again, as a new version, and wait until it is live.\n\n" +
-			"Without an id it is the version before the current one. An id may be cut short;\n" +
-			"`cortex history` lists them.",
+			"Without one it is the last that was live. A version is a number, such as v12, an id,\n" +
+			"or a part of an id that fits no other; `cortex history` lists them.",
 		Example: "  cortex rollback iris\n" +
-			"  cortex rollback iris API_ID --no-wait",
-		Args:              between(1, "API_NAME", "API_ID"),
+			"  cortex rollback iris v12 --no-wait",
+		Args:              between(1, "API_NAME", "VERSION"),
 		ValidArgsFunction: a.apiNames(&o.env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

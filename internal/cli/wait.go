@@ -145,7 +145,7 @@ func (w *waiter) look(f *followed, list []workload.APIResponse) {
 	switch s.Phase {
 	case workload.PhaseLive, workload.PhaseIdle:
 		f.done = true
-	case workload.PhaseFailed:
+	case workload.PhaseFailed, workload.PhaseDegraded:
 		f.err = fault.New(fault.Unavailable, "cli.deploy_failed", "%s did not become ready: %s", f.name, orElse(s.Reason, "its replicas fail"))
 	}
 }

@@ -50,8 +50,8 @@ var (
 	metadata = &workload.Metadata{Name: "iris", Kind: workload.Realtime, ID: revision.ID, DeploymentID: revision.DeploymentID, LastUpdated: noon}
 	status   = &workload.Status{Ready: 1, Requested: 2, UpToDate: 1, Phase: workload.PhaseUpdating, Reason: "1 of 2 replicas is ready"}
 	versions = []workload.APIVersion{
-		{APIID: revision.ID, SpecID: "1c3d", LastUpdated: 1773489600, Current: true, Cause: "deploy"},
-		{APIID: "6f3c0b-9qx7d2k1m0-0b2c", SpecID: "0b2c", LastUpdated: 1773489000, Cause: "deploy"},
+		{APIID: revision.ID, SpecID: "1c3d", Number: 12, LastUpdated: 1773489600, Current: true, Cause: "deploy", Result: workload.ResultFailed, Reason: "it ends"},
+		{APIID: "6f3c0b-9qx7d2k1m0-0b2c", SpecID: "0b2c", Number: 11, LastUpdated: 1773489000, Serving: true, Cause: "deploy", Result: workload.ResultLive, FirstLive: 1773489003},
 	}
 	iris = workload.APIResponse{Spec: &revision, Metadata: metadata, Status: status, Endpoint: "http://localhost:8888/iris", APIVersions: versions}
 	loop = &workload.Reason{

@@ -88,7 +88,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 	w := newWorld(t)
 	w.deploy(endpointAt("/one"))
 	w.deployAs(workload.DeployRequest{Config: endpointAt("/two"), Force: true})
-	if _, err := w.Rollback(t.Context(), "iris", ""); err != nil {
+	if _, err := w.Rollback(t.Context(), "iris", "v1"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Refresh(t.Context(), "iris", true); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/manifest"
 	"cortex.dev/cortex/internal/store"
@@ -124,7 +125,7 @@ func (o *Operator) tryApply(ctx context.Context, req workload.DeployRequest, e m
 	next := workload.NewRevision(e.Spec, prev, workload.Origin{
 		Index: e.Index, FileName: req.FileName, Directory: req.Directory, Submitted: e.Submitted,
 	}, o.now())
-	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: req.Force, dryRun: req.DryRun}
+	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: req.Force, dryRun: req.DryRun, unproven: req.NoVerify}
 	return o.apply(ctx, c, was)
 }
 
@@ -136,6 +137,8 @@ type plannedChange struct {
 	event  string // that it leaves behind when it replaces another
 	force  bool   // replace an update that is under way
 	dryRun bool
+	// unproven leaves it to the first request to find out whether next can become ready.
+	unproven bool
 }
 
 // apply makes c the current revision, unless it is already. The caller holds
@@ -165,31 +168,58 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, was.Replicas)}
 		return o.result(ctx, planned, workload.ActionUpdate, changes, "would update "+label(spec))
 	}
-	if err := o.remember(ctx, *was); err != nil {
-		return workload.DeployResult{}, err
-	}
-	_, now, err := o.mutate(ctx, c.name, func(w *store.Workload) (bool, error) {
-		w.Revision, w.Cause, w.Replicas = c.next, c.cause, replicasFor(spec, w.Replicas)
-		return true, nil
-	})
+	now, err := o.replace(ctx, *was, es, c.next, c.cause, c.unproven)
 	if err != nil {
 		return workload.DeployResult{}, err
 	}
-	o.settled(ctx, now)
 	o.record(ctx, c.name, normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
 	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
 }
 
+// replace makes next the wanted revision of the workload, and keeps in the history
+// what became of the one before: also what es shows and Run has not written down yet,
+// as somebody may deploy at the very moment at which it is live.
+func (o *Operator) replace(ctx context.Context, was store.Workload, es *engine.Status, next *workload.Revision, cause string, unproven bool) (store.Workload, error) {
+	learn(&was, es, o.now())
+	var err error
+	if next.Number, err = o.nextNumber(ctx, was.Name(), &was); err != nil {
+		return was, err
+	}
+	if err := o.remember(ctx, was); err != nil {
+		return was, err
+	}
+	_, now, err := o.mutate(ctx, was.Name(), func(w *store.Workload) (bool, error) {
+		learn(w, es, o.now())
+		if next.SpecID != w.Revision.SpecID { // as many as before on a refresh
+			w.Replicas = replicasFor(&next.Spec, w.Replicas)
+		}
+		supersede(w, next, cause, unproven, o.now())
+		return true, nil
+	})
+	if err != nil {
+		return was, err
+	}
+	o.settled(ctx, now)
+	return now, nil
+}
+
 func (o *Operator) create(ctx context.Context, c plannedChange) (workload.DeployResult, error) {
 	spec := &c.next.Spec
-	w := store.Workload{Revision: c.next, Replicas: replicasFor(spec, 0), Cause: c.cause}
+	w := store.Workload{Revision: c.next, Replicas: replicasFor(spec, 0), Cause: c.cause, Unproven: c.unproven}
 	if c.dryRun {
 		return o.result(ctx, w, workload.ActionCreate, nil, "would create "+label(spec))
 	}
 	var err error
+	if c.next.Number, err = o.nextNumber(ctx, c.name, nil); err != nil {
+		return workload.DeployResult{}, err
+	}
+	if !spec.Kind.Scales() {
+		w.Outcome = workload.BecameLive(o.now())
+	}
 	if w.Version, err = o.store.Put(ctx, w); err != nil {
 		return workload.DeployResult{}, err
 	}
+	o.remembered.Store(c.name, remembered{}) // this revision is in no history yet
 	o.settled(ctx, w)
 	o.record(ctx, w.Name(), normal, "Deployed", "deployed version %s", c.next.ID)
 	return o.result(ctx, w, workload.ActionCreate, nil, doing(spec.Kind, "creat")+" "+label(spec))
@@ -282,9 +312,9 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 	if err != nil {
 		return none, err
 	}
-	var target store.Past
+	var target entry
 	if id == "" {
-		target, err = previous(list, w.Revision)
+		target, err = lastLive(list, w)
 	} else {
 		target, err = find(list, name, id)
 	}
@@ -300,7 +330,10 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 	}, o.now())
 	result, err := o.apply(ctx, plannedChange{name: name, next: next, cause: "rollback to " + old.ID, event: "RolledBack", force: true}, &w)
 	if err == nil && result.Action == workload.ActionUpdate {
-		result.Message = fmt.Sprintf("rolling back %s to %s", label(&old.Spec), old.ID)
+		result.Message = fmt.Sprintf("rolling back %s to %s", label(&old.Spec), target.version())
+		if id == "" {
+			result.Message += ", the last version that was live before"
+		}
 	}
 	return result, err
 }
@@ -332,18 +365,10 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		if isUpdating(w, es) && !force {
 			return errUpdating(spec)
 		}
-		if err := o.remember(ctx, w); err != nil {
-			return err
-		}
 		next := w.Revision.Refreshed(o.now())
-		_, now, err := o.mutate(ctx, name, func(w *store.Workload) (bool, error) {
-			w.Revision, w.Cause = next, "refresh"
-			return true, nil
-		})
-		if err != nil {
+		if _, err := o.replace(ctx, w, es, next, "refresh", false); err != nil {
 			return err
 		}
-		o.settled(ctx, now)
 		o.record(ctx, name, normal, "Refreshed", "replacing every replica, version %s", next.ID)
 		message.Message = "updating " + label(spec)
 		return nil

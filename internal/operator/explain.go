@@ -109,10 +109,11 @@ func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Sta
 	switch {
 	case s.Phase == workload.PhaseLive || s.Phase == workload.PhaseIdle:
 		return nil, 0
+	case failureOf(w, es, s) != nil:
+		failure := failureOf(w, es, s)
+		return withWayBack(w, failure), layerOf(failure, workload.Failed)
 	case es == nil || es.Revision != w.Revision.ID:
 		return notApplied(trouble), layerEngine
-	case es.Failed != nil:
-		return es.Failed, layerOf(es.Failed, workload.Failed)
 	}
 	var cause *workload.Reason
 	layer := layerTraffic
@@ -138,10 +139,27 @@ func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Sta
 		Message: fmt.Sprintf("%d of %s ready, the others are being started", s.UpToDate, count(w.Replicas, "replica")),
 		Fix:     "nothing: wait until they are ready",
 	}
-	if running >= w.Replicas {
+	if isTrial(w) {
+		starting.Message = "one replica is being started to prove that this version can become ready"
+		starting.Fix = "nothing: wait until it is ready"
+	}
+	if running >= max(w.Replicas, 1) {
 		return starting, layerProbe
 	}
 	return starting, layerProcess
+}
+
+// withWayBack adds to what to do about an update that failed that one can go back.
+func withWayBack(w store.Workload, failure *workload.Reason) *workload.Reason {
+	if w.Serving == nil {
+		return failure
+	}
+	r := *failure
+	if r.Fix != "" {
+		r.Fix += "; or "
+	}
+	r.Fix += fmt.Sprintf("go back to %s, which was live: cortex rollback %s", version(w.Serving), w.Name())
+	return &r
 }
 
 // notApplied says why the engine does not have the newest version yet.
@@ -184,7 +202,7 @@ func fineDetail(layer int, w store.Workload, es *engine.Status, s *workload.Stat
 		}
 		return fmt.Sprintf("has %s of this version", count(now, "replica"))
 	case layerProcess:
-		if w.Replicas == 0 {
+		if w.Replicas == 0 && !isTrial(w) {
 			return "nothing runs, as nothing is asked for"
 		}
 		return "the containers run"
@@ -229,6 +247,8 @@ func traffic(w store.Workload, s *workload.Status, endpoint string) workload.Ste
 		step.Detail = fmt.Sprintf("%s: still answered by %s of an earlier version", endpoint, count(old, "replica"))
 	case s.Phase == workload.PhaseIdle:
 		step.Detail = endpoint + ": the first request starts a replica and waits for it"
+	case s.Phase == workload.PhaseDegraded && w.Replicas == 0:
+		step.Detail = fmt.Sprintf("%s: the first request starts a replica of %s and waits for it", endpoint, version(w.Serving))
 	default:
 		step.OK, step.Detail = false, endpoint+": no replica answers; requests wait for one"
 	}
@@ -242,6 +262,8 @@ func summary(w store.Workload, s *workload.Status, cause *workload.Reason) strin
 		return name + " is scaled to zero on purpose; the first request starts a replica."
 	case cause == nil:
 		return fmt.Sprintf("%s is live: %d of %s ready.", name, s.UpToDate, count(w.Replicas, "replica"))
+	case s.Phase == workload.PhaseDegraded:
+		return fmt.Sprintf("%s could not be updated, and an earlier version serves: %s.", name, strings.TrimSuffix(cause.Message, "."))
 	case s.Phase == workload.PhaseFailed:
 		return fmt.Sprintf("%s has failed: %s.", name, strings.TrimSuffix(cause.Message, "."))
 	default:
@@ -323,10 +345,10 @@ func serves(s *workload.Status) (bool, string) {
 	switch {
 	case s == nil:
 		return false, "is not deployed"
-	case s.Phase == workload.PhaseFailed && s.Ready == 0:
-		return false, "has failed: " + s.Reason
 	case s.Phase == workload.PhaseFailed:
-		return true, "could not be updated" + stillAnswers(s.Ready)
+		return false, "has failed: " + s.Reason
+	case s.Phase == workload.PhaseDegraded:
+		return true, "could not be updated: " + s.Reason
 	case s.Ready > 0:
 		return true, fmt.Sprintf("is %s, %s ready", s.Phase, count(s.Ready, "replica"))
 	case s.Phase == workload.PhaseIdle:

@@ -137,7 +137,7 @@ func TestExplainSplitter(t *testing.T) {
 	live := &workload.Status{Ready: 2, UpToDate: 2, Requested: 2, Phase: workload.PhaseLive}
 	idle := &workload.Status{Phase: workload.PhaseIdle}
 	failed := &workload.Status{Requested: 1, Phase: workload.PhaseFailed, Reason: "it ends"}
-	halfFailed := &workload.Status{Ready: 1, Requested: 1, Phase: workload.PhaseFailed, Reason: "it ends"}
+	halfFailed := &workload.Status{Ready: 1, Requested: 1, Phase: workload.PhaseDegraded, Reason: "it ends"}
 	starting := &workload.Status{Requested: 1, Phase: workload.PhaseUpdating, Reason: "0 of 1 replica ready"}
 	for _, tt := range []struct {
 		name    string

@@ -72,8 +72,12 @@ func (f *feed) Apply(_ context.Context, d engine.Deployment) error {
 	if err := f.refuse(d.Revision.Name); err != nil {
 		return err
 	}
+	before, ok := f.desired[d.Revision.Name]
 	f.desired[d.Revision.Name] = d
 	f.applied = append(f.applied, fmt.Sprintf("%s %s %d", d.Revision.Name, d.Revision.ID, d.Replicas))
+	if ok && before.Revision.ID == d.Revision.ID && before.Replicas == d.Replicas && before.Trial == d.Trial {
+		return nil // nothing changes by asking for the same again
+	}
 	f.set(f.obey(d))
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -55,7 +54,7 @@ func TestHistoryAndRollback(t *testing.T) {
 	one := versions[3]
 
 	r, err := w.Rollback(t.Context(), "iris", "")
-	if err != nil || r.Action != workload.ActionUpdate || r.API.Spec.Networking.Endpoint != "/two" || !strings.Contains(r.Message, versions[2].APIID) {
+	if err != nil || r.Action != workload.ActionUpdate || r.API.Spec.Networking.Endpoint != "/two" || r.Message != "rolling back iris (RealtimeAPI) to v2, the last version that was live before" {
 		t.Errorf("Rollback() = %+v, %v, want an update to /two, past the refresh", r, err)
 	}
 	if got := w.record("iris"); got.Cause != "rollback to "+versions[2].APIID || got.Revision.DeploymentID == "" {
@@ -87,7 +86,7 @@ func TestRollbackIsCheckedAgainstWhatIsDeployedNow(t *testing.T) {
 	w.deploy(endpointAt("/one"))
 	w.deployAs(workload.DeployRequest{Config: endpointAt("/two"), Force: true})
 	w.deploy(realtime("other", "  networking:\n    endpoint: /one\n"))
-	_, err := w.Rollback(t.Context(), "iris", "")
+	_, err := w.Rollback(t.Context(), "iris", "v1")
 	wantFault(t, "Rollback() to an endpoint that is taken", err, fault.Invalid, "spec.duplicate_endpoint")
 
 	w.deploy(realtime("target", ""))
@@ -110,10 +109,12 @@ func TestRollbackOfTheFirstVersion(t *testing.T) {
 
 func TestFindByPartsOfAnID(t *testing.T) {
 	t.Parallel()
-	var list []store.Past
-	for _, id := range []string{"1111-aaaaaaaa-0123456789", "2222-aaaaaaaa-abcdef0000", "3333-bbbbbbbb-abcdef0000", "4444-bbbbbbbb-abcdef9999"} {
+	var list []entry
+	for i, id := range []string{"1111-aaaaaaaa-0123456789", "2222-aaaaaaaa-abcdef0000", "3333-bbbbbbbb-abcdef0000", "4444-bbbbbbbb-abcdef9999"} {
 		parts := strings.Split(id, "-")
-		list = append(list, store.Past{Revision: &workload.Revision{ID: id, DeploymentID: parts[1], SpecID: parts[2]}})
+		e := entry{number: 14 - i}
+		e.Revision = &workload.Revision{ID: id, DeploymentID: parts[1], SpecID: parts[2]}
+		list = append(list, e)
 	}
 	for _, tt := range []struct{ id, want, code string }{
 		{"1111-aaaaaaaa-0123456789", "1111-aaaaaaaa-0123456789", ""},
@@ -123,7 +124,9 @@ func TestFindByPartsOfAnID(t *testing.T) {
 		{"abcdef0", "2222-aaaaaaaa-abcdef0000", ""}, // two of one content: the newer
 		{"abcdef", "", "resources.api_id_not_unique"},
 		{"aaaaaa", "", "resources.api_id_not_unique"},
-		{"01234", "", "resources.api_id_not_found"},
+		{"01", "1111-aaaaaaaa-0123456789", ""},
+		{"v12", "3333-bbbbbbbb-abcdef0000", ""},
+		{"v1", "", "resources.api_id_not_found"},
 		{"", "", "resources.api_id_not_found"},
 		{"zzzzzz", "", "resources.api_id_not_found"},
 	} {

@@ -49,7 +49,7 @@ func (o *Operator) Run(ctx context.Context) error {
 		o.retry(ctx, "watching the engine", func() error {
 			return o.engine.Watch(ctx, func(es engine.Status) {
 				o.observe(es, events)
-				if o.cache.seen(es) {
+				if o.cache.seen(es) || o.hasNews(es) {
 					work.add(ctx, es.Name)
 				}
 				sources.look(ctx, es.Name)
@@ -97,12 +97,16 @@ func (o *Operator) attempt(ctx context.Context, name string) error {
 	return err
 }
 
-// reconcile makes the engine do what the store says about one workload.
+// reconcile makes the engine do what the store says about one workload, and writes
+// into the store what has become of its revision.
 func (o *Operator) reconcile(ctx context.Context, name string) error {
 	w, ok, known := o.cache.want(name)
 	switch {
 	case ok && w.Revision.Kind.Scales():
-		return o.engine.Apply(ctx, engine.Deployment{Revision: w.Revision, Replicas: w.Replicas})
+		if err := o.engine.Apply(ctx, deploymentOf(w)); err != nil {
+			return err
+		}
+		return o.note(ctx, name)
 	case known:
 		// Deleted, or a kind that runs nothing.
 		return o.engine.Remove(ctx, name)
@@ -166,6 +170,8 @@ func phaseEvent(w store.Workload, before, after *engine.Status, now time.Time) (
 		e.Reason, e.Message = "Live", count(is.UpToDate, "replica")+" ready"
 	case is.Phase == workload.PhaseFailed:
 		e.Type, e.Reason, e.Message = warning, "Failed", is.Reason
+	case is.Phase == workload.PhaseDegraded:
+		e.Type, e.Reason, e.Message = warning, "Degraded", is.Reason
 	default:
 		return e, false
 	}

@@ -258,7 +258,7 @@ func TestADeployRemembersWhatADeadOneDidNot(t *testing.T) {
 		t.Fatalf("iris is at %s, want /two", got)
 	}
 	o := operatorOver(t, w.store, w.feed)
-	if _, err := o.Rollback(t.Context(), "iris", ""); err != nil {
+	if _, err := o.Rollback(t.Context(), "iris", "v1"); err != nil {
 		t.Fatalf("Rollback() = %v", err)
 	}
 	if diff := cmp.Diff([]string{"rollback*", "deploy", "deploy"}, causes(t, o, "iris")); diff != "" {

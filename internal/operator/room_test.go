@@ -143,11 +143,11 @@ func TestRollbackToWhatFitsNoMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.extend(4)
-	if _, err := w.Rollback(t.Context(), "iris", ""); fault.Code(err) != workload.CodeNoCapacity {
+	if _, err := w.Rollback(t.Context(), "iris", "v1"); fault.Code(err) != workload.CodeNoCapacity {
 		t.Errorf("Rollback() = %v, want %s", err, workload.CodeNoCapacity)
 	}
 	h.extend(8)
-	if _, err := w.Rollback(t.Context(), "iris", ""); err != nil {
+	if _, err := w.Rollback(t.Context(), "iris", "v1"); err != nil {
 		t.Errorf("Rollback() to what fits = %v", err)
 	}
 }

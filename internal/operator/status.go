@@ -60,17 +60,27 @@ func replicasOf(w store.Workload, es *engine.Status) []workload.Replica {
 func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady []workload.Replica) (workload.Phase, string) {
 	current := es != nil && es.Revision == w.Revision.ID
 	old := s.Ready - s.UpToDate
+	if failure := failureOf(w, es, s); failure != nil {
+		if words, ok := fallsBack(w, es, s); ok {
+			return workload.PhaseDegraded, failure.Message + words
+		}
+		return workload.PhaseFailed, failure.Message
+	}
+	trial := isTrial(w)
 	switch {
-	case current && es.Failed != nil:
-		return workload.PhaseFailed, es.Failed.Message + stillAnswers(old)
-	case w.Replicas == 0:
+	case w.Replicas == 0 && !trial:
 		return workload.PhaseIdle, "scaled to zero; the first request starts a replica"
-	case s.UpToDate >= w.Replicas && old == 0:
+	case s.UpToDate >= max(w.Replicas, 1) && old == 0:
 		return workload.PhaseLive, ""
+	case !current && trial:
+		return workload.PhaseUpdating, "1 replica about to be started, to prove that this version can become ready"
 	case !current:
 		return workload.PhaseUpdating, fmt.Sprintf("%s about to be started", count(w.Replicas, "replica"))
 	}
 	reason := fmt.Sprintf("%d of %s ready", s.UpToDate, count(w.Replicas, "replica"))
+	if trial {
+		reason = "one replica is to prove that this version can become ready"
+	}
 	for _, r := range notReady {
 		if r.Reason != nil {
 			reason += ": " + r.Reason.Message
@@ -144,11 +154,8 @@ func isUpdating(w store.Workload, es *engine.Status) bool {
 	if w.Revision.Autoscaling == nil {
 		return false
 	}
-	current := es != nil && es.Revision == w.Revision.ID
-	if current && es.Failed != nil {
-		return false
-	}
-	if statusOf(w, es).UpToDate >= int(w.Revision.Autoscaling.MinReplicas) {
+	s := statusOf(w, es)
+	if failureOf(w, es, s) != nil || s.UpToDate >= int(w.Revision.Autoscaling.MinReplicas) {
 		return false
 	}
 	for _, r := range replicasOf(w, es) {

@@ -69,7 +69,7 @@ func TestStatus(t *testing.T) {
 		{"failed", 1, failing(says("1", "failed"), "it ends"), workload.Status{Requested: 1, Phase: "failed", Reason: "it ends"}},
 		{
 			"failed beside an old one", 1, failing(says("1", "failed", "-ready"), "it ends"),
-			workload.Status{Ready: 1, Requested: 1, Phase: "failed", Reason: "it ends; 1 replica of an earlier version still answers requests"},
+			workload.Status{Ready: 1, Requested: 1, Phase: "degraded", Reason: "it ends; 1 replica of an earlier version still answers requests"},
 		},
 		{"idle", 0, says("1"), workload.Status{Phase: "idle", Reason: "scaled to zero; the first request starts a replica"}},
 		{"idle before the engine knows", 0, nil, workload.Status{Phase: "idle", Reason: "scaled to zero; the first request starts a replica"}},

@@ -18,15 +18,15 @@ type Service interface {
 	List(ctx context.Context) ([]APIResponse, error)
 	// Get returns spec, status, endpoint and the ten newest versions.
 	Get(ctx context.Context, name string) (APIResponse, error)
-	// Version returns one earlier revision; its id may be any unique prefix of at
-	// least six characters of the id's tail or the id itself.
+	// Version returns one earlier revision; id is its number (v12), its id or any part
+	// of that which fits no other.
 	Version(ctx context.Context, name, id string) (APIResponse, error)
 	// Describe adds replica counts and the reason of every replica that is not ready.
 	Describe(ctx context.Context, name string) (APIResponse, error)
 	// History returns every kept version, newest first.
 	History(ctx context.Context, name string) ([]APIVersion, error)
 	// Rollback deploys the spec of an earlier version again as a new one. An empty
-	// id means the version before the current one.
+	// id means the last version that was live.
 	Rollback(ctx context.Context, name, id string) (DeployResult, error)
 	// Refresh replaces every replica without changing the spec.
 	Refresh(ctx context.Context, name string, force bool) (Message, error)
@@ -66,6 +66,9 @@ type DeployRequest struct {
 	Config    string `json:"config"`              // the file's text, at most MaxConfigBytes
 	Force     bool   `json:"force,omitempty"`     // replace an update that is under way
 	DryRun    bool   `json:"dry_run,omitempty"`   // say what would happen, change nothing
+	// NoVerify leaves an API that is at zero there: its first request finds out whether
+	// the new version can become ready.
+	NoVerify bool `json:"no_verify,omitempty"`
 }
 
 // MaxConfigBytes bounds a cortex.yaml.
@@ -115,10 +118,27 @@ type Metadata struct {
 type APIVersion struct {
 	APIID       string `json:"api_id"`
 	SpecID      string `json:"spec_id"`
+	Number      int    `json:"number"`       // users read it as v12
 	LastUpdated int64  `json:"last_updated"` // Unix seconds
 	Current     bool   `json:"current"`
-	Cause       string `json:"cause"` // deploy, rollback to <id>, refresh
+	Serving     bool   `json:"serving"` // answers requests: the last that was live
+	Cause       string `json:"cause"`   // deploy, rollback to <id>, refresh
+	Result      Result `json:"result"`
+	Reason      string `json:"reason,omitempty"`     // why it failed
+	FirstLive   int64  `json:"first_live,omitempty"` // Unix seconds; absent: never
 }
+
+// Result is what became of a version, in one word.
+type Result string
+
+// The results of a version.
+const (
+	ResultLive       Result = "live"       // it was live at least once
+	ResultFailed     Result = "failed"     // it never became ready, and why is known
+	ResultSuperseded Result = "superseded" // another was deployed before it was live
+	ResultPending    Result = "pending"    // it is the current one, and not live yet
+	ResultUnknown    Result = ""           // an earlier version of Cortex did not write it down
+)
 
 // Message is the answer to an operation that has no other.
 type Message struct {

@@ -46,7 +46,8 @@ const (
 	PhaseLive     Phase = "live"     // as many up-to-date replicas are ready as requested, and no older one
 	PhaseUpdating Phase = "updating" // on the way there
 	PhaseIdle     Phase = "idle"     // scaled to zero on purpose; the first request wakes it
-	PhaseFailed   Phase = "failed"   // the current revision cannot become ready; see Explain
+	PhaseDegraded Phase = "degraded" // the current revision cannot become ready, and an earlier one serves in its place
+	PhaseFailed   Phase = "failed"   // the current revision cannot become ready, and nothing serves; see Explain
 )
 
 // Status is what a workload is doing now.

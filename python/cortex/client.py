@@ -64,6 +64,7 @@ class Client:
         *,
         directory: Optional[str] = None,
         timeout: Optional[float] = None,
+        no_verify: bool = False,
     ) -> Any:
         """Deploys one API, or a list of them, from Python values.
 
@@ -73,6 +74,7 @@ class Client:
             wait: Return when every API is live, or raise when one cannot be.
             directory: The folder in which processes run; default: the current one.
             timeout: Seconds to wait at most; default: until it is decided.
+            no_verify: Leave an API that is at zero there: its first request tries the new version.
 
         Returns:
             The result of the API; for a list, the list of results in its order.
@@ -85,7 +87,8 @@ class Client:
         apis = [api_spec] if single else list(api_spec)
         # JSON is YAML; one value per line lets problems name a line.
         text = json.dumps(apis, indent=2, ensure_ascii=False)
-        results = self._deploy("api_spec", text, os.path.abspath(directory or os.getcwd()), force, wait, timeout)
+        folder = os.path.abspath(directory or os.getcwd())
+        results = self._deploy("api_spec", text, folder, force, wait, timeout, no_verify)
         return results[0] if single else results
 
     def deploy_from_file(
@@ -95,6 +98,7 @@ class Client:
         wait: bool = False,
         *,
         timeout: Optional[float] = None,
+        no_verify: bool = False,
     ) -> List[shapes.DeployResult]:
         """Deploys every API of a cortex.yaml, and returns one result for each.
 
@@ -113,10 +117,17 @@ class Client:
             ) from e
         except OSError as e:
             raise CortexException(f"reading {path}: {e.strerror}", code="cli.unreadable_file", kind="invalid") from e
-        return self._deploy(path, text, os.path.dirname(os.path.abspath(path)), force, wait, timeout)
+        return self._deploy(path, text, os.path.dirname(os.path.abspath(path)), force, wait, timeout, no_verify)
 
     def _deploy(
-        self, file_name: str, text: str, directory: str, force: bool, wait: bool, timeout: Optional[float]
+        self,
+        file_name: str,
+        text: str,
+        directory: str,
+        force: bool,
+        wait: bool,
+        timeout: Optional[float],
+        no_verify: bool,
     ) -> List[shapes.DeployResult]:
         if len(text.encode("utf-8", "replace")) > MAX_CONFIG_BYTES:
             raise CortexException(
@@ -125,6 +136,8 @@ class Client:
         body: Dict[str, Any] = {"file_name": file_name, "directory": directory, "config": text}
         if force:
             body["force"] = True
+        if no_verify:
+            body["no_verify"] = True
         results = cast(List[shapes.DeployResult], self._transport.call("POST", "/v1/deploy", body=body))
         refused = [r for r in results if r.get("error")]
         if refused:
@@ -183,7 +196,7 @@ class Client:
         if status is None:
             return True  # a kind without replicas of its own
         api["status"] = status
-        if status["phase"] == "failed":
+        if status["phase"] in ("failed", "degraded"):
             explanation = self.explain(name)
             cause = explanation.get("cause")
             why = cause["message"] if cause else status.get("reason") or explanation.get("summary", "")
@@ -215,7 +228,7 @@ class Client:
         return cast(List[shapes.APIVersion], self._of(api_name, "/history"))
 
     def get_version(self, api_name: str, version: str) -> shapes.API:
-        """Returns the spec of an earlier version, by its id or a unique prefix of six or more characters."""
+        """Returns the spec of an earlier version, by its number ("v12"), its id or a part of that which fits no other."""
         return cast(shapes.API, self._of(api_name, "/versions/" + segment(version)))
 
     def explain(self, api_name: str) -> shapes.Explanation:
@@ -263,7 +276,7 @@ class Client:
     # Changing
 
     def rollback(self, api_name: str, version: Optional[str] = None) -> shapes.DeployResult:
-        """Deploys an earlier version again: the one before the current one, or the given one."""
+        """Deploys an earlier version again: the last that was live, or the given one ("v12" or an id)."""
         body = {"id": version} if version else {}
         return cast(shapes.DeployResult, self._of(api_name, "/rollback", "POST", body=body))
 

@@ -117,7 +117,7 @@ class Replica(TypedDict, total=False):
 
 
 class Status(TypedDict, total=False):
-    """What an API is doing now. phase is live, updating, idle or failed."""
+    """What an API is doing now. phase is live, updating, idle, degraded or failed."""
 
     ready: int
     requested: int
@@ -129,13 +129,21 @@ class Status(TypedDict, total=False):
 
 
 class APIVersion(TypedDict, total=False):
-    """One line of an API's history. last_updated is in Unix seconds."""
+    """One line of an API's history. Times are in Unix seconds.
+
+    result is live, failed, superseded or pending; empty where an earlier Cortex deployed it.
+    """
 
     api_id: str
     spec_id: str
+    number: int
     last_updated: int
     current: bool
+    serving: bool
     cause: str
+    result: str
+    reason: str
+    first_live: int
 
 
 class Spec(TypedDict, total=False):
