@@ -93,9 +93,12 @@ func (o *Operator) note(ctx context.Context, name string) error {
 	if _, news := outcomeOf(w, es, o.now()); !news {
 		return nil
 	}
-	_, _, err := o.mutate(ctx, name, func(w *store.Workload) (bool, error) {
+	before, after, err := o.mutate(ctx, name, func(w *store.Workload) (bool, error) {
 		return learn(w, es, o.now()), nil
 	})
+	if err == nil && isTrial(before) && after.Outcome.WasLive() {
+		o.record(ctx, name, normal, "Live", "1 replica ready: this version has proven itself")
+	}
 	return err
 }
 

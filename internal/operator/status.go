@@ -70,7 +70,7 @@ func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady [
 	switch {
 	case w.Replicas == 0 && !trial:
 		return workload.PhaseIdle, "scaled to zero; the first request starts a replica"
-	case s.UpToDate >= max(w.Replicas, 1) && old == 0:
+	case !trial && s.UpToDate >= w.Replicas && old == 0: // a trial is over when the record says so
 		return workload.PhaseLive, ""
 	case !current && trial:
 		return workload.PhaseUpdating, "1 replica about to be started, to prove that this version can become ready"
