@@ -27,7 +27,7 @@ type container struct {
 func newContainer(r *replica, spec *workload.Container, serving bool) *container {
 	c := &container{r: r, spec: spec, serving: serving}
 	c.log = r.e.logs.writer(r.rev.Name, r.id, spec.Name, c.logTrouble)
-	c.view = view{name: spec.Name, command: spec.Command, image: spec.Image}
+	c.view = view{name: spec.Name, command: slices.Concat(spec.Command, spec.Args), image: spec.Image}
 	return c
 }
 

@@ -60,7 +60,11 @@ func exited(v view) *workload.Reason {
 	if v.pause > 0 {
 		end.Again = "every " + v.pause.Round(time.Millisecond).String()
 	}
-	return end.Reason()
+	r := end.Reason()
+	if d := daemonized(v); d != nil && r.Code != engine.CodePortInUse {
+		r.Code, r.Message, r.Fix = d.Code, d.Message, d.Fix
+	}
+	return r
 }
 
 // notAnswering says why a container that runs is not ready.

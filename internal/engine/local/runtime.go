@@ -78,6 +78,7 @@ type Exit struct {
 	Signal string    // name of the signal that ended it, such as SIGKILL; else empty
 	OOM    bool      // it was ended because memory ran out
 	At     time.Time // when
+	Left   int       // processes that it had left running, which were ended with it
 }
 
 // StartError is a container that could not be started.

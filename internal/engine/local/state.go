@@ -22,7 +22,7 @@ const (
 // view is what is observed of one container.
 type view struct {
 	name    string
-	command []string
+	command []string // with its arguments
 	image   string
 	port    int32 // where it is expected to listen; 0 for nowhere
 

@@ -6,7 +6,9 @@
 // it ends, not when it is killed, not when this program is. Every process carries
 // a mark in its environment by which it is found again; a direct child dies with
 // us by the kernel's hand (Linux), and a reaper, a second process of the same
-// executable, ends the rest when we are gone. It must not decide when to start or
+// executable, ends the rest when we are gone. On Linux the mark is a second time where
+// no program looks, so that it outlives a new session, an emptied or overwritten
+// environment and closed files (mark_linux.go). It must not decide when to start or
 // stop anything.
 package process
 
@@ -56,6 +58,7 @@ type Runtime struct {
 
 	mu      sync.Mutex
 	running map[*process]struct{}
+	started uint64 // containers, ever; names the next one
 	closed  bool
 }
 
@@ -130,7 +133,11 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 	if err := checkDirectory(spec.Directory); err != nil {
 		return nil, err
 	}
-	p := &process{r: r, spec: spec, mark: r.mark(newName()), done: make(chan struct{}), oomBefore: oomKills()}
+	r.mu.Lock()
+	r.started++
+	mark := r.mark(fmt.Sprintf("%010d", r.started)) // of one length: none begins with another
+	r.mu.Unlock()
+	p := &process{r: r, spec: spec, mark: mark, done: make(chan struct{}), oomBefore: oomKills()}
 	p.env = environ(spec.Env, p.mark)
 	words := slices.Concat(spec.Command, spec.Args)
 	path, err := findExecutable(words[0], spec.Directory, lookup(p.env, "PATH"))
@@ -147,10 +154,11 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.spawn(p.cmd); err != nil {
+	if err := r.spawn(p.cmd, p.mark); err != nil {
 		return nil, cannotStart(path, words[0], err)
 	}
 	p.pid = p.cmd.Process.Pid
+	killFirst(p.pid)
 	r.ledger.remember(p.pid)
 	r.running[p] = struct{}{}
 	go p.wait() // Close waits for it through done
@@ -160,11 +168,11 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 var errClosed = errors.New("the engine is stopping")
 
 // spawn starts cmd while there is something that can. The caller holds r.mu.
-func (r *Runtime) spawn(cmd *exec.Cmd) error {
+func (r *Runtime) spawn(cmd *exec.Cmd, mark string) error {
 	if r.closed || r.spawner == nil {
 		return errClosed
 	}
-	return r.spawner.start(cmd)
+	return r.spawner.start(cmd, mark)
 }
 
 // environ is the environment of a process, sorted.

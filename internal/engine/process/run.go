@@ -38,13 +38,16 @@ type process struct {
 // wait returns when the process and everything it started is gone.
 func (p *process) wait() {
 	await(p.cmd, func() {
+		p.exit.Left = len(marked(p.mark, p.pid))
 		killGroup(p.pid)
 		endAll(p.mark, p.pid)
 		p.mu.Lock()
 		p.collected = true
 		p.mu.Unlock()
 	})
+	left := p.exit.Left
 	p.exit = exitOf(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
+	p.exit.Left = left
 	if p.exit.Signal == "SIGKILL" {
 		p.exit.OOM = oomKilled(p.pid, p.oomBefore)
 	}
@@ -105,7 +108,7 @@ func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, erro
 		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
 	}
 	p.r.mu.Lock()
-	err = p.r.spawn(cmd)
+	err = p.r.spawn(cmd, p.mark)
 	p.r.mu.Unlock()
 	if err != nil {
 		return nil, 0, cannotStart(path, command[0], err)

@@ -95,13 +95,16 @@ func TestExitIsReported(t *testing.T) {
 func TestNothingOutlivesTheContainer(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
-		"in the group":                                 "sleep 1000 & echo child $!; exit 0",
-		"in a session of its own":                      "setsid sleep 1000 & echo child $!; exit 0",
-		"without an environment":                       "env -i sleep 1000 & echo child $!; exit 0",
-		"in a group of its own without an environment": "exec bash -c 'set -m; env -i sleep 1000 & echo child $!; exit 0'",
-		"ignoring signals, killed by us":               "(trap '' TERM HUP INT; while :; do sleep 1000; done) & echo child $!; wait",
-		"own session, killed by us":                    "setsid sh -c \"trap '' TERM; sleep 1000; sleep 1000\" & echo child $!; wait",
-		"starting others again and again":              "(while :; do sleep 0.01 & done) & echo child $!; sleep 0.1; exit 0",
+		"in the group":                                   "sleep 1000 & echo child $!; exit 0",
+		"in a session of its own":                        "setsid sleep 1000 & echo child $!; exit 0",
+		"without an environment":                         "env -i sleep 1000 & echo child $!; exit 0",
+		"in a group of its own without an environment":   "exec bash -c 'set -m; env -i sleep 1000 & echo child $!; exit 0'",
+		"in a session of its own without an environment": "setsid env -i sleep 1000 & echo child $!; exit 0",
+		"a daemon that went into the background":         "setsid env -i sh -c '(setsid sleep 1000 & echo child $!)'; exit 0",
+		"a daemon of a server that runs, killed by us":   "setsid env -i sh -c '(setsid sleep 1000 & echo child $!)'; exec sleep 1000",
+		"ignoring signals, killed by us":                 "(trap '' TERM HUP INT; while :; do sleep 1000; done) & echo child $!; wait",
+		"own session, killed by us":                      "setsid sh -c \"trap '' TERM; sleep 1000; sleep 1000\" & echo child $!; wait",
+		"starting others again and again":                "(while :; do sleep 0.01 & done) & echo child $!; sleep 0.1; exit 0",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

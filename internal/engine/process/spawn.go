@@ -16,9 +16,14 @@ type spawner struct {
 }
 
 type order struct {
-	cmd *exec.Cmd
-	err chan error
+	cmd  *exec.Cmd
+	mark string
+	err  chan error
 }
+
+// forking is held while a process of ours is started: the mark that a child inherits
+// is, for that moment, this program's own.
+var forking sync.Mutex
 
 func newSpawner() *spawner {
 	s := &spawner{orders: make(chan order), ended: make(chan struct{})}
@@ -30,13 +35,17 @@ func (s *spawner) work() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	defer close(s.ended)
 	for o := range s.orders {
-		o.err <- o.cmd.Start()
+		forking.Lock()
+		err := marking(o.mark, o.cmd.Start)
+		forking.Unlock()
+		o.err <- err
 	}
 }
 
-// start starts cmd. It must not be called after close.
-func (s *spawner) start(cmd *exec.Cmd) error {
-	o := order{cmd, make(chan error, 1)}
+// start starts cmd, whose process and all that it starts carry mark. It must not be
+// called after close.
+func (s *spawner) start(cmd *exec.Cmd, mark string) error {
+	o := order{cmd, mark, make(chan error, 1)}
 	s.orders <- o
 	return <-o.err
 }

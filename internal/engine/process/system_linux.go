@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -21,6 +20,12 @@ import (
 // when the thread that starts it ends.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// killFirst makes a process, and what it starts, what the kernel ends first when memory
+// runs out: a replica, and not the shell, the desktop or this program.
+func killFirst(pid int) {
+	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("900"), 0)
 }
 
 func executable() (string, error) { return "/proc/self/exe", nil } // even when the file was replaced
@@ -53,13 +58,14 @@ const (
 // It looks again and again because a process may start another one in between.
 func endAll(mark string, session int) int {
 	seen := map[int]bool{}
+	of := ownerOf(mark, session)
 	for deadline := time.Now().Add(patience); ; time.Sleep(between) {
-		found := marked(mark, session)
+		found := of.processes()
 		for _, pid := range found {
 			seen[pid] = true
 			// The handle is that of one process, even when the number is used again.
 			if p, err := os.FindProcess(pid); err == nil {
-				if carries(pid, []byte("\x00"+markName+"="+mark), session) {
+				if of.owns(pid) {
 					_ = p.Kill()
 				}
 				_ = p.Release()
@@ -71,43 +77,8 @@ func endAll(mark string, session int) int {
 	}
 }
 
-// marked lists processes, this one excepted.
-func marked(mark string, session int) []int {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = dir.Close() }()
-	names, _ := dir.Readdirnames(-1) // what could be read is looked at
-	var pids []int
-	want := []byte("\x00" + markName + "=" + mark)
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err == nil && pid != os.Getpid() && carries(pid, want, session) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-func carries(pid int, want []byte, session int) bool {
-	dir := "/proc/" + strconv.Itoa(pid)
-	if raw, err := os.ReadFile(dir + "/environ"); err == nil && len(raw) > 0 {
-		if bytes.Contains(raw, want) || bytes.HasPrefix(raw, want[1:]) {
-			return true
-		}
-	}
-	if session == 0 {
-		return false
-	}
-	// pid (command) state ppid pgrp session …; the command may contain anything.
-	raw, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return false
-	}
-	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	return len(f) > 3 && f[0] != "Z" && f[3] == strconv.Itoa(session)
-}
+// marked lists processes that run, this one excepted.
+func marked(mark string, session int) []int { return ownerOf(mark, session).processes() }
 
 // listening lists where the processes of a container accept connections.
 func listening(mark string, leader int) []string {

@@ -6,7 +6,8 @@
 //	SERVER_HOST          listen on this address only
 //	SERVER_EXIT          exit with this code at once (after SERVER_EXIT_AFTER)
 //	SERVER_IGNORE_TERM   do not end on SIGTERM
-//	SERVER_CHILD         start a child in a session of its own that ignores SIGTERM
+//	SERVER_CHILD         start a child as daemons do: of a parent that ends, in a session
+//	                     of its own, with an empty environment; it ignores SIGTERM
 //	SERVER_SICK          answer 500 on /health
 //	SERVER_EAT           take memory until somebody says no
 //	SERVER_PRINT         print this at the start
@@ -38,11 +39,28 @@ func main() {
 	if len(os.Args) == 3 {
 		os.Exit(helper(os.Args[1], os.Args[2]))
 	}
+	if len(os.Args) == 2 && os.Args[1] == "daemon" {
+		child := inSession("child")
+		if err := child.Start(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("child", child.Process.Pid)
+		os.Exit(0)
+	}
 	if len(os.Args) == 2 && os.Args[1] == "child" {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 		time.Sleep(time.Hour)
 	}
 	os.Exit(serve())
+}
+
+// inSession is this program once more, in a session of its own and without an environment.
+func inSession(verb string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], verb)
+	cmd.Env = []string{"NOTHING="}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
 }
 
 func helper(verb, file string) int {
@@ -80,13 +98,12 @@ func serve() int {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
 	if os.Getenv("SERVER_CHILD") != "" {
-		child := exec.Command(os.Args[0], "child")
-		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-		if err := child.Start(); err != nil {
+		parent := inSession("daemon")
+		parent.Stdout = os.Stdout
+		if err := parent.Run(); err != nil {
 			fmt.Println(err)
 			return 1
 		}
-		fmt.Println("child", child.Process.Pid)
 	}
 	if os.Getenv("SERVER_EAT") != "" {
 		for eaten := [][]byte{}; ; {
