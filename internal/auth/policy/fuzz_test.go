@@ -32,6 +32,7 @@ func FuzzPolicy(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte(teamPolicy))
+	f.Add([]byte("\x84"))
 	f.Add([]byte("/**/permit(principal,action,resource);//\n@a/*;*/@b(\";\")forbid(principal,action,resource)when{\"\\\"\"like\"*\"};"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sum, err := Check("f.cedar", data)

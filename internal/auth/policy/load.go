@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"iter"
 	"log/slog"
 	"path/filepath"
@@ -85,29 +86,32 @@ func parse(file string, data []byte) ([]entry, []fault.Problem) {
 	if len(data) > MaxBytes {
 		return nil, []fault.Problem{{Code: codeTooLarge, Message: "a policy file has at most " + strconv.Itoa(MaxBytes) + " bytes"}}
 	}
-	tokens, unreadable := scan(data)
-	if unreadable != nil {
-		return nil, []fault.Problem{*unreadable}
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return nil, []fault.Problem{{
+			Line: 1, Column: 1, Code: codeSyntax, Message: "the file begins with a byte order mark", Hint: "save it as plain UTF-8",
+		}}
 	}
-	all := statements(tokens)
-	if len(all) == 0 {
+	all, problems := scan(data)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	policies, err := cedar.NewPolicyListFromBytes("", data)
+	switch {
+	case err != nil:
+		return nil, []fault.Problem{syntaxProblem(err, all)}
+	case len(policies) == 0:
 		return nil, []fault.Problem{{
 			Code: codeEmpty, Message: "there is no policy: nobody could do anything",
 			Hint: "permit (principal, action, resource); permits everything to everybody of the account",
 		}}
+	case len(policies) != len(all): // a new Cedar splits files in another way
+		return nil, []fault.Problem{{Line: 1, Column: 1, Code: codeSyntax, Message: "the file cannot be split into its policies"}}
 	}
-	if problems := bounds(all); len(problems) > 0 {
-		return nil, problems
-	}
-	policies, problems := read(data, all)
 	var entries []entry
 	named := ids{file: filepath.Base(file), ours: file == "", lines: map[cedar.PolicyID]int{}}
 	for i, p := range policies {
 		if len(problems) >= maxProblems {
 			break
-		}
-		if p == nil {
-			continue
 		}
 		problems = append(problems, check(p, all[i])...)
 		e := entry{policy: p, line: all[i][0].line, column: all[i][0].column}
@@ -121,35 +125,6 @@ func parse(file string, data []byte) ([]entry, []fault.Problem) {
 		entries = append(entries, e)
 	}
 	return entries, problems
-}
-
-// read has Cedar parse the file: the policy of each statement, nil where it is
-// none. What Cedar makes of the whole file counts; statements are only parsed one
-// by one to say all that is wrong and where.
-func read(data []byte, all []statement) ([]*cedar.Policy, []fault.Problem) {
-	list, err := cedar.NewPolicyListFromBytes("", data)
-	if err == nil && len(list) == len(all) {
-		return list, nil
-	}
-	policies := make([]*cedar.Policy, len(all))
-	var problems []fault.Problem
-	for i, s := range all {
-		var p cedar.Policy
-		last := s[len(s)-1]
-		if err := p.UnmarshalCedar(data[s[0].offset : last.offset+len(last.text)]); err != nil {
-			problems = append(problems, syntax(err, s))
-			continue
-		}
-		policies[i] = &p
-	}
-	if len(problems) == 0 {
-		message := "it cannot be read as policies"
-		if err != nil {
-			message = err.Error()
-		}
-		problems = append(problems, problemAt(all[0][0], codeSyntax, "%s", message))
-	}
-	return policies, problems
 }
 
 // idShape is what an id may be: it stands in the audit and in answers.
@@ -169,7 +144,7 @@ func (n *ids) of(p *cedar.Policy, s statement) (cedar.PolicyID, *fault.Problem) 
 	given, named := p.Annotations()["id"]
 	id, at := cedar.PolicyID(given), s[0]
 	if named {
-		at = s.annotation("id")
+		at = s.find(string(given))
 	} else {
 		id = cedar.PolicyID(n.file + ":" + strconv.Itoa(at.line))
 	}

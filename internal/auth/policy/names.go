@@ -13,27 +13,38 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// The checks here find what the validator of Cedar lets pass and what never
+// The checks here are of the words that are ours: actions, types, attributes, kinds
+// and principals. They find what the validator of Cedar lets pass and what never
 // matches: a principal by a name that is not canonical, a kind that does not exist,
 // `has` of an attribute that nothing has. A forbid with one of them would look as
 // if it protected.
 
-// scopeNames checks the principal and the resource of a scope.
-func scopeNames(p *ast.Policy, s statement) []fault.Problem {
-	var uids []cedar.EntityUID
-	for _, scope := range []ast.IsScopeNode{p.Principal, p.Resource} {
+func names(p *ast.Policy, s statement) []fault.Problem {
+	var problems []fault.Problem
+	for _, scope := range []ast.IsScopeNode{p.Principal, p.Action, p.Resource} {
 		switch n := scope.(type) {
 		case ast.ScopeTypeEq:
-			uids = append(uids, n.Entity)
+			problems = append(problems, entityName(n.Entity, s)...)
+			if n.Entity == cedar.NewEntityUID(typeAction, groupCluster) {
+				problem := problemAt(s.find(groupCluster), codeNeverMatch, "%s is a group of actions, and none of them", n.Entity)
+				problem.Hint = "write action in " + n.Entity.String()
+				problems = append(problems, problem)
+			}
 		case ast.ScopeTypeIn:
-			uids = append(uids, n.Entity)
+			problems = append(problems, entityName(n.Entity, s)...)
+		case ast.ScopeTypeInSet:
+			for _, uid := range n.Entities {
+				problems = append(problems, entityName(uid, s)...)
+			}
+		case ast.ScopeTypeIs:
+			problems = append(problems, typeName(n.Type, s)...)
 		case ast.ScopeTypeIsIn:
-			uids = append(uids, n.Entity)
+			problems = append(problems, typeName(n.Type, s)...)
+			problems = append(problems, entityName(n.Entity, s)...)
 		}
 	}
-	var problems []fault.Problem
-	for _, uid := range uids {
-		problems = append(problems, principalName(uid, s)...)
+	for _, c := range p.Conditions {
+		problems = append(problems, conditionNames(c.Body, s)...)
 	}
 	return problems
 }
@@ -48,16 +59,18 @@ func conditionNames(body ast.IsNode, s statement) []fault.Problem {
 		switch n := n.(type) {
 		case ast.NodeValue:
 			if uid, ok := n.Value.(cedar.EntityUID); ok {
-				problems = append(problems, principalName(uid, s)...)
+				problems = append(problems, entityName(uid, s)...)
 			}
+		case ast.NodeTypeAccess:
+			problems = append(problems, attributeName(n.Arg, string(n.Value), s)...)
 		case ast.NodeTypeHas:
-			problems = append(problems, attributeAsked(n.Arg, string(n.Value), s)...)
+			problems = append(problems, attributeName(n.Arg, string(n.Value), s)...)
 		case ast.NodeTypeHasTag, ast.NodeTypeGetTag:
 			problems = append(problems, problemAt(s[0], codeAttribute, "nothing has tags here"))
 		case ast.NodeTypeIs:
-			problems = append(problems, typeAsked(n.EntityType, s)...)
+			problems = append(problems, typeName(n.EntityType, s)...)
 		case ast.NodeTypeIsIn:
-			problems = append(problems, typeAsked(n.EntityType, s)...)
+			problems = append(problems, typeName(n.EntityType, s)...)
 		case ast.NodeTypeEquals:
 			compare(n.Left, n.Right)
 			compare(n.Right, n.Left)
@@ -76,12 +89,39 @@ func conditionNames(body ast.IsNode, s statement) []fault.Problem {
 	return problems
 }
 
-// principalName returns why no principal is ever called uid.
-func principalName(uid cedar.EntityUID, s statement) []fault.Problem {
-	if uid.Type != typeUser && uid.Type != typeRole {
+// entityName returns why nothing is ever called uid.
+func entityName(uid cedar.EntityUID, s statement) []fault.Problem {
+	switch uid.Type {
+	case typeUser, typeRole:
+		return principalName(uid, s)
+	case typeAction:
+		return actionName(uid, s)
+	}
+	return typeName(uid.Type, s)
+}
+
+// actionName returns why there is no such action.
+func actionName(uid cedar.EntityUID, s statement) []fault.Problem {
+	known := []string{}
+	for _, a := range auth.Actions {
+		known = append(known, string(a))
+	}
+	known = append(known, groupCluster)
+	if slices.Contains(known, string(uid.ID)) {
 		return nil
 	}
-	at := s.entity(string(uid.Type), string(uid.ID))
+	problem := problemAt(s.find(string(uid.ID)), codeAction, "there is no action %s", uid)
+	if near := nearest(string(uid.ID), known...); near != "" {
+		problem.Hint = fmt.Sprintf("did you mean %s::%q?", typeAction, near)
+	} else {
+		problem.Allowed = strings.Join(known, ", ")
+	}
+	return []fault.Problem{problem}
+}
+
+// principalName returns why no principal is ever called uid.
+func principalName(uid cedar.EntityUID, s statement) []fault.Problem {
+	at := s.find(string(uid.ID))
 	p, err := auth.ParseARN(string(uid.ID))
 	if err != nil {
 		problem := problemAt(at, codeNeverMatch, "%q names no principal: %s", string(uid.ID), err)
@@ -121,61 +161,44 @@ func attributeValue(attribute, value ast.IsNode, s statement) []fault.Problem {
 	if !ok || known == nil || slices.Contains(known, string(text)) {
 		return nil
 	}
-	problem := problemAt(s.literal(string(text)), codeNeverMatch, "%s.%s is never %q", of.Name, access.Value, string(text))
+	problem := problemAt(s.find(string(text)), codeNeverMatch, "%s.%s is never %q", of.Name, access.Value, string(text))
 	if problem.Hint = didYouMean(string(text), known...); problem.Hint == "" {
 		problem.Allowed = strings.Join(known, ", ")
 	}
 	return []fault.Problem{problem}
 }
 
-// attributeAsked returns why nothing has an attribute that a condition asks for.
-func attributeAsked(of ast.IsNode, name string, s statement) []fault.Problem {
+// attributeName returns why nothing has an attribute.
+func attributeName(of ast.IsNode, name string, s statement) []fault.Problem {
 	variable, ok := of.(ast.NodeTypeVariable)
 	if !ok {
 		return nil
 	}
-	at, _ := s.attributeOr(name)
-	var t cedar.EntityType
+	at := s.find(name)
+	var known []string
 	switch variable.Name {
 	case "context":
 		return []fault.Problem{contextProblem(at, name)}
 	case "principal":
-		t = typeUser
+		known = attributesOf(typeUser)
 	case "resource":
-		t = typeAPI
+		known = attributesOf(typeAPI)
 	default:
 		return []fault.Problem{problemAt(at, codeAttribute, "an action has no attributes")}
 	}
-	if slices.Contains(attributesOf(t), name) {
+	if slices.Contains(known, name) {
 		return nil
 	}
-	return []fault.Problem{unknownAttributeProblem(at, t, name)}
+	problem := problemAt(at, codeAttribute, "a %s has no attribute %q", variable.Name, name)
+	if problem.Hint = didYouMean(name, known...); problem.Hint == "" {
+		problem.Allowed = strings.Join(known, ", ")
+	}
+	return []fault.Problem{problem}
 }
 
-func typeAsked(t cedar.EntityType, s statement) []fault.Problem {
-	if _, known := theSchema().Entities[t]; known {
+func typeName(t cedar.EntityType, s statement) []fault.Problem {
+	if _, known := theSchema().Entities[t]; known || t == typeAction {
 		return nil
 	}
 	return []fault.Problem{unknownTypeProblem(string(t), s)}
-}
-
-// impossible reports whether the types alone say that the conditions of a valid
-// policy never hold together. The validator tells by what it does not look at: the
-// branch behind a condition that is false for every principal, action and resource.
-func impossible(p *ast.Policy) bool {
-	if len(p.Conditions) == 0 {
-		return false
-	}
-	all := ast.True()
-	for _, c := range p.Conditions {
-		body := ast.NewNode(c.Body)
-		if c.Condition == ast.ConditionUnless {
-			body = ast.Not(body)
-		}
-		all = all.And(body)
-	}
-	mistake := ast.String("").LessThan(ast.Long(0))
-	probe := *p
-	probe.Conditions = []ast.ConditionType{{Condition: ast.ConditionWhen, Body: ast.IfThenElse(all, mistake, ast.True()).AsIsNode()}}
-	return validator().Policy("", &probe) == nil
 }

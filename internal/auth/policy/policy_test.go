@@ -346,3 +346,12 @@ func TestCallersCannotChangeWhatIsRemembered(t *testing.T) {
 		t.Errorf("Authorize() = %s, want allow default", got)
 	}
 }
+
+// Editors put a byte order mark before a file, where nobody sees it.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	_, err := Check("b.cedar", []byte("\ufeff"+permitAll))
+	if err == nil || !strings.Contains(err.Error(), "byte order mark") {
+		t.Errorf("Check() = %v, want it to name the byte order mark", err)
+	}
+}
