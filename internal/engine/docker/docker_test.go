@@ -43,7 +43,7 @@ func harness(publish bool) func(o enginetest.Options) (enginetest.Harness, error
 			Engine:     e,
 			Container:  func(args ...string) workload.Container { return workload.Container{Image: testImage, Args: args} },
 			Self:       []string{"/server"},
-			OwnNetwork: true,
+			OwnNetwork: true, BoundsMemory: true,
 			Broken: map[string]workload.Container{
 				"missing_executable":    {Image: testImage, Command: []string{"/never-built"}},
 				"not_executable":        {Image: testImage, Command: []string{"/data.txt"}},

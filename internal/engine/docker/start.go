@@ -94,9 +94,8 @@ func (r *Runtime) config(spec local.ContainerSpec) *container.Config {
 }
 
 // hostConfig is the isolation of a container. It is Docker's own default, which is
-// unprivileged, and no way to gain more. What a container requests is, as on
-// Kubernetes, no limit: CPU is a weight, and memory a mark above which Docker
-// takes back what it can when the machine runs short.
+// unprivileged, and no way to gain more. CPU is a weight. Memory is a limit, without
+// swap: one container that takes all of a machine's memory ends what others run there.
 func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 	h := &container.HostConfig{
 		SecurityOpt: []string{"no-new-privileges"},
@@ -116,7 +115,8 @@ func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 			h.CPUShares = min(max(q.CPU.Milli()*1024/1000, 2), 262144) // what the kernel takes
 		}
 		if q.Mem != nil {
-			h.MemoryReservation = q.Mem.Value()
+			h.Memory = q.Mem.Value()
+			h.MemorySwap = h.Memory // both together
 		}
 		if q.Shm != nil {
 			h.ShmSize = q.Shm.Value()

@@ -24,6 +24,7 @@ func containerScenes() []test {
 		{name: "SeveralContainers", play: several},
 		{name: "PreStopRunsFirst", play: preStop},
 		{name: "ChildrenEndToo", options: func(s *scene) { s.options.Grace = 2 * time.Second }, play: children},
+		{name: "MemoryIsALimit", unless: func(h Harness) bool { return !h.BoundsMemory }, play: memoryLimit},
 		{name: "IgnoringSIGTERM", options: func(s *scene) { s.options.Grace = time.Second }, play: ignoresSIGTERM},
 	}
 }
@@ -248,6 +249,21 @@ func children(s *scene) {
 	}
 	if s.answers(r, identity) {
 		s.Error("the replica outlives its end")
+	}
+}
+
+// memoryLimit lets a server take all the memory that it gets: it is ended at its limit,
+// long before the machine runs short, and the reason says so.
+func memoryLimit(s *scene) {
+	s.apply(s.revision("iris", "r1", func(c *workload.Container) {
+		env("SERVER_EAT", "1")(c)
+		c.Compute = workload.NewCompute()
+		limit := workload.MustQuantity("40Mi")
+		c.Compute.Mem = &limit
+	}), 1)
+	st := s.until("that memory ran out", "iris", func(st engine.Status) bool { return st.Failed != nil })
+	if st.Failed.Code != engine.CodeOOM {
+		s.Errorf("Failed = %+v, want %s", st.Failed, engine.CodeOOM)
 	}
 }
 

@@ -45,6 +45,8 @@ type Harness struct {
 	// DiesWithUs says that replicas end with the program that started them, however
 	// that dies; otherwise they are ended when the next engine begins.
 	DiesWithUs bool
+	// BoundsMemory says that compute.mem is a limit here.
+	BoundsMemory bool
 	// Alive reports whether a process, as the test server knows its number, still
 	// runs; nil where that cannot be seen from outside.
 	Alive func(pid int) bool

@@ -55,6 +55,7 @@ type Runtime struct {
 	spawner  *spawner
 	reaper   *reaper
 	ledger   ledger
+	groups   groups
 
 	mu      sync.Mutex
 	running map[*process]struct{}
@@ -95,6 +96,7 @@ func (r *Runtime) Open(context.Context) error {
 	if n := endAll(r.instance+".", 0); n > 0 {
 		r.cfg.Log.Info("ended processes of an earlier run", "processes", n)
 	}
+	r.groups = openGroups(r.instance)
 	r.spawner = newSpawner()
 	r.reaper = startReaper(r.mark(""), r.ledger, r.cfg.Log)
 	return nil
@@ -116,6 +118,7 @@ func (r *Runtime) Close() error {
 	if r.reaper != nil {
 		r.reaper.close()
 	}
+	r.groups.close()
 	return nil
 }
 
@@ -154,7 +157,9 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.spawn(p.cmd, p.mark); err != nil {
+	p.group = r.groups.add(p.mark, spec.Compute)
+	if err := r.spawn(p.cmd, p.mark, p.group); err != nil {
+		p.group.remove()
 		return nil, cannotStart(path, words[0], err)
 	}
 	p.pid = p.cmd.Process.Pid
@@ -168,11 +173,11 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 var errClosed = errors.New("the engine is stopping")
 
 // spawn starts cmd while there is something that can. The caller holds r.mu.
-func (r *Runtime) spawn(cmd *exec.Cmd, mark string) error {
+func (r *Runtime) spawn(cmd *exec.Cmd, mark string, g *group) error {
 	if r.closed || r.spawner == nil {
 		return errClosed
 	}
-	return r.spawner.start(cmd, mark)
+	return r.spawner.start(cmd, mark, g)
 }
 
 // environ is the environment of a process, sorted.

@@ -38,9 +38,10 @@ func harness(o enginetest.Options) (enginetest.Harness, error) {
 		Container: func(args ...string) workload.Container {
 			return workload.Container{Command: []string{o.Server}, Args: args}
 		},
-		Self:       []string{o.Server},
-		DiesWithUs: true,
-		Alive:      alive,
+		Self:         []string{o.Server},
+		DiesWithUs:   true,
+		BoundsMemory: process.CanBoundMemory(),
+		Alive:        alive,
 		Broken: map[string]workload.Container{
 			"missing_executable":    {Command: []string{"./never-built"}},
 			"not_executable":        {Command: []string{"/etc/hostname"}},

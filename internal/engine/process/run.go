@@ -27,6 +27,7 @@ type process struct {
 	env       []string
 	cmd       *exec.Cmd
 	pid       int
+	group     *group
 	done      chan struct{}
 	exit      local.Exit // valid after done
 	oomBefore uint64
@@ -49,8 +50,9 @@ func (p *process) wait() {
 	p.exit = exitOf(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
 	p.exit.Left = left
 	if p.exit.Signal == "SIGKILL" {
-		p.exit.OOM = oomKilled(p.pid, p.oomBefore)
+		p.exit.OOM = p.group.killed() || oomKilled(p.pid, p.oomBefore)
 	}
+	p.group.remove()
 	p.r.ledger.forget(p.pid)
 	p.r.mu.Lock()
 	delete(p.r.running, p)
@@ -108,7 +110,7 @@ func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, erro
 		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
 	}
 	p.r.mu.Lock()
-	err = p.r.spawn(cmd, p.mark)
+	err = p.r.spawn(cmd, p.mark, p.group)
 	p.r.mu.Unlock()
 	if err != nil {
 		return nil, 0, cannotStart(path, command[0], err)

@@ -16,9 +16,10 @@ type spawner struct {
 }
 
 type order struct {
-	cmd  *exec.Cmd
-	mark string
-	err  chan error
+	cmd   *exec.Cmd
+	mark  string
+	group *group
+	err   chan error
 }
 
 // forking is held while a process of ours is started: the mark that a child inherits
@@ -36,16 +37,16 @@ func (s *spawner) work() {
 	defer close(s.ended)
 	for o := range s.orders {
 		forking.Lock()
-		err := marking(o.mark, o.cmd.Start)
+		err := o.group.starting(o.cmd, func() error { return marking(o.mark, o.cmd.Start) })
 		forking.Unlock()
 		o.err <- err
 	}
 }
 
-// start starts cmd, whose process and all that it starts carry mark. It must not be
-// called after close.
-func (s *spawner) start(cmd *exec.Cmd, mark string) error {
-	o := order{cmd, mark, make(chan error, 1)}
+// start starts cmd, whose process and all that it starts carry mark and are in group g.
+// It must not be called after close.
+func (s *spawner) start(cmd *exec.Cmd, mark string, g *group) error {
+	o := order{cmd, mark, g, make(chan error, 1)}
 	s.orders <- o
 	return <-o.err
 }
