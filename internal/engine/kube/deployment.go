@@ -34,14 +34,37 @@ func apiOfPod(pod string) (string, bool) {
 // seconds. It is only said: nothing is rolled back.
 const progressDeadline = 600
 
-// deploymentOf returns the Deployment for d, ready for server-side apply. Before is
-// the one there is, or nil: when its pods are those of the revision (samePod), they
-// stay exactly as they are, so that neither a new revision nor a newer operator
-// restarts what did not change. It changes neither d nor before, and shares nothing
-// with them.
-func deploymentOf(cfg PodConfig, d engine.Deployment, before *appsv1.Deployment) *appsv1.Deployment {
+// templateRevision returns the revision whose pods the Deployment is to ask for, as it
+// can ask for those of one only. That is the wanted one whenever Kubernetes itself
+// keeps what serves beside it: it does as long as there are pods of it. Serving is how
+// many there are. What serves comes first
+//   - at zero and on the way from there, so that there is something to keep,
+//   - and once the wanted one has failed and more is to run than is left of what
+//     serves: Kubernetes does not add to the pods of earlier templates. It stays then,
+//     or the two would take turns.
+func templateRevision(d engine.Deployment, before *appsv1.Deployment, serving int) *workload.Revision {
+	switch {
+	case d.Serving == nil || d.Trial:
+		return d.Revision
+	case d.Replicas == 0, serving == 0:
+		return d.Serving
+	case d.Failed != nil && (serving < d.Replicas || samePod(before, d.Serving)):
+		return d.Serving
+	}
+	return d.Revision
+}
+
+// deploymentOf returns the Deployment for d, ready for server-side apply: its labels
+// say what is wanted, its template what runs (templateRevision). Before is the one
+// there is, or nil: when its pods are those of runs (samePod), they stay exactly as
+// they are, so that neither a new revision nor a newer operator restarts what did not
+// change. It changes neither d nor before, and shares nothing with them.
+func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, before *appsv1.Deployment) *appsv1.Deployment {
 	r := d.Revision
 	replicas, history, deadline := int32(min(max(d.Replicas, 0), math.MaxInt32)), int32(0), int32(progressDeadline)
+	if d.Trial {
+		replicas = max(replicas, 1)
+	}
 	out := &appsv1.Deployment{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -61,10 +84,13 @@ func deploymentOf(cfg PodConfig, d engine.Deployment, before *appsv1.Deployment)
 			Strategy: strategyOf(r.UpdateStrategy),
 		},
 	}
-	if samePod(before, r) {
+	if d.Trial && d.Replicas == 0 {
+		out.Labels[labelTrial] = "true"
+	}
+	if samePod(before, runs) {
 		out.Spec.Template = *before.Spec.Template.DeepCopy()
 	} else {
-		out.Spec.Template = templateOf(cfg, r)
+		out.Spec.Template = templateOf(cfg, runs)
 	}
 	return out
 }

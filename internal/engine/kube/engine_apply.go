@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -38,7 +39,11 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 		if err != nil {
 			return failed(ctx, doing, err)
 		}
-		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, before), before)
+		serving, err := e.countServing(ctx, d)
+		if err != nil {
+			return failed(ctx, doing, err)
+		}
+		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, templateRevision(d, before, serving), before), before)
 		if isAnother(err) {
 			continue
 		}
@@ -75,6 +80,27 @@ func runnable(d engine.Deployment) error {
 			WithHint("build an image of it, push it, and name it in the container's image")
 	}
 	return nil
+}
+
+// countServing returns how many pods of the serving revision there are. It asks the API
+// server: what was seen last may be behind.
+func (e *Engine) countServing(ctx context.Context, d engine.Deployment) (int, error) {
+	if d.Serving == nil || d.Replicas == 0 {
+		return 0, nil
+	}
+	pods, err := e.client.CoreV1().Pods(e.cfg.Pods.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{
+		labelAPI: "true", labelName: d.Serving.Name, labelPodID: d.Serving.PodID, labelDeployment: d.Serving.DeploymentID,
+	}.String()})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; pod.DeletionTimestamp == nil && !isOver(pod) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // goneWithin bounds the wait for a Deployment that is being deleted.

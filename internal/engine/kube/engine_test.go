@@ -174,12 +174,12 @@ func TestApplyKeepsThePods(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "of one that is gone"}}
-	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: revision("r3", "p1")}, second), gone); !isAnother(err) {
+	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: revision("r3", "p1")}, revision("r3", "p1"), second), gone); !isAnother(err) {
 		t.Errorf("write() on another Deployment than the one looked at = %v, want isAnother", err)
 	}
 	absent := revision("r1", "p1")
 	absent.Name = "rose"
-	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: absent}, nil), gone); !isAnother(err) {
+	if _, err := newer.write(t.Context(), deploymentOf(newer.cfg.Pods, engine.Deployment{Revision: absent}, absent, nil), gone); !isAnother(err) {
 		t.Errorf("write() on a Deployment that is gone = %v, want isAnother", err)
 	}
 	if third, err := deployments.Get(t.Context(), "api-iris", metav1.GetOptions{}); err != nil || third.Generation != second.Generation {

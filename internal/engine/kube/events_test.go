@@ -70,7 +70,7 @@ func TestEventsSayWhyAReplicaStops(t *testing.T) {
 	t.Parallel()
 	ready := statusOf(observed(t, "testdata/status/ready.yaml"))
 	for name, want := range map[string]string{
-		"terminating":         "fewer replicas are wanted",
+		"terminating":         "the number of replicas was reduced",
 		"terminating_old":     "it is of an older revision",
 		"removed":             "the API was deleted",
 		"terminating_drained": "draining node node-1",

@@ -76,6 +76,7 @@ const (
 	labelPodID      = "podID"
 	labelDeployment = "deploymentID"
 	labelFirst      = "initialDeploymentTime"
+	labelTrial      = "cortex.dev/trial" // on a Deployment whose one replica nobody asked for
 
 	annotationAPIID       = "cortex.dev/api-id" // of the first revision with these pods
 	annotationConcurrency = "pod.cortex.dev/max-concurrency"

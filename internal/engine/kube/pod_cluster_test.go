@@ -91,12 +91,12 @@ func TestApplyingTwice(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t)
 	r := revisionIn(t, "testdata/pods/everything.in.yaml")
-	first, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: r}, nil))
+	first, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: r}, r, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	again, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: r}, nil))
+	again, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: r}, r, nil))
 	if err != nil || again.Generation != first.Generation {
 		t.Errorf("the same once more is generation %d (%v), want %d: it must be no change", again.Generation, err, first.Generation)
 	}
@@ -105,7 +105,7 @@ func TestApplyingTwice(t *testing.T) {
 	next.ID, next.SpecID = "newer", "newer"
 	upgraded := plain
 	upgraded.SidecarImage, upgraded.Version = "cortex.dev/sidecar:2", "2"
-	again, err = s.apply(t, deploymentOf(upgraded, engine.Deployment{Revision: &next}, first))
+	again, err = s.apply(t, deploymentOf(upgraded, engine.Deployment{Revision: &next}, &next, first))
 	if err != nil || again.Generation != first.Generation || again.Labels[labelAPIID] != "newer" {
 		t.Errorf("the same pod of a newer revision is generation %d of %q (%v), want %d of %q", again.Generation, again.Labels[labelAPIID], err, first.Generation, "newer")
 	}
@@ -113,11 +113,11 @@ func TestApplyingTwice(t *testing.T) {
 	// The pod that was given back whole leaves nothing behind in another one.
 	other := revisionIn(t, "testdata/pods/minimal.in.yaml")
 	other.DeploymentID = "klmnopqrst"
-	want, err := s.apply(t, renamed(deploymentOf(plain, engine.Deployment{Revision: other}, nil), "api-fresh"))
+	want, err := s.apply(t, renamed(deploymentOf(plain, engine.Deployment{Revision: other}, other, nil), "api-fresh"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: other}, again))
+	got, err := s.apply(t, deploymentOf(plain, engine.Deployment{Revision: other}, other, again))
 	if err != nil {
 		t.Fatal(err)
 	}

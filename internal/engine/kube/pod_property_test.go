@@ -82,14 +82,14 @@ func TestSamePodRestartsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first, next := anyRevision(t, "first"), anyRevision(t, "next")
 		cfg, later := anyConfig(t, "cfg"), anyConfig(t, "later")
-		before := deploymentOf(cfg, engine.Deployment{Revision: first, Replicas: 1}, nil)
+		before := deploymentOf(cfg, engine.Deployment{Revision: first, Replicas: 1}, first, nil)
 		before.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "2026-01-01T00:00:00Z"
 		before.Spec.Template.Spec.DNSPolicy = corev1.DNSClusterFirst
 		kept := before.DeepCopy()
 		same := first.PodID == next.PodID && first.DeploymentID == next.DeploymentID
 
 		d := engine.Deployment{Revision: next, Replicas: 3}
-		got, fresh := deploymentOf(later, d, before), deploymentOf(later, d, nil)
+		got, fresh := deploymentOf(later, d, next, before), deploymentOf(later, d, next, nil)
 		if samePod(before, next) != same {
 			t.Fatalf("samePod(%s %s, %s %s) = %v", first.PodID, first.DeploymentID, next.PodID, next.DeploymentID, !same)
 		}
@@ -105,7 +105,7 @@ func TestSamePodRestartsNothing(t *testing.T) {
 		if diff := cmp.Diff(kept, before); diff != "" {
 			t.Fatalf("the Deployment of before was changed:\n%s", diff)
 		}
-		if diff := cmp.Diff(want, deploymentOf(later, d, before)); diff != "" {
+		if diff := cmp.Diff(want, deploymentOf(later, d, next, before)); diff != "" {
 			t.Fatalf("the revision or the installation was changed:\n%s", diff)
 		}
 	})
@@ -137,7 +137,7 @@ func TestPodsAreWellFormed(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := anyRevision(t, "r")
-		d := deploymentOf(anyConfig(t, "cfg"), engine.Deployment{Revision: r, Replicas: 1}, nil)
+		d := deploymentOf(anyConfig(t, "cfg"), engine.Deployment{Revision: r, Replicas: 1}, r, nil)
 		template := d.Spec.Template
 		for key, value := range d.Spec.Selector.MatchLabels {
 			if template.Labels[key] != value {

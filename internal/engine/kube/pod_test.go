@@ -79,7 +79,7 @@ func golden(t testing.TB) map[string]*appsv1.Deployment {
 		if change, special := installations[name]; special {
 			change(&cfg)
 		}
-		all[name] = deploymentOf(cfg, engine.Deployment{Revision: revisionIn(t, path), Replicas: 2}, nil)
+		all[name] = deploymentOf(cfg, engine.Deployment{Revision: revisionIn(t, path), Replicas: 2}, revisionIn(t, path), nil)
 	}
 	return all
 }

@@ -101,15 +101,15 @@ func statusOf(o observation) picture {
 		r := replicaOf(pod, v, o.deployment)
 		p.status.Replicas = append(p.status.Replicas, r)
 		p.sights = append(p.sights, sightOf(pod, v, r, o))
-		if !r.UpToDate || r.State == workload.Terminating {
-			continue
+		if !r.UpToDate || r.State == workload.Terminating || fallsBack(o.deployment) {
+			continue // what is left of a revision that has failed says nothing new
 		}
 		anyReady = anyReady || r.Ready()
 		if p.status.Failed == nil && v.fatal {
 			p.status.Failed = r.Reason
 		}
 	}
-	if p.status.Failed == nil && p.refused != "" && p.status.Desired > 0 {
+	if p.status.Failed == nil && p.refused != "" && (p.status.Desired > 0 || isTrial(o.deployment)) {
 		p.status.Failed = refusedReason(p.refused)
 	}
 	if anyReady {
@@ -126,7 +126,7 @@ func isOver(p *corev1.Pod) bool {
 func revisionOf(d *appsv1.Deployment) string { return d.Labels[labelAPIID] }
 
 func desiredOf(d *appsv1.Deployment) int {
-	if d.DeletionTimestamp != nil {
+	if d.DeletionTimestamp != nil || isTrial(d) {
 		return 0
 	}
 	if d.Spec.Replicas == nil {
@@ -155,13 +155,26 @@ func isLate(d *appsv1.Deployment) bool {
 	})
 }
 
-// isUpToDate reports whether pod is what d asks for.
+// isUpToDate reports whether pod is of the revision that d is for. The template may be
+// that of an earlier one, which serves in its place.
 func isUpToDate(pod *corev1.Pod, d *appsv1.Deployment) bool {
 	if d == nil || d.DeletionTimestamp != nil {
 		return false
 	}
-	want := d.Spec.Template.Labels
-	return pod.Labels[labelPodID] == want[labelPodID] && pod.Labels[labelDeployment] == want[labelDeployment]
+	return pod.Labels[labelPodID] == d.Labels[labelPodID] && pod.Labels[labelDeployment] == d.Labels[labelDeployment]
+}
+
+// isTrial reports whether nobody asked for the replica of d: it is to prove that its
+// revision can become ready.
+func isTrial(d *appsv1.Deployment) bool { return d != nil && d.Labels[labelTrial] != "" }
+
+// fallsBack reports whether d asks for pods of an earlier revision than it is for.
+func fallsBack(d *appsv1.Deployment) bool {
+	if d == nil {
+		return false
+	}
+	runs := d.Spec.Template.Labels
+	return runs[labelPodID] != d.Labels[labelPodID] || runs[labelDeployment] != d.Labels[labelDeployment]
 }
 
 // replicaOf is what watchers see of a pod.
