@@ -232,7 +232,7 @@ func (v *shared) SetValue(_ context.Context, _ string, data []byte, at store.Ver
 	defer v.mu.Unlock()
 	if v.conflicts > 0 || at != v.version {
 		v.conflicts--
-		return 0, fault.New(fault.Conflict, "store.version_conflict", "it has changed")
+		return 0, fault.New(fault.Conflict, store.CodeVersionConflict, "it has changed")
 	}
 	v.data, v.version = data, v.version+1
 	return v.version, nil

@@ -107,7 +107,7 @@ func (v *value) commit(ctx context.Context) error {
 		return fmt.Errorf("writing the certificate: %w", err)
 	}
 	_, err = v.values.SetValue(ctx, v.name, data, v.version)
-	if fault.Code(err) == "store.version_conflict" {
+	if fault.Code(err) == store.CodeVersionConflict {
 		return errOvertaken
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/httpapi"
 )
 
 func (a *app) envConfigureCommand() *cobra.Command {
@@ -252,7 +253,7 @@ func verifyOperator(ctx context.Context, e *environment) error {
 	switch {
 	case err == nil:
 		return nil
-	case fault.Code(err) == "cli.operator_untrusted":
+	case fault.Code(err) == httpapi.CodeUntrusted:
 		return err
 	}
 	return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", e.OperatorEndpoint, err).

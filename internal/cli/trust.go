@@ -16,6 +16,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/httpapi"
 )
 
 // maxCAFile bounds a file of certificate authorities.
@@ -140,6 +141,6 @@ func trustFingerprint(ctx context.Context, e *environment, want string) error {
 		e.OperatorFingerprint = want
 		return nil
 	}
-	return fault.New(fault.Disconnected, "cli.operator_untrusted", "%s does not show the certificate %s; it shows %s", e.OperatorEndpoint, want, strings.Join(shown, ", ")).
+	return fault.New(fault.Disconnected, httpapi.CodeUntrusted, "%s does not show the certificate %s; it shows %s", e.OperatorEndpoint, want, strings.Join(shown, ", ")).
 		WithHint("nothing was changed; ask the administrator of the operator for its fingerprint")
 }

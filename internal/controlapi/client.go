@@ -71,7 +71,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("%q is not the name of a pod", cfg.Gateway)
 	}
 	if cfg.TokenFile == "" || cfg.CAFile == "" || cfg.Samples == nil {
-		return nil, errors.New("backplane: files of a token and of authorities, and samples, are needed")
+		return nil, errors.New("controlapi: files of a token and of authorities, and samples, are needed")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

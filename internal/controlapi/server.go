@@ -54,7 +54,7 @@ var _ http.Handler = (*Server)(nil)
 // NewServer starts nothing.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Reviewer == nil || cfg.Gateway == "" || cfg.Loads == nil || cfg.Waker == nil {
-		return nil, errors.New("backplane: a reviewer, a gateway, loads and a waker are needed")
+		return nil, errors.New("controlapi: a reviewer, a gateway, loads and a waker are needed")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -105,7 +105,7 @@ func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) er
 		if err == nil {
 			err = serve(w, r, caller)
 		} else {
-			s.cfg.Log.Debug("refused a call of the backplane", "from", r.RemoteAddr, "error", err)
+			s.cfg.Log.Debug("refused a call of the control API", "from", r.RemoteAddr, "error", err)
 			err = refusalOf(err)
 		}
 		if err != nil {

@@ -34,6 +34,10 @@ const (
 // maxAnswerBytes bounds what a client reads as one answer.
 const maxAnswerBytes = 256 << 20
 
+// CodeUntrusted is the code of the fault that the operator shows a certificate which is
+// not trusted.
+const CodeUntrusted = "cli.operator_untrusted"
+
 // ClientConfig says where the operator is. Exactly one of Socket and Endpoint is set.
 type ClientConfig struct {
 	Socket    string // path of a Unix socket
@@ -345,7 +349,7 @@ func (c *Client) untrusted(err *tls.CertificateVerificationError) error {
 	if len(err.UnverifiedCertificates) > 0 {
 		shown = "; it shows " + auth.Fingerprint(err.UnverifiedCertificates[0].Raw)
 	}
-	return fault.New(fault.Disconnected, "cli.operator_untrusted", "the certificate of %s is not trusted: %w%s", c.where, err.Err, shown).
+	return fault.New(fault.Disconnected, CodeUntrusted, "the certificate of %s is not trusted: %w%s", c.where, err.Err, shown).
 		WithHint("nothing was sent. If its administrator confirms that certificate, configure the environment again with " +
 			"`cortex env configure NAME --operator-endpoint URL` and --ca FILE or --fingerprint")
 }

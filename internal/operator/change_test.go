@@ -232,7 +232,7 @@ func TestChangesAtOnce(t *testing.T) {
 		realtime("c", "  networking:\n    endpoint: /a\n"),
 	}
 	allowed := []string{
-		"store.version_conflict", "resources.api_not_deployed", "resources.realtime_api_used_by_traffic_splitter",
+		store.CodeVersionConflict, "resources.api_not_deployed", "resources.realtime_api_used_by_traffic_splitter",
 		"spec.duplicate_endpoint", "resources.apis_not_deployed", "resources.no_previous_version", "realtimeapi.api_updating",
 	}
 	ok := func(what string, err error) {

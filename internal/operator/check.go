@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cortex.dev/cortex/internal/fault"
@@ -20,35 +21,54 @@ const (
 	codeUsedBySplitter = "resources.realtime_api_used_by_traffic_splitter"
 )
 
-// runsHere reports whether workloads of this kind can run on one machine.
-func runsHere(k workload.Kind) bool { return k == workload.Realtime || k == workload.Splitter }
+// kinds are those that can run with what is wired: an engine keeps the replicas of a
+// RealtimeAPI, and a TrafficSplitter only divides requests among them. The other kinds
+// need ports of their own, and are added here with the field of Config that has one.
+func (o *Operator) kinds() []workload.Kind {
+	return []workload.Kind{workload.Realtime, workload.Splitter}
+}
+
+// wording says where the targets of a splitter are looked for, in the words of who
+// wrote the splitter.
+type wording struct{ missing, allowed, hint string }
+
+var (
+	inFile = wording{"is neither deployed nor in this file", "a RealtimeAPI that is deployed or in this file", "deploy it first, or add it to this file"}
+	// A version that comes back has no file any more.
+	inHistory = wording{"is not deployed", "a RealtimeAPI that is deployed", "deploy it first"}
+	// There is no file beside a resource, and it is tried again when others are deployed.
+	inResource = wording{"is not deployed", "a RealtimeAPI that is deployed", "this is tried again as soon as it is"}
+)
 
 // check returns the fault that carries everything that keeps a file from being
 // applied to what is deployed, with positions; nil when nothing does.
-func (o *Operator) check(file *manifest.File, deployed []store.Workload) error {
+func (o *Operator) check(file *manifest.File, deployed []store.Workload, words wording) error {
 	var problems []fault.Problem
-	elsewhere := 0
+	kinds, unsupported := o.kinds(), 0
 	for _, e := range file.Entries {
-		if !runsHere(e.Spec.Kind) {
-			elsewhere++
+		runs := slices.Contains(kinds, e.Spec.Kind)
+		if !runs {
+			unsupported++
 			p := e.Problem("kind", codeKindNotRunning, "%s cannot run in this environment yet", plural(e.Spec.Kind))
-			p.Found, p.Allowed = string(e.Spec.Kind), "RealtimeAPI, TrafficSplitter"
+			p.Found, p.Allowed = string(e.Spec.Kind), listed(kinds)
 			problems = append(problems, p)
 		}
 		if o.images {
 			problems = append(problems, withoutImages(e)...)
 		}
-		problems = append(problems, against(e, file, deployed)...)
-		problems = append(problems, tooLarge(e, deployed, o.room)...)
+		problems = append(problems, against(e, file, deployed, words)...)
+		if runs {
+			problems = append(problems, tooLarge(e, deployed, o.room)...)
+		}
 	}
 	err := fault.OfProblems(problems)
 	if err == nil {
 		return nil
 	}
-	if elsewhere == len(problems) { // the file is right, the place is not
+	if unsupported == len(problems) { // nothing else is wrong with the file
 		f := *fault.From(err)
 		f.Kind = fault.Unsupported
-		return f.WithHint("nothing was deployed; take %s out of the file, or deploy it to a cluster", these(elsewhere))
+		return f.WithHint("nothing was deployed; take %s out of the file: this environment runs only %s", these(unsupported), listed(kinds))
 	}
 	return err
 }
@@ -68,6 +88,14 @@ func withoutImages(e manifest.Entry) (problems []fault.Problem) {
 	return problems
 }
 
+func listed(kinds []workload.Kind) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
 func plural(k workload.Kind) string { return string(k) + "s" }
 
 func these(n int) string {
@@ -78,7 +106,7 @@ func these(n int) string {
 }
 
 // against returns what keeps one API of the file from being applied.
-func against(e manifest.Entry, file *manifest.File, deployed []store.Workload) []fault.Problem {
+func against(e manifest.Entry, file *manifest.File, deployed []store.Workload, words wording) []fault.Problem {
 	var problems []fault.Problem
 	spec := &e.Spec
 	for _, w := range deployed {
@@ -104,12 +132,12 @@ func against(e manifest.Entry, file *manifest.File, deployed []store.Workload) [
 		kind, found := kindOf(t.Name, file, deployed)
 		switch {
 		case !found:
-			p := e.Problem(path, codeTargetMissing, "%s is neither deployed nor in this file", t.Name)
-			p.Found, p.Allowed, p.Hint = t.Name, "a RealtimeAPI that is deployed or in this file", nearest(t.Name, file, deployed)
+			p := e.Problem(path, codeTargetMissing, "%s %s", t.Name, words.missing)
+			p.Found, p.Allowed, p.Hint = t.Name, words.allowed, nearest(t.Name, file, deployed, words.hint)
 			problems = append(problems, p)
 		case kind != workload.Realtime:
 			p := e.Problem(path, codeTargetMissing, "%s is a %s, and only RealtimeAPIs can be targets", t.Name, kind)
-			p.Found, p.Allowed = t.Name, "a RealtimeAPI that is deployed or in this file"
+			p.Found, p.Allowed = t.Name, words.allowed
 			problems = append(problems, p)
 		}
 	}
@@ -136,8 +164,9 @@ func kindOf(name string, file *manifest.File, deployed []store.Workload) (worklo
 	return "", false
 }
 
-// nearest suggests a target that differs in little from what was written.
-func nearest(name string, file *manifest.File, deployed []store.Workload) string {
+// nearest suggests a target that differs in little from what was written, and hint when
+// there is none.
+func nearest(name string, file *manifest.File, deployed []store.Workload, hint string) string {
 	best, distance := "", max(1, len(name)/3)+1
 	consider := func(s *workload.Spec) {
 		if s.Kind != workload.Realtime {
@@ -154,7 +183,7 @@ func nearest(name string, file *manifest.File, deployed []store.Workload) string
 		consider(&w.Revision.Spec)
 	}
 	if best == "" {
-		return "deploy it first, or add it to this file"
+		return hint
 	}
 	return fmt.Sprintf("did you mean %q?", best)
 }

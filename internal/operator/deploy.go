@@ -35,7 +35,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		if err != nil {
 			return err
 		}
-		if err := o.check(file, deployed); err != nil {
+		if err := o.check(file, deployed, inFile); err != nil {
 			return err
 		}
 		results = o.applyAll(ctx, req, file, deployed)
@@ -344,7 +344,7 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 	if err != nil {
 		return err
 	}
-	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed)
+	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed, inHistory)
 }
 
 // Refresh replaces every replica without changing the spec.

@@ -163,12 +163,12 @@ func (o *Operator) mutate(ctx context.Context, name string, edit func(*store.Wor
 			return before, before, err
 		}
 		after.Version, err = o.store.Put(ctx, after)
-		if fault.Code(err) == "store.version_conflict" {
+		if fault.Code(err) == store.CodeVersionConflict {
 			continue
 		}
 		return before, after, err
 	}
-	return before, before, fault.New(fault.Conflict, "store.version_conflict", "%s is being changed by others all the time", name).
+	return before, before, fault.New(fault.Conflict, store.CodeVersionConflict, "%s is being changed by others all the time", name).
 		WithHint("try again")
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -63,9 +64,9 @@ func (o *Operator) forget(ctx context.Context, name string, keepHistory bool) er
 			return err
 		}
 		err = o.store.Delete(ctx, name, w.Version, keepHistory)
-		if fault.Code(err) != "store.version_conflict" {
+		if fault.Code(err) != store.CodeVersionConflict {
 			return err
 		}
 	}
-	return fault.New(fault.Conflict, "store.version_conflict", "%s is being changed by others all the time", name).WithHint("try again")
+	return fault.New(fault.Conflict, store.CodeVersionConflict, "%s is being changed by others all the time", name).WithHint("try again")
 }

@@ -26,7 +26,7 @@ type Room interface {
 // not asked again of replicas that are deployed already: a change of something else
 // must not fail for nodes that went away.
 func tooLarge(e manifest.Entry, deployed []store.Workload, room Room) (problems []fault.Problem) {
-	if room == nil || e.Spec.Pod == nil || !runsHere(e.Spec.Kind) {
+	if room == nil || e.Spec.Pod == nil {
 		return nil
 	}
 	if slices.ContainsFunc(deployed, func(w store.Workload) bool { return asksTheSame(&w.Revision.Spec, &e.Spec) }) {

@@ -139,7 +139,7 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 	if !isFinal(verdict) {
 		return verdict
 	}
-	verdict = inResource(verdict)
+	verdict = asResource(verdict)
 	if err := a.source.Resolve(ctx, d, verdict); err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a *sourceController) deploy(ctx context.Context, d store.Declaration) erro
 		if err != nil {
 			return err
 		}
-		if err := a.check(file, deployed); err != nil {
+		if err := a.check(file, deployed, inResource); err != nil {
 			return err
 		}
 		for _, e := range file.Entries {
@@ -205,16 +205,16 @@ func isFinal(err error) bool {
 	case fault.Malformed, fault.Invalid, fault.Unsupported, fault.Forbidden:
 		return true
 	case fault.Conflict:
-		return f.Code != "store.version_conflict"
+		return f.Code != store.CodeVersionConflict
 	default:
 		return false
 	}
 }
 
-// inResource is a refusal in the words of who wrote a resource: there is no file
+// asResource is a refusal in the words of who wrote a resource: there is no file
 // with lines, and the keys are below spec. It is a Conflict when all that is wrong
 // is what else is there.
-func inResource(err error) error {
+func asResource(err error) error {
 	f := fault.From(err)
 	if f == nil {
 		return nil
@@ -237,9 +237,7 @@ func inResource(err error) error {
 			p.Path = "spec." + p.Path
 		}
 		switch p.Code {
-		case codeTargetMissing:
-			p.Message, p.Allowed, p.Hint = noFile.Replace(p.Message), noFile.Replace(p.Allowed), noFile.Replace(p.Hint)
-		case codeKindChange, codeEndpointTaken, codeKindNotRunning:
+		case codeTargetMissing, codeKindChange, codeEndpointTaken, codeKindNotRunning:
 		case workload.CodeNoCapacity, workload.CodeNoNodeGroup: // this is tried again when the nodes change
 		default:
 			forNow = false
@@ -251,13 +249,6 @@ func inResource(err error) error {
 	}
 	return &told
 }
-
-// noFile takes the file out of what is said about the target of a splitter.
-var noFile = strings.NewReplacer(
-	"neither deployed nor in this file", "not deployed",
-	" that is deployed or in this file", " that is deployed",
-	"deploy it first, or add it to this file", "this is tried again as soon as it is",
-)
 
 // look has the status of a workload shown, soon and if it is news.
 func (a *sourceController) look(ctx context.Context, name string) {

@@ -377,7 +377,7 @@ func TestDeclarationsAreResolvedAgain(t *testing.T) {
 		{nil, true},
 		{fault.New(fault.Invalid, "a", "a"), true},
 		{fault.New(fault.Conflict, "a", "a"), true},
-		{fault.New(fault.Conflict, "store.version_conflict", "a"), false},
+		{fault.New(fault.Conflict, store.CodeVersionConflict, "a"), false},
 		{fault.New(fault.Unavailable, "a", "a"), false},
 		{errors.New("a"), false},
 	} {

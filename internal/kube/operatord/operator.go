@@ -364,7 +364,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 			{Name: "management", Run: func(ctx context.Context) error {
 				return httpserve.Serve(ctx, l.server.Listener(users, nil), handler)
 			}},
-			{Name: "backplane", Run: func(ctx context.Context) error {
+			{Name: "control api", Run: func(ctx context.Context) error {
 				return httpserve.Serve(ctx, operatorserver.Secure(gateways, l.own, nil, cfg.Log), calls)
 			}},
 		},

@@ -79,7 +79,7 @@ func (s *Store) claim(ctx context.Context, key string, seconds int32) (bool, err
 }
 
 func alreadyClaimed(key string) error {
-	return fault.New(fault.Conflict, "store.already_claimed", "%s is claimed already", key)
+	return fault.New(fault.Conflict, store.CodeAlreadyClaimed, "%s is claimed already", key)
 }
 
 // isOver reports whether a claim has ended. One that does not say when does not.
@@ -152,7 +152,7 @@ func (s *Store) roomForClaim(ctx context.Context) error {
 }
 
 func (s *Store) claimsFull() error {
-	return fault.New(fault.Unavailable, "store.claims_full", "there are %d claims, the most that there may be", s.cfg.claims).
+	return fault.New(fault.Unavailable, store.CodeClaimsFull, "there are %d claims, the most that there may be", s.cfg.claims).
 		WithHint("try again in a moment: claims end by themselves")
 }
 

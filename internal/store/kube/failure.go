@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 )
 
 // failure turns an error of the API server into one that says what happened.
@@ -72,12 +73,12 @@ func notDeployed(name string) error {
 }
 
 func conflict(name string) error {
-	return fault.New(fault.Conflict, "store.version_conflict", "%s was changed by someone else at the same time", name).
+	return fault.New(fault.Conflict, store.CodeVersionConflict, "%s was changed by someone else at the same time", name).
 		WithHint("try again")
 }
 
 func illegalName(name string) error {
-	return fault.New(fault.Invalid, "store.illegal_name", "%q cannot be the name of an API", name)
+	return fault.New(fault.Invalid, store.CodeIllegalName, "%q cannot be the name of an API", name)
 }
 
 // busy is what a write returns that lost against others too many times.

@@ -178,7 +178,7 @@ func TestOneNameHasOneKind(t *testing.T) {
 	w := put(t, s, storetest.Sample("iris", 1))
 	other := storetest.Sample("iris", 1)
 	other.Revision.Kind, other.Revision.Pod.MaxQueueLength = workload.Async, 0
-	if _, err := s.Put(within(t), other); fault.Code(err) != "store.version_conflict" {
+	if _, err := s.Put(within(t), other); fault.Code(err) != store.CodeVersionConflict {
 		t.Errorf("Put(iris) of another kind = %v, want store.version_conflict", err)
 	}
 	// A declaration of another kind is nothing but that.
@@ -295,7 +295,7 @@ func TestClaimsAreBoundedAndSwept(t *testing.T) {
 			t.Fatalf("Claim(%s) = %v", key, err)
 		}
 	}
-	if err := s.Claim(within(t), "d", time.Minute); fault.Code(err) != "store.claims_full" || !fault.Is(err, fault.Unavailable) {
+	if err := s.Claim(within(t), "d", time.Minute); fault.Code(err) != store.CodeClaimsFull || !fault.Is(err, fault.Unavailable) {
 		t.Errorf("Claim() of one too many = %v, want store.claims_full", err)
 	}
 	other := open(t, cfg) // counts anew, and makes room when it can
@@ -307,7 +307,7 @@ func TestClaimsAreBoundedAndSwept(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if fault.Code(err) != "store.claims_full" {
+		if fault.Code(err) != store.CodeClaimsFull {
 			t.Fatalf("Claim(d) = %v, want store.claims_full until one is over", err)
 		}
 		select {
@@ -319,7 +319,7 @@ func TestClaimsAreBoundedAndSwept(t *testing.T) {
 	if _, err := other.leases.Get(within(t), nameOfKey(prefixClaim, "short"), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the claim that was over reads as %v, want not found", err)
 	}
-	if err := other.Claim(within(t), "b", time.Minute); fault.Code(err) != "store.claims_full" && fault.Code(err) != "store.already_claimed" {
+	if err := other.Claim(within(t), "b", time.Minute); fault.Code(err) != store.CodeClaimsFull && fault.Code(err) != store.CodeAlreadyClaimed {
 		t.Errorf("Claim(b) = %v, want that it is claimed still", err)
 	}
 }

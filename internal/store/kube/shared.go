@@ -116,5 +116,5 @@ func (s *Store) SetValue(ctx context.Context, name string, data []byte, at store
 }
 
 func illegalKey(key string) error {
-	return fault.New(fault.Invalid, "store.illegal_name", "%q cannot be the name of what replicas share", strings.ToValidUTF8(key, "?"))
+	return fault.New(fault.Invalid, store.CodeIllegalName, "%q cannot be the name of what replicas share", strings.ToValidUTF8(key, "?"))
 }

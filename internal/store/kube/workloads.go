@@ -73,7 +73,7 @@ func (s *Store) put(ctx context.Context, w store.Workload) (*object, error) {
 		return nil, err
 	}
 	if o.DeletionTimestamp != nil {
-		return nil, fault.New(fault.Conflict, "store.version_conflict", "%s is being deleted", crd.Source(kind, name)).
+		return nil, fault.New(fault.Conflict, store.CodeVersionConflict, "%s is being deleted", crd.Source(kind, name)).
 			WithHint("try again when it is gone; its finalizers say what it waits for")
 	}
 	d, err := deployedOf(o)

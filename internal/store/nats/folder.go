@@ -213,7 +213,7 @@ func folderFault(path string, err error) error {
 }
 
 func corrupt(path, format string, args ...any) error {
-	return fault.New(fault.Unavailable, "store.corrupt", "the state is damaged: %s: %s", path, fmt.Sprintf(format, args...)).
+	return fault.New(fault.Unavailable, codeCorrupt, "the state is damaged: %s: %s", path, fmt.Sprintf(format, args...)).
 		WithHint("nothing was changed. Restore the state folder from a backup, or move it away and deploy your files again")
 }
 

@@ -22,6 +22,8 @@ import (
 	"cortex.dev/cortex/internal/store"
 )
 
+const codeCorrupt = "store.corrupt"
+
 // The server repairs damaged files by cutting off what it cannot read, and forgets
 // a stream whose description is damaged. That is the right thing for a cluster that
 // has copies and the wrong one here: so every file is read before the server sees
@@ -75,7 +77,7 @@ func inspect(dir string, log *slog.Logger) (known found, err error) {
 		return known, nil // somebody did what the hint below says
 	}
 	if err := inspectStream(streams, streamClaims, prefixClaims, log); err != nil {
-		if fault.Code(err) == "store.corrupt" {
+		if fault.Code(err) == codeCorrupt {
 			err = fault.From(err).WithHint("nothing was changed. Claims last %v at most: that long after the operator stopped, delete the folder %s and start it again", store.MaxClaim, claims)
 		}
 		return found{}, err

@@ -59,7 +59,7 @@ func testReplicasSeeWorkloads(t *testing.T, a, b store.Store) {
 	second := mustPut(t, b, first)
 	wantChange(t, next(t, changes), "iris", second.Version)
 	_, err := a.Put(t.Context(), first)
-	wantFault(t, "Put(iris) at a version that the other has replaced", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Put(iris) at a version that the other has replaced", err, fault.Conflict, store.CodeVersionConflict)
 	if err := a.Delete(t.Context(), "iris", second.Version, false); err != nil {
 		t.Fatalf("Delete(iris) = %v", err)
 	}
@@ -84,7 +84,7 @@ func testOneClaim(t *testing.T, stores ...store.Shared) {
 					won[k].Add(1)
 					continue
 				}
-				wantFault(t, "Claim() of a key that is taken", err, fault.Conflict, "store.already_claimed")
+				wantFault(t, "Claim() of a key that is taken", err, fault.Conflict, store.CodeAlreadyClaimed)
 			}
 		})
 	}
@@ -120,7 +120,7 @@ func testClaimExpires(t *testing.T, s store.Store) {
 			if err == nil {
 				break
 			}
-			wantFault(t, "Claim() of a key that is taken", err, fault.Conflict, "store.already_claimed")
+			wantFault(t, "Claim() of a key that is taken", err, fault.Conflict, store.CodeAlreadyClaimed)
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -133,7 +133,7 @@ func testClaimExpires(t *testing.T, s store.Store) {
 		t.Errorf("a claim of 1001 ms was over after %v", took)
 	}
 	err := sh.Claim(ctx, "long", time.Second)
-	wantFault(t, "Claim(long) when shorter ones are over", err, fault.Conflict, "store.already_claimed")
+	wantFault(t, "Claim(long) when shorter ones are over", err, fault.Conflict, store.CodeAlreadyClaimed)
 }
 
 func testClaimBounds(t *testing.T, s store.Store) {
@@ -153,11 +153,11 @@ func testClaimBounds(t *testing.T, s store.Store) {
 func testSharedNames(t *testing.T, s store.Store) {
 	sh := shared(t, s)
 	for _, key := range []string{"", "*", ">", "a.b", "a b", "Ä", "a/b", "a=b", "a\x00", "$SYS", "a\n", strings.Repeat("x", store.MaxKey+1)} {
-		wantFault(t, fmt.Sprintf("Claim(%q)", key), sh.Claim(t.Context(), key, time.Minute), fault.Invalid, "store.illegal_name")
+		wantFault(t, fmt.Sprintf("Claim(%q)", key), sh.Claim(t.Context(), key, time.Minute), fault.Invalid, store.CodeIllegalName)
 		_, _, err := sh.Value(t.Context(), key)
-		wantFault(t, fmt.Sprintf("Value(%q)", key), err, fault.Invalid, "store.illegal_name")
+		wantFault(t, fmt.Sprintf("Value(%q)", key), err, fault.Invalid, store.CodeIllegalName)
 		_, err = sh.SetValue(t.Context(), key, nil, 0)
-		wantFault(t, fmt.Sprintf("SetValue(%q)", key), err, fault.Invalid, "store.illegal_name")
+		wantFault(t, fmt.Sprintf("SetValue(%q)", key), err, fault.Invalid, store.CodeIllegalName)
 	}
 	for _, key := range []string{"a", "A", "_", "-", "0", "aZ09_-", strings.Repeat("x", store.MaxKey)} {
 		if err := sh.Claim(t.Context(), key, time.Minute); err != nil {
@@ -178,7 +178,7 @@ func testValues(t *testing.T, s store.Store) {
 		t.Errorf("Value(v) = %q at %d, %v before it was set, want nil at 0", data, version, err)
 	}
 	_, err := sh.SetValue(t.Context(), "v", []byte("x"), 7)
-	wantFault(t, "SetValue(v at 7) before it was set", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "SetValue(v at 7) before it was set", err, fault.Conflict, store.CodeVersionConflict)
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)
@@ -191,7 +191,7 @@ func testValues(t *testing.T, s store.Store) {
 		}
 		for _, at := range []store.Version{0, last, version + 1} {
 			_, err := sh.SetValue(t.Context(), "v", []byte("other"), at)
-			wantFault(t, fmt.Sprintf("SetValue(v at %d) though it is at %d", at, version), err, fault.Conflict, "store.version_conflict")
+			wantFault(t, fmt.Sprintf("SetValue(v at %d) though it is at %d", at, version), err, fault.Conflict, store.CodeVersionConflict)
 		}
 		got, at, err := sh.Value(t.Context(), "v")
 		if err != nil || at != version || got == nil || !bytes.Equal(got, data) {
@@ -224,7 +224,7 @@ func testManySetters(t *testing.T, stores ...store.Shared) {
 				switch _, err := sh.SetValue(t.Context(), "v", append(slices.Clone(data), byte(n)), version); {
 				case err == nil:
 					done++
-				case fault.Code(err) != "store.version_conflict":
+				case fault.Code(err) != store.CodeVersionConflict:
 					t.Errorf("SetValue(v) = %v", err)
 					return
 				}
@@ -259,7 +259,7 @@ func testSharedReopen(t *testing.T, open Open) {
 	t.Cleanup(func() { closeStore(t, s) })
 	again := shared(t, s)
 	err = again.Claim(t.Context(), "Key_1", time.Minute)
-	wantFault(t, "Claim(Key_1) after reopening", err, fault.Conflict, "store.already_claimed")
+	wantFault(t, "Claim(Key_1) after reopening", err, fault.Conflict, store.CodeAlreadyClaimed)
 	if data, at, err := again.Value(t.Context(), "v"); err != nil || string(data) != "data" || at != version {
 		t.Errorf("Value(v) after reopening = %q at %d, %v, want data at %d", data, at, err, version)
 	}
@@ -273,7 +273,7 @@ func testSharedReopen(t *testing.T, open Open) {
 		if err == nil {
 			return
 		}
-		wantFault(t, "Claim(short) after reopening", err, fault.Conflict, "store.already_claimed")
+		wantFault(t, "Claim(short) after reopening", err, fault.Conflict, store.CodeAlreadyClaimed)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

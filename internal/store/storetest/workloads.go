@@ -70,10 +70,10 @@ func testConflict(t *testing.T, s store.Store) {
 	missing := Sample("iris", 1)
 	missing.Version = 7
 	_, err := s.Put(t.Context(), missing)
-	wantFault(t, "Put(iris at 7) before it exists", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Put(iris at 7) before it exists", err, fault.Conflict, store.CodeVersionConflict)
 	first := mustPut(t, s, Sample("iris", 1))
 	_, err = s.Put(t.Context(), Sample("iris", 2))
-	wantFault(t, "Put(iris at 0) though it exists", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Put(iris at 0) though it exists", err, fault.Conflict, store.CodeVersionConflict)
 	second := first
 	second.Replicas = 5
 	second = mustPut(t, s, second)
@@ -81,7 +81,7 @@ func testConflict(t *testing.T, s store.Store) {
 		t.Errorf("Put(iris) = version %d after %d, want a greater one", second.Version, first.Version)
 	}
 	_, err = s.Put(t.Context(), first)
-	wantFault(t, "Put(iris at an old version)", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Put(iris at an old version)", err, fault.Conflict, store.CodeVersionConflict)
 	if w, err := s.Get(t.Context(), "iris"); err != nil || w.Replicas != 5 || w.Version != second.Version {
 		t.Errorf("Get(iris) = %d replicas at %d, %v, want 5 at %d", w.Replicas, w.Version, err, second.Version)
 	}
@@ -103,7 +103,7 @@ func testManyWriters(t *testing.T, s store.Store) {
 				switch _, err := s.Put(t.Context(), w); {
 				case err == nil:
 					done++
-				case fault.Code(err) != "store.version_conflict":
+				case fault.Code(err) != store.CodeVersionConflict:
 					t.Errorf("Put(iris) = %v", err)
 					return
 				}
@@ -147,7 +147,7 @@ func testDeleteVersion(t *testing.T, s store.Store) {
 	second := mustPut(t, s, first)
 	for _, version := range []store.Version{first.Version, second.Version + 1} {
 		err := s.Delete(t.Context(), "iris", version, false)
-		wantFault(t, fmt.Sprintf("Delete(iris at %d)", version), err, fault.Conflict, "store.version_conflict")
+		wantFault(t, fmt.Sprintf("Delete(iris at %d)", version), err, fault.Conflict, store.CodeVersionConflict)
 	}
 	if err := s.Delete(t.Context(), "iris", second.Version, false); err != nil {
 		t.Errorf("Delete(iris) = %v", err)
@@ -224,9 +224,9 @@ func testVersionsGrow(t *testing.T, s store.Store) {
 		t.Errorf("Put(iris) after its deletion = version %d, want more than %d", next.Version, old.Version)
 	}
 	_, err := s.Put(t.Context(), old)
-	wantFault(t, "Put(iris) at the version of the deleted one", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Put(iris) at the version of the deleted one", err, fault.Conflict, store.CodeVersionConflict)
 	err = s.Delete(t.Context(), "iris", old.Version, false)
-	wantFault(t, "Delete(iris) at the version of the deleted one", err, fault.Conflict, "store.version_conflict")
+	wantFault(t, "Delete(iris) at the version of the deleted one", err, fault.Conflict, store.CodeVersionConflict)
 }
 
 func testHistory(t *testing.T, s store.Store) {
