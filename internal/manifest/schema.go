@@ -229,6 +229,9 @@ func withBounds(o object, k workload.Kind, path string) object {
 	}
 	put("minimum", "exclusiveMinimum", b.Min, b.MinOpen)
 	put("maximum", "exclusiveMaximum", b.Max, b.MaxOpen)
+	if len(b.Reserved) > 0 {
+		o["not"] = object{"enum": b.Reserved}
+	}
 	return o
 }
 
@@ -250,28 +253,21 @@ func realSchema(path string, def any) func(workload.Kind) object {
 	return numeric("number", path, def)
 }
 
-func portSchema(path string, def any) func(workload.Kind) object {
-	return func(k workload.Kind) object {
-		o := numeric("integer", path, def)(k)
-		o["not"] = object{"enum": []any{workload.SidecarPort, workload.AdminPort}}
-		return o
-	}
-}
-
 func durationSchema(def string) func(workload.Kind) object {
 	return fixed(object{"type": "string", "pattern": workload.DurationPattern, "default": def})
 }
 
 // quantitySchema describes an amount. The least is told for numbers; a pattern
 // cannot say it of strings.
-func quantitySchema(def any, least float64) func(workload.Kind) object {
+func quantitySchema(path string, def *workload.Quantity) func(workload.Kind) object {
 	return func(workload.Kind) object {
+		least := workload.LeastOf(path)
 		o := object{
-			"type": []any{"string", "number"}, "minimum": least,
+			"type": []any{"string", "number"}, "minimum": float64(least.Milli()) / 1000,
 			"pattern": workload.QuantityPattern, "maxLength": workload.MaxQuantityLength,
 		}
 		if def != nil {
-			o["default"] = def
+			o["default"] = def.String()
 		}
 		return o
 	}

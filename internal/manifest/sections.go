@@ -1,18 +1,19 @@
 package manifest
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"cortex.dev/cortex/internal/workload"
 )
 
-func realtimeOnly(k workload.Kind) bool   { return k == workload.Realtime }
-func scaling(k workload.Kind) bool        { return k.Scales() }
-func splitterOnly(k workload.Kind) bool   { return k == workload.Splitter }
-func exceptSplitter(k workload.Kind) bool { return k != workload.Splitter }
-func serving(k workload.Kind) bool        { return k != workload.Splitter && k != workload.Task }
+// has tells which kinds have the key at a path of the spec.
+func has(path string) func(workload.Kind) bool {
+	return func(k workload.Kind) bool { return workload.Has(k, path) }
+}
 
 // decodeSection reads the map v into t and reports whether it is one.
 func decodeSection[T any](s *scope, sec *section[T], v value, t *T) bool {
@@ -59,7 +60,7 @@ var specSection = section[workload.Spec]{
 			set:    func(*scope, *workload.Spec, value) {}, // read before everything else
 		},
 		{
-			key: "pod", required: true, on: exceptSplitter, doc: "the containers that make one replica",
+			key: "pod", required: true, on: has("pod"), doc: "the containers that make one replica",
 			schema: sectionSchema(&podSection),
 			set: func(s *scope, t *workload.Spec, v value) {
 				if p := workload.NewPod(s.spec.Kind); decodeSection(s, &podSection, v, p) {
@@ -68,12 +69,12 @@ var specSection = section[workload.Spec]{
 			},
 		},
 		{
-			key: "node_groups", nullable: true, on: exceptSplitter, doc: "the node groups that replicas may run on (default: all)",
+			key: "node_groups", nullable: true, on: has("node_groups"), doc: "the node groups that replicas may run on (default: all)",
 			schema: nodeGroupsSchema,
 			set:    set((*scope).wordsPresent, func(t *workload.Spec) *[]string { return &t.NodeGroups }),
 		},
 		{
-			key: "apis", required: true, on: splitterOnly, doc: "the RealtimeAPIs that share the traffic",
+			key: "apis", required: true, on: has("apis"), doc: "the RealtimeAPIs that share the traffic",
 			schema: listSchema(&targetSection),
 			set: func(s *scope, t *workload.Spec, v value) {
 				decodeList(s, &targetSection, v, &t.APIs, func() workload.Target { return workload.Target{} })
@@ -88,7 +89,7 @@ var specSection = section[workload.Spec]{
 			},
 		},
 		{
-			key: "autoscaling", on: scaling, doc: "how the number of replicas follows the load",
+			key: "autoscaling", on: has("autoscaling"), doc: "how the number of replicas follows the load",
 			schema: sectionSchema(&autoscalingSection),
 			set: func(s *scope, t *workload.Spec, v value) {
 				a := scaled{Autoscaling: workload.NewAutoscaling(0)}
@@ -99,7 +100,7 @@ var specSection = section[workload.Spec]{
 			},
 		},
 		{
-			key: "update_strategy", on: scaling, doc: "how many replicas an update may add and take away at a time",
+			key: "update_strategy", on: has("update_strategy"), doc: "how many replicas an update may add and take away at a time",
 			schema: sectionSchema(&updateSection),
 			set: func(s *scope, t *workload.Spec, v value) {
 				t.UpdateStrategy = workload.NewUpdateStrategy()
@@ -171,41 +172,61 @@ type scaled struct {
 
 var autoscalingSection = section[scaled]{
 	fields: []field[scaled]{
-		replicas("min_replicas", 1, "the least number of replicas; 0 lets the API sleep until a request arrives",
+		replicas("min_replicas", "the least number of replicas; 0 lets the API sleep until a request arrives",
 			func(t *scaled) *int32 { return &t.MinReplicas }),
-		replicas("max_replicas", 100, "the greatest number of replicas",
+		replicas("max_replicas", "the greatest number of replicas",
 			func(t *scaled) *int32 { return &t.MaxReplicas }),
-		replicas("init_replicas", nil, "replicas to begin with (default: min_replicas)",
-			func(t *scaled) *int32 { t.init = true; return &t.InitReplicas }),
-		factor("target_in_flight", nil, "requests in flight that one replica should have (default: max_concurrency)",
-			func(t *scaled) *float64 { t.target = true; return &t.TargetInFlight }),
-		period("window", "60s", "the time over which load is averaged, in steps of 10s",
+		follows(replicas("init_replicas", "replicas to begin with (default: min_replicas)",
+			func(t *scaled) *int32 { t.init = true; return &t.InitReplicas })),
+		follows(factor("target_in_flight", "requests in flight that one replica should have (default: max_concurrency)",
+			func(t *scaled) *float64 { t.target = true; return &t.TargetInFlight })),
+		period("window", "the time over which load is averaged, in steps of 10s",
 			func(t *scaled) *workload.Duration { return &t.Window }),
-		period("downscale_stabilization_period", "5m", "how long the load must stay low before replicas are taken away",
+		period("downscale_stabilization_period", "how long the load must stay low before replicas are taken away",
 			func(t *scaled) *workload.Duration { return &t.DownscaleStabilizationPeriod }),
-		period("upscale_stabilization_period", "1m", "how long the load must stay high before replicas are added",
+		period("upscale_stabilization_period", "how long the load must stay high before replicas are added",
 			func(t *scaled) *workload.Duration { return &t.UpscaleStabilizationPeriod }),
-		factor("max_downscale_factor", 0.75, "the smallest part of the replicas that one step may leave",
+		factor("max_downscale_factor", "the smallest part of the replicas that one step may leave",
 			func(t *scaled) *float64 { return &t.MaxDownscaleFactor }),
-		factor("max_upscale_factor", 1.5, "the largest multiple of the replicas that one step may reach",
+		factor("max_upscale_factor", "the largest multiple of the replicas that one step may reach",
 			func(t *scaled) *float64 { return &t.MaxUpscaleFactor }),
-		factor("downscale_tolerance", 0.05, "how far below the present number a recommendation is ignored",
+		factor("downscale_tolerance", "how far below the present number a recommendation is ignored",
 			func(t *scaled) *float64 { return &t.DownscaleTolerance }),
-		factor("upscale_tolerance", 0.05, "how far above the present number a recommendation is ignored",
+		factor("upscale_tolerance", "how far above the present number a recommendation is ignored",
 			func(t *scaled) *float64 { return &t.UpscaleTolerance }),
 	},
 }
 
-func replicas(key string, def any, doc string, into func(*scaled) *int32) field[scaled] {
-	return field[scaled]{key: key, doc: doc, schema: wholeSchema("autoscaling."+key, def), set: set((*scope).int32, into)}
+// unsaid is what an absent key of the autoscaling section means.
+func unsaid[V any](into func(*scaled) *V) V {
+	return *into(&scaled{Autoscaling: workload.NewAutoscaling(0)})
 }
 
-func factor(key string, def any, doc string, into func(*scaled) *float64) field[scaled] {
-	return field[scaled]{key: key, doc: doc, schema: realSchema("autoscaling."+key, def), set: set((*scope).real, into)}
+func replicas(key, doc string, into func(*scaled) *int32) field[scaled] {
+	return field[scaled]{key: key, doc: doc, schema: wholeSchema("autoscaling."+key, unsaid(into)), set: set((*scope).int32, into)}
 }
 
-func period(key, def, doc string, into func(*scaled) *workload.Duration) field[scaled] {
+func factor(key, doc string, into func(*scaled) *float64) field[scaled] {
+	return field[scaled]{key: key, doc: doc, schema: realSchema("autoscaling."+key, unsaid(into)), set: set((*scope).real, into)}
+}
+
+func period(key, doc string, into func(*scaled) *workload.Duration) field[scaled] {
+	def := unsaid(into).String()
+	if workload.PeriodOf("autoscaling."+key).Step != 0 {
+		def = fmt.Sprintf("%.0fs", time.Duration(unsaid(into)).Seconds()) // in the unit of its steps
+	}
 	return field[scaled]{key: key, doc: doc, schema: durationSchema(def), set: set((*scope).duration, into)}
+}
+
+// follows is a field whose default is the value of another one.
+func follows(f field[scaled]) field[scaled] {
+	schema := f.schema
+	f.schema = func(k workload.Kind) object {
+		o := schema(k)
+		delete(o, "default")
+		return o
+	}
+	return f
 }
 
 var updateSection = section[workload.UpdateStrategy]{

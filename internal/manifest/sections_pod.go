@@ -1,16 +1,14 @@
 package manifest
 
 import (
-	"slices"
-
 	"cortex.dev/cortex/internal/workload"
 )
 
 var podSection = section[workload.Pod]{
 	fields: []field[workload.Pod]{
 		{
-			key: "port", nullable: true, on: serving, doc: "the port that receives requests, exported as CORTEX_PORT",
-			schema: portSchema("pod.port", workload.DefaultPort),
+			key: "port", nullable: true, on: has("pod.port"), doc: "the port that receives requests, exported as CORTEX_PORT",
+			schema: wholeSchema("pod.port", workload.DefaultPort),
 			set: func(s *scope, t *workload.Pod, v value) {
 				if p, ok := s.int32(v); ok {
 					t.Port = &p
@@ -18,12 +16,12 @@ var podSection = section[workload.Pod]{
 			},
 		},
 		{
-			key: "max_concurrency", on: scaling, doc: "requests that one replica works on at once",
+			key: "max_concurrency", on: has("pod.max_concurrency"), doc: "requests that one replica works on at once",
 			schema: wholeSchema("pod.max_concurrency", workload.DefaultMaxConcurrency),
 			set:    set((*scope).int64, func(t *workload.Pod) *int64 { return &t.MaxConcurrency }),
 		},
 		{
-			key: "max_queue_length", on: realtimeOnly, doc: "requests that wait for one replica; beyond it the answer is 503",
+			key: "max_queue_length", on: has("pod.max_queue_length"), doc: "requests that wait for one replica; beyond it the answer is 503",
 			schema: wholeSchema("pod.max_queue_length", workload.DefaultMaxQueueLength),
 			set:    set((*scope).int64, func(t *workload.Pod) *int64 { return &t.MaxQueueLength }),
 		},
@@ -74,7 +72,7 @@ var containerSection = section[workload.Container]{
 		probeField("liveness_probe", "asks whether the container must be restarted",
 			func(t *workload.Container) **workload.Probe { return &t.LivenessProbe }),
 		{
-			key: "pre_stop", nullable: true, on: hasHandlers("pre_stop"), doc: "runs before the container is told to stop",
+			key: "pre_stop", nullable: true, on: has("pod.containers[].pre_stop"), doc: "runs before the container is told to stop",
 			schema: handlersSchema("pre_stop", &preStopSection),
 			set: func(s *scope, t *workload.Container, v value) {
 				if p := (&workload.PreStop{}); decodeSection(s, &preStopSection, v, p) {
@@ -94,21 +92,21 @@ var containerSection = section[workload.Container]{
 
 var computeSection = section[workload.Compute]{
 	fields: []field[workload.Compute]{
-		amount("cpu", workload.DefaultCPU.String(), float64(workload.MinCPU.Milli())/1000, "cores, such as 200m or 1.5; null requests none",
+		amount("cpu", "cores, such as 200m or 1.5; null requests none",
 			func(t *workload.Compute) **workload.Quantity { return &t.CPU }),
-		amount("mem", nil, float64(workload.MinMem.Value()), "memory, such as 256Mi",
+		amount("mem", "memory, such as 256Mi",
 			func(t *workload.Compute) **workload.Quantity { return &t.Mem }),
 		devices("gpu", "GPUs", func(t *workload.Compute) *int64 { return &t.GPU }),
 		devices("inf", "Inferentia chips", func(t *workload.Compute) *int64 { return &t.Inf }),
-		amount("shm", nil, 0, "the size of /dev/shm, part of mem",
+		amount("shm", "the size of /dev/shm, part of mem",
 			func(t *workload.Compute) **workload.Quantity { return &t.Shm }),
 	},
 }
 
-func amount(key string, def any, least float64, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {
+func amount(key, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {
 	return field[workload.Compute]{
 		key: key, doc: doc, nullable: true,
-		schema: quantitySchema(def, least),
+		schema: quantitySchema("pod.containers[].compute."+key, *into(workload.NewCompute())),
 		set:    set((*scope).quantityPresent, into),
 		null:   func(t *workload.Compute) { *into(t) = nil },
 	}
@@ -117,25 +115,15 @@ func amount(key string, def any, least float64, doc string, into func(*workload.
 func devices(key, doc string, into func(*workload.Compute) *int64) field[workload.Compute] {
 	return field[workload.Compute]{
 		key: key, doc: doc,
-		schema: wholeSchema("pod.containers[].compute."+key, 0),
+		schema: wholeSchema("pod.containers[].compute."+key, *into(workload.NewCompute())),
 		set:    set((*scope).int64, into),
 	}
-}
-
-// hasHandlers tells whether a kind has a probe or hook.
-func hasHandlers(section string) func(workload.Kind) bool {
-	return func(k workload.Kind) bool { return len(workload.Handlers(k, section)) > 0 }
-}
-
-// hasHandler tells whether a kind's probe or hook may ask in the given way.
-func hasHandler(section, handler string) func(workload.Kind) bool {
-	return func(k workload.Kind) bool { return slices.Contains(workload.Handlers(k, section), handler) }
 }
 
 func probeField(key, doc string, into func(*workload.Container) **workload.Probe) field[workload.Container] {
 	sec := probeSection(key)
 	return field[workload.Container]{
-		key: key, doc: doc, nullable: true, on: hasHandlers(key),
+		key: key, doc: doc, nullable: true, on: has("pod.containers[]." + key),
 		schema: handlersSchema(key, sec),
 		set: func(s *scope, t *workload.Container, v value) {
 			if p := workload.NewProbe(); decodeSection(s, sec, v, p) {
@@ -149,7 +137,7 @@ func probeSection(name string) *section[workload.Probe] {
 	fields := []field[workload.Probe]{
 		httpField(name, func(t *workload.Probe) **workload.HTTPGet { return &t.HTTPGet }),
 		{
-			key: "tcp_socket", on: hasHandler(name, "tcp_socket"), doc: "succeeds when a connection opens",
+			key: "tcp_socket", on: has("pod.containers[]." + name + ".tcp_socket"), doc: "succeeds when a connection opens",
 			schema: sectionSchema(&tcpSection),
 			set: func(s *scope, t *workload.Probe, v value) {
 				t.TCPSocket = &workload.TCPSocket{}
@@ -160,18 +148,17 @@ func probeSection(name string) *section[workload.Probe] {
 	}
 	for _, f := range []struct {
 		key, doc string
-		def      int32
 		into     func(*workload.Probe) *int32
 	}{
-		{"initial_delay_seconds", "seconds before the first question", 0, func(t *workload.Probe) *int32 { return &t.InitialDelaySeconds }},
-		{"timeout_seconds", "seconds to wait for an answer", 1, func(t *workload.Probe) *int32 { return &t.TimeoutSeconds }},
-		{"period_seconds", "seconds between questions", 10, func(t *workload.Probe) *int32 { return &t.PeriodSeconds }},
-		{"success_threshold", "successes in a row that count", 1, func(t *workload.Probe) *int32 { return &t.SuccessThreshold }},
-		{"failure_threshold", "failures in a row that count", 3, func(t *workload.Probe) *int32 { return &t.FailureThreshold }},
+		{"initial_delay_seconds", "seconds before the first question", func(t *workload.Probe) *int32 { return &t.InitialDelaySeconds }},
+		{"timeout_seconds", "seconds to wait for an answer", func(t *workload.Probe) *int32 { return &t.TimeoutSeconds }},
+		{"period_seconds", "seconds between questions", func(t *workload.Probe) *int32 { return &t.PeriodSeconds }},
+		{"success_threshold", "successes in a row that count", func(t *workload.Probe) *int32 { return &t.SuccessThreshold }},
+		{"failure_threshold", "failures in a row that count", func(t *workload.Probe) *int32 { return &t.FailureThreshold }},
 	} {
 		fields = append(fields, field[workload.Probe]{
 			key: f.key, doc: f.doc,
-			schema: wholeSchema("probe."+f.key, f.def),
+			schema: wholeSchema("probe."+f.key, *f.into(workload.NewProbe())),
 			set:    set((*scope).int32, f.into),
 		})
 	}
@@ -180,7 +167,7 @@ func probeSection(name string) *section[workload.Probe] {
 
 func httpField[T any](name string, into func(*T) **workload.HTTPGet) field[T] {
 	return field[T]{
-		key: "http_get", on: hasHandler(name, "http_get"), doc: "succeeds on a status from 200 to 399",
+		key: "http_get", on: has("pod.containers[]." + name + ".http_get"), doc: "succeeds on a status from 200 to 399",
 		schema: sectionSchema(&httpSection),
 		set: func(s *scope, t *T, v value) {
 			h := &workload.HTTPGet{Path: "/"}
@@ -192,7 +179,7 @@ func httpField[T any](name string, into func(*T) **workload.HTTPGet) field[T] {
 
 func execField[T any](name string, into func(*T) **workload.Exec) field[T] {
 	return field[T]{
-		key: "exec", on: hasHandler(name, "exec"), doc: "succeeds when the command exits with 0",
+		key: "exec", on: has("pod.containers[]." + name + ".exec"), doc: "succeeds when the command exits with 0",
 		schema: sectionSchema(&execSection),
 		set: func(s *scope, t *T, v value) {
 			e := &workload.Exec{}
@@ -218,7 +205,7 @@ var httpSection = section[workload.HTTPGet]{
 		},
 		{
 			key: "port", required: true, doc: "the container's port",
-			schema: portSchema("probe.http_get.port", nil),
+			schema: wholeSchema("probe.http_get.port", nil),
 			set:    set((*scope).int32, func(t *workload.HTTPGet) *int32 { return &t.Port }),
 		},
 	},
@@ -228,7 +215,7 @@ var tcpSection = section[workload.TCPSocket]{
 	fields: []field[workload.TCPSocket]{
 		{
 			key: "port", required: true, doc: "the container's port",
-			schema: portSchema("probe.tcp_socket.port", nil),
+			schema: wholeSchema("probe.tcp_socket.port", nil),
 			set:    set((*scope).int32, func(t *workload.TCPSocket) *int32 { return &t.Port }),
 		},
 	},

@@ -1,8 +1,10 @@
 package workload
 
 import (
+	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,19 +63,22 @@ var (
 // Bounds is the range of a numeric field. An infinite bound is none.
 type Bounds struct {
 	Min, Max         float64
-	MinOpen, MaxOpen bool // the bound itself is outside
+	MinOpen, MaxOpen bool    // the bound itself is outside
+	Reserved         []int32 // values between that only the platform may use
 }
 
 var unbounded = math.Inf(1)
 
+var containerPort = Bounds{Min: 1, Max: 65535, Reserved: []int32{SidecarPort, AdminPort}}
+
 var bounds = map[string]Bounds{
-	"pod.port":                         {Min: 1, Max: 65535},
+	"pod.port":                         containerPort,
 	"pod.max_concurrency":              {Min: 1, Max: 30000},
 	"pod.max_queue_length":             {Min: 1, Max: 30000},
 	"pod.containers[].compute.gpu":     {Max: math.MaxInt32},
 	"pod.containers[].compute.inf":     {Max: math.MaxInt32},
-	"probe.http_get.port":              {Min: 1, Max: 65535},
-	"probe.tcp_socket.port":            {Min: 1, Max: 65535},
+	"probe.http_get.port":              containerPort,
+	"probe.tcp_socket.port":            containerPort,
 	"probe.initial_delay_seconds":      {Max: math.MaxInt32},
 	"probe.timeout_seconds":            {Max: math.MaxInt32},
 	"probe.period_seconds":             {Max: math.MaxInt32},
@@ -94,38 +99,46 @@ var asyncConcurrency = Bounds{Min: 1, Max: 100}
 
 // BoundsOf returns the range of the numeric field at a key path with its indices
 // left out, such as "pod.containers[].compute.gpu", in a spec of kind k. All probes
-// and hooks share the paths that begin with "probe.". It panics on a path that has
+// and hooks share the rows that begin with "probe.". It panics on a path that has
 // none: that is a defect of the caller.
 func BoundsOf(k Kind, path string) Bounds {
 	if k == Async && path == "pod.max_concurrency" {
 		return asyncConcurrency
 	}
-	b, ok := bounds[path]
-	if !ok {
-		panic("workload: no bounds are declared for " + path)
+	if rest, ok := strings.CutPrefix(path, "pod.containers[]."); ok {
+		if section, key, _ := strings.Cut(rest, "."); slices.Contains(sectionsWithHandlers, section) {
+			path = "probe." + key
+		}
 	}
-	return b
+	return declared(bounds, path)
 }
 
 // JobBounds is the range of every number of a job's submission: workers, batch
 // sizes, seconds and counts.
 func JobBounds() Bounds { return Bounds{Min: 1, Max: math.MaxInt32} }
 
-// Check returns the code and message of v outside b, or two empty strings.
-func (b Bounds) Check(v float64) (code, message string) {
+// check returns what is wrong with v, without its path; its code is empty where v is
+// within b.
+func (b Bounds) check(v float64) Violation {
+	bad := Violation{Found: number(v), Allowed: b.String()}
 	switch {
 	case math.IsNaN(v) || math.IsInf(v, 0):
-		return CodePrimitiveType, "must be a finite number"
+		bad.Code, bad.Message = CodePrimitiveType, "must be a finite number"
 	case b.MinOpen && v <= b.Min:
-		return CodeGreaterThan, "must be greater than " + number(b.Min)
+		bad.Code, bad.Message = CodeGreaterThan, "must be greater than "+number(b.Min)
 	case v < b.Min:
-		return CodeGreaterOrEqual, "must be at least " + number(b.Min)
+		bad.Code, bad.Message = CodeGreaterOrEqual, "must be at least "+number(b.Min)
 	case b.MaxOpen && v >= b.Max:
-		return CodeLessThan, "must be less than " + number(b.Max)
+		bad.Code, bad.Message = CodeLessThan, "must be less than "+number(b.Max)
 	case v > b.Max:
-		return CodeLessOrEqual, "must be at most " + number(b.Max)
+		bad.Code, bad.Message = CodeLessOrEqual, "must be at most "+number(b.Max)
+	case slices.ContainsFunc(b.Reserved, func(r int32) bool { return float64(r) == v }):
+		bad.Code, bad.Message = CodeDisallowedValue, fmt.Sprintf("port %s is reserved by the platform", number(v))
+		bad.Allowed += fmt.Sprintf(", except %d and %d", SidecarPort, AdminPort)
+	default:
+		return Violation{}
 	}
-	return "", ""
+	return bad
 }
 
 // String is b in words, such as "1 to 65535" or "more than 0".

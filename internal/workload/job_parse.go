@@ -83,7 +83,7 @@ func (r *jobReader) object(path string, text json.RawMessage, into reflect.Value
 			r.wrongType(path, "a map", text) // it was well formed a moment ago
 			return
 		}
-		at := below(path, key)
+		at := joinPath(path, key)
 		i, known := fields[key]
 		switch {
 		case !known:
@@ -100,7 +100,7 @@ func (r *jobReader) object(path string, text json.RawMessage, into reflect.Value
 	}
 	for _, key := range keys {
 		if f := into.Type().Field(fields[key]); !seen[key] && !isOptional(f) {
-			r.refuse(Violation{Path: below(path, key), Code: CodeMustBeDefined, Message: fmt.Sprintf("%q must be defined", key)})
+			r.refuse(Violation{Path: joinPath(path, key), Code: CodeMustBeDefined, Message: fmt.Sprintf("%q must be defined", key)})
 		}
 	}
 }
@@ -170,8 +170,8 @@ func (r *jobReader) whole(path string, text json.RawMessage, to *int32) {
 	}
 	b := JobBounds()
 	if err != nil || f > math.MaxInt32 || f < math.MinInt32 {
-		v := Violation{Path: path, Found: abbreviate(string(text)), Allowed: b.String()}
-		v.Code, v.Message = b.Check(math.Copysign(math.MaxFloat64, f))
+		v := b.check(math.Copysign(math.MaxFloat64, f))
+		v.Path, v.Found = path, abbreviate(string(text))
 		r.refuse(v)
 		return
 	}
@@ -180,11 +180,4 @@ func (r *jobReader) whole(path string, text json.RawMessage, to *int32) {
 
 func (r *jobReader) wrongType(path, want string, text json.RawMessage) {
 	r.refuse(Violation{Path: path, Code: CodePrimitiveType, Message: "must be " + want, Found: abbreviate(string(text))})
-}
-
-func below(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }

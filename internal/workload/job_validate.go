@@ -2,7 +2,9 @@ package workload
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,11 +14,9 @@ import (
 func (b *BatchSubmission) Validate() []Violation {
 	vs := &violations{}
 	vs.apiName(b.APIName)
-	vs.jobBounds("workers", b.Workers)
 	vs.sources(b)
 	if l := b.ItemList; l != nil {
 		vs.items(l)
-		vs.jobBounds("item_list.batch_size", l.BatchSize)
 	}
 	if l := b.FilePathLister; l != nil {
 		vs.files("file_path_lister", l)
@@ -24,13 +24,13 @@ func (b *BatchSubmission) Validate() []Violation {
 	if l := b.DelimitedFiles; l != nil {
 		vs.files("delimited_files", (*FilePathLister)(l))
 	}
-	vs.timeout(b.Timeout)
 	if q := b.SQSDeadLetterQueue; q != nil {
 		if q.ARN == "" {
 			vs.empty("sqs_dead_letter_queue.arn", "name the queue, such as arn:aws:sqs:us-west-2:123456789012:failed")
 		}
-		vs.jobBounds("sqs_dead_letter_queue.max_receive_count", q.MaxReceiveCount)
 	}
+	vs.jobNumbers(b)
+	inOrder(vs.list)
 	return vs.list
 }
 
@@ -44,7 +44,7 @@ func (t *TaskSubmission) Validate() []Violation {
 			Found: strconv.Itoa(int(t.Workers)), Allowed: strconv.Itoa(TaskWorkers), Hint: "submit a job for each",
 		})
 	}
-	vs.timeout(t.Timeout)
+	vs.jobNumbers(t, "workers")
 	return vs.list
 }
 
@@ -56,18 +56,33 @@ func (vs *violations) apiName(name string) {
 	vs.label("api_name", name, MaxNameLength)
 }
 
-// jobBounds checks a number that is at least 1, as every number of a job is.
-func (vs *violations) jobBounds(path string, v int32) {
-	b := JobBounds()
-	if code, message := b.Check(float64(v)); code != "" {
-		vs.add(Violation{Path: path, Code: code, Message: message, Found: strconv.Itoa(int(v)), Allowed: b.String()})
+// inOrder sorts by the keys of a BatchSubmission. That it has no items belongs where
+// they would be.
+func inOrder(list []Violation) {
+	_, keys := jobFields(reflect.TypeFor[BatchSubmission]())
+	place := func(v Violation) int {
+		if v.Path == "" {
+			return slices.Index(keys, JobSources()[0])
+		}
+		return slices.Index(keys, v.Path[:strings.IndexAny(v.Path+".", ".[")])
 	}
+	slices.SortStableFunc(list, func(a, b Violation) int { return place(a) - place(b) })
 }
 
-func (vs *violations) timeout(seconds *int32) {
-	if seconds != nil {
-		vs.jobBounds("timeout", *seconds)
+// jobNumbers holds every number of a submission to JobBounds, but for those at the
+// paths that have a rule of their own.
+func (vs *violations) jobNumbers(submission any, but ...string) {
+	w := walker{
+		vs: vs, has: func(string) bool { return true },
+		bounds: func(path string) *Bounds {
+			if slices.Contains(but, path) {
+				return nil
+			}
+			b := JobBounds()
+			return &b
+		},
 	}
+	w.object("", "", reflect.ValueOf(submission).Elem())
 }
 
 // sources checks that the items are in one place.
@@ -127,5 +142,4 @@ func (vs *violations) files(at string, l *FilePathLister) {
 			}
 		}
 	}
-	vs.jobBounds(at+".batch_size", l.BatchSize)
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Validate returns every rule that a defaulted spec breaks, in the order of the
@@ -19,6 +18,7 @@ func (s *Spec) Validate() []Violation {
 	}
 	vs.name(s.Name)
 	vs.sections(s)
+	vs.numbers(s)
 	if s.Pod != nil {
 		vs.pod(s.Kind, s.Pod)
 	}
@@ -105,27 +105,12 @@ func asLabel(text string) string {
 	return strings.Trim(strings.NewReplacer("_", "-", ".", "-", " ", "-").Replace(strings.ToLower(text)), "-")
 }
 
-// sections refuses the sections that the kind does not have, and the lack of
-// those that it must have.
+// sections refuses the lack of sections that the kind must have.
 func (vs *violations) sections(s *Spec) {
-	for _, f := range []struct {
-		path         string
-		present, has bool
-	}{
-		{"pod", s.Pod != nil, s.Kind != Splitter},
-		{"node_groups", s.NodeGroups != nil, s.Kind != Splitter},
-		{"apis", s.APIs != nil, s.Kind == Splitter},
-		{"autoscaling", s.Autoscaling != nil, s.Kind.Scales()},
-		{"update_strategy", s.UpdateStrategy != nil, s.Kind.Scales()},
-	} {
-		if f.present && !f.has {
-			vs.notForKind(f.path, s.Kind)
-		}
-	}
-	if s.Pod == nil && s.Kind != Splitter {
+	if s.Pod == nil && Has(s.Kind, "pod") {
 		vs.missing("pod", "pod", "a pod with at least one container")
 	}
-	if s.APIs == nil && s.Kind == Splitter {
+	if s.APIs == nil && Has(s.Kind, "apis") {
 		vs.missing("apis", "apis", "a list of RealtimeAPIs with their weights")
 	}
 }
@@ -137,26 +122,6 @@ func (vs *violations) notForKind(path string, k Kind) {
 		Message: fmt.Sprintf("%q is not supported for %s", field, k),
 		Hint:    "remove it",
 	})
-}
-
-func (vs *violations) bounds(k Kind, path, key string, v float64) bool {
-	b := BoundsOf(k, key)
-	code, message := b.Check(v)
-	if code == "" {
-		return true
-	}
-	vs.add(Violation{Path: path, Code: code, Message: message, Found: number(v), Allowed: b.String()})
-	return false
-}
-
-// port checks a container port.
-func (vs *violations) port(k Kind, path, key string, port int32) {
-	if vs.bounds(k, path, key, float64(port)) && (port == SidecarPort || port == AdminPort) {
-		vs.add(Violation{
-			Path: path, Code: CodeDisallowedValue, Message: fmt.Sprintf("port %d is reserved by the platform", port),
-			Found: strconv.Itoa(int(port)), Allowed: fmt.Sprintf("1 to 65535, except %d and %d", SidecarPort, AdminPort),
-		})
-	}
 }
 
 func (vs *violations) nodeGroups(groups []string) {
@@ -206,38 +171,27 @@ func (vs *violations) networking(n *Networking) {
 
 func (vs *violations) autoscaling(s *Spec) {
 	a := s.Autoscaling
-	const at = "autoscaling."
-	whole := func(field string, v int32) bool { return vs.bounds(s.Kind, at+field, at+field, float64(v)) }
-	real := func(field string, v float64) bool { return vs.bounds(s.Kind, at+field, at+field, v) }
-
-	ok := whole("min_replicas", a.MinReplicas)
-	ok = whole("max_replicas", a.MaxReplicas) && ok
-	ok = whole("init_replicas", a.InitReplicas) && ok
-	if ok {
-		vs.replicas(a)
+	vs.replicas(a)
+	const path = "autoscaling.target_in_flight"
+	if s.Pod == nil || s.Kind != Realtime || vs.has(path) {
+		return
 	}
-	if real("target_in_flight", a.TargetInFlight) && s.Pod != nil && s.Kind == Realtime {
-		if limit := s.Pod.MaxConcurrency + s.Pod.MaxQueueLength; a.TargetInFlight > float64(limit) {
-			vs.add(Violation{
-				Path: at + "target_in_flight", Code: CodeTargetInFlight, Found: number(a.TargetInFlight),
-				Message: fmt.Sprintf("must be at most max_concurrency + max_queue_length (%d + %d = %d)",
-					s.Pod.MaxConcurrency, s.Pod.MaxQueueLength, limit),
-				Hint:    "a replica never has more requests in flight than that",
-				Related: []string{"pod.max_concurrency", "pod.max_queue_length"},
-			})
-		}
+	if limit := s.Pod.MaxConcurrency + s.Pod.MaxQueueLength; a.TargetInFlight > float64(limit) {
+		vs.add(Violation{
+			Path: path, Code: CodeTargetInFlight, Found: number(a.TargetInFlight),
+			Message: fmt.Sprintf("must be at most max_concurrency + max_queue_length (%d + %d = %d)",
+				s.Pod.MaxConcurrency, s.Pod.MaxQueueLength, limit),
+			Hint:    "a replica never has more requests in flight than that",
+			Related: []string{"pod.max_concurrency", "pod.max_queue_length"},
+		})
 	}
-	vs.window(at+"window", a.Window)
-	vs.period(at+"downscale_stabilization_period", a.DownscaleStabilizationPeriod)
-	vs.period(at+"upscale_stabilization_period", a.UpscaleStabilizationPeriod)
-	real("max_downscale_factor", a.MaxDownscaleFactor)
-	real("max_upscale_factor", a.MaxUpscaleFactor)
-	real("downscale_tolerance", a.DownscaleTolerance)
-	real("upscale_tolerance", a.UpscaleTolerance)
 }
 
 func (vs *violations) replicas(a *Autoscaling) {
 	const minimum, maximum, initial = "autoscaling.min_replicas", "autoscaling.max_replicas", "autoscaling.init_replicas"
+	if vs.has(minimum) || vs.has(maximum) || vs.has(initial) {
+		return
+	}
 	compare := func(path, other, code, message string, v, limit int32) {
 		vs.add(Violation{
 			Path: path, Code: code, Found: strconv.Itoa(int(v)),
@@ -253,28 +207,6 @@ func (vs *violations) replicas(a *Autoscaling) {
 	}
 	if a.InitReplicas < a.MinReplicas {
 		compare(initial, minimum, CodeInitBelowMin, "must not be less than min_replicas", a.InitReplicas, a.MinReplicas)
-	}
-}
-
-// WindowStep is what an autoscaling window is a multiple of, and at least.
-const WindowStep = 10 * time.Second
-
-func (vs *violations) window(path string, d Duration) {
-	v := Violation{Path: path, Found: d.String(), Allowed: "multiples of 10s, such as 60s"}
-	switch {
-	case time.Duration(d) < WindowStep:
-		v.Code, v.Message = CodeGreaterOrEqual, "must be at least 10s"
-	case time.Duration(d)%WindowStep != 0:
-		v.Code, v.Message = CodeNotMultiple, "must be a multiple of 10s"
-	default:
-		return
-	}
-	vs.add(v)
-}
-
-func (vs *violations) period(path string, d Duration) {
-	if d < 0 {
-		vs.add(Violation{Path: path, Code: CodeGreaterOrEqual, Message: "must be at least 0s", Found: d.String(), Allowed: "0s or more, such as 5m"})
 	}
 }
 

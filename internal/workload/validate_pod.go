@@ -9,18 +9,9 @@ import (
 )
 
 func (vs *violations) pod(k Kind, p *Pod) {
-	switch {
-	case k == Task:
-		if p.Port != nil {
-			vs.notForKind("pod.port", k)
-		}
-	case p.Port == nil:
+	if p.Port == nil && Has(k, "pod.port") {
 		vs.missing("pod.port", "port", "1 to 65535")
-	default:
-		vs.port(k, "pod.port", "pod.port", *p.Port)
 	}
-	vs.limit(k, "pod.max_concurrency", p.MaxConcurrency, k.Scales())
-	vs.limit(k, "pod.max_queue_length", p.MaxQueueLength, k == Realtime)
 	switch {
 	case p.Containers == nil:
 		vs.missing("pod.containers", "containers", "a list of at least one container")
@@ -41,15 +32,6 @@ func (vs *violations) pod(k Kind, p *Pod) {
 		names[c.Name] = true
 	}
 	vs.devices(p)
-}
-
-func (vs *violations) limit(k Kind, path string, v int64, has bool) {
-	switch {
-	case has:
-		vs.bounds(k, path, path, float64(v))
-	case v != 0:
-		vs.notForKind(path, k)
-	}
 }
 
 // devices refuses GPUs and Inferentia chips in one pod: no node has both.
@@ -85,16 +67,18 @@ func (vs *violations) container(k Kind, path string, c *Container) {
 	vs.executable(path+".command", c.Command)
 	vs.env(path+".env", c.Env)
 	if c.Compute != nil {
-		vs.compute(k, path+".compute", c.Compute)
+		vs.compute(path+".compute", c.Compute)
 	}
 	if c.ReadinessProbe != nil {
-		vs.probe(k, path, "readiness_probe", c.ReadinessProbe)
+		p := c.ReadinessProbe
+		vs.handlers(k, path, "readiness_probe", p.HTTPGet, p.TCPSocket, p.Exec)
 	}
 	if c.LivenessProbe != nil {
-		vs.probe(k, path, "liveness_probe", c.LivenessProbe)
+		p := c.LivenessProbe
+		vs.handlers(k, path, "liveness_probe", p.HTTPGet, p.TCPSocket, p.Exec)
 	}
 	if c.PreStop != nil {
-		vs.preStop(k, path+".pre_stop", c.PreStop)
+		vs.handlers(k, path, "pre_stop", c.PreStop.HTTPGet, nil, c.PreStop.Exec)
 	}
 }
 
@@ -172,19 +156,7 @@ func (vs *violations) env(path string, env map[string]string) {
 	}
 }
 
-func (vs *violations) compute(k Kind, path string, c *Compute) {
-	atLeast := func(field string, q *Quantity, least Quantity) {
-		if q != nil && q.Cmp(least) < 0 {
-			vs.add(Violation{
-				Path: joinPath(path, field), Code: CodeGreaterOrEqual, Found: q.String(),
-				Message: "must be at least " + least.String(), Allowed: least.String() + " or more, or null to request nothing",
-			})
-		}
-	}
-	atLeast("cpu", c.CPU, MinCPU)
-	atLeast("mem", c.Mem, MinMem)
-	vs.bounds(k, path+".gpu", "pod.containers[].compute.gpu", float64(c.GPU))
-	vs.bounds(k, path+".inf", "pod.containers[].compute.inf", float64(c.Inf))
+func (vs *violations) compute(path string, c *Compute) {
 	if c.Shm != nil && c.Mem != nil && c.Shm.Cmp(*c.Mem) > 0 {
 		vs.add(Violation{
 			Path: path + ".shm", Code: CodeShmExceedsMem, Found: c.Shm.String(),
@@ -218,46 +190,16 @@ func Handlers(k Kind, section string) []string {
 	return nil
 }
 
-func (vs *violations) probe(k Kind, container, section string, p *Probe) {
+// handlers checks that exactly one of the allowed handlers is set, and its values.
+func (vs *violations) handlers(k Kind, container, section string, h *HTTPGet, t *TCPSocket, e *Exec) {
 	path := joinPath(container, section)
 	allowed := Handlers(k, section)
 	if len(allowed) == 0 {
-		vs.notForKind(path, k)
-		return
+		return // the kind does not have the section
 	}
-	vs.handlers(k, path, allowed, p.HTTPGet, p.TCPSocket, p.Exec)
-	for _, f := range []struct {
-		field string
-		v     int32
-	}{
-		{"initial_delay_seconds", p.InitialDelaySeconds},
-		{"timeout_seconds", p.TimeoutSeconds},
-		{"period_seconds", p.PeriodSeconds},
-		{"success_threshold", p.SuccessThreshold},
-		{"failure_threshold", p.FailureThreshold},
-	} {
-		vs.bounds(k, joinPath(path, f.field), "probe."+f.field, float64(f.v))
-	}
-}
-
-func (vs *violations) preStop(k Kind, path string, p *PreStop) {
-	allowed := Handlers(k, "pre_stop")
-	if len(allowed) == 0 {
-		vs.notForKind(path, k)
-		return
-	}
-	vs.handlers(k, path, allowed, p.HTTPGet, nil, p.Exec)
-}
-
-// handlers checks that exactly one of the allowed handlers is set, and its values.
-func (vs *violations) handlers(k Kind, path string, allowed []string, h *HTTPGet, t *TCPSocket, e *Exec) {
 	var set []string
 	has := func(key string, present bool) bool {
-		if !present {
-			return false
-		}
-		if !slices.Contains(allowed, key) {
-			vs.notForKind(joinPath(path, key), k)
+		if !present || !slices.Contains(allowed, key) {
 			return false
 		}
 		set = append(set, key)
@@ -265,11 +207,8 @@ func (vs *violations) handlers(k Kind, path string, allowed []string, h *HTTPGet
 	}
 	if has("http_get", h != nil) {
 		vs.probePath(path+".http_get.path", h.Path)
-		vs.port(k, path+".http_get.port", "probe.http_get.port", h.Port)
 	}
-	if has("tcp_socket", t != nil) {
-		vs.port(k, path+".tcp_socket.port", "probe.tcp_socket.port", t.Port)
-	}
+	has("tcp_socket", t != nil)
 	if has("exec", e != nil) {
 		const hint = "it names the executable and its arguments"
 		if e.Command == nil {

@@ -25,7 +25,6 @@ func (vs *violations) targets(targets []Target) {
 			vs.add(Violation{Path: path + ".name", Code: CodeSplitterNotUnique, Message: "is a target twice", Found: abbreviate(t.Name)})
 		}
 		seen[t.Name] = true
-		vs.bounds(Splitter, path+".weight", "apis[].weight", float64(t.Weight))
 		related = append(related, path+".weight", path+".shadow")
 		if !t.Shadow {
 			sum += int(t.Weight)

@@ -181,12 +181,12 @@ func TestRulesOfSpecsMadeByPrograms(t *testing.T) {
 			s.Pod.MaxConcurrency, s.Pod.MaxQueueLength = 1, 1
 			s.Pod.Containers[0].PreStop = &PreStop{Exec: &Exec{Command: []string{"x"}}}
 		}, []string{
+			"spec.field_is_not_supported_for_kind pod.max_queue_length",
+			"spec.field_is_not_supported_for_kind pod.max_concurrency",
+			"spec.field_is_not_supported_for_kind pod.containers[0].pre_stop",
 			"spec.field_is_not_supported_for_kind apis",
 			"spec.field_is_not_supported_for_kind autoscaling",
 			"spec.field_is_not_supported_for_kind update_strategy",
-			"spec.field_is_not_supported_for_kind pod.max_concurrency",
-			"spec.field_is_not_supported_for_kind pod.max_queue_length",
-			"spec.field_is_not_supported_for_kind pod.containers[0].pre_stop",
 		}},
 		{"port and probe of a task", Task, func(s *Spec) {
 			s.Pod.Port = &port

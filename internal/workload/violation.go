@@ -1,6 +1,9 @@
 package workload
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Stable codes of the rules (REFERENCE section 11). Scripts match them.
 const (
@@ -69,6 +72,11 @@ type Violation struct {
 type violations struct{ list []Violation }
 
 func (vs *violations) add(v Violation) { vs.list = append(vs.list, v) }
+
+// has reports whether the value at path was refused, so that no rule need compare it.
+func (vs *violations) has(path string) bool {
+	return slices.ContainsFunc(vs.list, func(v Violation) bool { return v.Path == path })
+}
 
 // orList joins words for a sentence: a, b or c.
 func orList(words []string) string {

@@ -51,6 +51,9 @@ func (c *converter) convert(path string, s object) v1.JSONSchemaProps {
 	if left := slices.Sorted(maps.Keys(in.object)); len(left) > 0 {
 		c.fail(path, "no structural schema is known for %s", strings.Join(left, ", "))
 	}
+	if out.Pattern == workload.DurationPattern {
+		out.XValidations = append(out.XValidations, period(workload.PeriodOf(path))...)
+	}
 	out.XValidations = append(out.XValidations, rules(c.kind, path)...)
 	bound(path, &out)
 	return out

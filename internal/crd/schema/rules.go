@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
@@ -66,7 +67,6 @@ func table() []rule {
 	for _, prefix := range workload.ReservedEnvPrefixes() {
 		reserved = append(reserved, "key.startsWith("+quote(prefix)+")")
 	}
-	const atLeast0 = "duration(self) >= duration('0s')"
 	return []rule{
 		{ofResource, all, "self.metadata.name.matches(" + quote(workload.NamePattern) + ")", ".metadata.name", shapes[workload.NamePattern]},
 		{ofResource, all, "!self.metadata.name.startsWith('b-')", ".metadata.name", `must not begin with "b-": names of job queues begin with it`},
@@ -75,10 +75,6 @@ func table() []rule {
 		{"autoscaling", scaled, least + " <= " + most, ".min_replicas", "must not be greater than max_replicas"},
 		{"autoscaling", scaled, "!has(self.init_replicas) || self.init_replicas <= " + most, ".init_replicas", "must not be greater than max_replicas"},
 		{"autoscaling", scaled, "!has(self.init_replicas) || self.init_replicas >= " + least, ".init_replicas", "must not be less than min_replicas"},
-		{"autoscaling.window", scaled, "duration(self) >= duration('10s')", "", "must be at least 10s"},
-		{"autoscaling.window", scaled, "duration(self).getSeconds() % 10 == 0 && duration(self).getMilliseconds() % 1000 == 0", "", "must be a multiple of 10s"},
-		{"autoscaling.downscale_stabilization_period", scaled, atLeast0, "", "must be at least 0s"},
-		{"autoscaling.upscale_stabilization_period", scaled, atLeast0, "", "must be at least 0s"},
 		{
 			"", []workload.Kind{workload.Realtime},
 			"!has(self.autoscaling) || !has(self.autoscaling.target_in_flight) || self.autoscaling.target_in_flight <= double(" + concurrency + " + " + queue + ")",
@@ -108,6 +104,20 @@ func rules(k workload.Kind, path string) []v1.ValidationRule {
 		}
 	}
 	return list
+}
+
+// period says the range of a duration, whose value no pattern can bound.
+func period(p workload.Period) []v1.ValidationRule {
+	text := func(d time.Duration) string { return workload.Duration(d).String() }
+	rules := []v1.ValidationRule{{Rule: "duration(self) >= duration(" + quote(text(p.Min)) + ")", Message: "must be at least " + text(p.Min)}}
+	if p.Step == 0 {
+		return rules
+	}
+	// CEL has no remainder of durations; a step is whole seconds.
+	return append(rules, v1.ValidationRule{
+		Rule:    fmt.Sprintf("duration(self).getSeconds() %% %d == 0 && duration(self).getMilliseconds() %% 1000 == 0", int64(p.Step/time.Second)),
+		Message: "must be a multiple of " + text(p.Step),
+	})
 }
 
 // The manifest bounds a file as a whole. The API server asks for a bound of each
