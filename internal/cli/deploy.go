@@ -80,6 +80,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 		if _, err := manifest.Parse(req.FileName, []byte(req.Config)); err != nil {
 			return err
 		}
+		req.Path = callersPath(a.getenv("PATH"))
 	}
 	t, err := a.connect(ctx, o.env, o.out, start)
 	if err != nil {
@@ -90,6 +91,9 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 		return err
 	}
 	outcome := a.tellRefused(results)
+	if o.out == pretty {
+		a.sayPrograms(results)
+	}
 	if !o.noWait && !o.dryRun {
 		err := newWaiter(a, t, o).wait(ctx, results)
 		if ctx.Err() != nil {

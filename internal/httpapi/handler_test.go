@@ -143,7 +143,7 @@ func TestWhatIsAccepted(t *testing.T) {
 		name, method, target, contentType, body string
 		asked                                   string
 	}{
-		{"charset", "POST", "/v1/deploy", "application/json; charset=utf-8", `{"config":"x"}`, "Deploy[{FileName: Directory: Config:x Force:false DryRun:false NoVerify:false}]"},
+		{"charset", "POST", "/v1/deploy", "application/json; charset=utf-8", `{"config":"x"}`, "Deploy[{FileName: Directory: Path: Config:x Force:false DryRun:false NoVerify:false}]"},
 		{"rollback without body", "POST", "/v1/apis/iris/rollback", "", "", "Rollback[iris ]"},
 		{"refresh without body", "POST", "/v1/apis/iris/refresh", "", "", "Refresh[iris false]"},
 		{"booleans", "DELETE", "/v1/apis/iris?keep_cache=1", "", "", "Delete[iris {KeepCache:true}]"},

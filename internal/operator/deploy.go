@@ -3,7 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
-	"slices"
+	"reflect"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -122,9 +122,11 @@ func (o *Operator) tryApply(ctx context.Context, req workload.DeployRequest, e m
 	if was != nil {
 		prev = was.Revision
 	}
-	next := workload.NewRevision(e.Spec, prev, workload.Origin{
-		Index: e.Index, FileName: req.FileName, Directory: req.Directory, Submitted: e.Submitted,
-	}, o.now())
+	from := workload.Origin{Index: e.Index, FileName: req.FileName, Directory: req.Directory, Submitted: e.Submitted}
+	if o.locate != nil && req.Path != "" && e.Spec.Pod.RunsProcesses() {
+		from.Programs = o.locate(e.Spec.Pod, req.Directory, req.Path)
+	}
+	next := workload.NewRevision(e.Spec, prev, from, o.now())
 	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: req.Force, dryRun: req.DryRun, unproven: req.NoVerify}
 	return o.apply(ctx, c, was)
 }
@@ -266,18 +268,17 @@ func within(a *workload.Autoscaling, n int) int {
 	return min(max(n, int(a.MinReplicas)), int(a.MaxReplicas))
 }
 
-// changesBetween returns the key paths that differ. The folder is one where only
-// it made the difference, because processes run in it.
+// changesBetween returns the key paths that differ. The folder and the programs of
+// processes are among them.
 func changesBetween(a, b *workload.Revision) []string {
 	changes := workload.Diff(&a.Spec, &b.Spec)
-	if a.Directory != b.Directory && (len(changes) == 0 || runsProcesses(b)) {
+	if a.Directory != b.Directory && (len(changes) == 0 || b.Pod.RunsProcesses()) {
 		changes = append(changes, "directory")
 	}
+	if !reflect.DeepEqual(a.Programs, b.Programs) {
+		changes = append(changes, "programs")
+	}
 	return changes
-}
-
-func runsProcesses(r *workload.Revision) bool {
-	return r.Pod != nil && slices.ContainsFunc(r.Pod.Containers, func(c workload.Container) bool { return c.Image == "" })
 }
 
 // result is the answer about one API after a change.
@@ -326,7 +327,7 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 		return none, err
 	}
 	next := workload.NewRevision(old.Spec, w.Revision, workload.Origin{
-		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Submitted: old.SubmittedAPISpec,
+		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Programs: old.Programs, Submitted: old.SubmittedAPISpec,
 	}, o.now())
 	result, err := o.apply(ctx, plannedChange{name: name, next: next, cause: "rollback to " + old.ID, event: "RolledBack", force: true}, &w)
 	if err == nil && result.Action == workload.ActionUpdate {

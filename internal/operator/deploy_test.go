@@ -58,6 +58,44 @@ func TestDeployOfAnotherFolderIsAnUpdate(t *testing.T) {
 	}
 }
 
+// What a process runs is decided where it is deployed from, kept, and brought back.
+func TestDeployKeepsTheProgramsOfItsCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.locate = func(pod *workload.Pod, dir, path string) *workload.Programs {
+		return &workload.Programs{Path: path, Found: map[string]string{pod.Containers[0].Name: dir}}
+	}
+	w.run()
+	deploy := func(path string) workload.DeployResult {
+		return w.deployAs(workload.DeployRequest{Config: realtime("iris", ""), Directory: "/srv", Path: path})[0]
+	}
+	one := deploy("/one/bin").API.Spec
+	w.live("iris")
+	if one.Programs == nil || one.Programs.Path != "/one/bin" {
+		t.Fatalf("Programs = %+v, want those of the caller", one.Programs)
+	}
+	if r := deploy("/one/bin"); r.Action != workload.ActionNone {
+		t.Errorf("Deploy() with the same PATH = %q, want nothing to do", r.Action)
+	}
+	if r := deploy("/two/bin"); r.Action != workload.ActionUpdate || !cmp.Equal(r.Changes, []string{"programs"}) {
+		t.Errorf("Deploy() with another PATH = %q with changes %v, want an update of programs", r.Action, r.Changes)
+	}
+	back, err := w.Rollback(t.Context(), "iris", one.ID)
+	if err != nil || !cmp.Equal(back.API.Spec.Programs, one.Programs) {
+		t.Errorf("Rollback() = %+v, %v, want the programs of the first version", back.API, err)
+	}
+}
+
+// A server's callers are elsewhere: their PATH names folders of another machine.
+func TestServerTakesNoPathOfItsCallers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.deployAs(workload.DeployRequest{Config: realtime("iris", ""), Path: "/their/bin"})[0]
+	if r.API.Spec.Programs != nil {
+		t.Errorf("Programs = %+v without a Locate, want none", r.API.Spec.Programs)
+	}
+}
+
 func TestDryRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

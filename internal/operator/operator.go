@@ -51,6 +51,9 @@ type Config struct {
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
+	// Locate finds what the processes of a pod run in a folder, in the folders of their
+	// caller's PATH. Nil: callers are elsewhere, so that their PATH says nothing here.
+	Locate func(pod *workload.Pod, directory, path string) *workload.Programs
 	// Room knows which replicas could ever be placed. Nil: all of them.
 	Room Room
 	// Now is the clock of revisions and events. Nil is time.Now.
@@ -70,7 +73,8 @@ type Operator struct {
 	now    func() time.Time
 
 	images      bool
-	room        Room // nil: everything fits
+	locate      func(pod *workload.Pod, directory, path string) *workload.Programs // nil: never
+	room        Room                                                               // nil: everything fits
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
 	permit      func(ctx context.Context, name string, kind workload.Kind) error
@@ -104,7 +108,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, room: c.Room, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, locate: c.Locate, room: c.Room, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1),
 	}
 	o.changes <- struct{}{}

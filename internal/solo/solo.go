@@ -64,7 +64,8 @@ func Run(ctx context.Context, cfg Config) error {
 	metrics := telemetry.New()
 	parts, err := assemble(cfg, st, apis, metrics, managed{
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
-		info: workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
+		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
+		locate: process.Locate, // who deploys is a user of this machine
 	})
 	if err != nil {
 		return err
@@ -80,6 +81,7 @@ type managed struct {
 	info     workload.Info // what it says of itself
 	permit   func(ctx context.Context, name string, kind workload.Kind) error
 	images   bool // no processes
+	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
 	tasks    []lifecycle.Task
 	tracer   *tracing.Tracer // nil: no traces
 }
@@ -107,7 +109,7 @@ func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.
 	}
 	m.info.Version, m.info.APIEndpoint, m.info.StartedAt = cfg.Version, endpoint(apis.Addr()), time.Now().UTC()
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, Locate: m.locate,
 	})
 	if err != nil {
 		return nil, err

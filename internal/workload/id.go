@@ -16,7 +16,8 @@ type Origin struct {
 	Index     int    // position in its file
 	FileName  string // as the user named it
 	Directory string // absolute; processes run there (one machine only)
-	Submitted any    // the user's YAML as given
+	Programs  *Programs
+	Submitted any // the user's YAML as given
 }
 
 // NewRevision returns the revision that deploying spec makes, after prev or, where
@@ -28,9 +29,10 @@ func NewRevision(spec Spec, prev *Revision, from Origin, now time.Time) *Revisio
 		Index:            from.Index,
 		FileName:         from.FileName,
 		Directory:        from.Directory,
+		Programs:         from.Programs,
 		SubmittedAPISpec: from.Submitted,
 	}
-	r.PodID = podID(&spec, from.Directory)
+	r.PodID = podID(&spec, from.Directory, from.Programs)
 	r.SpecID = specID(&spec, r.PodID)
 	at := now
 	if prev != nil {
@@ -78,16 +80,14 @@ func after(prev *Revision, now time.Time) time.Time {
 	return now
 }
 
-// podID names what runs. A command without an image runs what is in its folder,
-// so there the folder is part of it.
-func podID(s *Spec, directory string) string {
+// podID names what runs. A command without an image runs what is in its folder, by
+// what is on its PATH, so there both are part of it.
+func podID(s *Spec, directory string, programs *Programs) string {
 	content := []any{s.Name, s.Kind, s.Pod}
-	if s.Pod != nil {
-		for i := range s.Pod.Containers {
-			if s.Pod.Containers[i].Image == "" {
-				content = append(content, directory)
-				break
-			}
+	if s.Pod.RunsProcesses() {
+		content = append(content, directory)
+		if programs != nil { // an element more would rename what was deployed without
+			content = append(content, programs)
 		}
 	}
 	return digest(content)[:63]

@@ -104,6 +104,23 @@ func TestFolderIsPartOfAProcessAndNotOfAnImage(t *testing.T) {
 	}
 }
 
+func TestProgramsArePartOfAProcessAndNotOfAnImage(t *testing.T) {
+	t.Parallel()
+	pod := func(image string, p *Programs) string {
+		s := irisSpec()
+		s.Pod.Containers[0].Image, s.Pod.Containers[0].Command = image, []string{"python3"}
+		return NewRevision(s, nil, Origin{Programs: p}, noon).PodID
+	}
+	one := &Programs{Path: "/one/bin", Found: map[string]string{"python3": "/one/bin/python3"}}
+	two := &Programs{Path: "/two/bin", Found: map[string]string{"python3": "/two/bin/python3"}}
+	if pod("", one) == pod("", two) {
+		t.Error("a process runs in another virtual environment under the same id")
+	}
+	if pod("iris", one) != pod("iris", two) {
+		t.Error("an image has another id because of its caller's PATH")
+	}
+}
+
 // The ids of specs that are deployed must not change by a release, or every
 // replica would be replaced; fields that later releases add are null here.
 func TestIdentityIsStable(t *testing.T) {

@@ -15,7 +15,10 @@ type Revision struct {
 	Index    int    `json:"index"` // position in its file
 	FileName string `json:"file_name"`
 	// Directory is the folder of the file, in which processes run. Absolute; one machine only.
-	Directory             string    `json:"directory,omitempty"`
+	Directory string `json:"directory,omitempty"`
+	// Programs is what its processes find on the PATH. Nil: on that of the program
+	// which starts them.
+	Programs              *Programs `json:"programs,omitempty"`
 	SubmittedAPISpec      any       `json:"submitted_api_spec"`      // the user's YAML as given
 	InitialDeploymentTime int64     `json:"initial_deployment_time"` // Unix nanoseconds
 	LastUpdated           time.Time `json:"last_updated"`

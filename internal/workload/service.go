@@ -63,6 +63,7 @@ type Engine struct {
 type DeployRequest struct {
 	FileName  string `json:"file_name"`           // as the user named it; shown in errors
 	Directory string `json:"directory,omitempty"` // absolute; processes run there (one machine only)
+	Path      string `json:"path,omitempty"`      // the caller's PATH, for processes; used only where callers are users of this machine
 	Config    string `json:"config"`              // the file's text, at most MaxConfigBytes
 	Force     bool   `json:"force,omitempty"`     // replace an update that is under way
 	DryRun    bool   `json:"dry_run,omitempty"`   // say what would happen, change nothing

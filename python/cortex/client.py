@@ -134,6 +134,8 @@ class Client:
                 f"{file_name} is larger than {MAX_CONFIG_BYTES} bytes", code="configreader.too_long", kind="invalid"
             )
         body: Dict[str, Any] = {"file_name": file_name, "directory": directory, "config": text}
+        if self._transport.local:
+            body["path"] = os.environ.get("PATH", "")
         if force:
             body["force"] = True
         if no_verify:

@@ -146,6 +146,13 @@ class APIVersion(TypedDict, total=False):
     first_live: int
 
 
+class Programs(TypedDict, total=False):
+    """Where the processes of an API find what they run: the PATH, and the file that each name stood for."""
+
+    path: str
+    found: Dict[str, str]
+
+
 class Spec(TypedDict, total=False):
     """A deployed version: the whole configuration with its defaults filled in."""
 
@@ -164,6 +171,7 @@ class Spec(TypedDict, total=False):
     index: int
     file_name: str
     directory: str
+    programs: Programs
     submitted_api_spec: Any
     initial_deployment_time: int
     last_updated: str

@@ -70,6 +70,7 @@ class Transport:
             worth a second one.
 
     Attributes:
+        local: Whether the operator is one that this user starts on this machine.
         login: Proves who is calling; None where nobody has to.
     """
 
@@ -84,6 +85,7 @@ class Transport:
         self._connect = connect
         self._prefix = prefix
         self._start = start
+        self.local = start is not None
         self.login: Optional[Login] = None
 
     def call(

@@ -90,6 +90,9 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	}
 	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.folder)
 	spec.Command, spec.Args = expandAll(c.spec.Command, spec.Env), expandAll(c.spec.Args, spec.Env)
+	if _, own := spec.Env["PATH"]; !own && c.spec.Image == "" && rev.Programs != nil {
+		spec.Env["PATH"] = rev.Programs.Path
+	}
 	c.r.update(func() {
 		if c.network != nil {
 			spec.Network = c.network.handle
