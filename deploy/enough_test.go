@@ -152,9 +152,9 @@ func TestRightsAreEnoughForJobs(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_ = s.Submitted(ctx, func(j store.Submission) {
-		if err := s.JudgedJob(ctx, j, nil); err != nil {
-			t.Errorf("an operator that judges a job gets %v", err)
+	_ = s.PendingJobs(ctx, func(j store.Submission) {
+		if err := s.ResolveJob(ctx, j, nil); err != nil {
+			t.Errorf("an operator that resolves a job gets %v", err)
 		}
 		cancel()
 	})
@@ -163,7 +163,7 @@ func TestRightsAreEnoughForJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, found, _ := unstructured.NestedSlice(judged.Object, "status", "conditions"); !found {
-		t.Errorf("the job is %v, want that it was judged", judged.Object)
+		t.Errorf("the job is %v, want that it was resolved", judged.Object)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestObstacles(t *testing.T) {
 		{"the oldest", func(f *facts) { f.Version = "1.29.0" }, nil},
 		{"of a cloud", func(f *facts) { f.Version = "1.30.4-eks-a1b2c3" }, nil},
 		{"too old", func(f *facts) { f.Version = "1.28.15-gke.1" }, []string{"kubernetes 1.28.15-gke.1 is too old: sidecars need 1.29 or newer"}},
-		{"no version", func(f *facts) { f.Version = "" }, []string{`the cluster says version "", which is none`}},
+		{"no version", func(f *facts) { f.Version = "" }, []string{`the cluster reports an invalid version ""`}},
 		{"rights", func(f *facts) { f.Denied = []string{"create namespaces", "patch roles in namespace x"} }, []string{"you may not create namespaces, patch roles in namespace x"}},
 		{"no dns", func(f *facts) { f.DNS = false }, []string{"the cluster has no working DNS, by which gateways find the operator"}},
 		{"dns may not be looked at", func(f *facts) { f.DNS, f.DNSUnknown = false, true }, nil},
