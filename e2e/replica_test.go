@@ -18,7 +18,6 @@ import (
 	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/store/nats"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -28,10 +27,10 @@ const replicaVariable = "CORTEX_E2E_REPLICA"
 
 // replicaConfig is the value of the variable, as JSON.
 type replicaConfig struct {
-	Dir  string // of the audit
-	NATS string
-	STS  string
-	TLS  string // folder of an authority, shared
+	Dir    string // of the audit
+	Shared string // where
+	STS    string
+	TLS    string // folder of an authority, shared
 }
 
 // nothing is a service without workloads.
@@ -47,11 +46,6 @@ func runReplica(ctx context.Context, text string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	shared, err := nats.Open(ctx, nats.Config{URL: cfg.NATS, Log: log})
-	if err != nil {
-		return err
-	}
-	defer shared.Close()
 	source, err := certificate.Open(ctx, certificate.Config{Dir: cfg.TLS, Names: []string{"127.0.0.1"}, Log: log})
 	if err != nil {
 		return err
@@ -61,7 +55,7 @@ func runReplica(ctx context.Context, text string) error {
 		return err
 	}
 	proofs, err := iam.New(ctx, iam.Config{
-		Account: teamAccount, Partition: "aws", Region: teamRegion, ClusterName: "team", STS: pinned, Shared: shared,
+		Account: teamAccount, Partition: "aws", Region: teamRegion, ClusterName: "team", STS: pinned, Shared: sharing{cfg.Shared},
 		Fingerprint: source.Fingerprint, Telemetry: telemetry.New(), Log: log,
 		Limits: iam.Limits{AddressPerSecond: 1e6, AddressBurst: 1e6, STSPerSecond: 1e6, STSBurst: 1e6},
 	})

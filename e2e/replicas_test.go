@@ -19,14 +19,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/nats-io/nats-server/v2/server"
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/authtest"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 )
 
 // replica is one operator in a process of its own.
@@ -40,10 +39,10 @@ type replicas struct {
 	t     *testing.T
 	sts   *authtest.STS
 	all   [2]*replica
-	state *nats.Store // as a third replica would see it
+	state *bolt.Store // as a third replica would see it
 }
 
-// TestReplicas wants two processes that share nothing but a NATS server and a
+// TestReplicas wants two processes that share nothing but a store and a
 // certificate to be one operator: what is used up at one is used up at the other,
 // a session of one counts at the other, and neither needs the other to live.
 func TestReplicas(t *testing.T) {
@@ -113,21 +112,13 @@ func newReplicas(t *testing.T) *replicas {
 	c := &replicas{t: t, sts: authtest.NewSTS(authtest.Config{Region: teamRegion, Identities: []authtest.Identity{people()["alice"]}})}
 	sts := httptest.NewServer(c.sts)
 	t.Cleanup(sts.Close)
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 20,
-	})
+	state, err := bolt.Open(t.Context(), bolt.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(time.Minute) {
-		t.Fatal("the NATS server did not start within a minute")
-	}
-	if c.state, err = nats.Open(t.Context(), nats.Config{URL: srv.ClientURL()}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.state.Close() })
+	t.Cleanup(func() { state.Close() })
+	c.state = state
+	url := share(t, state)
 
 	// Made before, so that the two do not both make one.
 	folder := filepath.Join(t.TempDir(), "tls")
@@ -142,7 +133,7 @@ func newReplicas(t *testing.T) *replicas {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	for i := range c.all {
-		c.all[i] = c.start(replicaConfig{NATS: srv.ClientURL(), STS: sts.URL, TLS: folder}, roots)
+		c.all[i] = c.start(replicaConfig{Shared: url, STS: sts.URL, TLS: folder}, roots)
 	}
 	return c
 }

@@ -17,8 +17,7 @@ type Rule struct {
 const (
 	yaml     = "go.yaml.in/yaml/v3"
 	huma     = "github.com/danielgtaylor/huma/v2"
-	natsd    = "github.com/nats-io/nats-server/v2"
-	nats     = "github.com/nats-io/nats.go"
+	bbolt    = "go.etcd.io/bbolt"
 	moby     = "github.com/moby/moby"
 	errdefs  = "github.com/containerd/errdefs" // the kinds of the errors of the Docker client
 	prom     = "github.com/prometheus/client_golang"
@@ -27,7 +26,6 @@ const (
 	lipgloss = "charm.land/lipgloss/v2"
 	xsys     = "golang.org/x/sys"
 	xterm    = "golang.org/x/term"
-	highway  = "github.com/minio/highwayhash" // the checksum of JetStream's files
 	gocmp    = "github.com/google/go-cmp"
 	aws      = "github.com/aws/aws-sdk-go-v2"
 	smithy   = "github.com/aws/smithy-go"
@@ -78,7 +76,7 @@ var Rules = map[string]Rule{
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	"internal/store":           {Internal: []string{"internal/workload"}},
-	"internal/store/nats":      {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{natsd, nats, highway, xsys}},
+	"internal/store/bolt":      {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
 
@@ -129,7 +127,7 @@ var Rules = map[string]Rule{
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
-		"internal/engine/process", "internal/engine/docker", "internal/store/nats", "internal/operator", "internal/gateway", "internal/httpapi",
+		"internal/engine/process", "internal/engine/docker", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.
@@ -170,11 +168,11 @@ type Light struct {
 // Closures holds the programs that must stay light by their folders.
 var Closures = map[string]Light{
 	"cmd/cortex-sidecar": {Most: 300, Without: []string{
-		"k8s.io/", "sigs.k8s.io/", moby, "github.com/docker/", nats, aws, "google.golang.org/grpc", cedar, huma,
+		"k8s.io/", "sigs.k8s.io/", moby, "github.com/docker/", bbolt, aws, "google.golang.org/grpc", cedar, huma,
 		"cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine",
 	}},
 	"cmd/cortex-gateway": {Most: 680, Without: []string{
-		moby, "github.com/docker/", nats, natsd, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
+		moby, "github.com/docker/", bbolt, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
 		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/certificate", "cortex.dev/cortex/internal/operator",
 		"cortex.dev/cortex/internal/manifest", "cortex.dev/cortex/internal/httpapi",
 	}},

@@ -22,7 +22,7 @@ import (
 	"cortex.dev/cortex/internal/auth/iam"
 	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -146,7 +146,7 @@ func startOperator(t *testing.T, asked *requests) (endpoint, fingerprint string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared, err := nats.Open(t.Context(), nats.Config{Dir: t.TempDir()})
+	shared, err := bolt.Open(t.Context(), bolt.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

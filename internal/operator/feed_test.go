@@ -11,7 +11,7 @@ import (
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -172,7 +172,7 @@ type world struct {
 	*Operator
 	t     *testing.T
 	feed  *feed
-	store *nats.Store
+	store *bolt.Store
 	dir   string
 }
 
@@ -183,7 +183,7 @@ func newWorld(t *testing.T) *world {
 
 func openWorld(t *testing.T, dir string, f *feed) *world {
 	t.Helper()
-	s, err := nats.Open(t.Context(), nats.Config{Dir: dir})
+	s, err := bolt.Open(t.Context(), bolt.Config{Dir: dir})
 	if err != nil {
 		t.Fatalf("Open() = %v", err)
 	}

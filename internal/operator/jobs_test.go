@@ -9,7 +9,7 @@ import (
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -49,7 +49,7 @@ func TestWhyAJobDoesNotRun(t *testing.T) {
 
 // desk is a store in which others submit jobs.
 type desk struct {
-	*nats.Store
+	*bolt.Store
 	told chan store.Submission
 	// What happens before a verdict is kept.
 	resolving func(store.Submission)

@@ -12,13 +12,13 @@ import (
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/workload"
 )
 
 // board is a store on which others declare workloads.
 type board struct {
-	*nats.Store
+	*bolt.Store
 	mu        sync.Mutex
 	news      chan struct{} // closed when something was declared
 	notes     map[string]*note

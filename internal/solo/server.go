@@ -17,7 +17,7 @@ import (
 	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operatorserver"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
@@ -37,7 +37,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if err := makeStateDir(cfg.StateDir); err != nil {
 		return err
 	}
-	st, err := nats.Open(ctx, nats.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
+	st, err := bolt.Open(ctx, bolt.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ type server struct {
 	info      hostconfig.ServerInfo
 }
 
-func newServer(ctx context.Context, cfg ServerConfig, st *nats.Store, metrics *telemetry.Registry) (*server, error) {
+func newServer(ctx context.Context, cfg ServerConfig, st *bolt.Store, metrics *telemetry.Registry) (*server, error) {
 	shown, err := certificate.Open(ctx, certificate.Config{
 		Cert: cfg.TLSCert, Key: cfg.TLSKey, Dir: filepath.Join(cfg.StateDir, "tls"),
 		Names: certificateNames(cfg.Listen, cfg.TLSNames), Log: cfg.Log,

@@ -25,7 +25,7 @@ import (
 	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
@@ -45,7 +45,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := makeStateDir(cfg.StateDir); err != nil {
 		return err
 	}
-	st, err := nats.Open(ctx, nats.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
+	st, err := bolt.Open(ctx, bolt.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ type managed struct {
 
 // assemble builds the roles and says in which order they run: what comes later
 // relies on what comes before, and stops first.
-func assemble(cfg Config, st *nats.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]lifecycle.Task, error) {
+func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]lifecycle.Task, error) {
 	// The engine drains replicas through the gateway, and the gateway watches the
 	// engine: one of the two has to be named before it exists.
 	var gate *gateway.Gateway

@@ -29,7 +29,7 @@ import (
 	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 )
 
@@ -82,7 +82,7 @@ type world struct {
 	ids   map[string]authtest.Identity
 	sts   *authtest.STS
 	pin   *iam.STS // how sts is reached
-	store *nats.Store
+	store *bolt.Store
 	cfg   iam.Config
 	iam   *iam.IAM
 	guard *guard.Guard
@@ -172,7 +172,7 @@ func (w *world) askSTS(t *testing.T, s *setup) {
 
 func (w *world) openStore(t *testing.T, dir string, log *slog.Logger) {
 	var err error
-	if w.store, err = nats.Open(t.Context(), nats.Config{Dir: dir, Log: log}); err != nil {
+	if w.store, err = bolt.Open(t.Context(), bolt.Config{Dir: dir, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })

@@ -2,37 +2,23 @@ package guard_test
 
 import (
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"cortex.dev/cortex/internal/auth/iam"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 )
 
-// TestReplayAcrossServers has two operators share one NATS server that others run:
+// TestReplayAcrossServers has two operators share one store:
 // a proof, sent to both at once, makes one session, which both know.
 func TestReplayAcrossServers(t *testing.T) {
 	t.Parallel()
-	shared, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 20,
-	})
+	shared, err := bolt.Open(t.Context(), bolt.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared.Start()
-	t.Cleanup(func() { shared.Shutdown(); shared.WaitForShutdown() })
-	if !shared.ReadyForConnections(time.Minute) {
-		t.Fatal("the server did not start within a minute")
-	}
+	t.Cleanup(func() { shared.Close() })
 	w := newWorld(t)
 	replica := func() *iam.IAM {
-		s, err := nats.Open(t.Context(), nats.Config{URL: shared.ClientURL()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		return w.replica(t, func(c *iam.Config) { c.Shared = s })
+		return w.replica(t, func(c *iam.Config) { c.Shared = shared })
 	}
 	one, two := replica(), replica()
 	if one.ClusterID() != two.ClusterID() {

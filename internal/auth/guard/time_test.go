@@ -11,7 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/iam"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 )
 
 // TestWindow is how far a date may be from the operator's clock.
@@ -153,7 +153,7 @@ func TestReplayElsewhere(t *testing.T) {
 	if err := w.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reopened, err := nats.Open(t.Context(), nats.Config{Dir: dir})
+	reopened, err := bolt.Open(t.Context(), bolt.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/store"
-	"cortex.dev/cortex/internal/store/nats"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 )
 
@@ -39,7 +39,7 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 // openStore is the store that the daemon uses, in a folder of the test.
 func openStore(t testing.TB) store.Shared {
 	t.Helper()
-	s, err := nats.Open(context.Background(), nats.Config{Dir: t.TempDir()})
+	s, err := bolt.Open(context.Background(), bolt.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package nats
+package bolt
 
 import (
 	"golang.org/x/sys/unix"

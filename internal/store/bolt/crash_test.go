@@ -1,4 +1,4 @@
-package nats
+package bolt
 
 import (
 	"bufio"
@@ -118,7 +118,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	acknowledged := 0
 	for round := range rounds {
 		acknowledged += writeAndKill(t, dir, promises)
-		verify(t, dir, promises)
+		checkPromises(t, dir, promises)
 		if t.Failed() {
 			t.Fatalf("after round %d", round)
 		}
@@ -197,8 +197,8 @@ func writeAndKill(t *testing.T, dir string, promises map[string]*promise) (ackno
 	return acknowledged
 }
 
-// verify wants every workload at what was acknowledged last, or at what was under way.
-func verify(t *testing.T, dir string, promises map[string]*promise) {
+// checkPromises wants every workload at what was acknowledged last, or at what was under way.
+func checkPromises(t *testing.T, dir string, promises map[string]*promise) {
 	t.Helper()
 	s := open(t, Config{Dir: dir})
 	defer func() { _ = s.Close() }() // never fails

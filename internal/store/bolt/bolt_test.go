@@ -1,4 +1,4 @@
-package nats
+package bolt
 
 import (
 	"testing"
@@ -21,6 +21,6 @@ func open(t *testing.T, cfg Config) *Store {
 	if err != nil {
 		t.Fatalf("Open(%s) = %v", cfg.Dir, err)
 	}
-	t.Cleanup(func() { _ = s.Close() }) // never fails, and harmless when it was closed before
+	t.Cleanup(func() { _ = s.Close() }) // harmless when it was closed before
 	return s
 }

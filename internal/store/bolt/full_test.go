@@ -1,4 +1,4 @@
-package nats
+package bolt
 
 import (
 	"context"
@@ -55,19 +55,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestWritesAreSynchronous looks at the switch only: taking the power away is not
-// for a test.
-func TestWritesAreSynchronous(t *testing.T) {
-	t.Parallel()
-	s := open(t, Config{Dir: t.TempDir()})
-	if cfg := s.current.Load().server.JetStreamConfig(); cfg == nil || !cfg.SyncAlways {
-		t.Errorf("the server runs with %+v, want SyncAlways", cfg)
-	}
-}
-
-// TestDiskThatFillsUpUnderTheServer lets the server itself run into the end of a
-// real file system, which makes it switch its storage off.
-func TestDiskThatFillsUpUnderTheServer(t *testing.T) {
+// TestDiskThatFillsUp lets a commit run into the end of a real file system.
+func TestDiskThatFillsUp(t *testing.T) {
 	t.Parallel()
 	dir, fill := smallDisk(t)
 	s := open(t, Config{Dir: dir, free: func(string) (uint64, error) { return math.MaxInt64, nil }})

@@ -1,7 +1,9 @@
-package nats
+package bolt
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,37 +73,6 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// BenchmarkClaimAmongMany claims at a server of its own, with and without a
-// hundred thousand claims that are there already.
-func BenchmarkClaimAmongMany(b *testing.B) {
-	_, url := runServer(b, serverOptions(b))
-	s, err := Open(b.Context(), Config{URL: url})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
-	n := 0
-	claim := func() {
-		n++
-		if err := s.Claim(b.Context(), fmt.Sprint("key-", n), store.MaxClaim); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.Run("none", func(b *testing.B) {
-		for b.Loop() {
-			claim()
-		}
-	})
-	b.Run("many", func(b *testing.B) {
-		for n < 100_000 {
-			claim()
-		}
-		for b.Loop() {
-			claim()
-		}
-	})
-}
-
 // BenchmarkValue reads one value.
 func BenchmarkValue(b *testing.B) {
 	s, err := Open(b.Context(), Config{Dir: b.TempDir()})
@@ -135,5 +106,34 @@ func BenchmarkList(b *testing.B) {
 		if list, err := s.List(b.Context()); err != nil || len(list) != 1000 {
 			b.Fatal(len(list), err)
 		}
+	}
+}
+
+// BenchmarkDurable sets values of 500 bytes, durably, by one writer and by 64 at once:
+// what a ledger of many small records would ask for.
+func BenchmarkDurable(b *testing.B) {
+	for _, writers := range []int{1, 64} {
+		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
+			s, err := Open(b.Context(), Config{Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			var n atomic.Int64
+			var all sync.WaitGroup
+			data := make([]byte, 500)
+			for range writers {
+				all.Go(func() {
+					for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+						if _, err := s.SetValue(b.Context(), fmt.Sprint("v", i), data, 0); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+		})
 	}
 }

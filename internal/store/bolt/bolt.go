@@ -1,0 +1,251 @@
+// Package bolt keeps desired state, its history, its events and what replicas share
+// in one file of bbolt, a B+ tree, below one folder.
+//
+// It promises what the port promises, and besides: every write, events included, is
+// on the disk (fsync) before it is acknowledged, and writes that come together share
+// one fsync; never do two processes use one folder; a file that is damaged, unreadable or full
+// is refused in words before anything in it is changed. Bbolt has checksums on its two
+// first pages only, so every record carries one of its own, and one record the sum of
+// all: what is missing is noticed as what is wrong is.
+//
+// It must not interpret what it keeps.
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
+)
+
+// Bounds of what is kept. MaxEvents bounds one workload, these bound all of them.
+const (
+	maxRecordBytes = 7 << 20 // one workload or one history entry, as JSON
+	maxEventBytes  = 64 << 10
+	maxEvents      = 50_000
+	maxEventsAge   = 30 * 24 * time.Hour
+)
+
+// Config says where the state is.
+type Config struct {
+	// Dir is the state folder. It is created (mode 0700) when it does not exist.
+	Dir string
+	// Log receives what is worth telling. Nil discards it.
+	Log *slog.Logger
+
+	// free overrides the question for the bytes left on the disk of a path; tests only.
+	free func(path string) (uint64, error)
+	// claims overrides how many claims there may be; tests only.
+	claims int
+}
+
+// Store keeps state in a folder. Make one with Open.
+type Store struct {
+	cfg      Config
+	path     string
+	lock     *folderLock
+	db       *bbolt.DB
+	identity os.FileInfo // of the file that is open
+	queue    chan *write
+	closing  context.Context
+	close    context.CancelFunc
+	once     sync.Once
+	done     chan struct{} // the committer has ended
+
+	workloads, events signal
+}
+
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Shared = (*Store)(nil)
+)
+
+// Open takes the folder for this process, reads every record in it once and compares
+// the checksums. Its faults are store.state_in_use (Conflict), store.unreadable,
+// store.not_writable, store.not_a_folder, store.corrupt, store.too_new, store.too_old
+// and store.disk_full (Unavailable); each names the file and says what to do. When it
+// fails, what was kept is as it was.
+func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.free == nil {
+		cfg.free = freeBytes
+	}
+	if cfg.claims == 0 {
+		cfg.claims = store.MaxClaims
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := lockFolder(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg: cfg, path: filepath.Join(cfg.Dir, stateFile), lock: lock, queue: make(chan *write), done: make(chan struct{}),
+	}
+	s.closing, s.close = context.WithCancel(context.Background())
+	if err := s.open(ctx); err != nil {
+		if s.db != nil {
+			_ = s.db.Close() // why it is closed is already known
+		}
+		lock.release()
+		return nil, err
+	}
+	go s.commits()
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	if err := refuseOld(s.cfg.Dir); err != nil {
+		return err
+	}
+	if err := s.room(0, reserveStart); err != nil {
+		return err
+	}
+	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
+		if err := s.create(); err != nil {
+			return folderFault(s.path, err)
+		}
+	} else if err != nil {
+		return folderFault(s.path, err)
+	}
+	if err := verify(ctx, s.path); err != nil {
+		return err
+	}
+	db, err := openFile(s.path)
+	if err != nil {
+		return folderFault(s.path, err)
+	}
+	s.db = db
+	if s.identity, err = os.Stat(s.path); err != nil {
+		return folderFault(s.path, err)
+	}
+	return nil
+}
+
+func openFile(path string) (*bbolt.DB, error) {
+	// Without its list of free pages a commit writes less, and there is one thing less
+	// to be damaged; opening reads all pages anyway.
+	return bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize,
+	})
+}
+
+// create makes an empty state beside its place and moves it there, so that a file in
+// its place is always whole.
+func (s *Store) create() error {
+	part := s.path + ".part"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := openFile(part)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket(bucket)
+		if err != nil {
+			return err
+		}
+		return putSummary(b, summary{Format: formatVersion})
+	})
+	if closing := db.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Rename(part, s.path)
+	}
+	if err != nil {
+		return err
+	}
+	folder, err := os.Open(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Sync()
+}
+
+// view reads at one moment. Damage that came after Open is said, not crashed on: the
+// file is mapped into memory.
+func (s *Store) view(fn func(*reader) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = corrupt(s.path, "%v", r)
+		}
+	}()
+	err = s.db.View(func(tx *bbolt.Tx) error { return fn(&reader{path: s.path, b: tx.Bucket(bucket)}) })
+	if s.closing.Err() != nil || errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return errClosed()
+	}
+	return err
+}
+
+// room refuses a write when the disk that holds the folder is nearly full.
+func (s *Store) room(size int, reserve uint64) error {
+	free, err := s.cfg.free(s.cfg.Dir)
+	if err != nil {
+		return folderFault(s.cfg.Dir, err)
+	}
+	if free < uint64(size)+reserve {
+		return diskFull(s.cfg.Dir)
+	}
+	return nil
+}
+
+// Close ends every Watch and Events, finishes what is being written and gives the
+// folder free. Calling it again does nothing.
+func (s *Store) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.close()
+		<-s.done
+		err = s.db.Close()
+		s.lock.release()
+	})
+	return err
+}
+
+// errClosed is what calls return that were under way when the store was closed.
+func errClosed() error {
+	return fault.New(fault.Unavailable, "store.closed", "the state is closed")
+}
+
+// signal wakes those who wait for a change.
+type signal struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait returns a channel that is closed at the next change. Take it before reading.
+func (g *signal) wait() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ch == nil {
+		g.ch = make(chan struct{})
+	}
+	return g.ch
+}
+
+func (g *signal) fire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ch != nil {
+		close(g.ch)
+		g.ch = nil
+	}
+}

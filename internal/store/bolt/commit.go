@@ -1,0 +1,147 @@
+package bolt
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"go.etcd.io/bbolt"
+
+	"cortex.dev/cortex/internal/fault"
+)
+
+// maxBatch bounds how many writes share one commit.
+const maxBatch = 512
+
+// write is one change that waits for the disk.
+type write struct {
+	apply func(*txn) error // refuses before it writes anything
+	done  chan error
+}
+
+// refusal is an answer to one write that says nothing about the others.
+type refusal struct{ error }
+
+// update applies a change and returns once it is on the disk. An error of apply that
+// is a refusal is returned as it is; apply has changed nothing then. It must not
+// change anything outside but what it assigns, because it may be called again.
+func (s *Store) update(ctx context.Context, doing string, size int, reserve uint64, apply func(*txn) error) error {
+	if s.closing.Err() != nil {
+		return errClosed()
+	}
+	if err := s.room(size, reserve); err != nil {
+		return err
+	}
+	w := &write{apply: apply, done: make(chan error, 1)}
+	select {
+	case s.queue <- w:
+	case <-s.closing.Done():
+		return errClosed()
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	}
+	// Once it was handed over it is going to be decided; who left before would not know.
+	if err := <-w.done; err != nil {
+		if r, ok := err.(refusal); ok {
+			return r.error
+		}
+		return s.failure(doing, err)
+	}
+	return nil
+}
+
+// commits writes, one batch after the other, until the store is closed. While one is
+// on its way to the disk, the next gathers.
+func (s *Store) commits() {
+	defer close(s.done)
+	var dead error // the disk failed: what it holds is not known until it is read anew
+	for {
+		var batch []*write
+		select {
+		case w := <-s.queue:
+			batch = append(batch, w)
+		case <-s.closing.Done():
+			return
+		}
+	gather:
+		for len(batch) < maxBatch {
+			select {
+			case w := <-s.queue:
+				batch = append(batch, w)
+			default:
+				break gather
+			}
+		}
+		answers := make([]error, len(batch))
+		err := dead
+		if err == nil {
+			err = s.commit(batch, answers)
+		}
+		if err != nil && !isDiskFull(err) {
+			dead = err
+		}
+		for i, w := range batch {
+			if err != nil {
+				answers[i] = err
+			}
+			w.done <- answers[i]
+		}
+	}
+}
+
+func (s *Store) commit(batch []*write, answers []error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = corrupt(s.path, "%v", r)
+		}
+	}()
+	// Writes to a file that was deleted would be lost without an error.
+	if now, err := os.Stat(s.path); err != nil || !os.SameFile(now, s.identity) {
+		return fault.New(fault.Unavailable, "store.unavailable", "the state file %s was moved or deleted while it was in use", s.path).
+			WithHint("put it back, or deploy your files again, after: cortex local stop && cortex local start")
+	}
+	var workloads, events bool
+	if err := s.db.Update(func(tx *bbolt.Tx) error {
+		t := &txn{reader: reader{path: s.path, b: tx.Bucket(bucket)}}
+		data, err := t.get(keySummary)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(data, &t.summary); err != nil {
+			return err
+		}
+		for i, w := range batch {
+			err := w.apply(t)
+			if _, ok := err.(refusal); err != nil && !ok {
+				return err
+			}
+			answers[i] = err
+		}
+		workloads, events = t.workloads, t.events
+		return putSummary(t.b, t.summary)
+	}); err != nil {
+		return err
+	}
+	if workloads {
+		s.workloads.fire()
+	}
+	if events {
+		s.events.fire()
+	}
+	return nil
+}
+
+// failure says in words why a write was not made.
+func (s *Store) failure(doing string, err error) error {
+	switch {
+	case isDiskFull(err):
+		return diskFull(s.cfg.Dir)
+	case fault.Code(err) != "":
+		return err
+	}
+	return fault.New(fault.Unavailable, "store.unavailable", "%s: the state in %s cannot be written: %w", doing, s.cfg.Dir, err).
+		WithHint("check that the disk works, then: cortex local stop && cortex local start")
+}
