@@ -17,7 +17,7 @@ import (
 const (
 	lockFile  = "lock"      // locked while a process uses the folder; holds its pid
 	stateFile = "state.db"  // everything else
-	oldFolder = "jetstream" // what versions before 0.5 kept the state in
+	oldFolder = "jetstream" // in which earlier versions kept the state
 )
 
 const formatVersion = 1
