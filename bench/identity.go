@@ -15,7 +15,7 @@ import (
 	"cortex.dev/cortex/bench/proc"
 	"cortex.dev/cortex/bench/row"
 	"cortex.dev/cortex/internal/auth"
-	"cortex.dev/cortex/internal/cli"
+	"cortex.dev/cortex/internal/localenv"
 )
 
 const (
@@ -86,7 +86,7 @@ func provenRequests(ctx context.Context, p *place) (rows []row.Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	path := cli.LocalPaths(socket.config()).Socket
+	path := localenv.Paths(socket.config()).Socket
 	unix := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: provenConnections, DisableCompression: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)

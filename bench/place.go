@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"cortex.dev/cortex/bench/report"
-	"cortex.dev/cortex/internal/cli"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/localenv"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -128,7 +128,7 @@ func (p *place) start(ctx context.Context, flags ...string) (*home, error) {
 	}
 	h.ended = make(chan error, 1)
 	go func() { h.ended <- h.daemon.Wait() }()
-	h.Service, err = httpapi.NewClient(httpapi.ClientConfig{Socket: cli.LocalPaths(h.config()).Socket})
+	h.Service, err = httpapi.NewClient(httpapi.ClientConfig{Socket: localenv.Paths(h.config()).Socket})
 	if err == nil {
 		err = h.until(ctx, 30*time.Second, "the daemon answers", func() (bool, error) {
 			info, err := h.Info(ctx)

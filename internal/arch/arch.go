@@ -96,6 +96,8 @@ var Rules = map[string]Rule{
 	"internal/serviceaddr": {Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/recent":      {},
 	"internal/atomicfile":  {},
+	"internal/backoff":     {},
+	"internal/filelock":    {Internal: []string{"internal/backoff"}, Outside: []string{xsys}},
 
 	"internal/hostconfig": {Internal: []string{"internal/auth", "internal/autoscaler", "internal/tracing"}},
 
@@ -118,11 +120,16 @@ var Rules = map[string]Rule{
 	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
+	// The daemon is another process: what is seen of it is a socket, a lock and a log.
+	"internal/localenv": {Internal: []string{
+		"internal/auth/local", "internal/backoff", "internal/filelock", "internal/httpapi", "internal/workload", "internal/fault",
+	}, Outside: []string{xsys}},
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
 		"internal/workload", "internal/manifest", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/atomicfile", "internal/fault",
-		"internal/auth", "internal/auth/local", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
+		"internal/backoff", "internal/filelock", "internal/localenv",
+		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{

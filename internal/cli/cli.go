@@ -21,6 +21,7 @@ import (
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
+	"cortex.dev/cortex/internal/localenv"
 )
 
 // ExitInterrupted is the exit code after Ctrl-C, as shells expect it.
@@ -87,6 +88,7 @@ type app struct {
 	getenv    func(string) string
 	hooks     Hooks
 	configDir string
+	daemon    *localenv.Daemon
 	paint     painter        // for Out
 	started   bool           // a command's own work has begun
 	logins    []*login.Login // of the environments that it asked
@@ -108,6 +110,7 @@ func newApp(streams Streams, getenv func(string) string, hooks Hooks) (*app, err
 		return nil, err
 	}
 	a.configDir = dir
+	a.daemon = localenv.New(dir, a.note)
 	return a, nil
 }
 

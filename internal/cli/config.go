@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/filelock"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 )
@@ -272,7 +272,7 @@ func (a *app) changeConfig(ctx context.Context, fn func(*config) error) error {
 	if err := os.MkdirAll(a.configDir, 0o700); err != nil {
 		return fmt.Errorf("creating the configuration folder: %w", err)
 	}
-	unlock, err := lockFile(ctx, a.configDir, os.O_RDONLY)
+	unlock, err := filelock.Lock(ctx, a.configDir, os.O_RDONLY)
 	if err != nil {
 		return fmt.Errorf("locking %s: %w", a.configDir, err)
 	}
@@ -289,49 +289,4 @@ func (a *app) changeConfig(ctx context.Context, fn func(*config) error) error {
 		return err
 	}
 	return atomicfile.Replace(a.configFile(), data)
-}
-
-// lockFile waits until this process is the only one that holds the lock of the
-// file or folder at path, or ctx ends. Death gives the lock back.
-func lockFile(ctx context.Context, path string, flag int) (unlock func(), err error) {
-	f, err := os.OpenFile(path, flag, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	wait := backoff{}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, err
-		}
-		if err := wait.next(ctx); err != nil {
-			f.Close()
-			return nil, err
-		}
-	}
-}
-
-// backoff waits between two looks at something: shortly at first, then longer.
-type backoff struct{ d, total time.Duration }
-
-const (
-	firstWait = 10 * time.Millisecond
-	lastWait  = 200 * time.Millisecond
-)
-
-func (b *backoff) next(ctx context.Context) error {
-	b.d = min(lastWait, max(firstWait, b.d*3/2))
-	b.total += b.d
-	t := time.NewTimer(b.d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

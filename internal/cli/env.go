@@ -68,7 +68,7 @@ func (a *app) envListCommand() *cobra.Command {
 			for _, e := range c.all() {
 				l := listedEnvironment{e.Name, e.OperatorEndpoint}
 				if e.local() {
-					l.OperatorEndpoint = "unix://" + a.localFiles().Socket
+					l.OperatorEndpoint = "unix://" + a.daemon.Files().Socket
 				}
 				list = append(list, l)
 			}
@@ -110,7 +110,7 @@ func (a *app) sayEnvironment(e environment, current bool) {
 		}
 		return
 	}
-	a.say("this machine, state in %s", a.localFiles().StateDir)
+	a.say("this machine, state in %s", a.daemon.Files().StateDir)
 	if e.AWSAccessKeyID != "" {
 		a.say("aws access key id: %s", maskedKey(e.AWSAccessKeyID))
 	}

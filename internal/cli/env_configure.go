@@ -104,7 +104,7 @@ func (a *app) configureLocal(ctx context.Context, e environment, given func(stri
 		return err
 	}
 	a.say("configured local environment")
-	if _, ok, err := a.localPeer(ctx); err == nil && ok {
+	if _, ok, err := a.daemon.Peer(ctx); err == nil && ok {
 		a.note("it is running; the change applies when it is started again: `cortex local stop && cortex local start`")
 	}
 	return nil

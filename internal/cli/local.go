@@ -80,7 +80,7 @@ func (a *app) localStartCommand() *cobra.Command {
 			if _, err := a.localConfig(runFlags{port: -1}); err != nil {
 				return err
 			}
-			info, started, err := a.startLocal(cmd.Context(), flags.args()...)
+			info, started, err := a.daemon.Start(cmd.Context(), flags.args()...)
 			if err != nil {
 				return err
 			}
@@ -115,16 +115,16 @@ func (a *app) localStatusCommand() *cobra.Command {
 			"  cortex local status -o json",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			files := a.localFiles()
+			files := a.daemon.Files()
 			s := localStatus{Socket: files.Socket, Log: files.Log}
-			info, ok, err := a.running(cmd.Context())
+			info, ok, err := a.daemon.Running(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if ok {
 				s.Running, s.Info = true, &info
 			} else {
-				s.Ending, _ = a.holder()
+				s.Ending, _ = a.daemon.Holder()
 			}
 			if out != pretty {
 				return a.print(out, s)
@@ -143,7 +143,7 @@ func (a *app) sayStatus(s localStatus, now time.Time) {
 		if s.Ending > 0 {
 			a.say("process %d still stops its replicas", s.Ending)
 		}
-		a.say("state: %s", a.localFiles().StateDir)
+		a.say("state: %s", a.daemon.Files().StateDir)
 		return
 	}
 	a.say("the local environment is %s", a.paint.green("running"))
@@ -182,7 +182,7 @@ func (a *app) localStopCommand() *cobra.Command {
 			if timeout <= 0 {
 				return fault.New(fault.Usage, "cli.wrong_flag", "--timeout must be positive")
 			}
-			stopped, err := a.stopLocal(cmd.Context(), timeout, force)
+			stopped, err := a.daemon.Stop(cmd.Context(), timeout, force)
 			switch {
 			case err != nil:
 				return err
@@ -220,7 +220,7 @@ func (a *app) localRunCommand() *cobra.Command {
 			if a.hooks.RunLocal == nil {
 				return errors.New("this program cannot host the local environment")
 			}
-			release, err := a.holdRun()
+			release, err := a.daemon.Hold()
 			if err != nil {
 				return err
 			}
@@ -242,7 +242,7 @@ func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
 	if err != nil {
 		return hostconfig.Local{}, err
 	}
-	files := a.localFiles()
+	files := a.daemon.Files()
 	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.credentials()}
 	port := defaultAPIPort
 	if env.APIPort != nil {

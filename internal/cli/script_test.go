@@ -27,6 +27,7 @@ import (
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/localenv"
 )
 
 func TestMain(m *testing.M) {
@@ -154,7 +155,7 @@ func setup(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	stop, err := serve(localPaths(filepath.Join(home, ".cortex"), filepath.Join(env.WorkDir, ".tmp"), os.Getuid()).Socket, svc)
+	stop, err := serve(localenv.PathsIn(filepath.Join(home, ".cortex"), filepath.Join(env.WorkDir, ".tmp"), os.Getuid()).Socket, svc)
 	if err != nil {
 		return err
 	}

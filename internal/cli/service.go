@@ -67,7 +67,7 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 		return t, err
 	}
 	// A socket alone may be that of a process which is being ended.
-	_, running, err := a.running(ctx)
+	_, running, err := a.daemon.Running(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +76,14 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 			return nil, errStopped()
 		}
 		a.note("starting the local environment")
-		info, _, err := a.startLocal(ctx)
+		info, _, err := a.daemon.Start(ctx)
 		if err != nil {
 			return nil, err
 		}
 		t.started = true
 		a.note("the local environment runs; APIs are at %s\n", info.APIEndpoint)
 	}
-	t.Service, err = a.localClient()
+	t.Service, err = a.daemon.Client()
 	return t, err
 }
 

@@ -48,12 +48,12 @@ func (a *app) versionCommand() *cobra.Command {
 // is there to be asked.
 func (a *app) operatorVersion(ctx context.Context, env string, v *versions) error {
 	if env == "" {
-		if _, ok, err := a.localPeer(ctx); err != nil || !ok {
+		if _, ok, err := a.daemon.Peer(ctx); err != nil || !ok {
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if info, err := a.localInfo(ctx); err == nil {
+		if info, err := a.daemon.Info(ctx); err == nil {
 			v.Environment, v.Operator = localName, info.Version
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/backoff"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -97,7 +98,7 @@ func (w *waiter) poll(ctx context.Context, apis []*followed) error {
 	for _, f := range apis {
 		w.tell(f, f.result.Message)
 	}
-	for wait := (backoff{}); ; {
+	for wait := (backoff.Backoff{}); ; {
 		list, err := w.svc.List(ctx)
 		if err != nil {
 			return err
@@ -111,7 +112,7 @@ func (w *waiter) poll(ctx context.Context, apis []*followed) error {
 		if !open {
 			return nil
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Next(ctx); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func (a *app) whoami(ctx context.Context, flag string) (identity, error) {
 	}
 	id := identity{Environment: env.Name, Endpoint: env.OperatorEndpoint}
 	if client == nil {
-		id.Endpoint, id.User = "unix://"+a.localFiles().Socket, userName()
+		id.Endpoint, id.User = "unix://"+a.daemon.Files().Socket, userName()
 		return id, nil
 	}
 	found, err := sessions.Credentials(ctx)

@@ -1,4 +1,4 @@
-package cli
+package localenv
 
 import (
 	"crypto/sha256"
@@ -12,24 +12,24 @@ import (
 // bytes on darwin and 108 on Linux, with the final zero.
 const maxSocketPath = 100
 
-// LocalFiles are the places of the local environment.
-type LocalFiles struct {
+// Files are the places of the local environment.
+type Files struct {
 	StateDir string // everything that survives a restart
 	Socket   string // of the management API
 	Log      string // of a daemon in the background
 }
 
-// LocalPaths returns where the local environment of a configuration folder
-// lives. The socket is in the state folder unless its path is too long for the
+// Paths returns where the local environment of a configuration folder lives. The socket is in the state folder unless its path is too long for the
 // kernel; then it is in a folder of this user below the one for temporary files.
 // It creates nothing.
-func LocalPaths(configDir string) LocalFiles {
-	return localPaths(configDir, os.TempDir(), os.Getuid())
+func Paths(configDir string) Files {
+	return PathsIn(configDir, os.TempDir(), os.Getuid())
 }
 
-func localPaths(configDir, tempDir string, uid int) LocalFiles {
+// PathsIn is Paths for a process of uid whose folder for temporary files is tempDir.
+func PathsIn(configDir, tempDir string, uid int) Files {
 	state := filepath.Join(configDir, "local")
-	files := LocalFiles{
+	files := Files{
 		StateDir: state,
 		Socket:   filepath.Join(state, "cortex.sock"),
 		Log:      filepath.Join(state, "daemon.log"),

@@ -1,4 +1,12 @@
-package cli
+// Package localenv finds, starts and stops the local environment: the daemon in the
+// background that belongs to one configuration folder of one user.
+//
+// It promises that of several callers at once one starts it, that a process of
+// another user is never taken for it, and that a daemon which dies while it starts
+// is reported with what it said itself.
+//
+// It must not know commands or output, and not what the daemon does.
+package localenv
 
 import (
 	"bytes"
@@ -17,7 +25,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/auth/local"
+	"cortex.dev/cortex/internal/backoff"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/filelock"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -29,12 +39,25 @@ const (
 	maxErrorText = 4 << 10 // of what a daemon that died said
 )
 
-func (a *app) localFiles() LocalFiles { return LocalPaths(a.configDir) }
+// Daemon is the local environment of one configuration folder, running or not.
+type Daemon struct {
+	configDir string
+	note      func(format string, args ...any)
+}
 
-// localPeer returns the process that listens on the management socket, or false
+// New returns the daemon of configDir, an absolute path, and looks at nothing yet.
+// Through note it tells a user who waits what for.
+func New(configDir string, note func(format string, args ...any)) *Daemon {
+	return &Daemon{configDir: configDir, note: note}
+}
+
+// Files returns where the daemon keeps what it has.
+func (d *Daemon) Files() Files { return Paths(d.configDir) }
+
+// Peer returns the process that listens on the management socket, or false
 // when none does. A process of another user is an error: it is not ours to trust.
-func (a *app) localPeer(ctx context.Context) (local.Peer, bool, error) {
-	path := a.localFiles().Socket
+func (d *Daemon) Peer(ctx context.Context) (local.Peer, bool, error) {
+	path := d.Files().Socket
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
@@ -57,14 +80,14 @@ func (a *app) localPeer(ctx context.Context) (local.Peer, bool, error) {
 	return p, true, nil
 }
 
-// localClient returns a client of the running local environment.
-func (a *app) localClient() (workload.Service, error) {
-	return httpapi.NewClient(httpapi.ClientConfig{Socket: a.localFiles().Socket})
+// Client returns a client of the running local environment.
+func (d *Daemon) Client() (workload.Service, error) {
+	return httpapi.NewClient(httpapi.ClientConfig{Socket: d.Files().Socket})
 }
 
-// localInfo asks the running local environment who it is.
-func (a *app) localInfo(ctx context.Context) (workload.Info, error) {
-	client, err := a.localClient()
+// Info asks the running local environment who it is.
+func (d *Daemon) Info(ctx context.Context) (workload.Info, error) {
+	client, err := d.Client()
 	if err != nil {
 		return workload.Info{}, err
 	}
@@ -73,57 +96,58 @@ func (a *app) localInfo(ctx context.Context) (workload.Info, error) {
 	return client.Info(ctx)
 }
 
-// running returns what the local environment says of itself, or false when there
+// Running returns what the local environment says of itself, or false when there
 // is none. One that ends while it is asked counts as none.
-func (a *app) running(ctx context.Context) (workload.Info, bool, error) {
-	for wait := (backoff{}); ; {
-		_, ok, err := a.localPeer(ctx)
+func (d *Daemon) Running(ctx context.Context) (workload.Info, bool, error) {
+	for wait := (backoff.Backoff{}); ; {
+		_, ok, err := d.Peer(ctx)
 		if err != nil || !ok {
 			return workload.Info{}, false, err
 		}
-		info, err := a.localInfo(ctx)
+		info, err := d.Info(ctx)
 		if !fault.Is(err, fault.Disconnected) {
 			return info, err == nil, err
 		}
 		// Either it is ending, and then it will be gone, or it does not answer.
-		if wait.total > dialTimeout {
+		if wait.Total > dialTimeout {
 			return workload.Info{}, false, err
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Next(ctx); err != nil {
 			return workload.Info{}, false, err
 		}
 	}
 }
 
-// startLocal makes sure that the local environment runs, in the background, and
-// reports whether it had to start it. Several callers at once start one.
-func (a *app) startLocal(ctx context.Context, flags ...string) (info workload.Info, started bool, err error) {
-	if info, ok, err := a.running(ctx); err != nil || ok {
+// Start makes sure that the local environment runs, in the background, and reports
+// whether it had to start it: as this program with the words `local run` and flags.
+// Several callers at once start one.
+func (d *Daemon) Start(ctx context.Context, flags ...string) (info workload.Info, started bool, err error) {
+	if info, ok, err := d.Running(ctx); err != nil || ok {
 		return info, false, err
 	}
-	unlock, err := a.lockStart(ctx)
+	unlock, err := d.lockStart(ctx)
 	if err != nil {
 		return info, false, err
 	}
 	defer unlock()
-	if ok, err := a.awaitHolder(ctx); err != nil {
+	if ok, err := d.awaitHolder(ctx); err != nil {
 		return info, false, err
 	} else if ok {
-		info, _, err := a.running(ctx)
+		info, _, err := d.Running(ctx)
 		return info, false, err
 	}
-	info, err = a.spawn(ctx, flags)
+	info, err = d.spawn(ctx, flags)
 	return info, err == nil, err
 }
 
 // lockStart keeps other command lines from starting or stopping the local
 // environment at the same time.
-func (a *app) lockStart(ctx context.Context) (unlock func(), err error) {
-	dir := a.localFiles().StateDir
+func (d *Daemon) lockStart(ctx context.Context) (unlock func(), err error) {
+	dir := d.Files().StateDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, errFolder(dir, err)
 	}
-	unlock, err = lockFile(ctx, filepath.Join(dir, "start.lock"), os.O_RDWR|os.O_CREATE)
+	unlock, err = filelock.Lock(ctx, filepath.Join(dir, "start.lock"), os.O_RDWR|os.O_CREATE)
 	if err != nil && ctx.Err() == nil {
 		return nil, errFolder(dir, err)
 	}
@@ -137,8 +161,8 @@ func errFolder(dir string, err error) error {
 
 // spawn runs `cortex local run` in a session of its own and waits until it
 // answers; when it dies instead, what it said last is the error.
-func (a *app) spawn(ctx context.Context, flags []string) (workload.Info, error) {
-	files := a.localFiles()
+func (d *Daemon) spawn(ctx context.Context, flags []string) (workload.Info, error) {
+	files := d.Files()
 	exe, err := os.Executable()
 	if err != nil {
 		return workload.Info{}, fmt.Errorf("finding this program: %w", err)
@@ -155,39 +179,39 @@ func (a *app) spawn(ctx context.Context, flags []string) (workload.Info, error) 
 	cmd := exec.Command(exe, append([]string{"local", "run"}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = files.StateDir
-	cmd.Env = append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+a.configDir, "NO_COLOR=1")
+	cmd.Env = append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+d.configDir, "NO_COLOR=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return workload.Info{}, fmt.Errorf("starting the local environment: %w", err)
 	}
 	pid := cmd.Process.Pid
 	_ = cmd.Process.Release() // waited for below, or left to outlive this program
-	return a.awaitLocal(ctx, pid, func() string { return lastError(log, before) })
+	return d.awaitAnswer(ctx, pid, func() string { return lastError(log, before) })
 }
 
-// awaitLocal waits until the local environment answers.
-func (a *app) awaitLocal(ctx context.Context, pid int, said func() string) (workload.Info, error) {
+// awaitAnswer waits until the local environment answers.
+func (d *Daemon) awaitAnswer(ctx context.Context, pid int, said func() string) (workload.Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fault.New(fault.Unavailable, "local.start_failed", "the local environment does not answer after %s", startTimeout).
-			WithHint("see %s; `cortex local stop --force` ends it", a.localFiles().Log))
+			WithHint("see %s; `cortex local stop --force` ends it", d.Files().Log))
 	defer cancel()
-	wait, died := backoff{}, false
+	wait, died := backoff.Backoff{}, false
 	for {
-		if _, ok, err := a.localPeer(ctx); err == nil && ok {
-			info, err := a.localInfo(ctx)
+		if _, ok, err := d.Peer(ctx); err == nil && ok {
+			info, err := d.Info(ctx)
 			if err == nil {
 				return info, nil
 			}
 		}
 		if died {
-			return workload.Info{}, startFault(said(), a.localFiles().Log)
+			return workload.Info{}, startFault(said(), d.Files().Log)
 		}
 		var status unix.WaitStatus
 		// Once dead, one more look: another one that was started elsewhere may be
 		// the reason, and it answers.
 		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
 		died = got == pid || errors.Is(err, unix.ECHILD)
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Next(ctx); err != nil {
 			return workload.Info{}, context.Cause(ctx)
 		}
 	}
@@ -230,22 +254,22 @@ func lastError(log io.ReaderAt, offset int64) string {
 	return strings.TrimSpace(string(data))
 }
 
-// stopLocal asks the local environment to stop and waits until it has. It
+// Stop asks the local environment to stop and waits until it has. It
 // reports false when there was none.
-func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) (bool, error) {
-	if _, err := os.Stat(a.localFiles().StateDir); errors.Is(err, os.ErrNotExist) {
+func (d *Daemon) Stop(ctx context.Context, timeout time.Duration, force bool) (bool, error) {
+	if _, err := os.Stat(d.Files().StateDir); errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	unlock, err := a.lockStart(ctx)
+	unlock, err := d.lockStart(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	p, ok, err := a.localPeer(ctx)
+	p, ok, err := d.Peer(ctx)
 	if err != nil {
 		return false, err
 	}
-	if pid, held := a.holder(); !ok && held && pid > 0 { // it no longer answers, or not yet
+	if pid, held := d.Holder(); !ok && held && pid > 0 { // it no longer answers, or not yet
 		p, ok = local.Peer{PID: pid}, true
 	}
 	if !ok {
@@ -260,8 +284,8 @@ func (a *app) stopLocal(ctx context.Context, timeout time.Duration, force bool) 
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for wait := (backoff{}); !gone(p.PID); {
-		if err := wait.next(limited); err != nil {
+	for wait := (backoff.Backoff{}); !gone(p.PID); {
+		if err := wait.Next(limited); err != nil {
 			if ctx.Err() != nil {
 				return true, ctx.Err()
 			}

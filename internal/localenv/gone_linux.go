@@ -1,4 +1,4 @@
-package cli
+package localenv
 
 import (
 	"bytes"
@@ -22,9 +22,3 @@ func gone(pid int) bool {
 	i := bytes.LastIndexByte(stat, ')')
 	return i >= 0 && i+2 < len(stat) && (stat[i+2] == 'Z' || stat[i+2] == 'X')
 }
-
-// The requests that read and change the settings of a terminal.
-const (
-	getTermios = unix.TCGETS
-	setTermios = unix.TCSETS
-)

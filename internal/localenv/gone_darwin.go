@@ -1,12 +1,6 @@
-package cli
+package localenv
 
 import "golang.org/x/sys/unix"
 
 // gone reports whether the process has ended.
 func gone(pid int) bool { return unix.Kill(pid, 0) == unix.ESRCH }
-
-// The requests that read and change the settings of a terminal.
-const (
-	getTermios = unix.TIOCGETA
-	setTermios = unix.TIOCSETA
-)

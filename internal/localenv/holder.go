@@ -1,4 +1,4 @@
-package cli
+package localenv
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cortex.dev/cortex/internal/backoff"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -17,20 +18,20 @@ import (
 // its replicas. It is a lock of the process, so that others can ask who has it
 // without taking it.
 
-func (a *app) runLock() string { return filepath.Join(a.localFiles().StateDir, "run.lock") }
+func (d *Daemon) runLock() string { return filepath.Join(d.Files().StateDir, "run.lock") }
 
 func wholeFile(kind int16) *unix.Flock_t {
 	return &unix.Flock_t{Type: kind, Whence: io.SeekStart}
 }
 
-// holdRun makes this process the one that runs the local environment, until
+// Hold makes this process the one that runs the local environment, until
 // release is called or it dies.
-func (a *app) holdRun() (release func(), err error) {
-	dir := a.localFiles().StateDir
+func (d *Daemon) Hold() (release func(), err error) {
+	dir := d.Files().StateDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, errFolder(dir, err)
 	}
-	f, err := os.OpenFile(a.runLock(), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(d.runLock(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, errFolder(dir, err)
 	}
@@ -38,7 +39,7 @@ func (a *app) holdRun() (release func(), err error) {
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EAGAIN):
 		f.Close()
-		pid, _ := a.holder()
+		pid, _ := d.Holder()
 		return nil, fault.New(fault.Conflict, "local.already_running", "the local environment already runs in %s (process %d)", dir, pid).
 			WithHint("`cortex local stop` stops it; another CORTEX_CLI_CONFIG_DIR is another environment")
 	case err != nil:
@@ -48,9 +49,9 @@ func (a *app) holdRun() (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// holder returns the process that runs the local environment, if any does.
-func (a *app) holder() (pid int, held bool) {
-	f, err := os.Open(a.runLock())
+// Holder returns the process that runs the local environment, if any does.
+func (d *Daemon) Holder() (pid int, held bool) {
+	f, err := os.Open(d.runLock())
 	if err != nil {
 		return 0, false
 	}
@@ -64,23 +65,23 @@ func (a *app) holder() (pid int, held bool) {
 
 // awaitHolder waits until the local environment that lives answers, which it
 // reports, or has ended.
-func (a *app) awaitHolder(ctx context.Context) (answers bool, err error) {
+func (d *Daemon) awaitHolder(ctx context.Context) (answers bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	told := false
-	for wait := (backoff{}); ; {
-		if _, ok, err := a.running(ctx); err != nil || ok {
+	for wait := (backoff.Backoff{}); ; {
+		if _, ok, err := d.Running(ctx); err != nil || ok {
 			return ok, err
 		}
-		pid, held := a.holder()
+		pid, held := d.Holder()
 		if !held {
 			return false, nil
 		}
-		if wait.total > lastWait && !told {
+		if wait.Total > backoff.Longest && !told {
 			told = true
-			a.note("waiting for the one before (process %d) to end", pid)
+			d.note("waiting for the one before (process %d) to end", pid)
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Next(ctx); err != nil {
 			return false, fault.New(fault.Unavailable, "local.still_stopping", "the local environment before (process %d) has not ended", pid).
 				WithHint("`cortex local stop --force` ends it at once")
 		}
