@@ -92,21 +92,21 @@ var Rules = map[string]Rule{
 	"internal/crd":        {Internal: []string{"internal/workload"}, Outside: []string{k8smachine}},
 	"internal/crd/schema": {Internal: []string{"internal/crd", "internal/manifest", "internal/workload"}, Outside: []string{k8scrd, k8smachine}},
 
-	"internal/lifecycle":   {},
-	"internal/serviceaddr": {Outside: []string{k8sapi, k8smachine, k8sclient}},
-	"internal/recent":      {},
-	"internal/atomicfile":  {},
-	"internal/backoff":     {},
-	"internal/filelock":    {Internal: []string{"internal/backoff"}, Outside: []string{xsys}},
+	"internal/lifecycle":    {},
+	"internal/serviceaddr":  {Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/boundedcache": {},
+	"internal/atomicfile":   {},
+	"internal/backoff":      {},
+	"internal/filelock":     {Internal: []string{"internal/backoff"}, Outside: []string{xsys}},
 
 	"internal/hostconfig": {Internal: []string{"internal/auth", "internal/autoscaler", "internal/tracing"}},
 
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
-	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/recent", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
+	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/boundedcache", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
 	"internal/auth/audit":  {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{xtime}},
 	// Used nonces and the keys of sessions are what replicas share: the store's.
-	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/recent", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
+	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/boundedcache", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
 	"internal/auth/guard": {Internal: []string{"internal/auth", "internal/auth/iam", "internal/auth/audit", "internal/fault"}},
 	// The client's half: nothing of the server may import it.
 	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
@@ -117,7 +117,7 @@ var Rules = map[string]Rule{
 		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate", "internal/hostconfig",
 		"internal/httpapi", "internal/lifecycle", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
 	}},
-	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/recent", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
+	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// The daemon is another process: what is seen of it is a socket, a lock and a log.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"cortex.dev/cortex/internal/recent"
+	"cortex.dev/cortex/internal/boundedcache"
 )
 
 // Caller is whom a token belongs to.
@@ -52,9 +52,9 @@ type callers struct {
 	reviewer Reviewer
 	gateway  string // the one username that is let in
 	now      func() time.Time
-	known    *recent.Map[[sha256.Size]byte, seen]
+	known    *boundedcache.Map[[sha256.Size]byte, seen]
 	all      *rate.Limiter
-	each     *recent.Map[netip.Addr, *rate.Limiter]
+	each     *boundedcache.Map[netip.Addr, *rate.Limiter]
 }
 
 type seen struct {
@@ -65,9 +65,9 @@ type seen struct {
 func newCallers(r Reviewer, gateway string, now func() time.Time) *callers {
 	return &callers{
 		reviewer: r, gateway: gateway, now: now,
-		known: recent.New[[sha256.Size]byte, seen](maxRemembered),
+		known: boundedcache.New[[sha256.Size]byte, seen](maxRemembered),
 		all:   rate.NewLimiter(reviewsPerSecond, reviewsBurst),
-		each:  recent.New[netip.Addr, *rate.Limiter](maxAddresses),
+		each:  boundedcache.New[netip.Addr, *rate.Limiter](maxAddresses),
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"cortex.dev/cortex/internal/boundedcache"
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/recent"
 	"cortex.dev/cortex/internal/telemetry"
 )
 
@@ -42,7 +42,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg     ServerConfig
 	callers *callers
-	reports *recent.Map[string, *rate.Limiter] // by gateway
+	reports *boundedcache.Map[string, *rate.Limiter] // by gateway
 	wakes   *rate.Limiter
 	mux     *http.ServeMux
 
@@ -64,7 +64,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, callers: newCallers(cfg.Reviewer, cfg.Gateway, cfg.Now),
-		reports: recent.New[string, *rate.Limiter](2 * maxGateways),
+		reports: boundedcache.New[string, *rate.Limiter](2 * maxGateways),
 		wakes:   rate.NewLimiter(wakesPerSecond, wakesBurst),
 		mux:     http.NewServeMux(),
 	}

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"cortex.dev/cortex/internal/recent"
+	"cortex.dev/cortex/internal/boundedcache"
 )
 
 // Bounds of what unauthenticated callers can make us remember.
@@ -23,13 +23,13 @@ type addressLimiter struct {
 	perSecond rate.Limit
 	burst     int
 	now       func() time.Time
-	buckets   *recent.Map[netip.Prefix, *rate.Limiter]
+	buckets   *boundedcache.Map[netip.Prefix, *rate.Limiter]
 }
 
 func newAddressLimiter(l Limits, now func() time.Time) *addressLimiter {
 	return &addressLimiter{
 		perSecond: rate.Limit(l.AddressPerSecond), burst: l.AddressBurst, now: now,
-		buckets: recent.New[netip.Prefix, *rate.Limiter](maxAddresses),
+		buckets: boundedcache.New[netip.Prefix, *rate.Limiter](maxAddresses),
 	}
 }
 
@@ -51,11 +51,11 @@ func (a *addressLimiter) allow(from netip.Addr) bool {
 type memory struct {
 	life time.Duration
 	now  func() time.Time
-	keys *recent.Map[[32]byte, time.Time]
+	keys *boundedcache.Map[[32]byte, time.Time]
 }
 
 func newMemory(most int, life time.Duration, now func() time.Time) *memory {
-	return &memory{life: life, now: now, keys: recent.New[[32]byte, time.Time](most)}
+	return &memory{life: life, now: now, keys: boundedcache.New[[32]byte, time.Time](most)}
 }
 
 func (m *memory) add(key [32]byte) { m.keys.Put(key, m.now()) }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
-	"cortex.dev/cortex/internal/recent"
+	"cortex.dev/cortex/internal/boundedcache"
 )
 
 // A session is a token of four parts: cx1.EPOCH.CLAIMS.MAC. There is no header
@@ -117,8 +117,8 @@ func (v *IAM) verify(ctx context.Context, token string) (auth.Caller, error) {
 
 // sessionCache remembers tokens that were verified with the keys in use; it is
 // thrown away with them.
-type sessionCache = recent.Map[string, auth.Caller]
+type sessionCache = boundedcache.Map[string, auth.Caller]
 
 const maxCachedSessions = 8192
 
-func newSessionCache() *sessionCache { return recent.New[string, auth.Caller](maxCachedSessions) }
+func newSessionCache() *sessionCache { return boundedcache.New[string, auth.Caller](maxCachedSessions) }

@@ -2,7 +2,7 @@ package policy
 
 import (
 	"cortex.dev/cortex/internal/auth"
-	"cortex.dev/cortex/internal/recent"
+	"cortex.dev/cortex/internal/boundedcache"
 )
 
 // Bounds of what a snapshot remembers: two generations of so many answers, and no
@@ -21,10 +21,10 @@ type key struct {
 
 // cache remembers answers.
 type cache struct {
-	*recent.Map[key, auth.Decision]
+	*boundedcache.Map[key, auth.Decision]
 }
 
-func newCache() cache { return cache{recent.New[key, auth.Decision](2 * cacheGeneration)} }
+func newCache() cache { return cache{boundedcache.New[key, auth.Decision](2 * cacheGeneration)} }
 
 func (c cache) get(k key) (auth.Decision, bool) { return c.Get(k) }
 

@@ -36,7 +36,7 @@ func resources() []resource {
 		column("Ready", "integer", ".status.ready", "replicas that receive requests"),
 		column("Requested", "integer", ".status.requested", "replicas there should be"),
 		column("Up-to-date", "integer", ".status.up_to_date", "ready replicas of the newest version"),
-		column("Phase", "string", ".status.phase", "live, updating, idle or failed"),
+		column("Phase", "string", ".status.phase", "live, updating, idle, degraded or failed"),
 	}, always()...)
 	return []resource{
 		{string(workload.Realtime), crd.Plural(workload.Realtime), "rtapi", replicas, ofWorkload(workload.Realtime), true},

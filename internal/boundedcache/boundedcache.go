@@ -1,9 +1,9 @@
-// Package recent remembers what was asked for lately, within a bound.
+// Package boundedcache remembers what was asked for lately, within a bound.
 //
 // It promises that there are never more entries than the bound, whoever adds them,
 // and that what is asked for again stays longest: it keeps two generations, and the
 // older one goes when the younger is full. It must not know what it keeps.
-package recent
+package boundedcache
 
 import "sync"
 
