@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
@@ -189,7 +190,7 @@ func (s *Store) view(fn func(*reader) error) (err error) {
 		}
 	}()
 	err = s.db.View(func(tx *bbolt.Tx) error { return fn(&reader{path: s.path, b: tx.Bucket(bucket)}) })
-	if s.closing.Err() != nil || errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if s.closing.Err() != nil || errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return errClosed()
 	}
 	return err

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -44,7 +45,7 @@ func (s *Store) update(ctx context.Context, doing string, size int, reserve uint
 	}
 	// Once it was handed over it is going to be decided; who left before would not know.
 	if err := <-w.done; err != nil {
-		if r, ok := err.(refusal); ok {
+		if r := (refusal{}); errors.As(err, &r) {
 			return r.error
 		}
 		return s.failure(doing, err)
@@ -115,7 +116,7 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 		}
 		for i, w := range batch {
 			err := w.apply(t)
-			if _, ok := err.(refusal); err != nil && !ok {
+			if r := (refusal{}); err != nil && !errors.As(err, &r) {
 				return err
 			}
 			answers[i] = err
