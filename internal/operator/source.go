@@ -164,7 +164,7 @@ func (a *sourceController) forget(d store.Declaration) {
 	}
 }
 
-// adopt deploys one declaration as Deploy does a file. Who may declare is decided
+// deploy deploys one declaration as Deploy does a file. Who may declare is decided
 // where the declaration is made.
 func (a *sourceController) deploy(ctx context.Context, d store.Declaration) error {
 	file, err := manifest.Parse(d.Resource, []byte(d.Config))

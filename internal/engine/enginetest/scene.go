@@ -215,9 +215,7 @@ func env(pairs ...string) func(*workload.Container) {
 
 func (s *scene) apply(rev *workload.Revision, replicas int) {
 	s.T.Helper()
-	if err := s.Engine.Apply(context.Background(), engine.Deployment{Revision: rev, Replicas: replicas}); err != nil {
-		s.Fatalf("Apply(%s, %d) = %v", rev.ID, replicas, err)
-	}
+	s.deploy(engine.Deployment{Revision: rev, Replicas: replicas})
 }
 
 // settled waits until exactly n up-to-date replicas are ready and nothing else is there.

@@ -58,12 +58,18 @@ func (s *scene) served(rev *workload.Revision, n int) {
 	})
 }
 
-func servingAfterRestart(s *scene) {
-	good, bad := s.revision("iris", "r1", nil), s.broken("r2")
+// failedUpdate updates a good revision, which keeps serving, to a bad one that fails.
+func (s *scene) failedUpdate() (good, bad *workload.Revision, why *workload.Reason) {
+	s.T.Helper()
+	good, bad = s.revision("iris", "r1", nil), s.broken("r2")
 	s.apply(good, 1)
 	s.settled("iris", 1)
 	s.deploy(engine.Deployment{Revision: bad, Replicas: 1, Serving: good})
-	why := s.failed(1)
+	return good, bad, s.failed(1)
+}
+
+func servingAfterRestart(s *scene) {
+	good, bad, why := s.failedUpdate()
 	if err := s.shutDown(); err != nil {
 		s.Fatalf("Run() = %v, want nil", err)
 	}
@@ -73,11 +79,7 @@ func servingAfterRestart(s *scene) {
 }
 
 func servingFromZero(s *scene) {
-	good, bad := s.revision("iris", "r1", nil), s.broken("r2")
-	s.apply(good, 1)
-	s.settled("iris", 1)
-	s.deploy(engine.Deployment{Revision: bad, Replicas: 1, Serving: good})
-	why := s.failed(1)
+	good, bad, why := s.failedUpdate()
 	s.deploy(engine.Deployment{Revision: bad, Serving: good, Failed: why})
 	s.until("nothing", "iris", func(st engine.Status) bool { return len(st.Replicas) == 0 })
 	s.deploy(engine.Deployment{Revision: bad, Replicas: 1, Serving: good, Failed: why})
@@ -103,11 +105,7 @@ func servingThroughTwo(s *scene) {
 }
 
 func servingIsScaled(s *scene) {
-	good, bad := s.revision("iris", "r1", nil), s.broken("r2")
-	s.apply(good, 1)
-	s.settled("iris", 1)
-	s.deploy(engine.Deployment{Revision: bad, Replicas: 1, Serving: good})
-	why := s.failed(1)
+	good, bad, why := s.failedUpdate()
 	s.deploy(engine.Deployment{Revision: bad, Replicas: 4, Serving: good, Failed: why})
 	s.served(good, 4)
 	s.deploy(engine.Deployment{Revision: bad, Replicas: 1, Serving: good, Failed: why})

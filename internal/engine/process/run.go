@@ -38,15 +38,15 @@ type process struct {
 
 // wait returns when the process and everything it started is gone.
 func (p *process) wait() {
+	left := 0
 	await(p.cmd, func() {
-		p.exit.Left = len(marked(p.mark, p.pid))
+		left = len(marked(p.mark, p.pid))
 		killGroup(p.pid)
 		endAll(p.mark, p.pid)
 		p.mu.Lock()
 		p.collected = true
 		p.mu.Unlock()
 	})
-	left := p.exit.Left
 	p.exit = exitOf(p.cmd.ProcessState.Sys().(syscall.WaitStatus))
 	p.exit.Left = left
 	if p.exit.Signal == "SIGKILL" {
