@@ -145,21 +145,21 @@ func (g groups) add(mark string, q *workload.Compute) *group {
 	return c
 }
 
-// starting starts cmd, by start, in the group from its first instruction on. Version 1
+// starting starts cmd in the group from its first instruction on. Version 1
 // moves threads, so the calling one goes there and back; it has to be locked to its
 // goroutine.
-func (c *group) starting(cmd *exec.Cmd, start func() error) error {
+func (c *group) starting(cmd *exec.Cmd) error {
 	if c == nil {
-		return start()
+		return cmd.Start()
 	}
 	if c.g.unified {
 		dir, err := os.Open(c.memory)
 		if err != nil {
-			return start()
+			return cmd.Start()
 		}
 		defer func() { _ = dir.Close() }()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-		return start()
+		return cmd.Start()
 	}
 	for _, dir := range []string{c.memory, c.cpu} {
 		if dir != "" {
@@ -171,7 +171,7 @@ func (c *group) starting(cmd *exec.Cmd, start func() error) error {
 			_ = set(h.own, "tasks", 0)
 		}
 	}()
-	return start()
+	return cmd.Start()
 }
 
 // killed reports whether memory ran out in the group.
