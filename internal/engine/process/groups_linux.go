@@ -145,21 +145,21 @@ func (g groups) add(mark string, q *workload.Compute) *group {
 	return c
 }
 
-// starting starts cmd in the group from its first instruction on. Version 1
+// starting starts cmd, by start, in the group from its first instruction on. Version 1
 // moves threads, so the calling one goes there and back; it has to be locked to its
 // goroutine.
-func (c *group) starting(cmd *exec.Cmd) error {
+func (c *group) starting(cmd *exec.Cmd, start func() error) error {
 	if c == nil {
-		return cmd.Start()
+		return start()
 	}
 	if c.g.unified {
 		dir, err := os.Open(c.memory)
 		if err != nil {
-			return cmd.Start()
+			return start()
 		}
 		defer func() { _ = dir.Close() }()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-		return cmd.Start()
+		return start()
 	}
 	for _, dir := range []string{c.memory, c.cpu} {
 		if dir != "" {
@@ -171,7 +171,7 @@ func (c *group) starting(cmd *exec.Cmd) error {
 			_ = set(h.own, "tasks", 0)
 		}
 	}()
-	return cmd.Start()
+	return start()
 }
 
 // killed reports whether memory ran out in the group.

@@ -18,8 +18,8 @@ import (
 // us: how long it may run in real time without pause, in microseconds. The mark is
 // written there as well, as a number of more than a hundred thousand years.
 //
-// Only the soft limit is used: it may be raised again up to the hard one, so what
-// somebody wants with it stays possible.
+// Only the soft limit is used. It may be raised again up to the hard one, so what
+// somebody wants with it stays possible, and this program can take its own back.
 const (
 	rlimitRTTime = 15 // RLIMIT_RTTIME, which x/sys does not name
 
@@ -60,30 +60,17 @@ func digest(s string) uint64 {
 	return h.Sum64()
 }
 
-// stamp writes the mark into the limits of a process that was started this moment, and
-// of what it has started since; what they start from then on inherits it. This program
-// never has the limit itself: what it starts for other ends would inherit it, and be
-// ended with the container. Where the limit cannot be set, the mark is in the
-// environment only.
-func stamp(pid int, mark string) {
-	var limit unix.Rlimit
-	if unix.Prlimit(pid, rlimitRTTime, nil, &limit) != nil {
-		return
-	}
-	number := ownerOf(mark, 0).number
-	if limit.Cur == number {
-		return
-	}
-	if limit.Cur = number; unix.Prlimit(pid, rlimitRTTime, &limit, nil) != nil {
-		return
-	}
-	text := strconv.Itoa(pid)
-	children, _ := os.ReadFile("/proc/" + text + "/task/" + text + "/children") // none, in almost every case
-	for word := range strings.FieldsSeq(string(children)) {
-		if child, err := strconv.Atoi(word); err == nil {
-			stamp(child, mark)
+// marking calls start while this program has the limits of mark, which what it starts
+// inherits. Where the limit cannot be set, the mark is in the environment only.
+func marking(mark string, start func() error) error {
+	var own unix.Rlimit
+	if unix.Getrlimit(rlimitRTTime, &own) == nil {
+		child := own
+		if child.Cur = ownerOf(mark, 0).number; child.Cur <= own.Max && unix.Setrlimit(rlimitRTTime, &child) == nil {
+			defer func() { _ = unix.Setrlimit(rlimitRTTime, &own) }()
 		}
 	}
+	return start()
 }
 
 // processes lists those that run, this one excepted.

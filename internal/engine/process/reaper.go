@@ -98,7 +98,10 @@ func (r *reaper) spawn() (ended chan struct{}, lifeline *os.File, err error) {
 		Path: self, Args: append([]string{"cortex"}, r.args...), Dir: "/", Env: []string{},
 		Stdin: in, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := cmd.Start(); err != nil {
+	forking.Lock() // so that it does not inherit the mark of a container
+	err = cmd.Start()
+	forking.Unlock()
+	if err != nil {
 		_ = out.Close()
 		return nil, nil, err
 	}

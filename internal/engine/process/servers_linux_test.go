@@ -103,34 +103,3 @@ func TestRealServersEndWhole(t *testing.T) {
 		})
 	}
 }
-
-// What this program starts for other ends, while containers come and go, is none of theirs.
-func TestOnlyContainersAreMarked(t *testing.T) {
-	t.Parallel()
-	stop := make(chan struct{})
-	starting := make(chan struct{})
-	go func() {
-		defer close(starting)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_, c, err := start(t, local.ContainerSpec{Name: "main", Command: shell("exit 0")})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			<-c.Done()
-		}
-	}()
-	for range 300 {
-		if out, err := exec.Command("sh", "-c", "ulimit -a >/dev/null; cat /proc/self/limits").Output(); err != nil || !strings.Contains(string(out), "Max realtime timeout      unlimited") {
-			t.Errorf("a process of our own ended with %v and has these limits, want it unmarked:\n%s", err, out)
-			break
-		}
-	}
-	close(stop)
-	<-starting
-}

@@ -22,6 +22,10 @@ type order struct {
 	err   chan error
 }
 
+// forking is held while a process of ours is started: the mark that a child inherits
+// is, for that moment, this program's own.
+var forking sync.Mutex
+
 func newSpawner() *spawner {
 	s := &spawner{orders: make(chan order), ended: make(chan struct{})}
 	go s.work()
@@ -32,10 +36,9 @@ func (s *spawner) work() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	defer close(s.ended)
 	for o := range s.orders {
-		err := o.group.starting(o.cmd)
-		if err == nil {
-			stamp(o.cmd.Process.Pid, o.mark) // at once: what it starts is to inherit it
-		}
+		forking.Lock()
+		err := o.group.starting(o.cmd, func() error { return marking(o.mark, o.cmd.Start) })
+		forking.Unlock()
 		o.err <- err
 	}
 }
