@@ -26,8 +26,9 @@ type scene struct {
 	Harness
 	dir string // in which processes run
 
-	stop  context.CancelFunc
-	ended chan error
+	stop    context.CancelFunc
+	ended   chan error
+	unwatch func() // ends the watch of the engine before; nil at first
 
 	drained *drained // of recordDrains
 
@@ -50,6 +51,9 @@ func (s *scene) start() {
 }
 
 func (s *scene) launch() {
+	if s.unwatch != nil {
+		s.unwatch() // it may still tell of the engine that has ended
+	}
 	var err error
 	if s.Harness, err = s.build(s.options); err != nil {
 		s.Fatal(err)
@@ -64,10 +68,11 @@ func (s *scene) launch() {
 		defer close(done)
 		_ = engineUnderTest.Watch(watching, s.note)
 	}()
-	s.Cleanup(func() {
+	s.unwatch = func() {
 		stopWatching()
 		<-done
-	})
+	}
+	s.Cleanup(s.unwatch)
 }
 
 // shutDown ends the engine and returns what Run returned. Later calls return nil.

@@ -54,6 +54,11 @@ func ownerOf(mark string, session int) owner {
 	return o
 }
 
+// ownSession is the session of this program. Every container has sessions of its own; a
+// process in ours is one that this program started for other ends at the very moment
+// in which it had the limits of a container (marking), and inherited them.
+var ownSession, _ = unix.Getsid(0)
+
 func digest(s string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s))
@@ -94,8 +99,8 @@ func (o owner) processes() []int {
 // owns reports whether a process that runs is one of those meant.
 func (o owner) owns(pid int) bool {
 	if n, ok := numberOf(pid); ok && n&o.mask == o.number {
-		_, runs := sessionOf(pid)
-		return runs
+		session, runs := sessionOf(pid)
+		return runs && session != ownSession
 	}
 	if raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil && len(raw) > 0 {
 		if bytes.Contains(raw, o.text) || bytes.HasPrefix(raw, o.text[1:]) {

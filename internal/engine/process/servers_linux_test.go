@@ -103,3 +103,32 @@ func TestRealServersEndWhole(t *testing.T) {
 		})
 	}
 }
+
+// What this program starts for other ends, while containers come and go, does not end
+// with one of them, even when it inherited a mark.
+func TestOnlyContainersAreEnded(t *testing.T) {
+	t.Parallel()
+	_, c, err := start(t, local.ContainerSpec{Name: "main", Command: shell("sleep 1000")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other *exec.Cmd
+	forking.Lock()
+	err = marking(c.(*process).mark, func() error {
+		other = exec.Command("sleep", "1000")
+		return other.Start()
+	})
+	forking.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Kill(); err != nil {
+		t.Error(err)
+	}
+	<-c.Done()
+	if !runs(other.Process.Pid) {
+		t.Error("a process of our own was ended with a container")
+	}
+	_ = other.Process.Kill()
+	_ = other.Wait()
+}
