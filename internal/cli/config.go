@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"cortex.dev/cortex/internal/filelock"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/trust"
 )
 
 // localName is the environment of this machine. It always exists.
@@ -48,9 +50,8 @@ type environment struct {
 
 	// What the operator has to show, and which cluster it has to be of: set by
 	// `cortex env configure`, read by the Python client too.
-	OperatorCAData      string `yaml:"operator_ca_data,omitempty"`     // base64 of a PEM bundle; empty: the system's roots
-	OperatorFingerprint string `yaml:"operator_fingerprint,omitempty"` // of exactly this certificate
-	ClusterID           string `yaml:"cluster_id,omitempty"`
+	Anchor    trust.Anchor `yaml:",inline"`
+	ClusterID string       `yaml:"cluster_id,omitempty"`
 
 	// The rest is of the local environment only.
 	AWSAccessKeyID     string `yaml:"aws_access_key_id,omitempty"`
@@ -219,6 +220,16 @@ func (e environment) check() error {
 	}
 	_, err := e.tick()
 	return err
+}
+
+// tls returns what the operator of e has to show.
+func (e environment) tls() (*tls.Config, error) {
+	cfg, err := e.Anchor.TLS()
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "configreader.disallowed_value", "environment %s: %w", e.Name, err).
+			WithHint("set it again with `cortex env configure %s --operator-endpoint %s` and --ca FILE or --fingerprint", e.Name, e.OperatorEndpoint)
+	}
+	return cfg, nil
 }
 
 func (e environment) tick() (time.Duration, error) {

@@ -103,9 +103,9 @@ func (a *app) sayEnvironment(e environment, current bool) {
 			a.say("cluster: %s", e.ClusterID)
 		}
 		switch {
-		case e.OperatorFingerprint != "":
-			a.say("certificate: only %s", e.OperatorFingerprint)
-		case e.OperatorCAData != "":
+		case e.Anchor.Fingerprint != "":
+			a.say("certificate: only %s", e.Anchor.Fingerprint)
+		case e.Anchor.CAData != "":
 			a.say("certificate: of an authority of its own")
 		}
 		return

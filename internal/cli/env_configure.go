@@ -11,13 +11,14 @@ import (
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
+	"cortex.dev/cortex/internal/trust"
 )
 
 func (a *app) envConfigureCommand() *cobra.Command {
 	var e environment
 	var port int
 	var tick time.Duration
-	var trust trustFlags
+	var shows trustFlags
 	cmd := &cobra.Command{
 		Use:   "configure [ENVIRONMENT_NAME]",
 		Short: "configure an environment",
@@ -46,13 +47,13 @@ func (a *app) envConfigureCommand() *cobra.Command {
 			if e.local() {
 				return a.configureLocal(cmd.Context(), e, cmd.Flags().Changed)
 			}
-			return a.configureRemote(cmd.Context(), e, trust, cmd.Flags().Changed)
+			return a.configureRemote(cmd.Context(), e, shows, cmd.Flags().Changed)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&e.OperatorEndpoint, "operator-endpoint", "o", "", "endpoint of the operator, as in https://operator.example.com")
-	f.StringVar(&trust.ca, "ca", "", "file with the certificate authority of the operator, as PEM")
-	f.StringVar(&trust.fingerprint, "fingerprint", "", "sha256 fingerprint of the operator's certificate or of its authority")
+	f.StringVar(&shows.ca, "ca", "", "file with the certificate authority of the operator, as PEM")
+	f.StringVar(&shows.fingerprint, "fingerprint", "", "sha256 fingerprint of the operator's certificate or of its authority")
 	_ = cmd.MarkFlagFilename("ca", "pem", "crt")
 	f.StringVarP(&e.AWSAccessKeyID, "aws-access-key-id", "k", "", "local: aws access key id for apis; empty removes it")
 	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis")
@@ -145,13 +146,13 @@ func asUsage(err error) error {
 	return &f
 }
 
-func (a *app) configureRemote(ctx context.Context, e environment, trust trustFlags, given func(string) bool) error {
+func (a *app) configureRemote(ctx context.Context, e environment, shows trustFlags, given func(string) bool) error {
 	for _, flag := range localOnly {
 		if given(flag) {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--%s is of the environment local only", flag)
 		}
 	}
-	if trust.ca != "" && trust.fingerprint != "" {
+	if shows.ca != "" && shows.fingerprint != "" {
 		return fault.New(fault.Usage, "cli.mutually_exclusive_flags", "--ca and --fingerprint cannot be used together")
 	}
 	if e.OperatorEndpoint == "" {
@@ -171,7 +172,7 @@ func (a *app) configureRemote(ctx context.Context, e environment, trust trustFla
 	if err := asUsage(e.check()); err != nil {
 		return err
 	}
-	if err := e.trust(ctx, trust); err != nil {
+	if err := e.trustBy(ctx, shows); err != nil {
 		return err
 	}
 	if err := verifyOperator(ctx, &e); err != nil {
@@ -210,15 +211,15 @@ func (c *config) settleDefault(adding string) {
 	}
 }
 
-// trust takes over how the operator proves itself.
-func (e *environment) trust(ctx context.Context, flags trustFlags) (err error) {
+// trustBy takes over how the operator proves itself.
+func (e *environment) trustBy(ctx context.Context, flags trustFlags) (err error) {
 	switch {
 	case flags == trustFlags{}:
 		return nil
 	case !strings.HasPrefix(e.OperatorEndpoint, "https://"):
 		return fault.New(fault.Usage, "cli.wrong_flag", "--ca and --fingerprint are for endpoints that begin with https://")
 	case flags.ca != "":
-		e.OperatorCAData, err = readCA(flags.ca)
+		e.Anchor, err = trust.ReadCA(flags.ca)
 		return err
 	default:
 		want, err := auth.ParseFingerprint(flags.fingerprint)
@@ -227,7 +228,8 @@ func (e *environment) trust(ctx context.Context, flags trustFlags) (err error) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		return trustFingerprint(ctx, e, want)
+		e.Anchor, err = trust.ByFingerprint(ctx, e.OperatorEndpoint, want)
+		return err
 	}
 }
 

@@ -1,4 +1,11 @@
-package cli
+// Package trust says what an operator has to show over TLS before anything is sent to
+// it: a certificate that an authority of its own vouches for, or exactly one
+// certificate, or else one that the system's roots vouch for.
+//
+// It promises that no value of it trusts everything, and that looking at what an
+// operator shows sends it nothing. It must not know where a choice is kept, nor who is
+// calling: what the caller proves in turn is package auth/login's.
+package trust
 
 import (
 	"context"
@@ -22,28 +29,32 @@ import (
 // maxCAFile bounds a file of certificate authorities.
 const maxCAFile = 256 << 10
 
-// tls returns what the operator of e has to show; nil trusts the system's roots.
-// There is no value that trusts everything.
-func (e environment) tls() (*tls.Config, error) {
-	bad := func(key string, err error) error {
-		return fault.New(fault.Invalid, "configreader.disallowed_value", "environment %s: %s: %w", e.Name, key, err).
-			WithHint("set it again with `cortex env configure %s --operator-endpoint %s` and --ca FILE or --fingerprint", e.Name, e.OperatorEndpoint)
-	}
+// Anchor is the root of trust in one operator, as it is kept in cli.yaml, where the
+// Python client reads it too. The zero value is the system's roots. When both fields
+// are set the fingerprint counts.
+type Anchor struct {
+	CAData      string `yaml:"operator_ca_data,omitempty"`     // base64 of a PEM bundle
+	Fingerprint string `yaml:"operator_fingerprint,omitempty"` // of exactly this certificate
+}
+
+// TLS returns how to reach the operator; nil is what Go does by itself. An error names
+// the key of the field that cannot be used.
+func (a Anchor) TLS() (*tls.Config, error) {
 	switch {
-	case e.OperatorFingerprint != "":
-		want, err := auth.ParseFingerprint(e.OperatorFingerprint)
+	case a.Fingerprint != "":
+		want, err := auth.ParseFingerprint(a.Fingerprint)
 		if err != nil {
-			return nil, bad("operator_fingerprint", err)
+			return nil, fmt.Errorf("operator_fingerprint: %w", err)
 		}
 		return pinned(want), nil
-	case e.OperatorCAData != "":
-		data, err := base64.StdEncoding.DecodeString(e.OperatorCAData)
+	case a.CAData != "":
+		data, err := base64.StdEncoding.DecodeString(a.CAData)
 		if err != nil {
-			return nil, bad("operator_ca_data", errors.New("it is not base64"))
+			return nil, errors.New("operator_ca_data: it is not base64")
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(data) {
-			return nil, bad("operator_ca_data", errors.New("it holds no certificate"))
+			return nil, errors.New("operator_ca_data: it holds no certificate")
 		}
 		return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 	default:
@@ -69,23 +80,23 @@ func pinned(want string) *tls.Config {
 	}
 }
 
-// readCA reads a file of certificate authorities for cli.yaml.
-func readCA(path string) (string, error) {
-	refuse := func(err error) error {
-		return fault.New(fault.Usage, "cli.bad_ca_file", "%s is not a file of certificate authorities: %w", path, err).
+// ReadCA returns the anchor that is the certificate authorities in a PEM file.
+func ReadCA(path string) (Anchor, error) {
+	refuse := func(err error) (Anchor, error) {
+		return Anchor{}, fault.New(fault.Usage, "cli.bad_ca_file", "%s is not a file of certificate authorities: %w", path, err).
 			WithHint("the server writes one as tls/ca.pem into its state folder, and says where when it starts")
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", refuse(err)
+		return refuse(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxCAFile+1))
 	switch {
 	case err != nil:
-		return "", refuse(err)
+		return refuse(err)
 	case len(data) > maxCAFile:
-		return "", refuse(fmt.Errorf("it has more than %d bytes", maxCAFile))
+		return refuse(fmt.Errorf("it has more than %d bytes", maxCAFile))
 	}
 	// Certificates only: a key that stands in the file too is nobody else's business.
 	var certificates []byte
@@ -94,23 +105,23 @@ func readCA(path string) (string, error) {
 			continue
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return "", refuse(err)
+			return refuse(err)
 		}
 		certificates = append(certificates, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes})...)
 	}
 	if certificates == nil {
-		return "", refuse(errors.New("it holds no PEM certificate"))
+		return refuse(errors.New("it holds no PEM certificate"))
 	}
-	return base64.StdEncoding.EncodeToString(certificates), nil
+	return Anchor{CAData: base64.StdEncoding.EncodeToString(certificates)}, nil
 }
 
-// trustFingerprint looks at what the operator shows. When the fingerprint is that
-// of an authority in the chain, that authority is trusted, so that the operator may
-// renew its certificate; otherwise exactly the certificate itself is.
-func trustFingerprint(ctx context.Context, e *environment, want string) error {
-	u, err := url.Parse(e.OperatorEndpoint)
+// ByFingerprint looks at what the operator at an https endpoint shows. When the
+// fingerprint is that of an authority in the chain, that authority is trusted, so that
+// the operator may renew its certificate; otherwise exactly the certificate itself is.
+func ByFingerprint(ctx context.Context, endpoint, want string) (Anchor, error) {
+	u, err := url.Parse(endpoint)
 	if err != nil {
-		return err
+		return Anchor{}, err
 	}
 	address := u.Host
 	if u.Port() == "" {
@@ -124,7 +135,7 @@ func trustFingerprint(ctx context.Context, e *environment, want string) error {
 	}}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return fault.New(fault.Disconnected, "cli.failed_to_connect_operator", "looking at the certificate of %s: %w", e.OperatorEndpoint, err).
+		return Anchor{}, fault.New(fault.Disconnected, "cli.failed_to_connect_operator", "looking at the certificate of %s: %w", endpoint, err).
 			WithHint("check the address, and that the operator is running")
 	}
 	conn.Close()
@@ -135,12 +146,11 @@ func trustFingerprint(ctx context.Context, e *environment, want string) error {
 			continue
 		}
 		if i > 0 && c.IsCA {
-			e.OperatorCAData = base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-			return nil
+			data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+			return Anchor{CAData: base64.StdEncoding.EncodeToString(data)}, nil
 		}
-		e.OperatorFingerprint = want
-		return nil
+		return Anchor{Fingerprint: want}, nil
 	}
-	return fault.New(fault.Disconnected, httpapi.CodeUntrusted, "%s does not show the certificate %s; it shows %s", e.OperatorEndpoint, want, strings.Join(shown, ", ")).
+	return Anchor{}, fault.New(fault.Disconnected, httpapi.CodeUntrusted, "%s does not show the certificate %s; it shows %s", endpoint, want, strings.Join(shown, ", ")).
 		WithHint("nothing was changed; ask the administrator of the operator for its fingerprint")
 }
