@@ -125,11 +125,14 @@ var Rules = map[string]Rule{
 		"internal/auth/local", "internal/backoff", "internal/filelock", "internal/httpapi", "internal/workload", "internal/fault",
 	}, Outside: []string{xsys}},
 	"internal/trust": {Internal: []string{"internal/auth", "internal/httpapi", "internal/fault"}}, // httpapi has the code of an untrusted certificate
+	"internal/environments": {Internal: []string{
+		"internal/atomicfile", "internal/autoscaler", "internal/fault", "internal/filelock", "internal/hostconfig", "internal/httpapi", "internal/trust",
+	}, Outside: []string{yaml}},
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/atomicfile", "internal/fault",
-		"internal/backoff", "internal/filelock", "internal/localenv", "internal/trust",
+		"internal/workload", "internal/manifest", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
+		"internal/backoff", "internal/environments", "internal/localenv", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},

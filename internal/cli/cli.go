@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/auth/login"
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/localenv"
@@ -84,14 +85,15 @@ var errReported = errors.New("reported")
 
 // app is what all commands share.
 type app struct {
-	streams   Streams
-	getenv    func(string) string
-	hooks     Hooks
-	configDir string
-	daemon    *localenv.Daemon
-	paint     painter        // for Out
-	started   bool           // a command's own work has begun
-	logins    []*login.Login // of the environments that it asked
+	streams      Streams
+	getenv       func(string) string
+	hooks        Hooks
+	configDir    string
+	environments environments.File
+	daemon       *localenv.Daemon
+	paint        painter        // for Out
+	started      bool           // a command's own work has begun
+	logins       []*login.Login // of the environments that it asked
 }
 
 func newApp(streams Streams, getenv func(string) string, hooks Hooks) (*app, error) {
@@ -110,6 +112,7 @@ func newApp(streams Streams, getenv func(string) string, hooks Hooks) (*app, err
 		return nil, err
 	}
 	a.configDir = dir
+	a.environments = environments.In(dir)
 	a.daemon = localenv.New(dir, a.note)
 	return a, nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -121,56 +120,6 @@ func TestReference(t *testing.T) {
 	}
 }
 
-func TestChooseEnvironment(t *testing.T) {
-	t.Parallel()
-	aws, gpu := environment{Name: "aws"}, environment{Name: "gpu"}
-	for _, tt := range []struct {
-		name   string
-		config config
-		flag   string
-		want   string
-		code   string
-	}{
-		{"nothing configured", config{}, "", "local", ""},
-		{"the flag wins", config{DefaultEnvironment: "aws", Environments: []environment{aws, gpu}}, "gpu", "gpu", ""},
-		{"the default", config{DefaultEnvironment: "gpu", Environments: []environment{aws, gpu}}, "", "gpu", ""},
-		{"the only one", config{Environments: []environment{aws}}, "", "aws", ""},
-		{"local by name", config{Environments: []environment{aws}}, "local", "local", ""},
-		{"several", config{Environments: []environment{aws, gpu}}, "", "", "cli.environment_not_set"},
-		{"unknown", config{}, "aws", "", "cliconfig.environment_not_configured"},
-		{"a default that is gone", config{DefaultEnvironment: "aws"}, "", "", "cliconfig.environment_not_configured"},
-	} {
-		got, err := tt.config.choose(tt.flag)
-		if got.Name != tt.want || fault.Code(err) != tt.code {
-			t.Errorf("%s: choose(%q) = %q, %v, want %q, %q", tt.name, tt.flag, got.Name, err, tt.want, tt.code)
-		}
-	}
-}
-
-func TestOperatorEndpoint(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"operator.example.com":        "https://operator.example.com",
-		" https://x:8443/ ":           "https://x:8443",
-		"http://127.0.0.1:1/a/":       "http://127.0.0.1:1/a",
-		"":                            "",
-		"ftp://x":                     "",
-		"https://":                    "",
-		"https://user:secret@x":       "",
-		"https://x?a=b":               "",
-		"https://x#f":                 "",
-		"https://[::1":                "",
-		"https://x\x00":               "",
-		"https://:80":                 "",
-		strings.Repeat("a", 10) + ":": "https://aaaaaaaaaa:",
-	} {
-		got, err := operatorEndpoint(in)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("operatorEndpoint(%q) = %q, %v, want %q", in, got, err, want)
-		}
-	}
-}
-
 func TestSince(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
@@ -216,13 +165,8 @@ func TestBoardCutsToTheTerminal(t *testing.T) {
 	}
 }
 
-func TestCredentialsOfTheLocalEnvironment(t *testing.T) {
+func TestMaskedKey(t *testing.T) {
 	t.Parallel()
-	got := environment{AWSAccessKeyID: "a", AWSSecretAccessKey: "b", AWSRegion: "c"}.credentials()
-	want := map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "c", "AWS_DEFAULT_REGION": "c"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("credentials() (-want +got):\n%s", diff)
-	}
 	for key, want := range map[string]string{"": "", "abc": "***", "AKIAEXAMPLE": "*******MPLE"} {
 		if got := maskedKey(key); got != want {
 			t.Errorf("maskedKey(%q) = %q, want %q", key, got, want)
@@ -242,27 +186,4 @@ func TestDescriptionNamesEveryState(t *testing.T) {
 	if rows := countRows(&workload.Counts{}); len(rows) != 2 {
 		t.Errorf("countRows(none) has %d rows, want ready and requested: %v", len(rows), rows)
 	}
-}
-
-// Whatever the file says, reading it ends in a configuration or in an error.
-func FuzzConfig(f *testing.F) {
-	f.Add("environments:\n- name: a\n  operator_endpoint: x\n")
-	f.Add("default_environment: [")
-	f.Add("&a [*a]")
-	f.Fuzz(func(t *testing.T, text string) {
-		a := testApp(t)
-		if err := os.MkdirAll(a.configDir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(a.configFile(), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, err := a.readConfig()
-		if err != nil {
-			return
-		}
-		if env, err := c.choose(""); err == nil && env.Name == "" {
-			t.Errorf("an environment without a name is chosen from %q", text)
-		}
-	})
 }

@@ -67,15 +67,15 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 		return err
 	}
 	req.Force, req.DryRun, req.NoVerify = o.force, o.dryRun, o.noVerify
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return err
 	}
-	env, err := c.choose(o.env)
+	env, err := c.Choose(o.env)
 	if err != nil {
 		return err
 	}
-	if env.local() {
+	if env.IsLocal() {
 		// Nothing is started for a file that cannot be deployed.
 		if _, err := manifest.Parse(req.FileName, []byte(req.Config)); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/auth/login"
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -56,18 +57,18 @@ func (a *app) envListCommand() *cobra.Command {
 			"  cortex env list -o json",
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.readConfig()
+			c, err := a.environments.Read()
 			if err != nil {
 				return err
 			}
 			current := ""
-			if env, err := c.choose(""); err == nil {
+			if env, err := c.Choose(""); err == nil {
 				current = env.Name
 			}
 			list := []listedEnvironment{}
-			for _, e := range c.all() {
+			for _, e := range c.All() {
 				l := listedEnvironment{e.Name, e.OperatorEndpoint}
-				if e.local() {
+				if e.IsLocal() {
 					l.OperatorEndpoint = "unix://" + a.daemon.Files().Socket
 				}
 				list = append(list, l)
@@ -78,7 +79,7 @@ func (a *app) envListCommand() *cobra.Command {
 					Environments []listedEnvironment `json:"environments"`
 				}{current, list})
 			}
-			for i, e := range c.all() {
+			for i, e := range c.All() {
 				if i > 0 {
 					a.say("")
 				}
@@ -91,13 +92,13 @@ func (a *app) envListCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) sayEnvironment(e environment, current bool) {
+func (a *app) sayEnvironment(e environments.Environment, current bool) {
 	name := e.Name
 	if current {
 		name += " (default)"
 	}
 	a.say("%s", a.paint.bold(name))
-	if !e.local() {
+	if !e.IsLocal() {
 		a.say("cortex operator endpoint: %s", e.OperatorEndpoint)
 		if e.ClusterID != "" {
 			a.say("cluster: %s", e.ClusterID)
@@ -138,13 +139,9 @@ func (a *app) envDefaultCommand() *cobra.Command {
 				return err
 			}
 			already := false
-			err = a.changeConfig(cmd.Context(), func(c *config) error {
-				if _, err := c.get(name); err != nil {
-					return err
-				}
-				already = c.DefaultEnvironment == name
-				c.DefaultEnvironment = name
-				return nil
+			err = a.environments.Change(cmd.Context(), func(c *environments.Config) (err error) {
+				already, err = c.SetDefault(name)
+				return err
 			})
 			switch {
 			case err != nil:
@@ -168,23 +165,14 @@ func (a *app) envRenameCommand() *cobra.Command {
 		ValidArgsFunction: a.environmentArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, to := args[0], args[1]
-			if from == localName || to == localName {
+			if from == environments.Local || to == environments.Local {
 				return fault.New(fault.Usage, "cli.wrong_arguments", "environment local is this machine and keeps its name")
 			}
-			err := a.changeConfig(cmd.Context(), func(c *config) error {
-				e := c.find(from)
-				if e == nil {
-					return errNotConfigured(from, c)
+			err := a.environments.Change(cmd.Context(), func(c *environments.Config) error {
+				if err := c.Rename(from, to); err != nil {
+					return err
 				}
-				if c.find(to) != nil {
-					return fault.New(fault.Conflict, "cliconfig.environment_already_configured", "%s environment is already configured", to).
-						WithHint("delete it first with `cortex env delete %s`", to)
-				}
-				e.Name = to
-				if c.DefaultEnvironment == from {
-					c.DefaultEnvironment = to
-				}
-				return asUsage(e.check())
+				return asUsage(c.Find(to).Check())
 			})
 			if err != nil {
 				return err
@@ -209,25 +197,14 @@ func (a *app) envDeleteCommand() *cobra.Command {
 				return err
 			}
 			wasDefault := false
-			var gone environment
-			err = a.changeConfig(cmd.Context(), func(c *config) error {
-				e := c.find(name)
-				if e == nil && name != localName {
-					return errNotConfigured(name, c)
+			var gone environments.Environment
+			err = a.environments.Change(cmd.Context(), func(c *environments.Config) (err error) {
+				wasDefault = c.DefaultEnvironment == name
+				if gone, err = c.Remove(name); err != nil {
+					return err
 				}
-				if name == localName && (e == nil || e.Provider == "") {
-					return fault.New(fault.Conflict, "cliconfig.environment_not_configured", "environment local is this machine and cannot be deleted").
-						WithHint("`cortex local stop` stops it; `cortex env configure local --aws-access-key-id \"\"` removes its credentials")
-				}
-				if e != nil {
-					gone = *e
-				}
-				c.Environments = slices.DeleteFunc(c.Environments, func(e environment) bool { return e.Name == name })
-				if slices.ContainsFunc(c.Environments, func(e environment) bool { return e.OperatorEndpoint == gone.OperatorEndpoint }) {
+				if slices.ContainsFunc(c.Environments, func(e environments.Environment) bool { return e.OperatorEndpoint == gone.OperatorEndpoint }) {
 					gone.OperatorEndpoint = "" // another name of the same place goes on using its session
-				}
-				if wasDefault = c.DefaultEnvironment == name; wasDefault {
-					c.DefaultEnvironment = ""
 				}
 				return nil
 			})
@@ -250,11 +227,11 @@ func (a *app) envDeleteCommand() *cobra.Command {
 
 // sayNewDefault says where commands go after the default is gone.
 func (a *app) sayNewDefault() {
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return
 	}
-	if env, err := c.choose(""); err == nil {
+	if env, err := c.Choose(""); err == nil {
 		a.say("%s", fmt.Sprintf("set the default environment to %s", env.Name))
 	} else {
 		a.say("unset the default environment")

@@ -9,13 +9,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/trust"
 )
 
 func (a *app) envConfigureCommand() *cobra.Command {
-	var e environment
+	var e environments.Environment
 	var port int
 	var tick time.Duration
 	var shows trustFlags
@@ -44,7 +46,7 @@ func (a *app) envConfigureCommand() *cobra.Command {
 			if cmd.Flags().Changed("autoscaling-tick") {
 				e.AutoscalingTick = tick.String()
 			}
-			if e.local() {
+			if e.IsLocal() {
 				return a.configureLocal(cmd.Context(), e, cmd.Flags().Changed)
 			}
 			return a.configureRemote(cmd.Context(), e, shows, cmd.Flags().Changed)
@@ -59,8 +61,8 @@ func (a *app) envConfigureCommand() *cobra.Command {
 	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis")
 	f.StringVar(&e.AWSSessionToken, "aws-session-token", "", "local: aws session token for apis")
 	f.StringVarP(&e.AWSRegion, "aws-region", "r", "", "local: aws region for apis")
-	f.IntVar(&port, "api-port", defaultAPIPort, "local: port on which apis are served; 0 takes any free one")
-	f.DurationVar(&tick, "autoscaling-tick", defaultTick, "local: time between two decisions of the autoscaler")
+	f.IntVar(&port, "api-port", environments.DefaultAPIPort, "local: port on which apis are served; 0 takes any free one")
+	f.DurationVar(&tick, "autoscaling-tick", autoscaler.DefaultTick, "local: time between two decisions of the autoscaler")
 	return cmd
 }
 
@@ -70,7 +72,7 @@ var localOnly = []string{"aws-access-key-id", "aws-secret-access-key", "aws-sess
 // trustFlags say how an operator proves itself.
 type trustFlags struct{ ca, fingerprint string }
 
-func (a *app) configureLocal(ctx context.Context, e environment, given func(string) bool) error {
+func (a *app) configureLocal(ctx context.Context, e environments.Environment, given func(string) bool) error {
 	for _, flag := range []string{"operator-endpoint", "ca", "fingerprint"} {
 		if given(flag) {
 			return fault.New(fault.Usage, "cli.wrong_flag", "environment local is this machine and has no operator endpoint").
@@ -88,18 +90,17 @@ func (a *app) configureLocal(ctx context.Context, e environment, given func(stri
 		}
 		e.AWSSecretAccessKey = secret
 	}
-	err := a.changeConfig(ctx, func(c *config) error {
-		old := c.find(localName)
-		if old == nil {
-			c.settleDefault(localName)
-			c.Environments = append([]environment{{Name: localName}}, c.Environments...)
-			old = &c.Environments[0]
+	err := a.environments.Change(ctx, func(c *environments.Config) error {
+		local, err := c.Get(environments.Local)
+		if err != nil {
+			return err
 		}
-		e.mergeInto(old, given)
-		if (old.AWSAccessKeyID == "") != (old.AWSSecretAccessKey == "") {
+		merge(&local, e, given)
+		if (local.AWSAccessKeyID == "") != (local.AWSSecretAccessKey == "") {
 			return fault.New(fault.Usage, "cli.wrong_flag", "an aws access key id and its secret access key go together")
 		}
-		return asUsage(old.check())
+		c.Put(local)
+		return asUsage(local.Check())
 	})
 	if err != nil {
 		return err
@@ -111,8 +112,8 @@ func (a *app) configureLocal(ctx context.Context, e environment, given func(stri
 	return nil
 }
 
-// mergeInto overwrites in old what was given.
-func (e environment) mergeInto(old *environment, given func(string) bool) {
+// merge overwrites in old what was given of e.
+func merge(old *environments.Environment, e environments.Environment, given func(string) bool) {
 	old.Provider = ""
 	if given("aws-access-key-id") {
 		old.AWSAccessKeyID, old.AWSSecretAccessKey = e.AWSAccessKeyID, e.AWSSecretAccessKey
@@ -146,7 +147,7 @@ func asUsage(err error) error {
 	return &f
 }
 
-func (a *app) configureRemote(ctx context.Context, e environment, shows trustFlags, given func(string) bool) error {
+func (a *app) configureRemote(ctx context.Context, e environments.Environment, shows trustFlags, given func(string) bool) error {
 	for _, flag := range localOnly {
 		if given(flag) {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--%s is of the environment local only", flag)
@@ -164,29 +165,25 @@ func (a *app) configureRemote(ctx context.Context, e environment, shows trustFla
 			return err
 		}
 	}
-	endpoint, err := operatorEndpoint(e.OperatorEndpoint)
+	endpoint, err := environments.ParseEndpoint(e.OperatorEndpoint)
 	if err != nil {
 		return asUsage(err)
 	}
 	e.OperatorEndpoint = endpoint
-	if err := asUsage(e.check()); err != nil {
+	if err := asUsage(e.Check()); err != nil {
 		return err
 	}
-	if err := e.trustBy(ctx, shows); err != nil {
+	if e.Anchor, err = anchor(ctx, endpoint, shows); err != nil {
 		return err
 	}
 	if err := verifyOperator(ctx, &e); err != nil {
 		return err
 	}
 	isDefault := false
-	err = a.changeConfig(ctx, func(c *config) error {
-		if old := c.find(e.Name); old != nil {
-			*old = e
-			return nil
-		}
-		c.settleDefault(e.Name)
-		c.Environments = append(c.Environments, e)
-		isDefault = c.DefaultEnvironment == e.Name
+	err = a.environments.Change(ctx, func(c *environments.Config) error {
+		known := c.Find(e.Name) != nil
+		c.Put(e)
+		isDefault = !known && c.DefaultEnvironment == e.Name
 		return nil
 	})
 	if err != nil {
@@ -194,49 +191,34 @@ func (a *app) configureRemote(ctx context.Context, e environment, shows trustFla
 	}
 	a.say("configured %s environment", e.Name)
 	if isDefault {
-		a.say("set %s as the default environment (`cortex env default %s` changes it)", e.Name, localName)
+		a.say("set %s as the default environment (`cortex env default %s` changes it)", e.Name, environments.Local)
 	}
 	return nil
 }
 
-// settleDefault makes explicit which environment is used before another one is
-// added: the only one there is, or the one to be added to none.
-func (c *config) settleDefault(adding string) {
-	switch {
-	case c.DefaultEnvironment != "":
-	case len(c.Environments) == 1:
-		c.DefaultEnvironment = c.Environments[0].Name
-	case len(c.Environments) == 0:
-		c.DefaultEnvironment = adding
-	}
-}
-
-// trustBy takes over how the operator proves itself.
-func (e *environment) trustBy(ctx context.Context, flags trustFlags) (err error) {
+// anchor is how the operator at endpoint proves itself.
+func anchor(ctx context.Context, endpoint string, flags trustFlags) (trust.Anchor, error) {
 	switch {
 	case flags == trustFlags{}:
-		return nil
-	case !strings.HasPrefix(e.OperatorEndpoint, "https://"):
-		return fault.New(fault.Usage, "cli.wrong_flag", "--ca and --fingerprint are for endpoints that begin with https://")
+		return trust.Anchor{}, nil
+	case !strings.HasPrefix(endpoint, "https://"):
+		return trust.Anchor{}, fault.New(fault.Usage, "cli.wrong_flag", "--ca and --fingerprint are for endpoints that begin with https://")
 	case flags.ca != "":
-		e.Anchor, err = trust.ReadCA(flags.ca)
-		return err
-	default:
-		want, err := auth.ParseFingerprint(flags.fingerprint)
-		if err != nil {
-			return fault.New(fault.Usage, "cli.wrong_flag", "--fingerprint: %w", err)
-		}
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		e.Anchor, err = trust.ByFingerprint(ctx, e.OperatorEndpoint, want)
-		return err
+		return trust.ReadCA(flags.ca)
 	}
+	want, err := auth.ParseFingerprint(flags.fingerprint)
+	if err != nil {
+		return trust.Anchor{}, fault.New(fault.Usage, "cli.wrong_flag", "--fingerprint: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return trust.ByFingerprint(ctx, endpoint, want)
 }
 
 // verifyOperator makes sure that an operator answers at the endpoint, and notes of
 // which cluster. It needs no identity.
-func verifyOperator(ctx context.Context, e *environment) error {
-	client, err := e.client()
+func verifyOperator(ctx context.Context, e *environments.Environment) error {
+	client, err := anonymous(*e)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -63,16 +64,16 @@ type inEnvironment struct {
 }
 
 func (a *app) getEverywhere(ctx context.Context, w io.Writer, out output) error {
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return err
 	}
 	var all []inEnvironment
 	failed, apis := 0, 0
-	for _, env := range c.all() {
+	for _, env := range c.All() {
 		one := inEnvironment{EnvName: env.Name, APIs: []workload.APIResponse{}}
 		t, err := a.reach(ctx, env, refuse)
-		if fault.Code(err) == codeStopped && c.find(localName) == nil && len(c.Environments) > 0 {
+		if fault.Code(err) == codeStopped && c.Find(environments.Local) == nil && len(c.Environments) > 0 {
 			continue // who has other environments and never used this one does not miss it
 		}
 		var list []workload.APIResponse

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/workload"
@@ -234,17 +235,17 @@ func (a *app) localRunCommand() *cobra.Command {
 
 // localConfig is what the configuration and the flags of one run make together.
 func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return hostconfig.Local{}, err
 	}
-	env, err := c.get(localName)
+	env, err := c.Get(environments.Local)
 	if err != nil {
 		return hostconfig.Local{}, err
 	}
 	files := a.daemon.Files()
-	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.credentials()}
-	port := defaultAPIPort
+	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.Credentials()}
+	port := environments.DefaultAPIPort
 	if env.APIPort != nil {
 		port = *env.APIPort
 	}
@@ -252,7 +253,7 @@ func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
 		port = flags.port
 	}
 	cfg.APIAddress = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	if cfg.Tick, err = env.tick(); err != nil {
+	if cfg.Tick, err = env.Tick(); err != nil {
 		return hostconfig.Local{}, err
 	}
 	if flags.tick != 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/tracing"
@@ -74,7 +75,7 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.Float64Var(&c.STSPerSecond, "sts-calls-per-second", 20, "limit of calls to sts")
 	flags.StringVar(&c.AuditFile, "audit", "", "audit log file, - for the standard output (default: audit/audit.log in the state folder)")
 	flags.StringVar(&c.StateDir, "state-dir", "", "folder of the state (default: server in the configuration folder)")
-	flags.DurationVar(&c.Tick, "autoscaling-tick", defaultTick, "time between two decisions of the autoscaler")
+	flags.DurationVar(&c.Tick, "autoscaling-tick", autoscaler.DefaultTick, "time between two decisions of the autoscaler")
 	flags.StringVar(&c.Traces.Endpoint, "trace-endpoint", "", "collector to which traces of requests are sent, otlp over http (default: none)")
 	flags.Float64Var(&c.Traces.Ratio, "trace-ratio", tracing.DefaultRatio, "share of the traces that begin here that are recorded, 0 to 1")
 	for _, name := range []string{"policy", "tls-cert", "tls-key", "audit"} {

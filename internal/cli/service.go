@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/auth/login"
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
@@ -28,7 +29,7 @@ const (
 
 // target is the environment of one command.
 type target struct {
-	environment
+	environments.Environment
 	workload.Service
 	started bool // the local environment was started for this command
 }
@@ -44,25 +45,25 @@ func (a *app) envFlag(cmd *cobra.Command, name *string) {
 // connect returns the environment that flag and configuration choose. In pretty
 // mode it says which, where that may be in doubt.
 func (a *app) connect(ctx context.Context, flag string, o output, stopped whenStopped) (*target, error) {
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return nil, err
 	}
-	env, err := c.choose(flag)
+	env, err := c.Choose(flag)
 	if err != nil {
 		return nil, err
 	}
-	if o == pretty && flag == "" && len(c.all()) > 1 {
+	if o == pretty && flag == "" && len(c.All()) > 1 {
 		a.note("using %s environment\n", env.Name)
 	}
 	return a.reach(ctx, env, stopped)
 }
 
 // reach returns a client of env.
-func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (*target, error) {
-	t := &target{environment: env}
+func (a *app) reach(ctx context.Context, env environments.Environment, stopped whenStopped) (*target, error) {
+	t := &target{Environment: env}
 	var err error
-	if !env.local() {
+	if !env.IsLocal() {
 		t.Service, _, err = a.remote(env)
 		return t, err
 	}
@@ -87,20 +88,20 @@ func (a *app) reach(ctx context.Context, env environment, stopped whenStopped) (
 	return t, err
 }
 
-// client returns a client of a remote operator that proves no identity.
-func (e environment) client() (*httpapi.Client, error) {
-	trust, err := e.tls()
+// anonymous returns a client of a remote operator that proves no identity.
+func anonymous(env environments.Environment) (*httpapi.Client, error) {
+	trusted, err := env.TLS()
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.NewClient(httpapi.ClientConfig{Endpoint: e.OperatorEndpoint, TLS: trust})
+	return httpapi.NewClient(httpapi.ClientConfig{Endpoint: env.OperatorEndpoint, TLS: trusted})
 }
 
 // remote returns a client of a remote operator. Over https its calls carry a
 // session, which is made of the AWS identity of this user when there is none; then
 // the second result is what makes it.
-func (a *app) remote(env environment) (*httpapi.Client, *login.Login, error) {
-	client, err := env.client()
+func (a *app) remote(env environments.Environment) (*httpapi.Client, *login.Login, error) {
+	client, err := anonymous(env)
 	if err != nil || !strings.HasPrefix(env.OperatorEndpoint, "https://") {
 		return client, nil, err
 	}
@@ -122,15 +123,11 @@ func errStopped() error {
 }
 
 func (a *app) environmentNames() []string {
-	c, err := a.readConfig()
+	c, err := a.environments.Read()
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, e := range c.all() {
-		names = append(names, e.Name)
-	}
-	return names
+	return c.Names()
 }
 
 // apiNames completes the first argument with the names of deployed APIs.

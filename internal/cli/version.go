@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/environments"
 )
 
 type versions struct {
@@ -54,7 +56,7 @@ func (a *app) operatorVersion(ctx context.Context, env string, v *versions) erro
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if info, err := a.daemon.Info(ctx); err == nil {
-			v.Environment, v.Operator = localName, info.Version
+			v.Environment, v.Operator = environments.Local, info.Version
 		}
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/login"
+	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 )
@@ -94,13 +95,13 @@ func (a *app) whoami(ctx context.Context, flag string) (identity, error) {
 
 // proving returns the environment for a command about identities; without a client
 // when it is the local one, where nobody has to prove anything.
-func (a *app) proving(flag string) (environment, *httpapi.Client, *login.Login, error) {
-	c, err := a.readConfig()
+func (a *app) proving(flag string) (environments.Environment, *httpapi.Client, *login.Login, error) {
+	c, err := a.environments.Read()
 	if err != nil {
-		return environment{}, nil, nil, err
+		return environments.Environment{}, nil, nil, err
 	}
-	env, err := c.choose(flag)
-	if err != nil || env.local() {
+	env, err := c.Choose(flag)
+	if err != nil || env.IsLocal() {
 		return env, nil, nil, err
 	}
 	client, sessions, err := a.remote(env)
@@ -201,7 +202,7 @@ func (a *app) logoutCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) revoke(ctx context.Context, env environment, client *httpapi.Client, yes bool) error {
+func (a *app) revoke(ctx context.Context, env environments.Environment, client *httpapi.Client, yes bool) error {
 	if !yes {
 		ok, err := a.confirm(ctx, "end every session of everybody at %s?", env.Name)
 		if err != nil {
