@@ -28,7 +28,7 @@ func TestCodesAreExplained(t *testing.T) {
 			[]string{`Code:\s*"([a-z_]+)"`, `\b(?:refuse|unavailable|bad)\("([a-z_]+)"`, `&refusal\{\d+, "([a-z_]+)"`}, "",
 		},
 		"refused identities": {
-			"auth.md", []string{"../internal/auth/auth.go", "../internal/auth/login", "../internal/trust"},
+			"auth.md", []string{"../internal/auth/auth.go", "../internal/auth/login", "../internal/awscreds", "../internal/trust"},
 			[]string{`\bCode[A-Z]\w*\s*=\s*"([a-z_.]+)"`, `\bunproven\("([a-z_.]+)"`, `fault\.\w+, "([a-z_]+\.[a-z_]+)"`}, "",
 		},
 		"actions":                          {"policy.md", []string{"../internal/auth/auth.go"}, []string{`\bAction\w*\s+Action = "([\w:]+)"`}, ""},

@@ -3,10 +3,10 @@ package login
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/awscreds"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -27,7 +27,7 @@ func (l *Login) exchange(ctx context.Context) (session, error) {
 	l.mu.Lock()
 	l.region = ch.Region
 	l.mu.Unlock()
-	k, err := l.resolve(ctx, ch.Region)
+	k, err := l.credentials.Resolve(ctx, ch.Region)
 	if err != nil {
 		return session{}, err
 	}
@@ -46,7 +46,7 @@ func (l *Login) exchange(ctx context.Context) (session, error) {
 			WithHint("check that it is the endpoint of an operator, and that it is of this release")
 	}
 	return session{
-		Version: sessionVersion, Endpoint: l.endpoint, ClusterID: got.ClusterID, Token: hide(got.Token),
+		Version: sessionVersion, Endpoint: l.endpoint, ClusterID: got.ClusterID, Token: awscreds.Hide(got.Token),
 		ExpiresAt: got.ExpiresAt.UTC(), Principal: got.Principal, AccessKeyID: k.ID,
 	}, nil
 }
@@ -81,7 +81,7 @@ func otherCluster(endpoint, want, got string) error {
 const maxSkew = time.Minute
 
 // refused adds to an operator's refusal what only this side can know.
-func (l *Login) refused(err error, k keys) error {
+func (l *Login) refused(err error, k awscreds.Credentials) error {
 	f := fault.From(err)
 	switch f.Kind {
 	case fault.Unproven:
@@ -95,13 +95,9 @@ func (l *Login) refused(err error, k keys) error {
 	if hint := l.skew(); hint != "" {
 		return f.WithHint("%s", hint)
 	}
-	look := "`aws sts get-caller-identity`"
-	if k.Found.Profile != "" {
-		look = fmt.Sprintf("`aws sts get-caller-identity --profile %s`", shellWord(k.Found.Profile))
-	}
 	hint := fmt.Sprintf("the proof was signed with %s from %s; the key must be active and of the cluster's account (see %s)",
-		k.Found.AccessKeyID, k.Found.Source, look)
-	if k.Token.text() != "" {
+		k.Found.AccessKeyID, k.Found.Source, k.Found.Look())
+	if k.Token.Text() != "" {
 		hint += ", and its session token must not have expired"
 	}
 	return f.WithHint("%s", hint)
@@ -123,16 +119,4 @@ func (l *Login) skew() string {
 	}
 	return fmt.Sprintf("the clock of this machine is %s %s the operator's, and a proof counts for a few minutes only: set the clock and try again",
 		ahead.Round(time.Second), where)
-}
-
-// shellWord quotes s where a shell would not take it as one word.
-func shellWord(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune("-_./+@:", r) && !isAlphanumeric(r) }) < 0 && s != "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-func isAlphanumeric(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }

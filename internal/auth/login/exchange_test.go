@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/awscreds"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -73,7 +74,7 @@ func TestHintsAfterARefusal(t *testing.T) {
 		{"clock ahead", 30 * time.Minute, now, []string{"30m0s ahead of the operator's", "set the clock"}, "get-caller-identity"},
 		{"clock behind", -time.Hour, now, []string{"1h0m0s behind the operator's"}, "get-caller-identity"},
 		{"clock nearly right", 50 * time.Second, now, []string{"get-caller-identity"}, "clock"},
-		{"no date", 0, time.Time{}, []string{maskKeyID(keyID("envtoken")) + " from the environment variables", "`aws sts get-caller-identity`", "session token must not have expired"}, "clock"},
+		{"no date", 0, time.Time{}, []string{awscreds.MaskID(keyID("envtoken")) + " from the environment variables", "`aws sts get-caller-identity`", "session token must not have expired"}, "clock"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -190,7 +191,7 @@ func TestGoldenProofs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := keys{ID: g.AccessKeyID, Secret: hide(g.SecretAccessKey), Token: hide(g.SecurityToken)}
+			k := awscreds.Credentials{ID: g.AccessKeyID, Secret: awscreds.Hide(g.SecretAccessKey), Token: awscreds.Hide(g.SecurityToken)}
 			// Some vectors are of an operator that was told another host.
 			if host, err := stsHost(t.Context(), g.Region); strings.HasPrefix(g.Host, "sts.") && (err != nil || host != g.Host) {
 				t.Errorf("stsHost(%s) = %s, %v, want %s", g.Region, host, err, g.Host)
@@ -222,5 +223,20 @@ func TestHintAboutAKeyAndATokenThatDoNotGoTogether(t *testing.T) {
 	f := fault.From(err)
 	if f == nil || f.Code != auth.CodeMalformed || !strings.Contains(f.Hint, "does not belong together") {
 		t.Errorf("Token: %+v, want the refusal with a hint about key and token", f)
+	}
+}
+
+// Without credentials there is nothing to prove: the operator hears of no attempt.
+func TestWithoutCredentialsNothingIsSent(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	l := inProcess(t, o, func(c *Config) {
+		c.Getenv = func(name string) string { return map[string]string{"AWS_ACCESS_KEY_ID": keyID("env")}[name] }
+	})
+	if _, err := l.Token(t.Context()); fault.Code(err) != "auth.incomplete_credentials" {
+		t.Errorf("Token: %v (%s), want auth.incomplete_credentials", err, fault.Code(err))
+	}
+	if _, n := o.counts(); n != 0 {
+		t.Errorf("%d proofs were sent, want none", n)
 	}
 }

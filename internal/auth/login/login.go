@@ -1,6 +1,6 @@
-// Package login is the client's half of proving an AWS identity: it finds
-// credentials as the default chain of the AWS SDK does, answers an operator's
-// challenge with a signature, and keeps the session that it gets for it.
+// Package login is the client's half of proving an AWS identity: it answers an
+// operator's challenge with a signature, by the credentials that package awscreds finds,
+// and keeps the session that it gets for it.
 //
 // It promises that what leaves this machine is an auth.Proof and nothing else;
 // that a proof is good for one cluster over one TLS key, the one that was seen on
@@ -19,12 +19,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
-	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/awscreds"
 )
 
 // Operator is the two calls of the protocol. An Operator that also has
@@ -55,8 +54,7 @@ type Config struct {
 	// needed. Without one, or when it cannot be written, a session lives as long as
 	// the Login does.
 	Dir string
-	// Getenv is the environment. In a program it is os.Getenv: the SDK, which reads
-	// profiles, does not ask anybody else.
+	// Getenv is the environment, as awscreds wants it.
 	Getenv func(string) string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -69,10 +67,10 @@ type Login struct {
 	endpoint  string
 	clusterID string
 	dir       string
-	getenv    func(string) string
 	now       func() time.Time
 	jitter    func() time.Duration
-	patience  time.Duration // with the search for credentials
+
+	credentials awscreds.Resolver
 
 	turn chan struct{} // who exchanges in this process
 
@@ -99,12 +97,9 @@ const minLeft = 10 * time.Second
 func New(cfg Config) *Login {
 	l := &Login{
 		operator: cfg.Operator, endpoint: cfg.Endpoint, clusterID: cfg.ClusterID, dir: cfg.Dir,
-		getenv: cfg.Getenv, now: cfg.Now, patience: resolveTimeout,
+		now: cfg.Now, credentials: awscreds.Resolver{Getenv: cfg.Getenv, Now: cfg.Now},
 		jitter: func() time.Duration { return rand.N(maxJitter) },
 		turn:   make(chan struct{}, 1),
-	}
-	if l.getenv == nil {
-		l.getenv = os.Getenv
 	}
 	if l.now == nil {
 		l.now = time.Now
@@ -126,7 +121,7 @@ func (l *Login) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "login at
 func (l *Login) Token(ctx context.Context) (string, error) {
 	key := l.key()
 	if s, ok := l.find(key); ok {
-		return s.Token.text(), nil
+		return s.Token.Text(), nil
 	}
 	return l.renew(ctx, key, "")
 }
@@ -159,8 +154,8 @@ func (l *Login) renew(ctx context.Context, key, refused string) (string, error) 
 	if ctx.Err() != nil {
 		return "", fmt.Errorf("waiting for the session that another process is getting: %w", ctx.Err())
 	}
-	if s, ok := l.find(key); ok && s.Token.text() != refused {
-		return s.Token.text(), nil
+	if s, ok := l.find(key); ok && s.Token.Text() != refused {
+		return s.Token.Text(), nil
 	}
 	s, err := l.exchange(ctx)
 	if err != nil {
@@ -171,7 +166,7 @@ func (l *Login) renew(ctx context.Context, key, refused string) (string, error) 
 		unkept = l.save(key, s)
 	}
 	l.remember(key, s, unkept)
-	return s.Token.text(), nil
+	return s.Token.Text(), nil
 }
 
 // remember holds a session in memory when it could not be kept, and why.
@@ -235,34 +230,19 @@ func (l *Login) Kept() (Kept, bool) {
 	}
 	return Kept{
 		Endpoint: s.Endpoint, ClusterID: s.ClusterID, Principal: s.Principal,
-		AccessKeyID: maskKeyID(s.AccessKeyID), ExpiresAt: s.ExpiresAt,
+		AccessKeyID: awscreds.MaskID(s.AccessKeyID), ExpiresAt: s.ExpiresAt,
 	}, true
 }
 
-// Found says which credentials a proof is, or would be, signed with.
-type Found struct {
-	Source      string // in words, such as "profile dev"
-	AccessKeyID string // masked: first and last four characters
-	Profile     string // that they are from; empty when they are from no profile
-	Region      string // that the user has configured; a proof is of the cluster's region
-}
-
-// Credentials resolves the credentials as for a proof and says which they are.
-func (l *Login) Credentials(ctx context.Context) (Found, error) {
+// Credentials resolves the credentials as for a proof and says which they are. A proof
+// is of the cluster's region, whichever the user has configured.
+func (l *Login) Credentials(ctx context.Context) (awscreds.Found, error) {
 	l.mu.Lock()
 	region := l.region
 	l.mu.Unlock()
-	if region == "" {
-		region = fallbackRegion
-	}
-	k, err := l.resolve(ctx, region)
+	k, err := l.credentials.Resolve(ctx, region)
 	if err != nil {
-		return Found{}, err
+		return awscreds.Found{}, err
 	}
 	return k.Found, nil
-}
-
-// unproven is a fault about the caller's own credentials.
-func unproven(code, format string, args ...any) *fault.Fault {
-	return fault.New(fault.Unproven, code, format, args...)
 }

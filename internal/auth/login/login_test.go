@@ -141,7 +141,7 @@ func TestOtherCredentialsAreAnotherSession(t *testing.T) {
 	o := newOperator(t)
 	l := inProcess(t, o, nil)
 	env := with(envPair("envtoken", true), map[string]string{"HOME": t.TempDir()})
-	l.getenv = func(name string) string { return env[name] }
+	l.credentials.Getenv = func(name string) string { return env[name] }
 	first, err := l.Token(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +271,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	if !ok {
 		t.Fatal("the session is not kept")
 	}
-	k, err := l.resolve(t.Context(), testRegion)
+	k, err := l.credentials.Resolve(t.Context(), testRegion)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,15 +19,14 @@ import (
 	"cortex.dev/cortex/internal/fault"
 )
 
-// The SDK reads the environment of its process, so that each case of finding
-// credentials is a process of its own: this test binary, with a clean environment.
+// Sessions are shared by processes, and the SDK reads the environment of its own: such
+// cases are processes, this test binary with a clean environment.
 const (
 	childVar   = "LOGIN_TEST_CHILD" // the endpoint of the operator to log in at
 	clusterVar = "LOGIN_TEST_CLUSTER"
 	dirVar     = "LOGIN_TEST_DIR"
 	manyVar    = "LOGIN_TEST_MANY"    // goroutines that want a token at once
 	refusedVar = "LOGIN_TEST_REFUSED" // renew this token
-	hastyVar   = "LOGIN_TEST_HASTY"   // wait this long for credentials
 )
 
 func TestMain(m *testing.M) {
@@ -44,7 +43,6 @@ type report struct {
 	Message string
 	Hint    string
 	Warning string
-	Found   Found
 	Kept    Kept
 	IsKept  bool
 	Dump    string // values of the package, printed with every verb
@@ -56,9 +54,6 @@ func runChild(endpoint string) int {
 	l := New(Config{
 		Operator: &remote{url: endpoint}, Endpoint: endpoint, ClusterID: os.Getenv(clusterVar), Dir: os.Getenv(dirVar), Getenv: os.Getenv,
 	})
-	if d, err := time.ParseDuration(os.Getenv(hastyVar)); err == nil {
-		l.patience = d
-	}
 	many, _ := strconv.Atoi(os.Getenv(manyVar))
 	var (
 		r  report
@@ -87,14 +82,6 @@ func runChild(endpoint string) int {
 	r.Warning = l.Warning()
 	r.Kept, r.IsKept = l.Kept()
 	r.Dump += fmt.Sprintf("%v %+v %#v %s %q", l, l, l, l, l)
-	if os.Getenv("LOGIN_TEST_FOUND") != "" {
-		found, err := l.Credentials(ctx)
-		if err != nil && r.Code == "" {
-			f := fault.From(err)
-			r.Code, r.Message, r.Hint = f.Code, f.Message, f.Hint
-		}
-		r.Found = found
-	}
 	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 		return 1
 	}
@@ -175,4 +162,36 @@ func readReport(t *testing.T, o *operator, out, errs *bytes.Buffer) report {
 		}
 	}
 	return r
+}
+
+func profile(user string, withToken bool) string {
+	text := fmt.Sprintf("aws_access_key_id = %s\naws_secret_access_key = %s\n", keyID(user), secretOf(user))
+	if withToken {
+		text += "aws_session_token = " + sessionOf(user) + "\n"
+	}
+	return text
+}
+
+func envPair(user string, withToken bool) map[string]string {
+	env := map[string]string{"AWS_ACCESS_KEY_ID": keyID(user), "AWS_SECRET_ACCESS_KEY": secretOf(user)}
+	if withToken {
+		env["AWS_SESSION_TOKEN"] = sessionOf(user)
+	}
+	return env
+}
+
+func processJSON(user string, expires time.Time) string {
+	return fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q,"Expiration":%q}`,
+		keyID(user), secretOf(user), sessionOf(user), expires.UTC().Format(time.RFC3339))
+}
+
+// with merges environments.
+func with(envs ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, env := range envs {
+		for k, v := range env {
+			all[k] = v
+		}
+	}
+	return all
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/awscreds"
 )
 
 // stsHost is the host of STS in a region, as the SDK knows it. Whatever a hostile
@@ -26,32 +26,23 @@ func stsHost(ctx context.Context, region string) (string, error) {
 	return endpoint.URI.Host, nil
 }
 
-// What AWS's keys look like. The operator refuses others, in words that say
-// nothing.
-var keyIDShape = auth.Pattern(`^[A-Z0-9]{16,128}$`)
-
-// isSecurityToken reports whether s can stand in a header, and in a Proof.
-func isSecurityToken(s string) bool {
-	return len(s) <= auth.MaxSecurityToken && strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' }) < 0
-}
-
 // authorization is what the SDK's signer writes, taken apart.
 var authorization = auth.Pattern(`^AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/[^ ,]+, SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})$`)
 
 // sign proves with k an identity for one use at one operator.
-func sign(ctx context.Context, k keys, b auth.Binding, at time.Time) (auth.Proof, error) {
+func sign(ctx context.Context, k awscreds.Credentials, b auth.Binding, at time.Time) (auth.Proof, error) {
 	date := at.UTC().Format(auth.DateLayout)
-	req, err := auth.CallerIdentity(ctx, "https://"+b.Host+"/", b, date, k.Token.text())
+	req, err := auth.CallerIdentity(ctx, "https://"+b.Host+"/", b, date, k.Token.Text())
 	if err != nil {
 		return auth.Proof{}, err
 	}
-	creds := aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret.text(), SessionToken: k.Token.text()}
+	creds := aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret.Text(), SessionToken: k.Token.Text()}
 	if err := v4.NewSigner().SignHTTP(ctx, creds, req, auth.ProofPayloadHash(), auth.ProofService, b.Region, at.UTC()); err != nil {
 		return auth.Proof{}, errors.New("signing the proof: the SDK refused")
 	}
 	m := authorization().FindStringSubmatch(req.Header.Get("Authorization"))
-	if m == nil || m[1] != k.ID || m[2] != auth.SignedHeaders(k.Token.text()) || req.Header.Get(auth.HeaderDate) != date {
+	if m == nil || m[1] != k.ID || m[2] != auth.SignedHeaders(k.Token.Text()) || req.Header.Get(auth.HeaderDate) != date {
 		return auth.Proof{}, errors.New("signing the proof: the SDK has signed something else")
 	}
-	return auth.Proof{AccessKeyID: k.ID, AMZDate: date, SecurityToken: k.Token.text(), Signature: m[3], Nonce: b.Nonce}, nil
+	return auth.Proof{AccessKeyID: k.ID, AMZDate: date, SecurityToken: k.Token.Text(), Signature: m[3], Nonce: b.Nonce}, nil
 }

@@ -15,18 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/awscreds"
 )
 
 // session is the content of a session file. The Python client reads and writes
 // the same.
 type session struct {
-	Version     int            `json:"version"`
-	Endpoint    string         `json:"endpoint"`
-	ClusterID   string         `json:"cluster_id"`
-	Token       secret         `json:"token"`
-	ExpiresAt   time.Time      `json:"expires_at"`
-	Principal   auth.Principal `json:"principal"`
-	AccessKeyID string         `json:"access_key_id"`
+	Version     int             `json:"version"`
+	Endpoint    string          `json:"endpoint"`
+	ClusterID   string          `json:"cluster_id"`
+	Token       awscreds.Secret `json:"token"`
+	ExpiresAt   time.Time       `json:"expires_at"`
+	Principal   auth.Principal  `json:"principal"`
+	AccessKeyID string          `json:"access_key_id"`
 }
 
 const (
@@ -66,7 +67,7 @@ func parseSession(data []byte) (session, error) {
 	switch {
 	case s.Version != sessionVersion:
 		return session{}, fmt.Errorf("it is of version %d", s.Version)
-	case !isToken(s.Token.text()):
+	case !isToken(s.Token.Text()):
 		return session{}, errors.New("its token is malformed")
 	case s.Endpoint == "" || s.ExpiresAt.IsZero():
 		return session{}, errors.New("it is not complete")

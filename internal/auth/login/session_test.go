@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/awscreds"
 )
 
 func TestSessionFilesArePrivate(t *testing.T) {
@@ -50,7 +51,7 @@ func TestSessionFileFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, ok := l.find(key)
-	if !ok || s.Token.text() != "cs1.abc" || s.Principal.Session != "alice" || s.AccessKeyID != "ASIAENVEXAMPLEEXAMPL" {
+	if !ok || s.Token.Text() != "cs1.abc" || s.Principal.Session != "alice" || s.AccessKeyID != "ASIAENVEXAMPLEEXAMPL" {
 		t.Fatalf("find = %+v, %t", s, ok)
 	}
 	if err := l.save(key, s); err != nil {
@@ -88,7 +89,6 @@ func TestKey(t *testing.T) {
 	write(".aws/sso/cache/b.json", "b")
 	write(".aws/sso/cache/a.json", "a")
 	write(".aws/sso/cache/c.txt", "c")
-	write(".aws/sso/cache/d.json", strings.Repeat("d", maxSSOFile+1))
 	check("files", "cortex-session-1", "https://e", "c", "credentials="+sumOf("one"), "config="+sumOf("two"),
 		"sso/a.json="+sumOf("a"), "sso/b.json="+sumOf("b"))
 	env["AWS_PROFILE"], env["AWS_ACCESS_KEY_ID"], env["AWS_REGION"], env["AWS_ROLE_ARN"] = "p", "id", "r", ""
@@ -97,42 +97,11 @@ func TestKey(t *testing.T) {
 		"credentials="+sumOf("two"), "config=none", "sso/a.json="+sumOf("a"), "sso/b.json="+sumOf("b"))
 }
 
-func TestKeySeesEachVariable(t *testing.T) {
-	t.Parallel()
-	env := map[string]string{"HOME": t.TempDir()}
-	l := New(Config{Endpoint: "https://e", Getenv: func(name string) string { return env[name] }})
-	seen := map[string]string{l.key(): "nothing"}
-	for _, name := range []string{
-		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN",
-		"AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ACCESS_KEY", "AWS_SECRET_KEY",
-	} {
-		env[name] = "value of " + name
-		if before, ok := seen[l.key()]; ok {
-			t.Errorf("the key with %s is that with %s", name, before)
-		}
-		seen[l.key()] = name
-		env[name] = ""
-	}
-}
-
-// A pipe can be read once, and the SDK is who reads it.
-func TestKeyLeavesPipesAlone(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := readBounded(path, maxAWSFile); err == nil {
-		t.Errorf("readBounded(pipe) = %q, want an error", data)
-	}
-}
-
 func TestSessionsThatAreNotUsed(t *testing.T) {
 	t.Parallel()
 	good := func(l *Login) session {
 		return session{
-			Version: 1, Endpoint: l.endpoint, ClusterID: testCluster, Token: hide("cs1.kept"), ExpiresAt: time.Now().Add(time.Hour),
+			Version: 1, Endpoint: l.endpoint, ClusterID: testCluster, Token: awscreds.Hide("cs1.kept"), ExpiresAt: time.Now().Add(time.Hour),
 			Principal: auth.Principal{ARN: "arn:aws:iam::111122223333:user/env"}, AccessKeyID: keyID("env"),
 		}
 	}
@@ -174,8 +143,8 @@ func TestSessionsThatAreNotUsed(t *testing.T) {
 		{"of another cluster", edit(func(s *session) { s.ClusterID = "other" }), false},
 		{"expired", edit(func(s *session) { s.ExpiresAt = time.Now().Add(-time.Hour) }), false},
 		{"about to expire", edit(func(s *session) { s.ExpiresAt = time.Now().Add(9 * time.Second) }), false},
-		{"without a token", edit(func(s *session) { s.Token = secret{} }), false},
-		{"with a token of two lines", edit(func(s *session) { s.Token = hide("a\r\nX: y") }), false},
+		{"without a token", edit(func(s *session) { s.Token = awscreds.Secret{} }), false},
+		{"with a token of two lines", edit(func(s *session) { s.Token = awscreds.Hide("a\r\nX: y") }), false},
 		{"empty", text(""), false},
 		{"cut off", text(`{"version":1,"endpoint":"https://operator.example.com","clus`), false},
 		{"no object", text(`[]`), false},
@@ -249,7 +218,7 @@ func TestUnwritableFolderIsAWarning(t *testing.T) {
 		if second, err := l.Token(t.Context()); err != nil || second != first {
 			t.Errorf("%s: the second Token is another one (%v), want the first from memory", tt.name, err)
 		}
-		l.getenv = func(name string) string { return envPair("env", false)[name] }
+		l.credentials.Getenv = func(name string) string { return envPair("env", false)[name] }
 		if other, err := l.Token(t.Context()); err != nil || other == first {
 			t.Errorf("%s: the Token of other credentials is the first (%v), want another", tt.name, err)
 		}
@@ -265,7 +234,7 @@ func TestWritingTidiesTheFolder(t *testing.T) {
 	at := func(name string) string { return filepath.Join(l.dir, name) }
 	name := func(c string) string { return strings.Repeat(c, 64) }
 	session := func(key string, left time.Duration) {
-		s := session{Version: 1, Endpoint: "https://other", Token: hide("t"), ExpiresAt: time.Now().Add(left)}
+		s := session{Version: 1, Endpoint: "https://other", Token: awscreds.Hide("t"), ExpiresAt: time.Now().Add(left)}
 		data, err := json.Marshal(s)
 		if err == nil {
 			err = os.WriteFile(at(key+".json"), data, 0o600)
@@ -379,7 +348,7 @@ func FuzzSession(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !isToken(s.Token.text()) || strings.ContainsAny(s.Token.text(), "\r\n ") || s.Version != 1 || s.ExpiresAt.IsZero() {
+		if !isToken(s.Token.Text()) || strings.ContainsAny(s.Token.Text(), "\r\n ") || s.Version != 1 || s.ExpiresAt.IsZero() {
 			t.Fatalf("parseSession accepted %s", data)
 		}
 		text, err := json.Marshal(s)
@@ -387,7 +356,7 @@ func FuzzSession(f *testing.F) {
 			return // a year that RFC 3339 cannot write; such a session is read, never written
 		}
 		again, err := parseSession(text)
-		if err != nil || again.Token.text() != s.Token.text() || !again.ExpiresAt.Equal(s.ExpiresAt) || again.Principal != s.Principal {
+		if err != nil || again.Token.Text() != s.Token.Text() || !again.ExpiresAt.Equal(s.ExpiresAt) || again.Principal != s.Principal {
 			t.Fatalf("parseSession(%s) = %+v, %v, want %+v", text, again, err, s)
 		}
 	})

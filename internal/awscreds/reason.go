@@ -1,4 +1,4 @@
-package login
+package awscreds
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 )
 
 // unusable says why the configuration of profiles cannot be used.
-func (l *Login) unusable(ctx context.Context, err error) error {
+func (r Resolver) unusable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("looking for AWS credentials: %w", ctx.Err())
 	}
@@ -33,30 +33,30 @@ func (l *Login) unusable(ctx context.Context, err error) error {
 		role       config.SharedConfigAssumeRoleError
 		mfa        config.AssumeRoleTokenProviderNotSetError
 	)
-	profile := quoteName(l.profile())
+	profile := quoteName(r.profile())
 	switch {
 	case errors.As(err, &mfa):
 		return unproven("auth.mfa_required", "profile %s assumes a role that needs an MFA code, which this program does not prompt for", profile).
-			WithHint("`eval \"$(aws configure export-credentials --profile %s --format env)\"` asks for it and sets the environment", shellWord(l.profile()))
+			WithHint("`eval \"$(aws configure export-credentials --profile %s --format env)\"` asks for it and sets the environment", shellWord(r.profile()))
 	case errors.As(err, &role):
 		return unproven("auth.profile_not_found", "profile %s assumes a role with source_profile %s, which does not exist or has no credentials",
-			profile, quoteName(role.Profile)).WithHint("%s", l.existing())
+			profile, quoteName(role.Profile)).WithHint("%s", r.existing())
 	case errors.As(err, &missing):
-		return unproven("auth.profile_not_found", "the AWS profile %s does not exist", quoteName(missing.Profile)).WithHint("%s", l.existing())
+		return unproven("auth.profile_not_found", "the AWS profile %s does not exist", quoteName(missing.Profile)).WithHint("%s", r.existing())
 	case errors.As(err, &unreadable):
-		return unproven("auth.config_unreadable", "%s cannot be read as a file of AWS profiles", l.clean(unreadable.Filename, maxSDKText)).
+		return unproven("auth.config_unreadable", "%s cannot be read as a file of AWS profiles", r.clean(unreadable.Filename, maxSDKText)).
 			WithHint("correct it; `aws configure list` reads the same file")
 	case strings.Contains(err.Error(), "partial credentials"):
 		return unproven("auth.incomplete_credentials", "profile %s has only one of aws_access_key_id and aws_secret_access_key", profile).
-			WithHint("`aws configure --profile %s` sets both", shellWord(l.profile()))
+			WithHint("`aws configure --profile %s` sets both", shellWord(r.profile()))
 	}
-	return unproven("auth.config_unreadable", "profile %s cannot be used: %s", profile, l.clean(err.Error(), maxSDKText)).
-		WithHint("`aws configure list --profile %s` reads the same files", shellWord(l.profile()))
+	return unproven("auth.config_unreadable", "profile %s cannot be used: %s", profile, r.clean(err.Error(), maxSDKText)).
+		WithHint("`aws configure list --profile %s` reads the same files", shellWord(r.profile()))
 }
 
 // existing says which profiles there are.
-func (l *Login) existing() string {
-	names := l.profiles()
+func (r Resolver) existing() string {
+	names := r.profiles()
 	if len(names) == 0 {
 		return "there are no profiles; `aws configure` makes one"
 	}
@@ -71,7 +71,7 @@ func (l *Login) existing() string {
 }
 
 // unavailable says why a source gave no credentials.
-func (l *Login) unavailable(err error, s source, meta *metadata, said *tail) error {
+func (r Resolver) unavailable(err error, s source, meta *metadata, said *tail) error {
 	var (
 		api     smithy.APIError
 		process *processcreds.ProviderError
@@ -79,9 +79,9 @@ func (l *Login) unavailable(err error, s source, meta *metadata, said *tail) err
 	)
 	switch {
 	case s.last():
-		return l.none(err, meta)
+		return r.none(err, meta)
 	case errors.As(err, &process):
-		return l.processFailed(process, s, said)
+		return r.processFailed(process, s, said)
 	case s.sso() && ssoExpired(err):
 		return unproven("auth.credentials_expired", "%s has expired, or there was none", s.words()).
 			WithHint("`aws sso login%s`", profileFlag(s.profile))
@@ -89,7 +89,7 @@ func (l *Login) unavailable(err error, s source, meta *metadata, said *tail) err
 		return unproven("auth.credentials_expired", "%s has expired, or there was none", s.words()).
 			WithHint("`aws login%s`", profileFlag(s.profile))
 	case errors.As(err, &api):
-		return unproven("auth.credentials_failed", "%s gave no credentials: AWS refused with %s", s.words(), l.clean(api.ErrorCode(), maxSDKText)).
+		return unproven("auth.credentials_failed", "%s gave no credentials: AWS refused with %s", s.words(), r.clean(api.ErrorCode(), maxSDKText)).
 			WithHint("see what %s says", s.look())
 	case errors.As(err, &send):
 		return unproven("auth.credentials_failed", "%s gave no credentials: AWS cannot be reached from here", s.words()).
@@ -130,13 +130,13 @@ func ssoExpired(err error) bool {
 
 // processFailed repeats what a credential_process said on stderr. What it wrote to
 // stdout may be credentials.
-func (l *Login) processFailed(err *processcreds.ProviderError, s source, said *tail) error {
+func (r Resolver) processFailed(err *processcreds.ProviderError, s source, said *tail) error {
 	var exit *exec.ExitError
 	what := "it wrote nothing that credentials can be read from"
 	if errors.As(err, &exit) {
 		what = exit.ProcessState.String()
 	}
-	if text := l.clean(string(said.data), maxStderr); text != "" {
+	if text := r.clean(string(said.data), maxStderr); text != "" {
 		what += ": " + text
 	}
 	return unproven("auth.credential_process_failed", "%s failed: %s", s.words(), what).
@@ -144,34 +144,34 @@ func (l *Login) processFailed(err *processcreds.ProviderError, s source, said *t
 }
 
 // none lists the chain that was tried, each part with why it gave nothing.
-func (l *Login) none(err error, meta *metadata) error {
+func (r Resolver) none(err error, meta *metadata) error {
 	lines := []string{
 		"no AWS credentials were found:",
 		"  environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set",
 		"  web identity: AWS_WEB_IDENTITY_TOKEN_FILE is not set",
-		"  profile " + quoteName(l.profile()) + ": " + l.whyNoProfile(),
+		"  profile " + quoteName(r.profile()) + ": " + r.whyNoProfile(),
 		"  container: neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set",
 		"  instance metadata: " + whyNoMetadata(err, meta),
 	}
 	hint := "`aws configure` makes the profile default"
-	if names := l.profiles(); len(names) > 0 {
-		hint = l.existing()
+	if names := r.profiles(); len(names) > 0 {
+		hint = r.existing()
 	}
 	return unproven("auth.no_credentials", "%s", strings.Join(lines, "\n")).
 		WithHint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or %s", hint)
 }
 
-func (l *Login) whyNoProfile() string {
-	for _, name := range l.profiles() {
-		if name == l.profile() {
+func (r Resolver) whyNoProfile() string {
+	for _, name := range r.profiles() {
+		if name == r.profile() {
 			return "it exists and names no credentials"
 		}
 	}
-	files := l.profileFiles()
+	files := r.profileFiles()
 	if files[0] == "" || files[1] == "" {
 		return "HOME is not set, so ~/.aws cannot be found"
 	}
-	return fmt.Sprintf("it is neither in %s nor in %s", l.clean(files[0], maxSDKText), l.clean(files[1], maxSDKText))
+	return fmt.Sprintf("it is neither in %s nor in %s", r.clean(files[0], maxSDKText), r.clean(files[1], maxSDKText))
 }
 
 func whyNoMetadata(err error, meta *metadata) string {

@@ -1,4 +1,4 @@
-package login
+package awscreds
 
 import (
 	"crypto/sha1" //nolint:gosec // the name that AWS gives its cache files
@@ -100,7 +100,7 @@ func TestEachSourceOfCredentials(t *testing.T) {
 	boxes := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "BOX/container"}
 	instance := map[string]string{"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "BOX"}
 	of := func(name string) map[string]string { return map[string]string{"AWS_PROFILE": name} }
-	const user, role = "arn:aws:iam::111122223333:user/", "arn:aws:iam::111122223333:role/"
+	const user, role, assumed = "arn:aws:iam::111122223333:user/", "arn:aws:iam::111122223333:role/", "arn:aws:sts::111122223333:assumed-role/"
 	for _, tt := range []struct {
 		name    string
 		env     map[string]string
@@ -122,22 +122,22 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		{"assumed role", of("ops"), map[string]string{
 			".aws/config":      "[profile ops]\n" + deployer + "source_profile = dev\n",
 			".aws/credentials": "[dev]\n" + profile("dev", false),
-		}, role + "Deployer", "profile ops, assuming " + role + "Deployer", "ops"},
+		}, assumed + "Deployer/alice", "profile ops, assuming " + role + "Deployer", "ops"},
 		{"assumed role through credential_process", of("ops"), map[string]string{
 			".aws/config": "[profile ops]\n" + deployer + "source_profile = proc\n" + process, "process.json": processJSON("proc", soon),
-		}, role + "Deployer", "the credential_process of profile ops, assuming " + role + "Deployer", "ops"},
+		}, assumed + "Deployer/alice", "the credential_process of profile ops, assuming " + role + "Deployer", "ops"},
 		{"assumed role of the container", with(of("ops"), boxes), map[string]string{
 			".aws/config": "[profile ops]\n" + deployer + "credential_source = EcsContainer\n",
-		}, role + "Deployer", "the credential_source of profile ops, assuming " + role + "Deployer", "ops"},
+		}, assumed + "Deployer/alice", "the credential_source of profile ops, assuming " + role + "Deployer", "ops"},
 		{"sso", of("corp"), map[string]string{".aws/config": ssoLegacy, ssoCache("https://corp.awsapps.com/start"): ssoToken(soon)},
 			"role/AWSReservedSSO_Admin_", "the SSO login of profile corp", "corp"},
 		{"sso session", of("corp"), map[string]string{".aws/config": ssoNamed, ssoCache("main"): ssoToken(soon)},
 			"role/AWSReservedSSO_Admin_", "the SSO login of profile corp", "corp"},
-		{"web identity", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, role + "Web", "the web identity that AWS_WEB_IDENTITY_TOKEN_FILE", ""},
+		{"web identity", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, assumed + "Web/pod", "the web identity that AWS_WEB_IDENTITY_TOKEN_FILE", ""},
 		{"web identity of a profile", of("pod"), map[string]string{
 			".aws/config": "[profile pod]\nrole_arn = " + role + "Web\nrole_session_name = pod\nweb_identity_token_file = {home}/web-token\n",
 			"web-token":   "web-identity-token-eyJhbGciOi",
-		}, role + "Web", "the web identity of profile pod", "pod"},
+		}, assumed + "Web/pod", "the web identity of profile pod", "pod"},
 		{"container", boxes, nil, user + "box", "the container's credentials endpoint", ""},
 		{"instance", instance, nil, user + "ec2", "the instance metadata service", ""},
 
@@ -149,32 +149,32 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		{"AWS_PROFILE before default", of("dev"), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"AWS_PROFILE before AWS_DEFAULT_PROFILE", with(of("dev"), map[string]string{"AWS_DEFAULT_PROFILE": "default"}), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"credentials file before config file", nil, map[string]string{".aws/credentials": "[default]\n" + profile("default", false), ".aws/config": "[default]\n" + profile("dev", false)}, user + "default", "profile default", "default"},
-		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + profile("default", false)}, role + "Web", "the web identity", ""},
+		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + profile("default", false)}, assumed + "Web/pod", "the web identity", ""},
 		{"default profile before container and instance", with(boxes, instance), map[string]string{".aws/credentials": "[default]\n" + profile("default", false)}, user + "default", "profile default", "default"},
 		{"container before instance", with(boxes, instance), nil, user + "box", "the container", ""},
 		{"a profile without credentials, then the instance", with(of("plain"), instance), map[string]string{".aws/config": "[profile plain]\nregion = eu-west-1\n"}, user + "ec2", "the instance", ""},
-		{"the region of a user signs nothing", with(envPair("env", false), map[string]string{"AWS_REGION": "eu-west-1"}), nil, user + "env", "the environment", ""},
+		{"a region beside it", with(envPair("env", false), map[string]string{"AWS_REGION": "eu-west-1"}), nil, user + "env", "the environment", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			o, m := newOperator(t), newMachine(t)
+			m := newMachine(t)
 			for name, text := range tt.files {
 				m.write(t, name, strings.ReplaceAll(text, "{home}", m.home))
 			}
 			box := container(t)
-			env := with(tt.env, map[string]string{"LOGIN_TEST_FOUND": "1", "AWS_ENDPOINT_URL_STS": o.stsURL, "AWS_ENDPOINT_URL_SSO": o.stsURL})
+			env := with(tt.env, map[string]string{whoVar: "1"})
 			for k, v := range env {
 				env[k] = strings.ReplaceAll(v, "BOX", box)
 			}
-			r := m.run(t, o, env)
-			if r.Code != "" || len(r.Tokens) != 1 {
-				t.Fatalf("Token: %s: %s (%s)", r.Code, r.Message, r.Hint)
+			r := m.run(t, env)
+			if r.Code != "" {
+				t.Fatalf("Resolve: %s: %s (%s)", r.Code, r.Message, r.Hint)
 			}
-			if !r.IsKept || !strings.Contains(r.Kept.Principal.ARN, tt.arn) {
-				t.Errorf("the principal is %q (kept: %t), want %q", r.Kept.Principal.ARN, r.IsKept, tt.arn)
+			if !strings.Contains(r.ARN, tt.arn) {
+				t.Errorf("the credentials are those of %q, want %q", r.ARN, tt.arn)
 			}
 			if !strings.Contains(r.Found.Source, tt.source) || r.Found.Profile != tt.profile {
-				t.Errorf("Credentials = %+v, want source %q of profile %q", r.Found, tt.source, tt.profile)
+				t.Errorf("Found = %+v, want source %q of profile %q", r.Found, tt.source, tt.profile)
 			}
 			if id := r.Found.AccessKeyID; len(id) != len("AKIA…XXXX") || !strings.Contains(id, "…") {
 				t.Errorf("the key is shown as %q, want a mask", id)

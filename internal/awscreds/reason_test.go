@@ -1,4 +1,4 @@
-package login
+package awscreds
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 )
 
 // Each way in which credentials can be missing has its words. None of them shows a
-// secret: readReport looks for those of every user.
+// secret: run looks for those of every user.
 func TestWhyThereAreNoCredentials(t *testing.T) {
 	t.Parallel()
 	empty := httptest.NewServer(http.NotFoundHandler())
@@ -80,31 +80,28 @@ func TestWhyThereAreNoCredentials(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			o, m := newOperator(t), newMachine(t)
+			m := newMachine(t)
 			for name, text := range tt.files {
 				m.write(t, name, strings.ReplaceAll(text, "{home}", m.home))
 			}
-			r := m.run(t, o, with(map[string]string{"AWS_ENDPOINT_URL_STS": o.stsURL, "AWS_ENDPOINT_URL_SSO": o.stsURL, "AWS_MAX_ATTEMPTS": "1"}, tt.env))
+			r := m.run(t, with(map[string]string{"AWS_MAX_ATTEMPTS": "1"}, tt.env))
 			if r.Code != tt.code {
-				t.Fatalf("Token: code %q (%s; %s), want %q", r.Code, r.Message, r.Hint, tt.code)
+				t.Fatalf("Resolve: code %q (%s; %s), want %q", r.Code, r.Message, r.Hint, tt.code)
 			}
 			for _, want := range tt.message {
 				if want = strings.ReplaceAll(want, "{home}", m.home); !strings.Contains(r.Message, want) {
-					t.Errorf("Token: %q, want %q in it", r.Message, want)
+					t.Errorf("Resolve: %q, want %q in it", r.Message, want)
 				}
 			}
 			for _, want := range tt.hint {
 				if !strings.Contains(r.Hint, want) {
-					t.Errorf("Token: hint %q, want %q in it", r.Hint, want)
+					t.Errorf("Resolve: hint %q, want %q in it", r.Hint, want)
 				}
 			}
 			for _, not := range tt.not {
 				if strings.Contains(r.Message+r.Hint+r.Dump, not) {
-					t.Errorf("Token: %s (%s), with %q in it", r.Message, r.Hint, not)
+					t.Errorf("Resolve: %s (%s), with %q in it", r.Message, r.Hint, not)
 				}
-			}
-			if _, n := o.counts(); n != 0 {
-				t.Errorf("%d proofs were sent, want none", n)
 			}
 		})
 	}
@@ -114,10 +111,10 @@ func TestWhyThereAreNoCredentials(t *testing.T) {
 // when the patience does.
 func TestCredentialsThatDoNotCome(t *testing.T) {
 	t.Parallel()
-	o, m := newOperator(t), newMachine(t)
+	m := newMachine(t)
 	m.write(t, ".aws/config", "[profile ops]\n"+deployer+"source_profile = proc\n[profile proc]\ncredential_process = sleep 300; true\n")
-	r := m.run(t, o, map[string]string{"AWS_PROFILE": "ops", hastyVar: "300ms"})
+	r := m.run(t, map[string]string{"AWS_PROFILE": "ops", patienceVar: "300ms"})
 	if r.Code != "auth.credentials_timeout" || !strings.Contains(r.Message, "the credential_process of profile ops") {
-		t.Errorf("Token: %s: %s, want auth.credentials_timeout", r.Code, r.Message)
+		t.Errorf("Resolve: %s: %s, want auth.credentials_timeout", r.Code, r.Message)
 	}
 }

@@ -1,8 +1,17 @@
-package login
+// Package awscreds finds the AWS credentials of whoever runs the program, as the default
+// chain of the SDK does, and explains what it found or why it found nothing.
+//
+// It promises that half a pair of credentials never makes it fall through to an identity
+// that the user did not mean, that a search ends when its patience does, and that no
+// error and no formatted value of it contains a secret.
+//
+// It must not know what the credentials are for.
+package awscreds
 
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -10,17 +19,62 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
+
+	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/fault"
 )
 
-// resolveTimeout bounds the search for credentials, with whatever a
-// credential_process asks the user.
-const resolveTimeout = 20 * time.Second
+// DefaultPatience is how long a search may take, with whatever a credential_process
+// asks the user.
+const DefaultPatience = 20 * time.Second
 
-// fallbackRegion is where an assumed role is fetched when neither the user has
-// configured a region nor a challenge named one.
+// fallbackRegion is where a role is assumed when nobody has named a region.
 const fallbackRegion = "us-east-1"
 
-// resolve finds credentials as the default chain of the SDK does: a pair in the
+// Resolver finds credentials. Its zero value is that of a program.
+type Resolver struct {
+	// Getenv is the environment; nil is os.Getenv, and in a program nothing else will
+	// do: the SDK, which reads profiles, does not ask anybody else.
+	Getenv func(string) string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Patience is how long a search may take; 0 is DefaultPatience.
+	Patience time.Duration
+}
+
+func (r Resolver) withDefaults() Resolver {
+	if r.Getenv == nil {
+		r.Getenv = os.Getenv
+	}
+	if r.Now == nil {
+		r.Now = time.Now
+	}
+	if r.Patience == 0 {
+		r.Patience = DefaultPatience
+	}
+	return r
+}
+
+// Credentials are what requests to AWS are signed with.
+type Credentials struct {
+	Found  Found
+	ID     string
+	Secret Secret
+	Token  Secret // of temporary credentials
+}
+
+// Found says which credentials they are and where they are from, for people.
+type Found struct {
+	Source      string // in words, such as "profile dev"
+	AccessKeyID string // masked: first and last four characters
+	Profile     string // that they are from; empty when they are from no profile
+	Region      string // that the user has configured
+}
+
+// Look is the command with which a user sees for themselves, in backticks.
+func (f Found) Look() string { return look(f.Profile) }
+
+// Resolve finds credentials as the default chain of the SDK does: a pair in the
 // environment, then a web identity that the environment names, then the profile of
 // AWS_PROFILE or the profile default with whatever it says (keys, a role to
 // assume, SSO, a credential_process, …), then a container's, then the instance's.
@@ -28,16 +82,20 @@ const fallbackRegion = "us-east-1"
 // A pair in the environment is all that is needed: no file is read for it, so that
 // a broken one is in nobody's way. Half a pair is an error, never a fall through
 // to an identity that the user did not mean. region is where AWS is asked when the
-// user has configured no region.
-func (l *Login) resolve(ctx context.Context, region string) (keys, error) {
-	id, secretKey := l.env("AWS_ACCESS_KEY_ID"), l.env("AWS_SECRET_ACCESS_KEY")
+// user has configured no region; empty is us-east-1.
+func (r Resolver) Resolve(ctx context.Context, region string) (Credentials, error) {
+	r = r.withDefaults()
+	if region == "" {
+		region = fallbackRegion
+	}
+	id, secretKey := r.env("AWS_ACCESS_KEY_ID"), r.env("AWS_SECRET_ACCESS_KEY")
 	switch {
 	case id != "" && secretKey != "":
-		return l.checked(l.fromEnvironment(id, secretKey), aws.Credentials{})
-	case (l.getenv("AWS_ACCESS_KEY_ID") == "") != (l.getenv("AWS_SECRET_ACCESS_KEY") == ""):
-		return keys{}, halfAPair(id != "")
+		return r.checked(r.fromEnvironment(id, secretKey), aws.Credentials{})
+	case (r.Getenv("AWS_ACCESS_KEY_ID") == "") != (r.Getenv("AWS_SECRET_ACCESS_KEY") == ""):
+		return Credentials{}, halfAPair(id != "")
 	}
-	limited, cancel := context.WithTimeout(ctx, l.patience)
+	limited, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
 	meta := &metadata{}
 	cfg, err := config.LoadDefaultConfig(limited,
@@ -45,70 +103,79 @@ func (l *Login) resolve(ctx context.Context, region string) (keys, error) {
 		// The mode "auto" would ask the instance metadata for a region.
 		config.WithDefaultsMode(aws.DefaultsModeStandard),
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = meta }),
-		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = l.patience }))
+		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = r.Patience }))
 	if err != nil {
-		return keys{}, l.unusable(limited, err)
+		return Credentials{}, r.unusable(limited, err)
 	}
 	meta.use(cfg)
-	s := l.describe(cfg)
+	s := r.describe(cfg)
 	said := &tail{limit: maxHeard}
 	if s.process() {
-		cfg.Credentials = throughProcess(cfg, s.shared, l.patience, said)
+		cfg.Credentials = throughProcess(cfg, s.shared, r.Patience, said)
 	}
 	creds, err := cfg.Credentials.Retrieve(limited)
 	switch {
 	case ctx.Err() != nil:
-		return keys{}, fmt.Errorf("looking for AWS credentials: %w", ctx.Err())
+		return Credentials{}, fmt.Errorf("looking for AWS credentials: %w", ctx.Err())
 	case limited.Err() != nil:
-		return keys{}, unproven("auth.credentials_timeout", "%s gave no credentials within %s", s.words(), l.patience).
+		return Credentials{}, unproven("auth.credentials_timeout", "%s gave no credentials within %s", s.words(), r.Patience).
 			WithHint("see whether %s answers", s.look())
 	case err != nil:
-		return keys{}, l.unavailable(err, s, meta, said)
+		return Credentials{}, r.unavailable(err, s, meta, said)
 	}
 	if !s.process() {
 		creds.CanExpire = false // fetched now, or brought forward by the cache of the SDK
 	}
-	return l.checked(keys{
+	return r.checked(Credentials{
 		Found: Found{Source: s.words(), Profile: s.profile, Region: cfg.Region},
-		ID:    creds.AccessKeyID, Secret: hide(creds.SecretAccessKey), Token: hide(creds.SessionToken),
+		ID:    creds.AccessKeyID, Secret: Hide(creds.SecretAccessKey), Token: Hide(creds.SessionToken),
 	}, creds)
 }
 
 // fromEnvironment is the pair in the environment.
-func (l *Login) fromEnvironment(id, secretKey string) keys {
+func (r Resolver) fromEnvironment(id, secretKey string) Credentials {
 	names := "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-	token := l.getenv("AWS_SESSION_TOKEN")
+	token := r.Getenv("AWS_SESSION_TOKEN")
 	if token != "" {
 		names = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
 	}
-	region := l.getenv("AWS_REGION")
+	region := r.Getenv("AWS_REGION")
 	if region == "" {
-		region = l.getenv("AWS_DEFAULT_REGION")
+		region = r.Getenv("AWS_DEFAULT_REGION")
 	}
-	return keys{
+	return Credentials{
 		Found: Found{Source: "the environment variables " + names, Region: region},
-		ID:    id, Secret: hide(secretKey), Token: hide(token),
+		ID:    id, Secret: Hide(secretKey), Token: Hide(token),
 	}
 }
 
-// checked refuses credentials that no operator can accept. creds carries their
+// checked refuses credentials that are none by their form. creds carries their
 // expiry, if they have one.
-func (l *Login) checked(k keys, creds aws.Credentials) (keys, error) {
+func (r Resolver) checked(k Credentials, creds aws.Credentials) (Credentials, error) {
 	refuse := func(what string) error {
 		return unproven("auth.credentials_malformed", "%s gave %s that has not the form of one", k.Found.Source, what).
 			WithHint("copy the credentials again, without quotes and spaces")
 	}
 	switch {
 	case !keyIDShape().MatchString(k.ID):
-		return keys{}, refuse("an access key id")
-	case !isSecurityToken(k.Token.text()):
-		return keys{}, refuse("a session token")
-	case creds.CanExpire && !creds.Expires.After(l.now()):
-		return keys{}, unproven("auth.credentials_expired", "%s gave credentials that expired at %s",
+		return Credentials{}, refuse("an access key id")
+	case !isSecurityToken(k.Token.Text()):
+		return Credentials{}, refuse("a session token")
+	case creds.CanExpire && !creds.Expires.After(r.Now()):
+		return Credentials{}, unproven("auth.credentials_expired", "%s gave credentials that expired at %s",
 			k.Found.Source, creds.Expires.UTC().Format(time.RFC3339)).WithHint("get new ones and try again")
 	}
-	k.Found.AccessKeyID = maskKeyID(k.ID)
+	k.Found.AccessKeyID = MaskID(k.ID)
 	return k, nil
+}
+
+// What AWS's keys look like. Whoever is shown others refuses them in words that do not
+// help.
+var keyIDShape = auth.Pattern(`^[A-Z0-9]{16,128}$`)
+
+// isSecurityToken reports whether s can stand in a header, and in an auth.Proof.
+func isSecurityToken(s string) bool {
+	return len(s) <= auth.MaxSecurityToken && strings.IndexFunc(s, func(r rune) bool { return r < '!' || r > '~' }) < 0
 }
 
 // source is what the SDK will ask.
@@ -120,7 +187,7 @@ type source struct {
 }
 
 // describe says what the chain of cfg consists of.
-func (l *Login) describe(cfg aws.Config) source {
+func (r Resolver) describe(cfg aws.Config) source {
 	var s source
 	if p, ok := cfg.Credentials.(aws.CredentialProviderSource); ok {
 		s.kinds = p.ProviderSources()
@@ -133,7 +200,7 @@ func (l *Login) describe(cfg aws.Config) source {
 	if s.has(aws.CredentialSourceEnvVarsSTSWebIDToken) || s.chainOnly() {
 		return s
 	}
-	s.profile = l.profile()
+	s.profile = r.profile()
 	if s.shared != nil {
 		s.role = s.shared.RoleARN
 	}
@@ -200,33 +267,29 @@ func (s source) words() string {
 
 // look is the command with which a user sees for themselves.
 func (s source) look() string {
-	if s.profile == "" || s.profile == defaultProfile {
+	if s.profile == defaultProfile {
+		return look("")
+	}
+	return look(s.profile)
+}
+
+func look(profile string) string {
+	if profile == "" {
 		return "`aws sts get-caller-identity`"
 	}
-	return "`aws sts get-caller-identity --profile " + shellWord(s.profile) + "`"
+	return "`aws sts get-caller-identity --profile " + shellWord(profile) + "`"
 }
 
 const defaultProfile = "default"
 
 // profile is the name of the profile that is in force, by the SDK's rule.
-func (l *Login) profile() string {
+func (r Resolver) profile() string {
 	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
-		if p := l.getenv(name); p != "" {
+		if p := r.Getenv(name); p != "" {
 			return p
 		}
 	}
 	return defaultProfile
-}
-
-// quoteName is a name out of a file, in quotes where it is no plain word.
-func quoteName(name string) string {
-	if len(name) <= 128 && name == shellWord(name) {
-		return name
-	}
-	if len(name) > 128 {
-		name = name[:128] + "…"
-	}
-	return fmt.Sprintf("%q", name)
 }
 
 func halfAPair(haveID bool) error {
@@ -238,36 +301,7 @@ func halfAPair(haveID bool) error {
 		WithHint("set %s too, or unset %s to use a profile", missing, have)
 }
 
-// profiles are the names of the profiles that exist, in the order of their files.
-func (l *Login) profiles() []string {
-	var names []string
-	for i, path := range l.profileFiles() {
-		data, err := readBounded(path, maxAWSFile)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(data)) {
-			line = strings.TrimSpace(line)
-			head, _, closed := strings.Cut(line, "]")
-			if !closed || !strings.HasPrefix(head, "[") {
-				continue
-			}
-			name := strings.TrimSpace(head[1:])
-			rest, prefixed := strings.CutPrefix(name, "profile ")
-			if isConfig := i == 1; prefixed != isConfig && (!isConfig || name != defaultProfile) {
-				continue
-			}
-			names = appendNew(names, strings.TrimSpace(rest))
-		}
-	}
-	return names
-}
-
-func appendNew(names []string, name string) []string {
-	for _, n := range names {
-		if n == name {
-			return names
-		}
-	}
-	return append(names, name)
+// unproven is a fault about the caller's own credentials.
+func unproven(code, format string, args ...any) *fault.Fault {
+	return fault.New(fault.Unproven, code, format, args...)
 }

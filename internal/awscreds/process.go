@@ -1,4 +1,4 @@
-package login
+package awscreds
 
 import (
 	"context"
