@@ -52,7 +52,7 @@ var Rules = map[string]Rule{
 	"internal/fault":     {},
 	"internal/workload":  {},
 	"internal/telemetry": {Outside: []string{prom}},
-	"internal/tracing":   {Internal: []string{"internal/telemetry"}},
+	"internal/tracing":   {Internal: []string{"internal/telemetry"}, Outside: []string{otlp, protobuf}},
 	// Apart from the spans and how they are sent, which know no request.
 	"internal/tracing/proxyspan": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
 	// A collector for tests, which reads with the standard's own types.

@@ -60,7 +60,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 
 	tracer, err := tracing.New(tracing.Config{
 		Endpoint: cfg.Traces.Endpoint, Ratio: cfg.Traces.Ratio, Service: "cortex-gateway", Version: cfg.Version,
-		Resource: []tracing.Attribute{tracing.Text("cortex.cluster.name", cfg.ClusterName)}, Telemetry: metrics, Log: cfg.Log,
+		Resource: []tracing.Attribute{tracing.String("cortex.cluster.name", cfg.ClusterName)}, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -6,12 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	resource "go.opentelemetry.io/proto/otlp/resource/v1"
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"cortex.dev/cortex/internal/telemetry"
 )
@@ -58,8 +65,8 @@ func (t *Tracer) measure(r *telemetry.Registry) {
 		})
 }
 
-// take puts s into the queue, or drops it: it never waits.
-func (t *Tracer) take(s *Span) {
+// enqueue puts s into the queue, or drops it: it never waits.
+func (t *Tracer) enqueue(s *otlp.Span) {
 	if t.stopped.Load() {
 		t.dropped[ended].Add(1)
 		return
@@ -110,9 +117,9 @@ func (t *Tracer) Run(ctx context.Context) error {
 // exporter is what Run keeps.
 type exporter struct {
 	*Tracer
-	batch []*Span
-	body  wire
-	away  bool // the latest batch did not get through
+	batch   []*otlp.Span
+	body    []byte
+	failing bool // the latest batch did not get through
 }
 
 // collect sends batches as they are full, or old, until ctx ends.
@@ -153,19 +160,20 @@ func (e *exporter) send(ctx context.Context) {
 	if len(e.batch) == 0 {
 		return
 	}
-	e.body = e.body[:0]
-	e.body.request(e.resource, e.batch)
 	n := uint64(len(e.batch))
+	err := e.encode()
 	clear(e.batch)
 	e.batch = e.batch[:0]
-	err := e.deliver(ctx)
-	var no *refusalError
+	if err == nil {
+		err = e.deliver(ctx)
+	}
+	var refusal *refusalError
 	switch {
 	case err == nil:
 		e.sent.Add(n)
-	case errors.As(err, &no):
-		lost := min(uint64(no.spans), n)
-		if no.all {
+	case errors.As(err, &refusal):
+		lost := min(uint64(refusal.spans), n)
+		if refusal.all {
 			lost = n
 		}
 		e.dropped[refused].Add(lost)
@@ -173,26 +181,39 @@ func (e *exporter) send(ctx context.Context) {
 	default:
 		e.dropped[unsent].Add(n)
 	}
-	e.tell(err)
+	e.report(err)
 }
 
-// tell says once when traces stop to arrive, and once when they do again.
-func (e *exporter) tell(err error) {
+// encode makes the body of a request of the batch. A request has the one field that
+// TracesData has; its own Go type would link gRPC.
+func (e *exporter) encode() (err error) {
+	e.body, err = proto.MarshalOptions{}.MarshalAppend(e.body[:0], &otlp.TracesData{ResourceSpans: []*otlp.ResourceSpans{{
+		Resource:   &resource.Resource{Attributes: e.resource},
+		ScopeSpans: []*otlp.ScopeSpans{{Scope: &common.InstrumentationScope{Name: "cortex.dev/cortex"}, Spans: e.batch}},
+	}}})
+	if err != nil {
+		return &refusalError{all: true, why: err.Error()}
+	}
+	return nil
+}
+
+// report says once when traces stop to arrive, and once when they do again.
+func (e *exporter) report(err error) {
 	switch {
-	case err != nil && !e.away:
+	case err != nil && !e.failing:
 		e.log.Warn("traces do not reach the collector", "endpoint", e.endpoint, "error", err)
-	case err == nil && e.away:
+	case err == nil && e.failing:
 		e.log.Info("traces reach the collector again", "endpoint", e.endpoint)
 	}
-	e.away = err != nil
+	e.failing = err != nil
 }
 
 func (e *exporter) deliver(ctx context.Context) error {
 	pause := e.timing.pause
 	for attempt := 1; ; attempt++ {
 		asked, err := e.post(ctx)
-		var no *refusalError
-		if err == nil || errors.As(err, &no) || attempt == e.timing.attempts {
+		var refusal *refusalError
+		if err == nil || errors.As(err, &refusal) || attempt == e.timing.attempts {
 			return err
 		}
 		// Those who were refused together do not come back together.
@@ -239,7 +260,7 @@ func (e *exporter) post(ctx context.Context) (wait time.Duration, err error) {
 			return 0, &refusalError{spans: n, why: fmt.Sprintf("the collector rejected %d spans: %s", n, why)}
 		}
 		return 0, nil
-	case again(resp.StatusCode):
+	case retryable(resp.StatusCode):
 		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 			wait = min(time.Duration(min(seconds, 3600))*time.Second, e.timing.longest)
 		}
@@ -248,11 +269,42 @@ func (e *exporter) post(ctx context.Context) (wait time.Duration, err error) {
 	return 0, &refusalError{all: true, why: "the collector answered " + resp.Status}
 }
 
-// again reports whether OTLP has such an answer tried again.
-func again(status int) bool {
+// retryable reports whether OTLP has such an answer tried again.
+func retryable(status int) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
+}
+
+// rejected is how many spans a collector did not take, by its answer, and why: an
+// ExportTraceServiceResponse, whose Go type would link gRPC. What cannot be read says
+// nothing.
+func rejected(answer []byte) (n int64, why string) {
+	_, partial := field(answer, 1)
+	number, _ := field(partial, 1)
+	_, text := field(partial, 2)
+	return max(int64(min(number, math.MaxInt64)), 0), clean(text)
+}
+
+// field returns the last value that message has for a field, as a number or as bytes.
+func field(message []byte, want protowire.Number) (number uint64, data []byte) {
+	for len(message) > 0 {
+		is, of, n := protowire.ConsumeField(message)
+		if n < 0 {
+			return number, data
+		}
+		if is == want {
+			value := message[protowire.SizeTag(is):n]
+			switch of {
+			case protowire.VarintType:
+				number, _ = protowire.ConsumeVarint(value)
+			case protowire.BytesType:
+				data, _ = protowire.ConsumeBytes(value)
+			}
+		}
+		message = message[n:]
+	}
+	return number, data
 }

@@ -1,8 +1,12 @@
 package tracing
 
 import (
+	"slices"
 	"strings"
 	"time"
+
+	common "go.opentelemetry.io/proto/otlp/common/v1"
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 )
 
 // Bounds of one span.
@@ -12,67 +16,30 @@ const (
 	maxEvents     = 32
 )
 
-// kind of a span, by its number in OTLP.
-type kind uint64
-
-const (
-	server kind = 2
-	client kind = 3
-)
-
 // Span is something that took time. One goroutine at a time uses it, and nobody
 // after End. All methods do nothing on nil.
 type Span struct {
-	tracer     *Tracer
-	carried           // its parent is that of the span
-	id         spanID // its own
-	kind       kind
-	remote     bool // the parent is somebody else's
-	name       string
-	begin, end time.Time
-	attributes []Attribute
-	events     []event
-	lost       int // events past the bound
-	failed     bool
-	message    string
+	tracer      *Tracer
+	spanContext // what its children carry
+	otlp        *otlp.Span
 }
 
-type event struct {
-	at         time.Time
-	name       string
-	attributes []Attribute
+// Attribute is a key and a value, as OTLP has it.
+type Attribute = *common.KeyValue
+
+// String is an attribute of text; past 1 KiB it is cut off.
+func String[T string | []byte](key string, value T) Attribute {
+	return &common.KeyValue{Key: key, Value: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: clean(value)}}}
 }
 
-// Attribute is one fact.
-type Attribute struct {
-	key    string
-	text   string
-	number int64
-	real   float64
-	of     valueKind
+// Int is an attribute that is counted.
+func Int(key string, value int64) Attribute {
+	return &common.KeyValue{Key: key, Value: &common.AnyValue{Value: &common.AnyValue_IntValue{IntValue: value}}}
 }
 
-type valueKind uint8
-
-const (
-	isText valueKind = iota
-	isNumber
-	isReal
-)
-
-// Text is a fact in words; past 1 KiB it is cut off.
-func Text[T string | []byte](key string, value T) Attribute {
-	return Attribute{key: key, text: clean(value)}
-}
-
-// Number is a fact that is counted.
-func Number(key string, value int64) Attribute {
-	return Attribute{key: key, number: value, of: isNumber}
-}
-
-// Seconds is a fact that is measured.
+// Seconds is an attribute that is measured.
 func Seconds(key string, value time.Duration) Attribute {
-	return Attribute{key: key, real: value.Seconds(), of: isReal}
+	return &common.KeyValue{Key: key, Value: &common.AnyValue{Value: &common.AnyValue_DoubleValue{DoubleValue: value.Seconds()}}}
 }
 
 // clean is what a collector takes for text, within its bound, and keeps nothing else
@@ -84,90 +51,94 @@ func clean[T string | []byte](value T) string {
 	return strings.ToValidUTF8(string(value), "\uFFFD")
 }
 
+// newSpan returns a span that begins now and whose parent is from's.
+func newSpan(t *Tracer, from spanContext, remote bool, kind otlp.Span_SpanKind) *Span {
+	flags := uint32(from.flags) | uint32(otlp.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK)
+	if remote {
+		flags |= uint32(otlp.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
+	}
+	s := &Span{tracer: t, spanContext: from, otlp: &otlp.Span{TraceId: from.trace[:], Kind: kind, Flags: flags, StartTimeUnixNano: uint64(time.Now().UnixNano())}}
+	if from.parent != (spanID{}) {
+		s.otlp.ParentSpanId = from.parent[:]
+	}
+	s.parent = newSpanID()
+	s.otlp.SpanId = s.parent[:]
+	return s
+}
+
 // Client returns the span of a request that is made on behalf of s. It begins now,
-// or when Started is called again.
+// or when SetStart is called.
 func (s *Span) Client() *Span {
 	if s == nil {
 		return nil
 	}
-	of := s.carried
-	of.parent = s.id
-	return &Span{tracer: s.tracer, carried: of, id: newSpanID(), kind: client, begin: time.Now()}
+	return newSpan(s.tracer, s.spanContext, false, otlp.Span_SPAN_KIND_CLIENT)
 }
 
-// Restart makes s begin at the given time.
-func (s *Span) Restart(at time.Time) {
+// SetStart makes s begin at the given time.
+func (s *Span) SetStart(at time.Time) {
 	if s != nil {
-		s.begin = at
+		s.otlp.StartTimeUnixNano = uint64(at.UnixNano())
 	}
 }
 
-// Name sets the name, one of few: by it spans are grouped.
-func (s *Span) Name(name string) {
+// SetName sets the name, one of few: by it spans are grouped.
+func (s *Span) SetName(name string) {
 	if s != nil {
-		s.name = clean(name)
+		s.otlp.Name = clean(name)
 	}
 }
 
-// NameAfter adds to the name what the request was for.
-func (s *Span) NameAfter(what string) {
+// AppendName adds to the name what the request was for.
+func (s *Span) AppendName(what string) {
 	if s != nil {
-		s.Name(s.name + " " + what)
+		s.SetName(s.otlp.Name + " " + what)
 	}
 }
 
-// Set adds facts. A later one of the same key takes the place of an earlier one.
-func (s *Span) Set(facts ...Attribute) {
+// Set adds attributes. A later one of the same key takes the place of an earlier one.
+func (s *Span) Set(attributes ...Attribute) {
 	if s == nil {
 		return
 	}
-next:
-	for _, fact := range facts {
-		for i := range s.attributes {
-			if s.attributes[i].key == fact.key {
-				s.attributes[i] = fact
-				continue next
-			}
-		}
-		if len(s.attributes) < maxAttributes {
-			s.attributes = append(s.attributes, fact)
+	for _, a := range attributes {
+		if i := slices.IndexFunc(s.otlp.Attributes, func(b Attribute) bool { return b.Key == a.Key }); i >= 0 {
+			s.otlp.Attributes[i] = a
+		} else if len(s.otlp.Attributes) < maxAttributes {
+			s.otlp.Attributes = append(s.otlp.Attributes, a)
 		}
 	}
 }
 
-// Event adds that something happened at a time.
-func (s *Span) Event(at time.Time, name string, facts ...Attribute) {
+// AddEvent adds that something happened at a time.
+func (s *Span) AddEvent(at time.Time, name string, attributes ...Attribute) {
 	switch {
 	case s == nil:
-	case len(s.events) >= maxEvents:
-		s.lost++
+	case len(s.otlp.Events) >= maxEvents:
+		s.otlp.DroppedEventsCount++
 	default:
-		s.events = append(s.events, event{at, name, facts})
+		s.otlp.Events = append(s.otlp.Events, &otlp.Span_Event{TimeUnixNano: uint64(at.UnixNano()), Name: name, Attributes: attributes})
 	}
 }
 
-// Fail marks what the span stands for as failed.
-func (s *Span) Fail(message string) {
+// SetError marks what the span stands for as failed.
+func (s *Span) SetError(message string) {
 	if s != nil {
-		s.failed, s.message = true, clean(message)
+		s.otlp.Status = &otlp.Status{Code: otlp.Status_STATUS_CODE_ERROR, Message: clean(message)}
 	}
 }
 
 // IsClient reports whether s is of a request that was made, not of one that was got.
-func (s *Span) IsClient() bool { return s != nil && s.kind == client }
+func (s *Span) IsClient() bool { return s != nil && s.otlp.Kind == otlp.Span_SPAN_KIND_CLIENT }
 
 // AppendTraceparent appends the traceparent of requests that are made within s.
-func (s *Span) AppendTraceparent(to []byte) []byte {
-	c := s.carried
-	c.parent = s.id
-	return c.appendTraceparent(to)
-}
+func (s *Span) AppendTraceparent(to []byte) []byte { return s.appendTraceparent(to) }
 
 // End ends s and hands it over to be sent.
 func (s *Span) End(at time.Time) {
 	if s == nil {
 		return
 	}
-	s.end = at
-	s.tracer.take(s)
+	s.otlp.EndTimeUnixNano = uint64(at.UnixNano())
+	s.tracer.enqueue(s.otlp)
 }

@@ -6,8 +6,9 @@
 // dropped and counted, and a collector that is away costs nothing but the spans.
 // A nil Tracer is one that is off; everything about it is a nil check.
 //
-// It is our own and not the SDK's because it is in every sidecar: docs/adr/0025. It
-// must not know what is traced (hop does), nor read a request.
+// What is sent are OTLP's own types; the rest is not the SDK's because it is in every
+// sidecar: docs/adr/0033. It must not know what is traced (proxyspan does), nor read a
+// request.
 package tracing
 
 import (
@@ -21,7 +22,8 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"cortex.dev/cortex/internal/telemetry"
 )
@@ -53,7 +55,7 @@ type Tracer struct {
 	client    *http.Client
 	timing    timing
 
-	queue   chan *Span
+	queue   chan *otlp.Span
 	stopped atomic.Bool
 	sent    atomic.Uint64
 	dropped [reasons]atomic.Uint64
@@ -79,10 +81,10 @@ func New(cfg Config) (*Tracer, error) {
 	}
 	t := &Tracer{
 		endpoint: endpoint, threshold: uint64(cfg.Ratio * (1 << 63)), log: cfg.Log, client: newClient(), timing: usual,
-		resource: append([]Attribute{Text("service.name", cfg.Service)}, cfg.Resource...), queue: make(chan *Span, maxQueue),
+		resource: append([]Attribute{String("service.name", cfg.Service)}, cfg.Resource...), queue: make(chan *otlp.Span, maxQueue),
 	}
 	if cfg.Version != "" {
-		t.resource = append(t.resource, Text("service.version", cfg.Version))
+		t.resource = append(t.resource, String("service.version", cfg.Version))
 	}
 	t.measure(cfg.Telemetry)
 	return t, nil
@@ -133,35 +135,35 @@ func ParseResource(text string) ([]Attribute, error) {
 		if !ok || key == "" || err != nil {
 			return nil, fmt.Errorf("%q is not an attribute: key=value", pair)
 		}
-		all = append(all, Text(key, plain))
+		all = append(all, String(clean(key), plain)) // text of any bytes would spoil every batch
 	}
 	return all, nil
 }
 
-// Begin starts the span of a request that a server got with traceparent, which is
-// valid. given says that the caller sent it; otherwise it was made here, and the
+// Start starts the span of a request that a server got with traceparent, which is
+// valid. remote says that the caller sent it; otherwise it was made here, and the
 // trace begins with this span. Nil: it is not recorded, and then the traceparent of
 // a trace that begins here is changed in place to say so.
-func (t *Tracer) Begin(traceparent []byte, given bool) *Span {
+func (t *Tracer) Start(traceparent []byte, remote bool) *Span {
 	if t == nil {
 		return nil
 	}
-	from, ok := parse(traceparent)
+	from, ok := parseTraceparent(traceparent)
 	if !ok {
 		return nil
 	}
-	if !given {
-		from.parent, from.flags = spanID{}, from.flags&^sampled
+	if !remote {
+		from.parent, from.flags = spanID{}, from.flags&^flagSampled
 		if binary.BigEndian.Uint64(from.trace[8:])>>1 < t.threshold {
-			from.flags |= sampled
+			from.flags |= flagSampled
 		} else {
 			traceparent[lengthTraceparent-1] = '0'
 		}
 	}
-	if from.flags&sampled == 0 {
+	if from.flags&flagSampled == 0 {
 		return nil
 	}
-	return &Span{tracer: t, carried: from, id: newSpanID(), kind: server, remote: given, begin: time.Now()}
+	return newSpan(t, from, remote, otlp.Span_SPAN_KIND_SERVER)
 }
 
 func newSpanID() (id spanID) {

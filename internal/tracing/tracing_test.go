@@ -50,8 +50,8 @@ func start(t *testing.T, cfg Config, how timing) (tracer *Tracer, end func()) {
 
 // one records one span of the given name.
 func one(t *Tracer, name string) {
-	s := t.Begin([]byte(parentOn), true)
-	s.Name(name)
+	s := t.Start([]byte(parentOn), true)
+	s.SetName(name)
 	s.End(time.Now())
 }
 
@@ -78,23 +78,23 @@ func page(r *telemetry.Registry) string {
 func TestSpansArriveAsTheyAre(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.New(t)
-	resource, err := ParseResource("k8s.pod.name=gateway-1, k8s.cluster.name = a%2Cb ,")
+	resource, err := ParseResource("k8s.pod.name=gateway-1, k8s.cluster.name = a%2Cb ,k\xff=v")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tracer, end := start(t, Config{Endpoint: c.URL, Version: "1.2.3", Resource: resource}, fast)
 	began := time.Unix(1_700_000_000, 123)
-	s := tracer.Begin([]byte(parentOn), true)
-	s.Restart(began)
-	s.Name("POST")
-	s.NameAfter("/iris")
-	s.Set(Text("text", "a\xffb"), Number("number", -7), Number("zero", 0), Seconds("seconds", 1500*time.Millisecond), Text("empty", ""))
-	s.Set(Number("number", 8), Text("long", strings.Repeat("ü", maxText)), Text("bytes", []byte(strings.Repeat("x", 1<<20))))
-	s.Event(began.Add(time.Second), "waiting", Text("what", "queue"))
-	s.Fail("queue_full")
+	s := tracer.Start([]byte(parentOn), true)
+	s.SetStart(began)
+	s.SetName("POST")
+	s.AppendName("/iris")
+	s.Set(String("text", "a\xffb"), Int("number", -7), Int("zero", 0), Seconds("seconds", 1500*time.Millisecond), String("empty", ""))
+	s.Set(Int("number", 8), String("long", strings.Repeat("ü", maxText)), String("bytes", []byte(strings.Repeat("x", 1<<20))))
+	s.AddEvent(began.Add(time.Second), "waiting", String("what", "queue"))
+	s.SetError("queue_full")
 	child := s.Client()
-	child.Restart(began)
-	child.Name("onward")
+	child.SetStart(began)
+	child.SetName("onward")
 	next := string(child.AppendTraceparent(nil))
 	child.End(began.Add(time.Hour))
 	s.End(began.Add(2 * time.Hour))
@@ -125,7 +125,7 @@ func TestSpansArriveAsTheyAre(t *testing.T) {
 	if len(got.Events) != 1 || got.Events[0] != "waiting" {
 		t.Errorf("events %q, want waiting", got.Events)
 	}
-	for key, want := range map[string]string{"service.name": "test", "service.version": "1.2.3", "k8s.pod.name": "gateway-1", "k8s.cluster.name": "a,b"} {
+	for key, want := range map[string]string{"service.name": "test", "service.version": "1.2.3", "k8s.pod.name": "gateway-1", "k8s.cluster.name": "a,b", "k\uFFFD": "v"} {
 		if v := got.Resource[key]; v != want {
 			t.Errorf("the resource's %s = %q, want %q", key, v, want)
 		}
@@ -156,15 +156,15 @@ func TestWhoIsRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			carried := []byte(tt.traceparent)
-			if got := tracer.Begin(carried, tt.given); (got != nil) != tt.want {
-				t.Errorf("Begin(%q, %v) = %v, want a span: %v", tt.traceparent, tt.given, got, tt.want)
+			traceparent := []byte(tt.traceparent)
+			if got := tracer.Start(traceparent, tt.given); (got != nil) != tt.want {
+				t.Errorf("Start(%q, %v) = %v, want a span: %v", tt.traceparent, tt.given, got, tt.want)
 			}
 			if tt.after == "" {
 				tt.after = tt.traceparent
 			}
-			if string(carried) != tt.after {
-				t.Errorf("Begin leaves %q, want %q", carried, tt.after)
+			if string(traceparent) != tt.after {
+				t.Errorf("Start leaves %q, want %q", traceparent, tt.after)
 			}
 		})
 	}
@@ -182,7 +182,7 @@ func TestRatio(t *testing.T) {
 	n := 0
 	for i := range uint64(traces) {
 		id := fmt.Sprintf("00-4bf92f3577b34da6%016x-00f067aa0ba902b7-01", i*0x9e3779b97f4a7c15)
-		if tracer.Begin([]byte(id), false) != nil {
+		if tracer.Start([]byte(id), false) != nil {
 			n++
 		}
 	}
@@ -197,13 +197,13 @@ func TestNothingIsSpentOnOthers(t *testing.T) { // not parallel: it counts alloc
 		t.Fatal(err)
 	}
 	var off *Tracer
-	carried := []byte(parentOn)
+	traceparent := []byte(parentOn)
 	if n := testing.AllocsPerRun(100, func() {
-		off.Begin(carried, true)
-		copy(carried, parentOn)
-		tracer.Begin(carried, false)
-		copy(carried, parentOff)
-		tracer.Begin(carried, true)
+		off.Start(traceparent, true)
+		copy(traceparent, parentOn)
+		tracer.Start(traceparent, false)
+		copy(traceparent, parentOff)
+		tracer.Start(traceparent, true)
 	}); n != 0 {
 		t.Errorf("requests that are not recorded allocate %v times, want 0", n)
 	}
@@ -345,13 +345,13 @@ func TestSpansAreBounded(t *testing.T) {
 	t.Parallel()
 	c := tracingtest.New(t)
 	tracer, end := start(t, Config{Endpoint: c.URL}, fast)
-	s := tracer.Begin([]byte(parentOn), true)
-	s.Name(strings.Repeat("n", 2*maxText))
+	s := tracer.Start([]byte(parentOn), true)
+	s.SetName(strings.Repeat("n", 2*maxText))
 	for i := range 2 * maxAttributes {
-		s.Set(Number(fmt.Sprint(i), int64(i)))
+		s.Set(Int(fmt.Sprint(i), int64(i)))
 	}
 	for range 2 * maxEvents {
-		s.Event(time.Now(), "again")
+		s.AddEvent(time.Now(), "again")
 	}
 	s.End(time.Now())
 	end()
@@ -380,13 +380,13 @@ func FuzzTraceparent(f *testing.F) {
 	f.Add([]byte(parentOn))
 	f.Add([]byte(parentOff))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, ok := parse(text)
+		c, ok := parseTraceparent(text)
 		if !ok {
 			return
 		}
-		again, ok := parse(c.appendTraceparent(nil))
+		again, ok := parseTraceparent(c.appendTraceparent(nil))
 		if !ok || again != c {
-			t.Errorf("parse(%q) = %+v, and what is written of it %+v, %v", text, c, again, ok)
+			t.Errorf("parseTraceparent(%q) = %+v, and what is written of it %+v, %v", text, c, again, ok)
 		}
 	})
 }

@@ -50,7 +50,7 @@ type Request struct {
 
 // begin starts the story of a request whose traceparent is to be read, and written.
 func (h *Hop) begin(traceparent []byte, given bool) *Request {
-	s := h.tracer.Begin(traceparent, given)
+	s := h.tracer.Start(traceparent, given)
 	if s == nil {
 		return nil
 	}
@@ -73,14 +73,14 @@ func (r *Request) traceparent(to []byte) []byte {
 func (r *Request) describe(method, path, version, id string) {
 	name, known := methodName(method)
 	for _, s := range []*tracing.Span{r.server, r.onward} {
-		s.Name(name)
-		s.Set(tracing.Text("http.request.method", known))
+		s.SetName(name)
+		s.Set(tracing.String("http.request.method", known))
 		if known != method {
-			s.Set(tracing.Text("http.request.method_original", method))
+			s.Set(tracing.String("http.request.method_original", method))
 		}
-		s.Set(tracing.Text("network.protocol.version", version))
+		s.Set(tracing.String("network.protocol.version", version))
 	}
-	r.server.Set(tracing.Text("url.scheme", "http"), tracing.Text("url.path", path), tracing.Text("cortex.request_id", id))
+	r.server.Set(tracing.String("url.scheme", "http"), tracing.String("url.path", path), tracing.String("cortex.request_id", id))
 }
 
 // methodName is what a span is called by a method, and what the method counts as:
@@ -100,12 +100,12 @@ func (r *Request) Routed(endpoint, api, kind, splitter string) {
 		return
 	}
 	for _, s := range []*tracing.Span{r.server, r.onward} {
-		s.NameAfter(endpoint)
-		s.Set(tracing.Text("cortex.api.name", api), tracing.Text("cortex.api.kind", kind))
+		s.AppendName(endpoint)
+		s.Set(tracing.String("cortex.api.name", api), tracing.String("cortex.api.kind", kind))
 	}
-	r.server.Set(tracing.Text("http.route", endpoint))
+	r.server.Set(tracing.String("http.route", endpoint))
 	if splitter != "" {
-		r.server.Set(tracing.Text("cortex.splitter", splitter))
+		r.server.Set(tracing.String("cortex.splitter", splitter))
 	}
 }
 
@@ -121,8 +121,8 @@ func (r *Request) Waits(what string) {
 		return
 	}
 	r.joined = time.Now()
-	r.server.Set(tracing.Text("cortex.wait", what))
-	r.server.Event(r.joined, "cortex.waiting", tracing.Text("cortex.wait", what))
+	r.server.Set(tracing.String("cortex.wait", what))
+	r.server.AddEvent(r.joined, "cortex.waiting", tracing.String("cortex.wait", what))
 }
 
 // Placed says that the request has a place, at a replica if that is known here.
@@ -133,14 +133,14 @@ func (r *Request) Placed(replica, revision string) {
 	r.since, r.to = time.Now(), replica
 	if !r.joined.IsZero() {
 		r.endWait(r.since)
-		r.server.Event(r.since, "cortex.placed")
+		r.server.AddEvent(r.since, "cortex.placed")
 	}
-	r.onward.Restart(r.since)
+	r.onward.SetStart(r.since)
 	if replica == "" {
 		return
 	}
 	for _, s := range []*tracing.Span{r.server, r.onward} {
-		s.Set(tracing.Text("cortex.replica", replica), tracing.Text("cortex.revision", revision))
+		s.Set(tracing.String("cortex.replica", replica), tracing.String("cortex.revision", revision))
 	}
 }
 
@@ -160,10 +160,10 @@ func (r *Request) Unreached() {
 	}
 	r.since = time.Time{}
 	if r.to == "" {
-		r.server.Event(time.Now(), "cortex.replica_unreachable")
+		r.server.AddEvent(time.Now(), "cortex.replica_unreachable")
 		return
 	}
-	r.server.Event(time.Now(), "cortex.replica_unreachable", tracing.Text("cortex.replica", r.to))
+	r.server.AddEvent(time.Now(), "cortex.replica_unreachable", tracing.String("cortex.replica", r.to))
 }
 
 // answering says that the answer begins.
@@ -209,13 +209,13 @@ func (r *Request) outcome(s *tracing.Span, status int, reason string) {
 		failsAt = 400
 	}
 	if status > 0 {
-		s.Set(tracing.Number("http.response.status_code", int64(status)))
+		s.Set(tracing.Int("http.response.status_code", int64(status)))
 	}
 	if reason != "" {
-		s.Set(tracing.Text("cortex.reason", reason))
+		s.Set(tracing.String("cortex.reason", reason))
 	}
 	if r.failed != "" || status >= failsAt || status == 0 && reason != relay.ClientGone {
-		s.Set(tracing.Text("error.type", cmp.Or(reason, r.failed, strconv.Itoa(status))))
-		s.Fail(reason)
+		s.Set(tracing.String("error.type", cmp.Or(reason, r.failed, strconv.Itoa(status))))
+		s.SetError(reason)
 	}
 }

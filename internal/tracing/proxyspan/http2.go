@@ -98,8 +98,8 @@ func (r *Request) grpc(out http.Header) {
 	if err != nil {
 		return
 	}
-	r.server.Set(tracing.Text("rpc.system", "grpc"), tracing.Number("rpc.grpc.status_code", int64(code)))
-	r.onward.Set(tracing.Text("rpc.system", "grpc"), tracing.Number("rpc.grpc.status_code", int64(code)))
+	r.server.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
+	r.onward.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
 	switch code {
 	case 2, 4, 12, 13, 14, 15: // those that are the server's fault, by the conventions
 		r.failed = text

@@ -7,15 +7,15 @@ type (
 	spanID  [8]byte
 )
 
-// carried is what a request carries of its trace (W3C Trace Context).
-type carried struct {
+// spanContext is what a request carries of its trace (W3C Trace Context).
+type spanContext struct {
 	trace  traceID
 	parent spanID
 	flags  byte
 }
 
 const (
-	sampled = 0x01 // the trace is recorded
+	flagSampled = 0x01 // the trace is recorded
 	// Of the flags those travel on that mean something: whether the trace is recorded,
 	// and whether its id is random.
 	knownFlags = 0x03
@@ -23,9 +23,9 @@ const (
 	lengthTraceparent = 55
 )
 
-// parse reads a traceparent; of a version that is not known, what it has in common
+// parseTraceparent reads one; of a version that is not known, what it has in common
 // with the first.
-func parse(v []byte) (c carried, ok bool) {
+func parseTraceparent(v []byte) (c spanContext, ok bool) {
 	if len(v) < lengthTraceparent {
 		return c, false
 	}
@@ -40,7 +40,7 @@ func parse(v []byte) (c carried, ok bool) {
 }
 
 // appendTraceparent appends what the requests carry whose parent is c's.
-func (c carried) appendTraceparent(to []byte) []byte {
+func (c spanContext) appendTraceparent(to []byte) []byte {
 	to = hex.AppendEncode(append(to, "00-"...), c.trace[:])
 	to = hex.AppendEncode(append(to, '-'), c.parent[:])
 	return hex.AppendEncode(append(to, '-'), []byte{c.flags})
