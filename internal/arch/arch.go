@@ -111,7 +111,7 @@ var Rules = map[string]Rule{
 	// Apart from what proves an identity with them: commands about clusters need them too.
 	"internal/awscreds": {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
 	// The client's half: nothing of the server may import it.
-	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/awscreds", "internal/fault"}, Outside: []string{aws, xsys}},
+	"internal/auth/login":    {Internal: []string{"internal/auth", "internal/awscreds", "internal/backoff", "internal/fault"}, Outside: []string{aws, xsys}},
 	"internal/auth/authtest": {},
 	// Replicas of an operator show certificates of one authority, which is in the store.
 	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/atomicfile", "internal/fault"}},

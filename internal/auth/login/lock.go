@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cortex.dev/cortex/internal/backoff"
 )
 
 var errNoFolder = errors.New("there is no folder for sessions")
@@ -22,8 +23,7 @@ func (l *Login) lock(ctx context.Context, key string) (unlock func(), err error)
 	if err := privateFolder(l.dir); err != nil {
 		return nothing, err
 	}
-	wait := backoff{}
-	for {
+	for wait := (backoff.Backoff{}); ; {
 		f, err := tryLock(l.lockFile(key), os.O_CREATE)
 		switch {
 		case err == nil:
@@ -31,7 +31,7 @@ func (l *Login) lock(ctx context.Context, key string) (unlock func(), err error)
 		case !errors.Is(err, errHeld):
 			return nothing, err
 		}
-		if err := wait.next(ctx); err != nil {
+		if err := wait.Next(ctx); err != nil {
 			return nothing, err
 		}
 	}
@@ -90,24 +90,4 @@ func removeLock(path string) {
 	}
 	defer f.Close()
 	_ = os.Remove(path)
-}
-
-// backoff waits between two looks at a lock: shortly at first, then longer.
-type backoff struct{ d time.Duration }
-
-const (
-	firstWait = 5 * time.Millisecond
-	lastWait  = 100 * time.Millisecond
-)
-
-func (b *backoff) next(ctx context.Context) error {
-	b.d = min(lastWait, max(firstWait, b.d*3/2))
-	t := time.NewTimer(b.d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
