@@ -58,7 +58,8 @@ var Rules = map[string]Rule{
 	// A collector for tests, which reads with the standard's own types.
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
-	"internal/manifest":   {Internal: []string{"internal/workload", "internal/fault"}, Outside: []string{yaml}},
+	"internal/suggest":    {},
+	"internal/manifest":   {Internal: []string{"internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
 	"internal/limiter":    {},
 	"internal/relay":      {Outside: []string{xsys}},
@@ -82,7 +83,7 @@ var Rules = map[string]Rule{
 
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
-	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
+	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
 	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
 	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
@@ -103,7 +104,7 @@ var Rules = map[string]Rule{
 
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
-	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/boundedcache", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
+	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/boundedcache", "internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
 	"internal/auth/audit":  {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{xtime}},
 	// Used nonces and the keys of sessions are what replicas share: the store's.
 	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/boundedcache", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},

@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/suggest"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -364,7 +365,7 @@ func (s *scope) unknown(at, v value, keys []string) []string {
 	var meant []string
 	if old, replaced := oldKey(v.path); old != "" {
 		p.Hint, meant = old, replaced
-	} else if close := nearest(key, keys); close != "" {
+	} else if close := suggest.Nearest(key, keys); close != "" {
 		p.Hint, meant = fmt.Sprintf("did you mean %q?", close), []string{close}
 	} else if place := s.d.placeOf(key, s.spec.Kind); place != "" {
 		p.Hint = fmt.Sprintf("it belongs in %s", place)

@@ -253,21 +253,6 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	t.Parallel()
-	keys := names(specSection.fields, workload.Realtime)
-	keys = append(keys, names(podSection.fields, workload.Realtime)...)
-	for _, tt := range []struct{ word, want string }{
-		{"prot", "port"}, {"Pod", "pod"}, {"pods", "pod"}, {"containres", "containers"}, {"container", "containers"},
-		{"maxConcurrency", "max_concurrency"}, {"max-queue-length", "max_queue_length"}, {"MAX_QUEUE", ""},
-		{"autoscalling", "autoscaling"}, {"x", ""}, {"", ""}, {"environment", ""}, {strings.Repeat("port", 100), ""},
-	} {
-		if got := nearest(tt.word, keys); got != tt.want {
-			t.Errorf("nearest(%q) = %q, want %q", tt.word, got, tt.want)
-		}
-	}
-}
-
 func TestSubmittedIsJSON(t *testing.T) {
 	t.Parallel()
 	if _, err := Parse("x", []byte(iris+"        compute: {mem: 0x10000000}\n")); err == nil {

@@ -5,58 +5,9 @@ import (
 	"regexp"
 	"strings"
 
+	"cortex.dev/cortex/internal/suggest"
 	"cortex.dev/cortex/internal/workload"
 )
-
-// nearest returns the word that was probably meant, or "".
-func nearest(word string, words []string) string {
-	const longest = 64 // no key is longer, and the distance costs the product of the lengths
-	if len(word) > longest {
-		return ""
-	}
-	best, least := "", 1+max(1, len(word)/3)
-	for _, w := range words {
-		if spelling(w) == spelling(word) {
-			return w
-		}
-		if d := distance(strings.ToLower(word), strings.ToLower(w)); d < least && d < len(w) {
-			best, least = w, d
-		}
-	}
-	return best
-}
-
-// spelling is what stays of a key written in another convention: maxReplicas,
-// max-replicas and MAX_REPLICAS are one.
-func spelling(key string) string {
-	return separators.Replace(strings.ToLower(key))
-}
-
-var separators = strings.NewReplacer("_", "", "-", "", " ", "", ".", "")
-
-// distance counts the letters to insert, remove, replace or swap with their
-// neighbour to turn a into b.
-func distance(a, b string) int {
-	before, last, now := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		now[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				now[j] = min(now[j], before[j-2]+1)
-			}
-		}
-		before, last, now = last, now, before
-	}
-	return last[len(b)]
-}
 
 // placeOf says in which section of a kind a key belongs that stands elsewhere, or
 // "".
@@ -163,8 +114,5 @@ func kindHint(found string) string {
 		}
 		kinds = append(kinds, string(k))
 	}
-	if k := nearest(found, kinds); k != "" {
-		return fmt.Sprintf("did you mean %q?", k)
-	}
-	return ""
+	return suggest.Hint(found, kinds)
 }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/manifest"
 	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/suggest"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -167,44 +169,16 @@ func kindOf(name string, file *manifest.File, deployed []store.Workload) (worklo
 // nearest suggests a target that differs in little from what was written, and hint when
 // there is none.
 func nearest(name string, file *manifest.File, deployed []store.Workload, hint string) string {
-	best, distance := "", max(1, len(name)/3)+1
-	consider := func(s *workload.Spec) {
-		if s.Kind != workload.Realtime {
-			return
-		}
-		if d := edits(name, s.Name); d < distance {
-			best, distance = s.Name, d
-		}
-	}
+	var targets []string
 	for i := range file.Entries {
-		consider(&file.Entries[i].Spec)
+		if s := &file.Entries[i].Spec; s.Kind == workload.Realtime {
+			targets = append(targets, s.Name)
+		}
 	}
 	for _, w := range deployed {
-		consider(&w.Revision.Spec)
-	}
-	if best == "" {
-		return hint
-	}
-	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// edits is the number of letters to insert, drop or replace to get from a to b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		if s := &w.Revision.Spec; s.Kind == workload.Realtime {
+			targets = append(targets, s.Name)
 		}
 	}
-	return row[len(b)]
+	return cmp.Or(suggest.Hint(name, targets), hint)
 }

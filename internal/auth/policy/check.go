@@ -91,7 +91,7 @@ func unknownTypeProblem(typ string, s statement) fault.Problem {
 			return problem
 		}
 	}
-	if near := nearest(typ, known...); near != "" {
+	if near := nearest(typ, known); near != "" {
 		problem.Hint = fmt.Sprintf("did you mean %s?", near)
 		return problem
 	}

@@ -10,6 +10,7 @@ import (
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/suggest"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -111,7 +112,7 @@ func actionName(uid cedar.EntityUID, s statement) []fault.Problem {
 		return nil
 	}
 	problem := problemAt(s.find(string(uid.ID)), codeAction, "there is no action %s", uid)
-	if near := nearest(string(uid.ID), known...); near != "" {
+	if near := nearest(string(uid.ID), known); near != "" {
 		problem.Hint = fmt.Sprintf("did you mean %s::%q?", typeAction, near)
 	} else {
 		problem.Allowed = strings.Join(known, ", ")
@@ -162,7 +163,7 @@ func attributeValue(attribute, value ast.IsNode, s statement) []fault.Problem {
 		return nil
 	}
 	problem := problemAt(s.find(string(text)), codeNeverMatch, "%s.%s is never %q", of.Name, access.Value, string(text))
-	if problem.Hint = didYouMean(string(text), known...); problem.Hint == "" {
+	if problem.Hint = didYouMean(string(text), known); problem.Hint == "" {
 		problem.Allowed = strings.Join(known, ", ")
 	}
 	return []fault.Problem{problem}
@@ -190,7 +191,7 @@ func attributeName(of ast.IsNode, name string, s statement) []fault.Problem {
 		return nil
 	}
 	problem := problemAt(at, codeAttribute, "a %s has no attribute %q", variable.Name, name)
-	if problem.Hint = didYouMean(name, known...); problem.Hint == "" {
+	if problem.Hint = didYouMean(name, known); problem.Hint == "" {
 		problem.Allowed = strings.Join(known, ", ")
 	}
 	return []fault.Problem{problem}
@@ -201,4 +202,21 @@ func typeName(t cedar.EntityType, s statement) []fault.Problem {
 		return nil
 	}
 	return []fault.Problem{unknownTypeProblem(string(t), s)}
+}
+
+// nearest returns the one of known that was probably meant, or "". Names of types begin
+// with the same word, and are near to each other in a third of their letters.
+func nearest(text string, known []string) string {
+	near := suggest.Nearest(text, known)
+	if suggest.Distance(text, near) > 2 {
+		return ""
+	}
+	return near
+}
+
+func didYouMean(text string, known []string) string {
+	if near := nearest(text, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
 }
