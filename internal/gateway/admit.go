@@ -32,60 +32,73 @@ var _ relay.Handler = (*Gateway)(nil)
 
 // Admit is the whole way of a request to its replica: route, split, limit.
 func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
-	var w *work
-	told := proxyspan.Of(x)
-	if again > 0 {
-		w = x.State.(*work)
-		told.Unreached()
-	} else {
-		found, strip, s, ans := g.route(x.Target(), told)
-		if ans != nil {
-			return nil, ans
-		}
-		w = found
-		x.State = w
-		x.Strip(strip)
-		if s != nil {
-			x.CopyTo(g.copyFor(s.shadow))
-		}
-	}
-	if s := w.pool.Try(); s != nil {
-		s.Value.tell(told)
-		return s.Value, nil
-	}
-	r, ans := g.wait(x.Context(), w, x.Held(), again, told)
+	var v visit
+	r, ans := g.admit(x, again, &v)
+	v.record(proxyspan.Of(x), r)
 	if ans != nil {
 		return nil, ans
 	}
-	r.tell(told)
 	return r, nil
 }
 
-// acquire is Admit for a request whose workload is known. The caller owes a Done.
-func (g *Gateway) acquire(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
-	if s := w.pool.Try(); s != nil {
-		s.Value.tell(told)
-		return s.Value, nil
+func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *relay.Answer) {
+	if again > 0 {
+		return g.acquire(x.Context, x.State.(*work), x.Held(), again, v)
 	}
-	r, ans := g.wait(ctx, w, size, again, told)
-	if ans == nil {
-		r.tell(told)
+	w, strip, s, ans := g.route(x.Target(), v)
+	if ans != nil {
+		return nil, ans
 	}
-	return r, ans
+	x.State = w
+	x.Strip(strip)
+	if s != nil {
+		x.CopyTo(g.copyFor(s.shadow))
+	}
+	return g.acquire(x.Context, w, x.Held(), again, v)
 }
 
-// tell says that a request goes to r.
-func (r *replica) tell(to *proxyspan.Request) {
-	if to == nil {
+// acquire takes a slot of a replica of w, at once or after a wait. The caller owes a
+// Done. ctx is called by a request that waits: the others need no context.
+func (g *Gateway) acquire(ctx func() context.Context, w *work, size int64, again int, v *visit) (*replica, *relay.Answer) {
+	v.Start(again)
+	if s := w.pool.Try(); s != nil {
+		return s.Value, nil
+	}
+	return g.wait(ctx(), w, size, again, v)
+}
+
+// visit is what is learned of a request while it is admitted. It is recorded once, at
+// the end.
+type visit struct {
+	route *route // nil: it was found before, or there is none
+	work  *work  // that the route led to; nil: it leads nowhere
+	proxyspan.Admission
+}
+
+// record adds v to the spans of a request, which goes to r if that is not nil.
+func (v *visit) record(spans *proxyspan.Request, r *replica) {
+	if spans == nil {
 		return
 	}
-	revision := r.revision.Load() // set before the backend is ready
-	to.Placed(r.id, *revision)
+	switch way := v.route; {
+	case way == nil:
+	case way.split == nil:
+		spans.Routed(way.endpoint, way.name, string(workload.Realtime), "")
+	case v.work == nil:
+		spans.Routed(way.endpoint, way.name, string(workload.Splitter), "")
+	default:
+		spans.Routed(way.endpoint, v.work.name, string(workload.Realtime), way.name)
+	}
+	if r == nil {
+		spans.Admitted(&v.Admission, false, "", "")
+		return
+	}
+	spans.Admitted(&v.Admission, true, r.id, *r.revision.Load()) // set before the backend is ready
 }
 
 // route finds the workload under whose endpoint target lies, the length of that
 // endpoint within target, and the splitter that chose the workload, if one did.
-func (g *Gateway) route(target []byte, told *proxyspan.Request) (w *work, strip int, s *split, ans *relay.Answer) {
+func (g *Gateway) route(target []byte, v *visit) (w *work, strip int, s *split, ans *relay.Answer) {
 	path := pathOf(target)
 	if climbs(path) {
 		return nil, 0, nil, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
@@ -95,16 +108,12 @@ func (g *Gateway) route(target []byte, told *proxyspan.Request) (w *work, strip 
 		g.metrics.unknown.Add(1)
 		return nil, 0, nil, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
 	}
+	v.route = r
 	if r.work != nil {
-		told.Routed(r.endpoint, r.name, string(workload.Realtime), "")
 		return r.work, strip, nil, nil
 	}
 	w = r.split.pick()
-	if w == nil {
-		told.Routed(r.endpoint, r.name, string(workload.Splitter), "")
-	} else {
-		told.Routed(r.endpoint, w.name, string(workload.Realtime), r.name)
-	}
+	v.work = w
 	switch {
 	case w == nil:
 		return nil, 0, nil, unavailable("no_target", "", 0, "%s sends its traffic nowhere: every weight is 0", r.name)
@@ -125,7 +134,7 @@ const maxUnreached = 25
 
 // wait joins the queue of w, wakes w if it sleeps, and returns the
 // replica whose turn it is.
-func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told *proxyspan.Request) (*replica, *relay.Answer) {
+func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, v *visit) (*replica, *relay.Answer) {
 	if again > maxUnreached {
 		return nil, w.refuse("replica_unreachable", "api", unavailable("replica_unreachable", "api", time.Second,
 			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name))
@@ -135,22 +144,21 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, told
 		return nil, g.refusal(w, err)
 	}
 	if !t.Held() {
-		told.Waits(proxyspan.InLine)
+		v.Waits(proxyspan.Queue)
 		s, err := t.Wait(ctx, g.cfg.Hold.Time)
 		if err != nil {
 			return nil, g.refusal(w, err)
 		}
 		return s.Value, nil
 	}
-	told.Waits(proxyspan.ColdStart)
-	began := time.Now()
+	v.Waits(proxyspan.ColdStart)
 	w.counts.held.Add(1)
-	g.wake(w, began)
+	g.wake(w, v.Since())
 	s, err := t.Wait(ctx, g.cfg.Hold.Time)
 	if err != nil {
 		return nil, g.refusal(w, err)
 	}
-	g.metrics.coldStart(time.Since(began).Seconds(), w.name)
+	g.metrics.coldStart(time.Since(v.Since()).Seconds(), w.name)
 	return s.Value, nil
 }
 

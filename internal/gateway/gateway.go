@@ -76,10 +76,10 @@ type Config struct {
 
 // Gateway serves the data plane. All methods may be called at once.
 type Gateway struct {
-	cfg  Config
-	log  *slog.Logger
-	hop  *proxyspan.Hop // nil: no traces
-	snap atomic.Pointer[snapshot]
+	cfg   Config
+	log   *slog.Logger
+	spans *proxyspan.Recorder // nil: no traces
+	snap  atomic.Pointer[snapshot]
 
 	known    context.Context // ends when what is deployed is known
 	know     context.CancelFunc
@@ -115,7 +115,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, hop: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}}
+	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -179,8 +179,8 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(g.hop.Handler(g.http2Handler()), ln.Addr(), g.log)
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.hop.Observer()})
+	h2 := http2.New(g.spans.Handler(g.http2Handler()), ln.Addr(), g.log)
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.spans.Observer()})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
 	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })

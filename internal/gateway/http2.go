@@ -22,7 +22,7 @@ func (g *Gateway) http2Handler() http.Handler {
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
-			g.hop.OfContext(r.Context()).Refused(http2.Fail(w, r, err, "api"))
+			g.spans.OfContext(r.Context()).Refused(http2.Fail(w, r, err, "api"))
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
@@ -61,7 +61,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 		}
 	}
 	http2.ForwardAtOnce(resp)
-	g.hop.OfContext(resp.Request.Context()).Answering(resp)
+	g.spans.OfContext(resp.Request.Context()).Answering(resp)
 	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
 		resp.Header.Set("X-Request-Id", resp.Request.Header.Get("X-Request-Id"))
@@ -81,10 +81,15 @@ const heldHTTP2 = 16 << 10
 
 func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	target := []byte(req.URL.EscapedPath())
-	told := t.g.hop.OfContext(req.Context())
-	w, strip, split, ans := t.g.route(target, told)
-	if ans != nil {
+	spans := t.g.spans.OfContext(req.Context())
+	var v visit
+	w, strip, split, ans := t.g.route(target, &v)
+	refuse := func(ans *relay.Answer) (*http.Response, error) {
+		v.record(spans, nil)
 		return nil, http2.Refused{Answer: ans}
+	}
+	if ans != nil {
+		return refuse(ans)
 	}
 	if split != nil && split.shadow != nil && split.shadow.due() {
 		split.shadow.dropped.Add(1) // copies are made of HTTP/1 requests only
@@ -99,20 +104,22 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		}
 	}
 	if err := stripTarget(req.URL, string(target[strip:])); err != nil {
-		return nil, http2.Refused{Answer: &relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}}
+		return refuse(&relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()})
 	}
-	return t.place(req, w, next, told)
+	return t.place(req, w, next, v, spans)
 }
 
 // place sends req to a replica of w, and to another one as long as nothing of it has
 // reached a container and all of it is still at hand.
-func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, told *proxyspan.Request) (*http.Response, error) {
+func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, v visit, spans *proxyspan.Request) (*http.Response, error) {
 	body := http2.NewBody(req)
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request
 	}
 	for again := 0; ; again++ {
-		r, ans := t.g.acquire(req.Context(), w, heldHTTP2+body.Kept(), again, told)
+		r, ans := t.g.acquire(req.Context, w, heldHTTP2+body.Kept(), again, &v)
+		v.record(spans, r)
+		v = visit{} // of the next attempt
 		if ans != nil {
 			return nil, http2.Refused{Answer: ans}
 		}
@@ -128,7 +135,6 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 				t.g.tasks.Go(func() { _ = resp.Body.Close() })
 			}
 			r.Unreached(err)
-			told.Unreached()
 			continue
 		}
 		body.LetGo()

@@ -72,7 +72,8 @@ func (g *Gateway) send(s *shadow, c *relay.Copy) {
 // mirror gets c a place like any other request of w, and sends it there.
 func (g *Gateway) mirror(ctx context.Context, w *work, c *relay.Copy, size int64) error {
 	for again := 0; ; again++ {
-		r, ans := g.acquire(ctx, w, size, again, nil)
+		var v visit // of which nothing is recorded
+		r, ans := g.acquire(func() context.Context { return ctx }, w, size, again, &v)
 		if ans != nil {
 			return errRefused
 		}

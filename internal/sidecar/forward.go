@@ -20,39 +20,37 @@ var _ relay.Handler = (*Sidecar)(nil)
 
 // Admit waits for one of the container's places.
 func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
-	told := proxyspan.Of(x)
-	if again == 0 {
-		s.came.Store(time.Now().UnixNano()) // before it is in flight: a drain looks in the other order
-		if s.limit.Try() {                  // no context is made for a request that does not wait
-			told.Placed("", "")
-			return &s.place, nil
-		}
-	}
-	if ans := s.admit(x.Context(), again, told); ans != nil {
+	if ans := s.acquire(x.Context, again, proxyspan.Of(x)); ans != nil {
 		return nil, ans
 	}
 	return &s.place, nil
 }
 
-// admit takes a place, or says why there is none. again counts the places that were
-// given back because the container accepted no connection.
-func (s *Sidecar) admit(ctx context.Context, again int, told *proxyspan.Request) *relay.Answer {
+// acquire takes a place, or says why there is none, and records which. again counts the
+// places that were given back because the container accepted no connection. ctx is
+// called by a request that waits: the others need no context.
+func (s *Sidecar) acquire(ctx func() context.Context, again int, spans *proxyspan.Request) *relay.Answer {
+	var a proxyspan.Admission
+	a.Start(again)
+	ans := s.admit(ctx, again, &a)
+	spans.Admitted(&a, ans == nil, "", "")
+	return ans
+}
+
+func (s *Sidecar) admit(ctx func() context.Context, again int, a *proxyspan.Admission) *relay.Answer {
 	if again > 0 {
 		// Whoever sent it knows other replicas.
 		s.counts.refuse(relay.Unreached)
-		told.Unreached()
 		return &relay.Answer{Status: 503, Code: relay.Unreached, RetryAfter: time.Second,
 			Message: fmt.Sprintf("no healthy upstream: nothing listens on port %d of the replica", s.cfg.Target)}
 	}
-	s.came.Store(time.Now().UnixNano())
+	s.came.Store(time.Now().UnixNano()) // before it is in flight: a drain looks in the other order
 	if s.limit.Try() {
-		told.Placed("", "")
 		return nil
 	}
-	told.Waits(proxyspan.InLine)
-	switch err := s.limit.Acquire(ctx); {
+	a.Waits(proxyspan.Queue)
+	switch err := s.limit.Acquire(ctx()); {
 	case err == nil:
-		told.Placed("", "")
 		return nil
 	case errors.Is(err, limiter.ErrFull):
 		s.counts.refuse("queue_full")
@@ -100,11 +98,11 @@ func (s *Sidecar) http2Handler() http.Handler {
 				}
 			}
 			http2.ForwardAtOnce(resp)
-			s.hop.OfContext(resp.Request.Context()).Answering(resp)
+			s.spans.OfContext(resp.Request.Context()).Answering(resp)
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			s.hop.OfContext(r.Context()).Refused(http2.Fail(w, r, err, ""))
+			s.spans.OfContext(r.Context()).Refused(http2.Fail(w, r, err, ""))
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
@@ -118,8 +116,8 @@ type limited struct {
 }
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
-	told := t.s.hop.OfContext(req.Context())
-	if ans := t.s.admit(req.Context(), 0, told); ans != nil {
+	spans := t.s.spans.OfContext(req.Context())
+	if ans := t.s.acquire(req.Context, 0, spans); ans != nil {
 		return nil, http2.Refused{Answer: ans}
 	}
 	next := t.http1
@@ -130,7 +128,7 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		t.s.limit.Release()
 		if relay.Unreachable(err) && req.Context().Err() == nil {
-			return nil, http2.Refused{Answer: t.s.admit(req.Context(), 1, told)}
+			return nil, http2.Refused{Answer: t.s.acquire(req.Context, 1, spans)}
 		}
 		return nil, err
 	}

@@ -52,7 +52,7 @@ type Sidecar struct {
 	log      *slog.Logger
 	limit    *limiter.Limiter
 	upstream *relay.Upstream
-	hop      *proxyspan.Hop // nil: no traces
+	spans    *proxyspan.Recorder // nil: no traces
 	place    place
 
 	came     atomic.Int64 // Unix nanoseconds of the last request
@@ -85,7 +85,7 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sidecar{
-		cfg: cfg, log: cfg.Log, hop: proxyspan.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
+		cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s = s
@@ -99,8 +99,8 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(s.hop.Handler(s.http2Handler()), data.Addr(), s.log)
-	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.hop.Observer(), Log: s.log})
+	h2 := http2.New(s.spans.Handler(s.http2Handler()), data.Addr(), s.log)
+	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.spans.Observer(), Log: s.log})
 	var all sync.WaitGroup
 	all.Go(func() { h2.Run(serving, s.cfg.Grace) })
 	all.Go(func() { s.sweep(serving) })

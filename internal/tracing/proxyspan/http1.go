@@ -6,17 +6,17 @@ import (
 	"cortex.dev/cortex/internal/relay"
 )
 
-// Observer is what a relay tells; nil of a nil Hop.
-func (h *Hop) Observer() relay.Observer {
-	if h == nil {
+// Observer is told by a relay; nil of a nil Recorder.
+func (c *Recorder) Observer() relay.Observer {
+	if c == nil {
 		return nil
 	}
-	return observer{h}
+	return observer{c}
 }
 
-type observer struct{ hop *Hop }
+type observer struct{ recorder *Recorder }
 
-// Of returns what is told of x; nil: nothing.
+// Of returns the spans of x; nil: it is not sampled.
 func Of(x *relay.Exchange) *Request {
 	if x.Watched == nil {
 		return nil
@@ -25,7 +25,7 @@ func Of(x *relay.Exchange) *Request {
 }
 
 func (o observer) Began(x *relay.Exchange) {
-	r := o.hop.begin(x.Traceparent())
+	r := o.recorder.start(x.Traceparent())
 	if r == nil {
 		return
 	}

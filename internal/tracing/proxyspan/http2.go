@@ -13,8 +13,8 @@ import (
 type key struct{}
 
 // OfContext is Of for a request that net/http has read.
-func (h *Hop) OfContext(ctx context.Context) *Request {
-	if h == nil {
+func (c *Recorder) OfContext(ctx context.Context) *Request {
+	if c == nil {
 		return nil
 	}
 	r, _ := ctx.Value(key{}).(*Request)
@@ -22,14 +22,14 @@ func (h *Hop) OfContext(ctx context.Context) *Request {
 }
 
 // Handler records what next, a reverse proxy, does. next calls Answering or Refused.
-func (h *Hop) Handler(next http.Handler) http.Handler {
-	if h == nil {
+func (c *Recorder) Handler(next http.Handler) http.Handler {
+	if c == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
-		id, trace, given := relay.Identify(in.Header.Get("X-Request-Id"), in.Header.Get("Traceparent"))
+		id, trace, remote := relay.Identify(in.Header.Get("X-Request-Id"), in.Header.Get("Traceparent"))
 		traceparent := []byte(trace)
-		r := h.begin(traceparent, given)
+		r := c.start(traceparent, remote)
 		ctx := in.Context()
 		if r != nil {
 			r.describe(in.Method, in.URL.EscapedPath(), strconv.Itoa(in.ProtoMajor), id)
@@ -40,17 +40,17 @@ func (h *Hop) Handler(next http.Handler) http.Handler {
 		out.Header = in.Header.Clone()
 		out.Header.Set("X-Request-Id", id)
 		out.Header.Set("Traceparent", string(traceparent))
-		if !given {
+		if !remote {
 			out.Header.Del("Tracestate")
 		}
 		whole := false
-		defer func() { r.over(in, w.Header(), whole) }()
+		defer func() { r.finish(in, w.Header(), whole) }()
 		next.ServeHTTP(w, out)
 		whole = true // else it panicked: the answer broke off
 	})
 }
 
-// Answering says that the upstream's answer begins; with a reason it is the next
+// Answering records that the upstream's answer begins; with a reason it is the next
 // relay's of ours.
 func (r *Request) Answering(resp *http.Response) {
 	if r == nil {
@@ -60,20 +60,20 @@ func (r *Request) Answering(resp *http.Response) {
 	r.answering()
 }
 
-// Refused says that the request was answered here.
+// Refused records that the request was answered here.
 func (r *Request) Refused(a *relay.Answer) {
 	if r == nil {
 		return
 	}
-	r.status, r.reason, r.made = a.Status, a.Code, true
+	r.status, r.reason, r.local = a.Status, a.Code, true
 }
 
-// over ends the story of a request of HTTP/2.
-func (r *Request) over(in *http.Request, out http.Header, whole bool) {
+// finish ends the spans of a request of HTTP/2.
+func (r *Request) finish(in *http.Request, out http.Header, whole bool) {
 	switch {
 	case r == nil:
 		return
-	case in.Context().Err() != nil && (r.made || !whole):
+	case in.Context().Err() != nil && (r.local || !whole):
 		r.status, r.reason = 0, relay.ClientGone
 	case !whole:
 		r.status, r.reason = 0, "upstream_closed"
@@ -84,10 +84,10 @@ func (r *Request) over(in *http.Request, out http.Header, whole bool) {
 	r.end(r.status, r.reason)
 }
 
-// grpc says how a call ended: its own status is in the trailer, and that of the
+// grpc records how a call ended: its own status is in the trailer, and that of the
 // request is 200 whatever happened.
 func (r *Request) grpc(out http.Header) {
-	if r.made {
+	if r.local {
 		r.status = http.StatusOK
 	}
 	text := out.Get("Grpc-Status")
@@ -99,7 +99,7 @@ func (r *Request) grpc(out http.Header) {
 		return
 	}
 	r.server.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
-	r.onward.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
+	r.client.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
 	switch code {
 	case 2, 4, 12, 13, 14, 15: // those that are the server's fault, by the conventions
 		r.failed = text

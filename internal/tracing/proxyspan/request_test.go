@@ -130,6 +130,7 @@ func start(t *testing.T, ratio float64, h http.HandlerFunc) *rig {
 	for _, spec := range []workload.Spec{
 		{Name: "iris", Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/iris"}, Pod: &workload.Pod{MaxConcurrency: 2, MaxQueueLength: 0}},
 		{Name: "split", Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/split"}, APIs: []workload.Target{{Name: "iris", Weight: 100}}},
+		{Name: "ahead", Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/ahead"}, APIs: []workload.Target{{Name: "later", Weight: 100}}},
 	} {
 		routes <- store.Change{Name: spec.Name, Workload: &store.Workload{Revision: &workload.Revision{Spec: spec, ID: spec.Name + "-1"}, Version: 1}}
 	}
@@ -197,18 +198,18 @@ func transport(http2 bool) *http.Transport {
 	return &http.Transport{Protocols: &p, DisableKeepAlives: true}
 }
 
-// story is the spans of one request.
-type story struct {
-	server, onward, sidecar *tracingtest.Span // nil: there is none
+// trace is the spans of one request.
+type trace struct {
+	server, client, sidecar *tracingtest.Span // nil: there is none
 }
 
-// tell flushes and returns the one story there is.
-func (r *rig) tell() story {
+// trace flushes and returns the one trace there is.
+func (r *rig) trace() trace {
 	r.t.Helper()
 	r.flush()
-	var s story
+	var s trace
 	for _, span := range r.Spans() {
-		to := map[string]**tracingtest.Span{"cortex-gateway SERVER": &s.server, "cortex-gateway CLIENT": &s.onward, "cortex-sidecar SERVER": &s.sidecar}[span.Service+" "+span.Kind]
+		to := map[string]**tracingtest.Span{"cortex-gateway SERVER": &s.server, "cortex-gateway CLIENT": &s.client, "cortex-sidecar SERVER": &s.sidecar}[span.Service+" "+span.Kind]
 		if to == nil || *to != nil {
 			r.t.Fatalf("an unexpected span, or a second one: %+v", span)
 		}
@@ -219,15 +220,15 @@ func (r *rig) tell() story {
 
 // tree checks that each span is the child of the one before, and that the container
 // got the last one as its parent.
-func (r *rig) tree(s story) {
+func (r *rig) tree(s trace) {
 	r.t.Helper()
-	if s.server == nil || s.onward == nil || s.sidecar == nil {
+	if s.server == nil || s.client == nil || s.sidecar == nil {
 		r.t.Fatalf("the spans are %+v, want a gateway's two and a sidecar's", s)
 	}
-	if s.server.Parent != callerOf || !s.server.Remote || s.onward.Parent != s.server.ID || s.onward.Remote || s.sidecar.Parent != s.onward.ID || !s.sidecar.Remote {
-		r.t.Errorf("the spans are\n%+v\n%+v\n%+v\nwant a chain below %s", s.server, s.onward, s.sidecar, callerOf)
+	if s.server.Parent != callerOf || !s.server.Remote || s.client.Parent != s.server.ID || s.client.Remote || s.sidecar.Parent != s.client.ID || !s.sidecar.Remote {
+		r.t.Errorf("the spans are\n%+v\n%+v\n%+v\nwant a chain below %s", s.server, s.client, s.sidecar, callerOf)
 	}
-	for _, span := range []*tracingtest.Span{s.server, s.onward, s.sidecar} {
+	for _, span := range []*tracingtest.Span{s.server, s.client, s.sidecar} {
 		if span.Trace != traceOf {
 			r.t.Errorf("a span of the trace %s, want %s", span.Trace, traceOf)
 		}
@@ -237,8 +238,8 @@ func (r *rig) tree(s story) {
 	}
 }
 
-// wantFacts checks some facts; "*" is any value.
-func wantFacts(t *testing.T, what string, span *tracingtest.Span, want map[string]string) {
+// wantAttributes checks some facts; "*" is any value.
+func wantAttributes(t *testing.T, what string, span *tracingtest.Span, want map[string]string) {
 	t.Helper()
 	if span == nil {
 		t.Fatalf("there is no span of the %s", what)
@@ -259,19 +260,19 @@ func TestOneRequest(t *testing.T) {
 	if status, body := r.do(transport(false), req); status != 200 || body != "answer" {
 		t.Errorf("POST = %d %q, want 200 answer", status, body)
 	}
-	s := r.tell()
+	s := r.trace()
 	r.tree(s)
-	wantFacts(t, "gateway", s.server, map[string]string{
+	wantAttributes(t, "gateway", s.server, map[string]string{
 		"http.request.method": "POST", "http.route": "/iris", "url.path": "/iris/predict", "url.scheme": "http", "network.protocol.version": "1.1",
 		"http.response.status_code": "200", "cortex.request_id": "me", "cortex.api.name": "iris", "cortex.api.kind": "RealtimeAPI",
 		"cortex.replica": "replica-0", "cortex.revision": "iris-1",
 	})
-	wantFacts(t, "way to the replica", s.onward, map[string]string{"http.response.status_code": "200", "cortex.replica": "replica-0", "cortex.first_byte.seconds": "*"})
-	wantFacts(t, "sidecar", s.sidecar, map[string]string{
+	wantAttributes(t, "way to the replica", s.client, map[string]string{"http.response.status_code": "200", "cortex.replica": "replica-0", "cortex.first_byte.seconds": "*"})
+	wantAttributes(t, "sidecar", s.sidecar, map[string]string{
 		"url.path": "/predict", "http.response.status_code": "200", "cortex.request_id": "me", "cortex.upstream.seconds": "*", "cortex.first_byte.seconds": "*",
 	})
-	if s.server.Name != "POST /iris" || s.onward.Name != "POST /iris" || s.sidecar.Name != "POST" || s.server.Failed {
-		t.Errorf("the spans are called %q, %q, %q, failed: %v", s.server.Name, s.onward.Name, s.sidecar.Name, s.server.Failed)
+	if s.server.Name != "POST /iris" || s.client.Name != "POST /iris" || s.sidecar.Name != "POST" || s.server.Failed {
+		t.Errorf("the spans are called %q, %q, %q, failed: %v", s.server.Name, s.client.Name, s.sidecar.Name, s.server.Failed)
 	}
 	for _, span := range r.Spans() {
 		for key, value := range span.Facts {
@@ -344,15 +345,15 @@ func TestProtocols(t *testing.T) {
 			r := start(t, 0, answer)
 			r.ready(r.sidecar)
 			tt.send(t, r)
-			s := r.tell()
+			s := r.trace()
 			r.tree(s)
-			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "onward": s.onward, "sidecar": s.sidecar} {
-				wantFacts(t, what, span, tt.want)
+			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
+				wantAttributes(t, what, span, tt.want)
 				if span.Failed != tt.failed {
 					t.Errorf("%s: failed is %v, want %v: %v", what, span.Failed, tt.failed, span.Facts)
 				}
 			}
-			wantFacts(t, "gateway", s.server, map[string]string{"network.protocol.version": tt.version, "cortex.api.name": "iris"})
+			wantAttributes(t, "gateway", s.server, map[string]string{"network.protocol.version": tt.version, "cortex.api.name": "iris"})
 		})
 	}
 }
@@ -371,18 +372,20 @@ func TestOutcomes(t *testing.T) {
 		name, path             string
 		status                 int
 		facts                  map[string]string
-		server, onward, behind bool // whether it failed
+		server, client, behind bool // whether it failed
 		message                string
 		alone                  bool // nothing was sent on
 	}{
 		{name: "ok", path: "/iris/204", status: 204, facts: map[string]string{"http.response.status_code": "204"}},
 		{name: "by a splitter", path: "/split/200", status: 200, facts: map[string]string{"http.route": "/split", "cortex.splitter": "split", "cortex.api.name": "iris"}},
-		{name: "the caller's fault", path: "/iris/404", status: 404, facts: map[string]string{"http.response.status_code": "404"}, onward: true},
-		{name: "the container's fault", path: "/iris/500", status: 500, facts: map[string]string{"error.type": "500"}, server: true, onward: true, behind: true},
-		{name: "no answer", path: "/iris/x", status: 502, server: true, onward: true, behind: true, message: "upstream_closed",
+		{name: "the caller's fault", path: "/iris/404", status: 404, facts: map[string]string{"http.response.status_code": "404"}, client: true},
+		{name: "the container's fault", path: "/iris/500", status: 500, facts: map[string]string{"error.type": "500"}, server: true, client: true, behind: true},
+		{name: "no answer", path: "/iris/x", status: 502, server: true, client: true, behind: true, message: "upstream_closed",
 			facts: map[string]string{"http.response.status_code": "502", "error.type": "upstream_closed", "cortex.reason": "upstream_closed"}},
 		{name: "no API", path: "/nobody", status: 404, alone: true,
 			facts: map[string]string{"http.response.status_code": "404", "cortex.reason": "endpoint_not_found"}},
+		{name: "an API that is not deployed yet", path: "/ahead", status: 503, alone: true, server: true, message: "target_not_deployed",
+			facts: map[string]string{"http.route": "/ahead", "cortex.splitter": "ahead", "cortex.api.name": "later", "cortex.reason": "target_not_deployed"}},
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %v", tt.name, http2), func(t *testing.T) {
@@ -392,19 +395,19 @@ func TestOutcomes(t *testing.T) {
 				if status, _ := r.do(transport(http2), r.request(t.Context(), "POST", tt.path, parentOn, http.NoBody)); status != tt.status {
 					t.Errorf("POST %s = %d, want %d", tt.path, status, tt.status)
 				}
-				s := r.tell()
-				wantFacts(t, "gateway", s.server, tt.facts)
+				s := r.trace()
+				wantAttributes(t, "gateway", s.server, tt.facts)
 				if s.server.Failed != tt.server || s.server.Message != tt.message {
 					t.Errorf("the gateway's span failed: %v %q, want %v %q", s.server.Failed, s.server.Message, tt.server, tt.message)
 				}
 				if tt.alone {
-					if s.onward != nil || s.sidecar != nil {
-						t.Errorf("a request that was refused has the spans %+v, %+v", s.onward, s.sidecar)
+					if s.client != nil || s.sidecar != nil {
+						t.Errorf("a request that was refused has the spans %+v, %+v", s.client, s.sidecar)
 					}
 					return
 				}
-				if s.onward.Failed != tt.onward || s.sidecar.Failed != tt.behind {
-					t.Errorf("onward failed: %v, want %v; sidecar: %v, want %v", s.onward.Failed, tt.onward, s.sidecar.Failed, tt.behind)
+				if s.client.Failed != tt.client || s.sidecar.Failed != tt.behind {
+					t.Errorf("client failed: %v, want %v; sidecar: %v, want %v", s.client.Failed, tt.client, s.sidecar.Failed, tt.behind)
 				}
 			})
 		}
@@ -472,14 +475,14 @@ func TestColdStartAndDeadReplica(t *testing.T) {
 	if status := <-done; status != 200 {
 		t.Errorf("the held request = %d, want 200", status)
 	}
-	s := r.tell()
+	s := r.trace()
 	r.tree(s)
-	wantFacts(t, "gateway", s.server, map[string]string{"cortex.wait": "*", "cortex.wait.seconds": "*", "cortex.replica": "replica-1"})
+	wantAttributes(t, "gateway", s.server, map[string]string{"cortex.wait": "*", "cortex.wait.seconds": "*", "cortex.replica": "replica-1"})
 	if waited, err := strconv.ParseFloat(s.server.Facts["cortex.wait.seconds"], 64); err != nil || waited < least.Seconds() {
 		t.Errorf("it waited %v s, %v; want what it was held", waited, err)
 	}
-	if s.onward.Began.Sub(s.server.Began) < least {
-		t.Errorf("the way to the replica began %s after the request, want after the wait", s.onward.Began.Sub(s.server.Began))
+	if s.client.Began.Sub(s.server.Began) < least {
+		t.Errorf("the way to the replica began %s after the request, want after the wait", s.client.Began.Sub(s.server.Began))
 	}
 	events := strings.Join(s.server.Events, " ")
 	if !strings.HasPrefix(events, "cortex.waiting cortex.placed cortex.replica_unreachable") {
@@ -512,11 +515,11 @@ func TestASidecarWithoutContainer(t *testing.T) {
 			if status, body := r.do(transport(tt.http2), req); status != 200 || body != "hello" {
 				t.Errorf("POST = %d %q, want the other replica's answer", status, body)
 			}
-			told := r.tell()
-			r.tree(told)
-			wantFacts(t, "gateway", told.server, map[string]string{"cortex.replica": "replica-1", "http.response.status_code": "200"})
-			if events := strings.Join(told.server.Events, " "); events != "cortex.replica_unreachable" {
-				t.Errorf("the events are %q, want an unreachable replica", events)
+			got := r.trace()
+			r.tree(got)
+			wantAttributes(t, "gateway", got.server, map[string]string{"cortex.replica": "replica-1", "http.response.status_code": "200"})
+			if events := strings.Join(got.server.Events, " "); events != "cortex.replica_unreachable" || got.server.Name != "POST /iris" {
+				t.Errorf("%s has the events %q, want POST /iris with an unreachable replica", got.server.Name, events)
 			}
 		})
 	}
@@ -544,8 +547,8 @@ func TestQueueOfTheSidecar(t *testing.T) {
 	if a, b := <-done, <-done; a != 200 || b != 200 {
 		t.Errorf("the requests = %d, %d; want 200", a, b)
 	}
-	s := r.tell()
-	wantFacts(t, "sidecar", s.sidecar, map[string]string{"cortex.wait": "queue", "cortex.wait.seconds": "*", "cortex.upstream.seconds": "*"})
+	s := r.trace()
+	wantAttributes(t, "sidecar", s.sidecar, map[string]string{"cortex.wait": "queue", "cortex.wait.seconds": "*", "cortex.upstream.seconds": "*"})
 	if _, waits := s.server.Facts["cortex.wait"]; waits {
 		t.Errorf("the gateway's span says that it waited there: %v", s.server.Facts)
 	}
@@ -572,10 +575,10 @@ func TestACallerThatLeaves(t *testing.T) {
 			<-gone
 			// Nobody waits for a handler whose connection is gone, so it may end after all else.
 			r.until("the spans", func() bool { return len(r.Spans()) == 3 })
-			s := r.tell()
+			s := r.trace()
 			r.tree(s)
-			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "onward": s.onward, "sidecar": s.sidecar} {
-				wantFacts(t, what, span, map[string]string{"cortex.reason": "client_gone"})
+			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
+				wantAttributes(t, what, span, map[string]string{"cortex.reason": "client_gone"})
 				if span.Failed {
 					t.Errorf("%s: its span failed, want not: %v", what, span.Facts)
 				}
@@ -588,9 +591,9 @@ func TestACallerThatLeaves(t *testing.T) {
 func TestWhatIsNotRecorded(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name, given string
-		http2       bool
-		want        func(got string) bool
+		name, traceparent string
+		http2             bool
+		want              func(got string) bool
 	}{
 		{"the caller says no", parentOff, false, func(got string) bool { return got == parentOff }},
 		{"the caller says no, HTTP/2", parentOff, true, func(got string) bool { return got == parentOff }},
@@ -601,8 +604,8 @@ func TestWhatIsNotRecorded(t *testing.T) {
 			t.Parallel()
 			r := start(t, 0, func(http.ResponseWriter, *http.Request) {})
 			r.ready(r.sidecar)
-			req := r.request(t.Context(), "GET", "/iris/", tt.given, nil)
-			if tt.given == "" {
+			req := r.request(t.Context(), "GET", "/iris/", tt.traceparent, nil)
+			if tt.traceparent == "" {
 				req.Header.Set("Tracestate", "of=nothing")
 			}
 			if status, _ := r.do(transport(tt.http2), req); status != 200 {
@@ -636,11 +639,11 @@ func TestATraceThatBeginsHere(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			s := r.tell()
+			s := r.trace()
 			if s.server.Parent != "" || s.server.Remote || s.server.Trace != resp.Header.Get("X-Request-Id") || s.sidecar.Trace != s.server.Trace {
 				t.Errorf("the spans are %+v, %+v; want a trace %s that begins there", s.server, s.sidecar, resp.Header.Get("X-Request-Id"))
 			}
-			wantFacts(t, "gateway", s.server, map[string]string{"http.request.method": "_OTHER", "http.request.method_original": "BREW"})
+			wantAttributes(t, "gateway", s.server, map[string]string{"http.request.method": "_OTHER", "http.request.method_original": "BREW"})
 			if s.server.Name != "HTTP /iris" {
 				t.Errorf("the span of a made-up method is called %q, want HTTP /iris", s.server.Name)
 			}
@@ -669,10 +672,10 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 			if err == nil {
 				t.Error("the answer is whole, want it to break off")
 			}
-			s := r.tell()
+			s := r.trace()
 			r.tree(s)
-			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "onward": s.onward, "sidecar": s.sidecar} {
-				wantFacts(t, what, span, map[string]string{"error.type": "upstream_closed"})
+			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
+				wantAttributes(t, what, span, map[string]string{"error.type": "upstream_closed"})
 				if !span.Failed {
 					t.Errorf("%s: its span did not fail: %v", what, span.Facts)
 				}
