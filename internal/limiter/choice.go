@@ -33,6 +33,8 @@ func (c *choice[T]) best() *Backend[T] {
 		if k.free == 0 {
 			continue
 		}
+		// leave does not look for the next level; this does, and ends: free counts
+		// somebody in one above.
 		for k.levels[k.lowest].first == nil {
 			k.lowest++
 		}

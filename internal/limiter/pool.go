@@ -166,7 +166,9 @@ func (p *Pool[T]) Load() Load {
 	return Load{Running: p.running, Waiting: p.queue.length, Bytes: p.queue.bytes, Ready: p.ready}
 }
 
-// dispatch hands free slots to those who wait.
+// dispatch hands free slots to those who wait. Whatever frees a slot calls it before it
+// gives up the lock, so a slot is never free while somebody waits: that is why those who
+// come need only look whether there is a queue.
 func (p *Pool[T]) dispatch() {
 	for p.queue.first != nil {
 		b := p.take()
@@ -196,6 +198,8 @@ func (b *Backend[T]) set(change func(*settings)) {
 	p := b.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// Class, ready and bound are counted by the settings: b goes out with the old ones
+	// and comes in with the new.
 	next := b.settings
 	change(&next)
 	if next == b.settings {
@@ -216,7 +220,7 @@ func (b *Backend[T]) set(change func(*settings)) {
 			p.choice.admit(b)
 		}
 	}
-	if p.ready == 0 && p.refusal != nil {
+	if p.ready == 0 && p.refusal != nil { // the last one has gone: who waited for it waits for nobody
 		p.queue.fail(p.refusal)
 	}
 	p.dispatch()
@@ -249,7 +253,7 @@ func (b *Backend[T]) Running() int {
 
 // Idle returns when no slot is taken, or with ctx's error.
 func (b *Backend[T]) Idle(ctx context.Context) error {
-	for {
+	for { // between the end of the last request and a look another one may begin
 		b.pool.mu.Lock()
 		if b.running == 0 {
 			b.pool.mu.Unlock()

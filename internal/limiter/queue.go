@@ -24,7 +24,9 @@ type Waiter[T any] struct {
 	size int64
 	held bool
 
-	done    chan struct{} // closed when backend or err is set; nil: backend was set at once
+	done chan struct{} // closed when backend or err is set; nil: backend was set at once
+	// Set once, under the pool's lock and before done is closed: who has seen done, or
+	// that leave came too late, may read them without it.
 	backend *Backend[T]
 	err     error
 }
@@ -41,9 +43,10 @@ func (w *Waiter[T]) Wait(ctx context.Context, patience time.Duration) (*Backend[
 	}
 	var late <-chan time.Time
 	if patience > 0 {
-		timer := time.NewTicker(patience)
-		defer timer.Stop()
-		late = timer.C
+		// Not once: a backend that is ready at the first look may be gone at the next.
+		looks := time.NewTicker(patience)
+		defer looks.Stop()
+		late = looks.C
 	}
 	for {
 		select {

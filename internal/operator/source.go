@@ -69,6 +69,8 @@ func (a *sourceController) run(ctx context.Context) {
 		return
 	}
 	a.retry(ctx, "following declarations", func() error {
+		// A round ends when something was deployed while something waits. In the next
+		// one the store tells all that is pending again, and what waits on says so again.
 		for {
 			round, cancel := context.WithCancel(ctx)
 			a.mu.Lock()
@@ -115,7 +117,7 @@ func (a *sourceController) changed(ctx context.Context, name string) {
 	if a.deployed[name] = revision; revision == "" {
 		delete(a.deployed, name)
 	}
-	a.seen++
+	a.seen++ // for a resolve that is under way and has looked before
 	if a.waiting {
 		a.restart()
 	}
@@ -136,7 +138,7 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 		a.forget(d)
 		return nil
 	}
-	if !isFinal(verdict) {
+	if !isFinal(verdict) { // a verdict of this moment, written down, would not be looked at again
 		return verdict
 	}
 	verdict = asResource(verdict)
@@ -186,6 +188,8 @@ func (a *sourceController) deploy(ctx context.Context, d store.Declaration) erro
 				was, prev = &deployed[i], deployed[i].Revision
 			}
 			next := workload.NewRevision(e.Spec, prev, workload.Origin{Index: e.Index, FileName: d.Resource, Submitted: e.Submitted}, a.now())
+			// Forced: nobody is there to be told that an update is under way, and what
+			// was declared last is what should be.
 			c := plannedChange{name: e.Spec.Name, next: next, cause: sourceCause, event: "Updated", force: true}
 			if _, err := a.apply(ctx, c, was); err != nil {
 				return err
@@ -283,6 +287,7 @@ func (a *sourceController) show(ctx context.Context, name string) error {
 	if err := a.source.Publish(ctx, name, now.status, now.endpoint); err != nil {
 		return err
 	}
+	// Remembered when it is there, so that one that failed is not taken for old news.
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.shown[name] = now

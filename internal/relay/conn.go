@@ -150,6 +150,7 @@ func (c *conn) serve() {
 		}
 		c.rest()
 	}
+	// Not deferred: after a panic an upload may still be reading into the buffer.
 	c.in.shut()
 	if cap(c.out) == smallBuffer {
 		b := c.out[:smallBuffer]
@@ -219,7 +220,9 @@ func (c *conn) readHead() bool {
 	}
 }
 
-// hopeless finds out early that buf cannot become a request head.
+// hopeless finds out early that buf cannot become a request head. Who ends lines with LF
+// alone ends the head so too, which headEnd does not see, and would hear nothing until
+// the timeout.
 func hopeless(buf []byte, from int) *refusal {
 	for i := max(from, 0); i < len(buf); i++ {
 		if buf[i] == '\n' && (i == 0 || buf[i-1] != '\r') {
@@ -234,6 +237,7 @@ func (c *conn) unread(err error) bool {
 	c.req.reset()
 	switch {
 	case errors.Is(err, errTooLong):
+		// Without a line end all of it is the request line, so its target is too long.
 		for _, b := range c.in.buffered() {
 			if b == '\n' {
 				return c.refuse(errHeadTooLarge)

@@ -34,7 +34,7 @@ func (c *conn) exchange() bool {
 		if ans != nil {
 			return c.answer(ans)
 		}
-		if len(c.out) == 0 {
+		if len(c.out) == 0 { // another place gets the same bytes: they are taken from the client once
 			c.prepare()
 		}
 		result, err := c.forward(place.Upstream())
@@ -141,6 +141,7 @@ func (c *conn) prepare() {
 // forward sends the request to u and the answer to the client. err says why for
 // unreached and unanswered.
 func (c *conn) forward(u *Upstream) (outcome, error) {
+	// What is sent once more is what is in out.
 	again := idempotent(c.req.method) && c.reqBody.done
 	for fresh := false; ; fresh = true {
 		up, err := u.get(&c.x, again, fresh)
@@ -178,8 +179,9 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 	result, keep, err := c.respond(up)
 	alive := c.detach()
 	if c.uploads != nil && !c.uploads.sent.Load() {
-		keep = false
+		keep = false // the rest of the body would be taken for the next request
 	}
+	// Bytes after the answer would be taken for the next one.
 	if keep && alive && result == answered && up.in.r == up.in.w {
 		up.up.put(up, c.srv.clock.now())
 		return result, nil
@@ -295,6 +297,8 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, bool, error) {
 	closing := !c.req.persistent() || c.srv.draining.Load() || c.req.minor == 0 && inNone ||
 		c.req.expects && c.uploading.Load() // it may never send its body
 	c.keep = !closing
+	// An answer with two lengths is not trusted to have ended: what follows it could be
+	// made to pass for the answer to somebody else (RFC 9112, section 6.3).
 	keep := h.persistent() && h.body != untilClose && !(h.transfer && h.length >= 0)
 	if h.idleFor > 0 { // a second early: its clock and ours differ
 		up.keep = max(min(idleTimeout, time.Duration(h.idleFor-1)*time.Second), time.Second/2)

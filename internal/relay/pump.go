@@ -104,7 +104,7 @@ func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (don
 	if !ok {
 		return false, nil
 	}
-	for b.left > spliceAbove {
+	for b.left > spliceAbove { // a piece at a time: the watch sees progress between them only
 		now := c.srv.clock.now()
 		reading.Store(now)
 		writing.Store(now)

@@ -21,7 +21,9 @@ const (
 	phaseBits = 3
 )
 
-// A mark is a phase with the millisecond in which it began.
+// A mark is a phase with the millisecond in which it began. They are one word, so that
+// one CompareAndSwap decides between a connection that goes on and the watch that ends
+// it, and so that the watch does not take a phase for an earlier one of the same name.
 func mark(p phase, ms int64) int64 { return ms<<phaseBits | int64(p) }
 
 func unmark(m int64) (p phase, ms int64) { return phase(m & (1<<phaseBits - 1)), m >> phaseBits }
@@ -55,7 +57,8 @@ type suspect struct {
 }
 
 // look gathers the connections that need a closer look. A short exchange begins
-// and ends between two looks and is never among them.
+// and ends between two looks and is never among them. The closer look costs system
+// calls and is not under the lock, which every new connection needs.
 func (s *Server) look(now int64, late []suspect) []suspect {
 	idleFor := s.limits.IdleTimeout
 	s.mu.Lock()
@@ -102,6 +105,7 @@ func (c *conn) judge(m, now int64) {
 		// so a request is either begun or refused, never cut in two.
 		if c.mark.CompareAndSwap(m, mark(closing, now)) {
 			c.timedOut.Store(p == heading)
+			// Not closed: its goroutine wakes from the read, and answers half a head with 408.
 			_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // only fails when closed
 		}
 	case busy:
@@ -110,6 +114,8 @@ func (c *conn) judge(m, now int64) {
 			_ = c.nc.Close() // unblocks whoever reads or writes it
 			return
 		}
+		// The kernel tells the end of what a client sends before all of it was read.
+		// While the body is, whoever reads it finds out whether that was too early.
 		if gone(c.nc, !c.uploading.Load()) {
 			c.abort(errGone)
 		}

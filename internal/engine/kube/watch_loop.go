@@ -67,10 +67,14 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // loop turns changes of the cluster into statuses, one workload after the other.
+//
+// A change only marks its workload, and a look takes all of that from the caches: many
+// changes in a row cost one look, and the watches of pods, Deployments and warnings are
+// in no order among each other.
 type loop struct {
 	e      *Engine
 	recent *recent
-	wake   chan struct{}
+	wake   chan struct{} // of one place: a mark during a look makes for one more
 
 	mu    sync.Mutex
 	dirty map[string]struct{}
@@ -108,6 +112,7 @@ func (l *loop) connect(inf *informers) error {
 	changed := func(o any) { l.mark(workloadOf(o)) }
 	handler := toolscache.ResourceEventHandlerFuncs{AddFunc: changed, DeleteFunc: changed, UpdateFunc: func(was, is any) {
 		changed(is)
+		// A label can be edited: then the workload that lost it has changed, too.
 		if name := workloadOf(was); name != workloadOf(is) {
 			l.mark(name)
 		}
@@ -134,7 +139,7 @@ func (l *loop) connect(inf *informers) error {
 		}
 		if pod, exists, err := inf.pods.GetStore().GetByKey(ev.InvolvedObject.Namespace + "/" + ev.InvolvedObject.Name); err == nil && exists {
 			l.mark(workloadOf(pod))
-		} else if api, ok := apiOfPod(ev.InvolvedObject.Name); ok {
+		} else if api, ok := apiOfPod(ev.InvolvedObject.Name); ok { // its pod is not told yet, or gone
 			l.mark(api)
 		}
 	}
@@ -147,6 +152,7 @@ func (l *loop) run(ctx context.Context) {
 	for _, name := range l.present() {
 		l.look(name)
 	}
+	// From here on what is found is news; before, it was only found by this life.
 	l.started = true
 	close(l.e.synced)
 	defer func() {
@@ -204,7 +210,7 @@ func (l *loop) look(name string) {
 		s.Events = events
 		e.feed.Publish(s)
 	}
-	if o.deployment != nil {
+	if o.deployment != nil { // last: who waits for it reads the status next
 		e.seen.note(name, o.deployment)
 	}
 }

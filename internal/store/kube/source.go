@@ -28,6 +28,7 @@ func (s *Store) Pending(ctx context.Context, fn func(store.Declaration)) error {
 		for _, kind := range workload.Kinds() {
 			e, ok := s.view.entry(key{name: name, kind: kind})
 			if !ok || e.pending == nil {
+				// The same specification is news when it is pending once more.
 				delete(told, key{name: name, kind: kind})
 				continue
 			}

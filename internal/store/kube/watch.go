@@ -110,6 +110,7 @@ func (s *Store) reflect(kind workload.Kind, refused chan<- error) {
 			return err
 		}
 		s.noise.heard(s, kind, err)
+		// What waiting does not mend ends the start; anything else may be over soon.
 		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || isNotServed(err) {
 			select {
 			case refused <- failed("reading "+crd.Plural(kind), err):
