@@ -54,12 +54,12 @@ type Engine struct {
 	ports *portPool
 	feed  *engine.Feed
 
-	mu      sync.Mutex
-	units   map[string]*unit
-	running bool           // Run has opened the runtimes
-	closed  bool           // Run is on its way out
-	down    chan struct{}  // closed with it
-	wg      sync.WaitGroup // units
+	mu          sync.Mutex
+	controllers map[string]*controller
+	running     bool           // Run has opened the runtimes
+	closed      bool           // Run is on its way out
+	down        chan struct{}  // closed with it
+	wg          sync.WaitGroup // controllers
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -86,12 +86,12 @@ func New(cfg Config) (*Engine, error) {
 	}
 	cfg.Backoff = cfg.Backoff.defaulted()
 	return &Engine{
-		cfg:   cfg,
-		logs:  newLogStore(filepath.Join(cfg.StateDir, "logs"), cfg.Logs),
-		ports: newPortPool(),
-		feed:  engine.NewFeed(),
-		units: map[string]*unit{},
-		down:  make(chan struct{}),
+		cfg:         cfg,
+		logs:        newLogStore(filepath.Join(cfg.StateDir, "logs"), cfg.Logs),
+		ports:       newPortPool(),
+		feed:        engine.NewFeed(),
+		controllers: map[string]*controller{},
+		down:        make(chan struct{}),
 	}, nil
 }
 
@@ -139,8 +139,8 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	e.mu.Lock()
 	e.running = true
-	for _, u := range e.units {
-		e.wg.Go(u.run)
+	for _, c := range e.controllers {
+		e.wg.Go(c.run)
 	}
 	e.mu.Unlock()
 
@@ -178,15 +178,15 @@ func (e *Engine) Apply(_ context.Context, d engine.Deployment) error {
 	if e.closed {
 		return fault.New(fault.Unavailable, "engine.stopping", "the engine is stopping")
 	}
-	u := e.units[d.Revision.Name]
-	if u == nil {
-		u = newUnit(e, d.Revision.Name)
-		e.units[u.name] = u
+	c := e.controllers[d.Revision.Name]
+	if c == nil {
+		c = newController(e, d.Revision.Name)
+		e.controllers[c.name] = c
 		if e.running {
-			e.wg.Go(u.run)
+			e.wg.Go(c.run)
 		}
 	}
-	u.apply(d)
+	c.apply(d)
 	return nil
 }
 
@@ -194,22 +194,22 @@ func (e *Engine) Apply(_ context.Context, d engine.Deployment) error {
 func (e *Engine) Remove(_ context.Context, name string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if u := e.units[name]; u != nil {
-		u.remove()
+	if c := e.controllers[name]; c != nil {
+		c.remove()
 		if !e.running {
-			e.forget(u)
+			e.forget(c)
 		}
 	}
 	return nil
 }
 
-// forget drops a unit that is to be removed and whose replicas are gone, and
+// forget drops a controller that is to be removed and whose replicas are gone, and
 // reports whether it did. The caller holds e.mu.
-func (e *Engine) forget(u *unit) bool {
-	events, gone := u.isGone()
+func (e *Engine) forget(c *controller) bool {
+	events, gone := c.isGone()
 	if gone {
-		delete(e.units, u.name)
-		e.feed.Remove(u.name, events...)
+		delete(e.controllers, c.name)
+		e.feed.Remove(c.name, events...)
 	}
 	return gone
 }
@@ -231,7 +231,7 @@ func (e *Engine) Watch(ctx context.Context, fn func(engine.Status)) error {
 func (e *Engine) names() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Collect(maps.Keys(e.units))
+	return slices.Collect(maps.Keys(e.controllers))
 }
 
 // newID returns a random name for a replica: ten letters and digits that cannot

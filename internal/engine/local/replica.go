@@ -20,7 +20,7 @@ import (
 type replica struct {
 	id      string
 	e       *Engine
-	poke    func() // tells the unit that something changed
+	poke    func() // tells the controller that something changed
 	created time.Time
 	scratch string
 	pod     *workload.Pod
@@ -43,7 +43,7 @@ type replica struct {
 	changed    chan struct{} // closed and replaced at every change
 }
 
-// snapshot is what the unit sees of a replica.
+// snapshot is what the controller sees of a replica.
 type snapshot struct {
 	workload.Replica
 	rev         *workload.Revision
@@ -53,13 +53,13 @@ type snapshot struct {
 	fatal       bool // the revision has proven unable to become ready
 }
 
-func newReplica(u *unit, rev *workload.Revision) *replica {
+func newReplica(owner *controller, rev *workload.Revision) *replica {
 	r := &replica{
-		id: newID(), e: u.e, poke: u.poke, rev: rev, pod: rev.Pod, created: time.Now(),
+		id: newID(), e: owner.e, poke: owner.poke, rev: rev, pod: rev.Pod, created: time.Now(),
 		stopped: make(chan struct{}), changed: make(chan struct{}),
 		state: workload.Creating, since: time.Now(),
 	}
-	r.scratch = filepath.Join(u.e.scratchRoot(), u.name, r.id)
+	r.scratch = filepath.Join(owner.e.scratchRoot(), owner.name, r.id)
 	serving := servingContainer(rev.Pod)
 	var network *container
 	for i := range rev.Pod.Containers {
@@ -209,7 +209,7 @@ func (r *replica) vanish() {
 	r.e.logs.retire(r.revision().Name, r.id)
 }
 
-// update changes what is observed and tells the unit when that changes the state.
+// update changes what is observed and tells the controller when that changes the state.
 func (r *replica) update(change func()) {
 	r.mu.Lock()
 	change()
@@ -243,10 +243,10 @@ func (r *replica) settle() {
 	r.poke()
 }
 
-// maxPendingEvents bounds what a replica keeps until its unit takes it.
+// maxPendingEvents bounds what a replica keeps until its controller takes it.
 const maxPendingEvents = 1000
 
-// event queues one for the unit. The caller holds r.mu.
+// event queues one for the controller. The caller holds r.mu.
 func (r *replica) event(kind, reason, message string) {
 	if len(r.events) < maxPendingEvents {
 		r.events = append(r.events, workload.Event{Time: time.Now(), Type: kind, Reason: reason, Message: message, Replica: r.id})
