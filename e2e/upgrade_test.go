@@ -155,8 +155,8 @@ func TestUpgradeBringsTraces(t *testing.T) {
 	if pod := last.Resource["k8s.pod.name"]; !slices.Contains(u.pods("traced"), "pod/"+pod) {
 		t.Errorf("the sidecar's span is of the pod %q, want one of %q", pod, u.pods("traced"))
 	}
-	if !strings.HasPrefix(first.Resource["k8s.pod.name"], "cortex-gateway-") || first.Facts["http.route"] == "" || first.Facts["http.response.status_code"] != "200" {
-		t.Errorf("the gateway's span says %v and %v", first.Resource, first.Facts)
+	if !strings.HasPrefix(first.Resource["k8s.pod.name"], "cortex-gateway-") || first.Attributes["http.route"] == "" || first.Attributes["http.response.status_code"] != "200" {
+		t.Errorf("the gateway's span says %v and %v", first.Resource, first.Attributes)
 	}
 }
 

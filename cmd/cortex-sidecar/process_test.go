@@ -77,8 +77,8 @@ func TestTerminationLosesNothing(t *testing.T) {
 	}
 	spans := collector.Spans() // also those of the last moment
 	for _, s := range spans {
-		if s.Service != "cortex-sidecar" || s.Resource["k8s.pod.name"] != "iris-1" || s.Facts["http.response.status_code"] != "200" {
-			t.Errorf("a span of %v with %v, want one of the pod iris-1 that says 200", s.Resource, s.Facts)
+		if s.Service != "cortex-sidecar" || s.Resource["k8s.pod.name"] != "iris-1" || s.Attributes["http.response.status_code"] != "200" {
+			t.Errorf("a span of %v with %v, want one of the pod iris-1 that says 200", s.Resource, s.Attributes)
 		}
 	}
 	if len(spans) != callers {

@@ -179,7 +179,7 @@ func TestServeSendsTraces(t *testing.T) {
 		t.Errorf("Serve() = %v, want nil", err)
 	}
 	spans := collector.Spans()
-	if len(spans) != 1 || spans[0].Service != "cortex-gateway" || spans[0].Resource["cortex.cluster.name"] != "team" || spans[0].Facts["cortex.reason"] != "endpoint_not_found" {
+	if len(spans) != 1 || spans[0].Service != "cortex-gateway" || spans[0].Resource["cortex.cluster.name"] != "team" || spans[0].Attributes["cortex.reason"] != "endpoint_not_found" {
 		t.Errorf("the collector has %+v, want the span of the gateway of team", spans)
 	}
 }

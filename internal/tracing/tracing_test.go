@@ -118,7 +118,7 @@ func TestSpansArriveAsTheyAre(t *testing.T) {
 	}
 	for key, want := range map[string]string{"text": "a\uFFFDb", "number": "8", "zero": "0", "seconds": "1.5", "empty": "",
 		"long": strings.Repeat("ü", maxText/2), "bytes": strings.Repeat("x", maxText)} {
-		if v, ok := got.Facts[key]; !ok || v != want {
+		if v, ok := got.Attributes[key]; !ok || v != want {
 			t.Errorf("%s = %.40q, want %.40q", key, v, want)
 		}
 	}
@@ -356,8 +356,8 @@ func TestSpansAreBounded(t *testing.T) {
 	s.End(time.Now())
 	end()
 	got := c.Spans()[0]
-	if len(got.Name) != maxText || len(got.Facts) != maxAttributes || len(got.Events) != maxEvents {
-		t.Errorf("a name of %d, %d attributes, %d events; want %d, %d, %d", len(got.Name), len(got.Facts), len(got.Events), maxText, maxAttributes, maxEvents)
+	if len(got.Name) != maxText || len(got.Attributes) != maxAttributes || len(got.Events) != maxEvents {
+		t.Errorf("a name of %d, %d attributes, %d events; want %d, %d, %d", len(got.Name), len(got.Attributes), len(got.Events), maxText, maxAttributes, maxEvents)
 	}
 }
 

@@ -238,15 +238,15 @@ func (r *rig) tree(s trace) {
 	}
 }
 
-// wantAttributes checks some facts; "*" is any value.
+// wantAttributes checks some attributes; "*" is any value.
 func wantAttributes(t *testing.T, what string, span *tracingtest.Span, want map[string]string) {
 	t.Helper()
 	if span == nil {
 		t.Fatalf("there is no span of the %s", what)
 	}
 	for key, value := range want {
-		if got, ok := span.Facts[key]; !ok || value != "*" && got != value {
-			t.Errorf("%s: %s = %q, want %q (all: %v)", what, key, got, value, span.Facts)
+		if got, ok := span.Attributes[key]; !ok || value != "*" && got != value {
+			t.Errorf("%s: %s = %q, want %q (all: %v)", what, key, got, value, span.Attributes)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestOneRequest(t *testing.T) {
 		t.Errorf("the spans are called %q, %q, %q, failed: %v", s.server.Name, s.client.Name, s.sidecar.Name, s.server.Failed)
 	}
 	for _, span := range r.Spans() {
-		for key, value := range span.Facts {
+		for key, value := range span.Attributes {
 			if strings.Contains(value, "secret") {
 				t.Errorf("%s = %q: a query is recorded", key, value)
 			}
@@ -350,7 +350,7 @@ func TestProtocols(t *testing.T) {
 			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
 				wantAttributes(t, what, span, tt.want)
 				if span.Failed != tt.failed {
-					t.Errorf("%s: failed is %v, want %v: %v", what, span.Failed, tt.failed, span.Facts)
+					t.Errorf("%s: failed is %v, want %v: %v", what, span.Failed, tt.failed, span.Attributes)
 				}
 			}
 			wantAttributes(t, "gateway", s.server, map[string]string{"network.protocol.version": tt.version, "cortex.api.name": "iris"})
@@ -371,21 +371,21 @@ func TestOutcomes(t *testing.T) {
 	for _, tt := range []struct {
 		name, path             string
 		status                 int
-		facts                  map[string]string
+		attributes             map[string]string
 		server, client, behind bool // whether it failed
 		message                string
 		alone                  bool // nothing was sent on
 	}{
-		{name: "ok", path: "/iris/204", status: 204, facts: map[string]string{"http.response.status_code": "204"}},
-		{name: "by a splitter", path: "/split/200", status: 200, facts: map[string]string{"http.route": "/split", "cortex.splitter": "split", "cortex.api.name": "iris"}},
-		{name: "the caller's fault", path: "/iris/404", status: 404, facts: map[string]string{"http.response.status_code": "404"}, client: true},
-		{name: "the container's fault", path: "/iris/500", status: 500, facts: map[string]string{"error.type": "500"}, server: true, client: true, behind: true},
+		{name: "ok", path: "/iris/204", status: 204, attributes: map[string]string{"http.response.status_code": "204"}},
+		{name: "by a splitter", path: "/split/200", status: 200, attributes: map[string]string{"http.route": "/split", "cortex.splitter": "split", "cortex.api.name": "iris"}},
+		{name: "the caller's fault", path: "/iris/404", status: 404, attributes: map[string]string{"http.response.status_code": "404"}, client: true},
+		{name: "the container's fault", path: "/iris/500", status: 500, attributes: map[string]string{"error.type": "500"}, server: true, client: true, behind: true},
 		{name: "no answer", path: "/iris/x", status: 502, server: true, client: true, behind: true, message: "upstream_closed",
-			facts: map[string]string{"http.response.status_code": "502", "error.type": "upstream_closed", "cortex.reason": "upstream_closed"}},
+			attributes: map[string]string{"http.response.status_code": "502", "error.type": "upstream_closed", "cortex.reason": "upstream_closed"}},
 		{name: "no API", path: "/nobody", status: 404, alone: true,
-			facts: map[string]string{"http.response.status_code": "404", "cortex.reason": "endpoint_not_found"}},
+			attributes: map[string]string{"http.response.status_code": "404", "cortex.reason": "endpoint_not_found"}},
 		{name: "an API that is not deployed yet", path: "/ahead", status: 503, alone: true, server: true, message: "target_not_deployed",
-			facts: map[string]string{"http.route": "/ahead", "cortex.splitter": "ahead", "cortex.api.name": "later", "cortex.reason": "target_not_deployed"}},
+			attributes: map[string]string{"http.route": "/ahead", "cortex.splitter": "ahead", "cortex.api.name": "later", "cortex.reason": "target_not_deployed"}},
 	} {
 		for _, http2 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %v", tt.name, http2), func(t *testing.T) {
@@ -396,7 +396,7 @@ func TestOutcomes(t *testing.T) {
 					t.Errorf("POST %s = %d, want %d", tt.path, status, tt.status)
 				}
 				s := r.trace()
-				wantAttributes(t, "gateway", s.server, tt.facts)
+				wantAttributes(t, "gateway", s.server, tt.attributes)
 				if s.server.Failed != tt.server || s.server.Message != tt.message {
 					t.Errorf("the gateway's span failed: %v %q, want %v %q", s.server.Failed, s.server.Message, tt.server, tt.message)
 				}
@@ -440,9 +440,9 @@ func TestWaits(t *testing.T) {
 	for _, s := range r.Spans() {
 		switch {
 		case s.Service != "cortex-gateway" || s.Kind != "SERVER":
-		case s.Facts["cortex.wait"] == "cold_start" && s.Facts["http.response.status_code"] == "200" && !s.Failed:
+		case s.Attributes["cortex.wait"] == "cold_start" && s.Attributes["http.response.status_code"] == "200" && !s.Failed:
 			held++
-		case s.Facts["cortex.reason"] == "queue_full" && s.Facts["error.type"] == "queue_full" && s.Facts["http.response.status_code"] == "503" && s.Failed && s.Message == "queue_full":
+		case s.Attributes["cortex.reason"] == "queue_full" && s.Attributes["error.type"] == "queue_full" && s.Attributes["http.response.status_code"] == "503" && s.Failed && s.Message == "queue_full":
 			full++
 		}
 	}
@@ -478,7 +478,7 @@ func TestColdStartAndDeadReplica(t *testing.T) {
 	s := r.trace()
 	r.tree(s)
 	wantAttributes(t, "gateway", s.server, map[string]string{"cortex.wait": "*", "cortex.wait.seconds": "*", "cortex.replica": "replica-1"})
-	if waited, err := strconv.ParseFloat(s.server.Facts["cortex.wait.seconds"], 64); err != nil || waited < least.Seconds() {
+	if waited, err := strconv.ParseFloat(s.server.Attributes["cortex.wait.seconds"], 64); err != nil || waited < least.Seconds() {
 		t.Errorf("it waited %v s, %v; want what it was held", waited, err)
 	}
 	if s.client.Began.Sub(s.server.Began) < least {
@@ -549,8 +549,8 @@ func TestQueueOfTheSidecar(t *testing.T) {
 	}
 	s := r.trace()
 	wantAttributes(t, "sidecar", s.sidecar, map[string]string{"cortex.wait": "queue", "cortex.wait.seconds": "*", "cortex.upstream.seconds": "*"})
-	if _, waits := s.server.Facts["cortex.wait"]; waits {
-		t.Errorf("the gateway's span says that it waited there: %v", s.server.Facts)
+	if _, waits := s.server.Attributes["cortex.wait"]; waits {
+		t.Errorf("the gateway's span says that it waited there: %v", s.server.Attributes)
 	}
 }
 
@@ -580,7 +580,7 @@ func TestACallerThatLeaves(t *testing.T) {
 			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
 				wantAttributes(t, what, span, map[string]string{"cortex.reason": "client_gone"})
 				if span.Failed {
-					t.Errorf("%s: its span failed, want not: %v", what, span.Facts)
+					t.Errorf("%s: its span failed, want not: %v", what, span.Attributes)
 				}
 			}
 		})
@@ -677,7 +677,7 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 			for what, span := range map[string]*tracingtest.Span{"gateway": s.server, "client": s.client, "sidecar": s.sidecar} {
 				wantAttributes(t, what, span, map[string]string{"error.type": "upstream_closed"})
 				if !span.Failed {
-					t.Errorf("%s: its span did not fail: %v", what, span.Facts)
+					t.Errorf("%s: its span did not fail: %v", what, span.Attributes)
 				}
 			}
 		})

@@ -22,17 +22,17 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Span is one span as a collector has it, with ids in hexadecimal and facts as text.
+// Span is one span as a collector has it, with ids in hexadecimal and attributes as text.
 type Span struct {
-	Trace, ID, Parent string
-	Service, Name     string
-	Kind              string // SERVER or CLIENT
-	Remote            bool   // its parent is another program's
-	Resource, Facts   map[string]string
-	Events            []string
-	Failed            bool
-	Message           string
-	Began, Ended      time.Time
+	Trace, ID, Parent    string
+	Service, Name        string
+	Kind                 string // SERVER or CLIENT
+	Remote               bool   // its parent is another program's
+	Resource, Attributes map[string]string
+	Events               []string
+	Failed               bool
+	Message              string
+	Began, Ended         time.Time
 }
 
 // Collector takes spans. All methods may be called at once.
@@ -121,7 +121,7 @@ func (c *Collector) take(w http.ResponseWriter, r *http.Request) error {
 func read(all *collector.ExportTraceServiceRequest) ([]Span, error) {
 	var out []Span
 	for _, r := range all.GetResourceSpans() {
-		resource, err := facts(r.GetResource().GetAttributes())
+		resource, err := attributes(r.GetResource().GetAttributes())
 		if err != nil {
 			return nil, err
 		}
@@ -152,18 +152,18 @@ func spanOf(s *trace.Span) (Span, error) {
 	if s.GetFlags()&1 == 0 || s.GetFlags()&0x100 == 0 || s.GetEndTimeUnixNano() < s.GetStartTimeUnixNano() {
 		return Span{}, fmt.Errorf("a span that is not sampled, or ended before it began: %v", s)
 	}
-	known, err := facts(s.GetAttributes())
+	known, err := attributes(s.GetAttributes())
 	if err != nil {
 		return Span{}, err
 	}
 	out := Span{
 		Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-		Name: s.GetName(), Kind: s.GetKind().String()[len("SPAN_KIND_"):], Remote: s.GetFlags()&0x200 != 0, Facts: known,
+		Name: s.GetName(), Kind: s.GetKind().String()[len("SPAN_KIND_"):], Remote: s.GetFlags()&0x200 != 0, Attributes: known,
 		Failed: s.GetStatus().GetCode() == trace.Status_STATUS_CODE_ERROR, Message: s.GetStatus().GetMessage(),
 		Began: time.Unix(0, int64(s.GetStartTimeUnixNano())), Ended: time.Unix(0, int64(s.GetEndTimeUnixNano())),
 	}
 	for _, e := range s.GetEvents() {
-		if _, err := facts(e.GetAttributes()); err != nil {
+		if _, err := attributes(e.GetAttributes()); err != nil {
 			return Span{}, err
 		}
 		out.Events = append(out.Events, e.GetName())
@@ -171,8 +171,8 @@ func spanOf(s *trace.Span) (Span, error) {
 	return out, nil
 }
 
-// facts are attributes as text; a key stands once.
-func facts(all []*common.KeyValue) (map[string]string, error) {
+// attributes are attributes as text; a key stands once.
+func attributes(all []*common.KeyValue) (map[string]string, error) {
 	out := map[string]string{}
 	for _, a := range all {
 		if _, again := out[a.GetKey()]; again || a.GetKey() == "" {
