@@ -40,6 +40,8 @@ func (c *conn) appendFields(out []byte) []byte {
 	out = append(append(out, h.host...), crlf...)
 	for i := range h.fields {
 		f := &h.fields[i]
+		// Only chunks are followed by a trailer that could be announced; and a tracestate
+		// is about the traceparent that came with it, not about one made here.
 		if f.kind == ordinary && !f.hop || f.kind == kDate || f.kind == kTrailer && h.body == chunked ||
 			f.kind == kTracestate && x.traced {
 			out = append(append(out, f.line...), crlf...)
@@ -201,7 +203,7 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
 	case closing:
 		out = append(out, "Connection: close\r\n"...)
-	case c.req.minor == 0:
+	case c.req.minor == 0: // which takes silence for close
 		out = append(out, "Connection: keep-alive\r\n"...)
 	}
 	return append(out, crlf...)

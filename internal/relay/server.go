@@ -81,6 +81,7 @@ func NewServer(cfg Config) *Server {
 // accepted, for at most grace, closes everything and returns nil. It returns
 // early only when ln fails. A server serves once.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
+	// The watch outlives ctx: what is finished after it has timeouts and clients, too.
 	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(watch) })
