@@ -19,7 +19,8 @@ const (
 	huma     = "github.com/danielgtaylor/huma/v2"
 	bbolt    = "go.etcd.io/bbolt"
 	moby     = "github.com/moby/moby"
-	errdefs  = "github.com/containerd/errdefs" // the kinds of the errors of the Docker client
+	patterns = "github.com/moby/patternmatcher" // the syntax of .dockerignore
+	errdefs  = "github.com/containerd/errdefs"  // the kinds of the errors of the Docker client
 	prom     = "github.com/prometheus/client_golang"
 	cobra    = "github.com/spf13/cobra"
 	pflag    = "github.com/spf13/pflag"
@@ -72,6 +73,7 @@ var Rules = map[string]Rule{
 	"internal/engine/local": {Internal: []string{"internal/engine", "internal/engine/local/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
+	"internal/codesnapshot":      {Internal: []string{"internal/atomicfile", "internal/workload", "internal/fault"}, Outside: []string{patterns, xsys}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
 	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
@@ -141,7 +143,7 @@ var Rules = map[string]Rule{
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
-		"internal/engine/process", "internal/engine/docker", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
+		"internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.

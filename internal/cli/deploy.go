@@ -93,6 +93,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	outcome := a.tellRefused(results)
 	if o.out == pretty {
 		a.sayPrograms(results)
+		a.sayInPlace(results)
 	}
 	if !o.noWait && !o.dryRun {
 		err := newWaiter(a, t, o).wait(ctx, results)

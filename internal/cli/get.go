@@ -167,10 +167,27 @@ func (a *app) writeDetails(w io.Writer, api workload.APIResponse, now time.Time)
 	if api.Endpoint != "" {
 		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("endpoint:"), api.Endpoint)
 	}
+	if code := codeNote(api); code != "" {
+		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("code:"), code)
+	}
 	if len(api.APIVersions) > 0 {
 		fmt.Fprintln(w)
 		historyTable(api.APIVersions, now).write(w, a.paint)
 	}
+}
+
+// codeNote says what is worth knowing of the code of an API. Mostly nothing is.
+func codeNote(api workload.APIResponse) string {
+	if api.Spec == nil || api.Spec.Code == nil {
+		return ""
+	}
+	switch code := api.Spec.Code; {
+	case code.InPlace != "":
+		return fmt.Sprintf("runs in %s itself, as %s: what is saved there takes effect at the next restart", api.Spec.Directory, code.InPlace)
+	case api.CodeChanged:
+		return fmt.Sprintf("changed since v%d was deployed; `cortex refresh %s` takes it", code.Version, api.Spec.Name)
+	}
+	return ""
 }
 
 func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out output, name, id string) error {

@@ -51,3 +51,14 @@ func (a *app) sayPrograms(results []workload.DeployResult) {
 		}
 	}
 }
+
+// sayInPlace says which APIs run in their folder itself: what is saved there reaches them
+// at their next restart.
+func (a *app) sayInPlace(results []workload.DeployResult) {
+	for _, r := range results {
+		if r.Error != "" || r.Action == workload.ActionNone || r.API == nil || r.API.Spec == nil || r.API.Spec.Code == nil || r.API.Spec.Code.InPlace == "" {
+			continue
+		}
+		a.note("%s runs in %s itself and not in a copy, as %s", r.API.Spec.Name, r.API.Spec.Directory, r.API.Spec.Code.InPlace)
+	}
+}

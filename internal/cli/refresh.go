@@ -9,8 +9,8 @@ func (a *app) refreshCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "refresh API_NAME",
 		Short: "restart all replicas of an api, without downtime",
-		Long: "Replace every replica of an API by a new one of the same version, as an update does:\n" +
-			"no request is lost.",
+		Long: "Replace every replica of an API by a new one of the same specification, as an update\n" +
+			"does: no request is lost. Processes run the code that is in their folder now.",
 		Example:           "  cortex refresh iris",
 		Args:              exactly("API_NAME"),
 		ValidArgsFunction: a.apiNames(&env),

@@ -39,6 +39,9 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 			return err
 		}
 		results = o.applyAll(ctx, req, file, deployed)
+		if !req.DryRun {
+			o.collectCode(ctx, codeGrace)
+		}
 		return nil
 	})
 	return results, err
@@ -75,7 +78,7 @@ func (o *Operator) applyAll(ctx context.Context, req workload.DeployRequest, fil
 		current[deployed[i].Name()] = &deployed[i]
 	}
 	results := make([]workload.DeployResult, len(file.Entries))
-	missing := map[string]bool{}
+	d := deploying{DeployRequest: req, missing: map[string]bool{}, code: o.takeOnce(req.Directory)}
 	for _, splitters := range []bool{false, true} {
 		var wave errgroup.Group
 		wave.SetLimit(atOnce)
@@ -84,21 +87,30 @@ func (o *Operator) applyAll(ctx context.Context, req workload.DeployRequest, fil
 				continue
 			}
 			wave.Go(func() error {
-				results[i] = o.applyOne(ctx, req, e, current[e.Spec.Name], missing)
+				results[i] = o.applyOne(ctx, d, e, current[e.Spec.Name])
 				return nil
 			})
 		}
 		_ = wave.Wait() // each result holds its own error
 		for i, e := range file.Entries {
-			missing[e.Spec.Name] = results[i].Error != "" && current[e.Spec.Name] == nil
+			d.missing[e.Spec.Name] = results[i].Error != "" && current[e.Spec.Name] == nil
 		}
 	}
 	return results
 }
 
+// deploying is what the APIs of a file have in common.
+type deploying struct {
+	workload.DeployRequest
+	// missing holds those that could not be created: a splitter to one of them would
+	// lead nowhere.
+	missing map[string]bool
+	code    func() (workload.Code, error) // takes the copy of their folder
+}
+
 // applyOne deploys one API, or says in the result why it could not.
-func (o *Operator) applyOne(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) workload.DeployResult {
-	result, err := o.tryApply(ctx, req, e, was, missing)
+func (o *Operator) applyOne(ctx context.Context, d deploying, e manifest.Entry, was *store.Workload) workload.DeployResult {
+	result, err := o.tryApply(ctx, d, e, was)
 	if err == nil {
 		return result
 	}
@@ -110,25 +122,43 @@ func (o *Operator) applyOne(ctx context.Context, req workload.DeployRequest, e m
 	return result
 }
 
-// tryApply deploys one API. Missing holds those of the file that could not be
-// created: a splitter to one of them would lead nowhere.
-func (o *Operator) tryApply(ctx context.Context, req workload.DeployRequest, e manifest.Entry, was *store.Workload, missing map[string]bool) (workload.DeployResult, error) {
+// tryApply deploys one API.
+func (o *Operator) tryApply(ctx context.Context, d deploying, e manifest.Entry, was *store.Workload) (workload.DeployResult, error) {
 	for _, t := range e.Spec.APIs {
-		if missing[t.Name] {
+		if d.missing[t.Name] {
 			return workload.DeployResult{}, fault.New(fault.Conflict, codeTargetMissing, "%s could not be deployed, so %s cannot send it traffic", t.Name, e.Spec.Name)
 		}
+	}
+	next, err := o.revisionOf(d, e, was)
+	if err != nil {
+		return workload.DeployResult{}, err
+	}
+	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: d.Force, dryRun: d.DryRun, unproven: d.NoVerify}
+	return o.apply(ctx, c, was)
+}
+
+// revisionOf is the revision that deploying an entry makes. It has the code that its
+// folder holds now where it replaces replicas, and otherwise the code that they run:
+// whoever changes a bound of the autoscaler restarts nothing.
+func (o *Operator) revisionOf(d deploying, e manifest.Entry, was *store.Workload) (*workload.Revision, error) {
+	from := workload.Origin{Index: e.Index, FileName: d.FileName, Directory: d.Directory, Submitted: e.Submitted}
+	if o.locate != nil && d.Path != "" && e.Spec.Pod.RunsProcesses() {
+		from.Programs = o.locate(e.Spec.Pod, d.Directory, d.Path)
 	}
 	var prev *workload.Revision
 	if was != nil {
 		prev = was.Revision
-	}
-	from := workload.Origin{Index: e.Index, FileName: req.FileName, Directory: req.Directory, Submitted: e.Submitted}
-	if o.locate != nil && req.Path != "" && e.Spec.Pod.RunsProcesses() {
-		from.Programs = o.locate(e.Spec.Pod, req.Directory, req.Path)
+		from.Code = prev.Code
 	}
 	next := workload.NewRevision(e.Spec, prev, from, o.now())
-	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: req.Force, dryRun: req.DryRun, unproven: req.NoVerify}
-	return o.apply(ctx, c, was)
+	if d.DryRun || prev != nil && next.SamePod(prev) {
+		return next, nil
+	}
+	var err error
+	if from.Code, err = o.codeOf(e.Spec.Pod, d.Directory, d.code); err != nil {
+		return nil, err
+	}
+	return workload.NewRevision(e.Spec, prev, from, o.now()), nil
 }
 
 // plannedChange is a revision on its way to be the current one.
@@ -160,6 +190,9 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 		if updating {
 			message = label(spec) + " is already updating"
 		}
+		if o.codeChanged(was.Revision) {
+			message += "; " + changedSince(was.Revision)
+		}
 		return o.result(ctx, *was, workload.ActionNone, nil, message)
 	}
 	if updating && !c.force {
@@ -187,12 +220,13 @@ func (o *Operator) replace(ctx context.Context, was store.Workload, es *engine.S
 	if next.Number, err = o.nextNumber(ctx, was.Name(), &was); err != nil {
 		return was, err
 	}
+	takenWith(next)
 	if err := o.remember(ctx, was); err != nil {
 		return was, err
 	}
 	_, now, err := o.mutate(ctx, was.Name(), func(w *store.Workload) (bool, error) {
 		learn(w, es, o.now())
-		if next.SpecID != w.Revision.SpecID { // as many as before on a refresh
+		if next.DeploymentID == w.Revision.DeploymentID { // as many as before on a refresh
 			w.Replicas = replicasFor(&next.Spec, w.Replicas)
 		}
 		supersede(w, next, cause, unproven, o.now())
@@ -215,6 +249,7 @@ func (o *Operator) create(ctx context.Context, c plannedChange) (workload.Deploy
 	if c.next.Number, err = o.nextNumber(ctx, c.name, nil); err != nil {
 		return workload.DeployResult{}, err
 	}
+	takenWith(c.next)
 	if !spec.Kind.Scales() {
 		w.Outcome = workload.BecameLive(o.now())
 	}
@@ -268,8 +303,8 @@ func within(a *workload.Autoscaling, n int) int {
 	return min(max(n, int(a.MinReplicas)), int(a.MaxReplicas))
 }
 
-// changesBetween returns the key paths that differ. The folder and the programs of
-// processes are among them.
+// changesBetween returns the key paths that differ. The folder, the programs and
+// the code of processes are among them.
 func changesBetween(a, b *workload.Revision) []string {
 	changes := workload.Diff(&a.Spec, &b.Spec)
 	if a.Directory != b.Directory && (len(changes) == 0 || b.Pod.RunsProcesses()) {
@@ -277,6 +312,9 @@ func changesBetween(a, b *workload.Revision) []string {
 	}
 	if !reflect.DeepEqual(a.Programs, b.Programs) {
 		changes = append(changes, "programs")
+	}
+	if !a.SameCode(b) {
+		changes = append(changes, "code")
 	}
 	return changes
 }
@@ -326,8 +364,11 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 	if err := o.stillFits(ctx, old); err != nil {
 		return none, err
 	}
+	if err := o.codeKept(old); err != nil {
+		return none, err
+	}
 	next := workload.NewRevision(old.Spec, w.Revision, workload.Origin{
-		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Programs: old.Programs, Submitted: old.SubmittedAPISpec,
+		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Programs: old.Programs, Code: old.Code, Submitted: old.SubmittedAPISpec,
 	}, o.now())
 	result, err := o.apply(ctx, plannedChange{name: name, next: next, cause: "rollback to " + old.ID, event: "RolledBack", force: true}, &w)
 	if err == nil && result.Action == workload.ActionUpdate {
@@ -348,7 +389,8 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed, inHistory)
 }
 
-// Refresh replaces every replica without changing the spec.
+// Refresh replaces every replica without changing the spec. Processes run the code that
+// their folder holds now.
 func (o *Operator) Refresh(ctx context.Context, name string, force bool) (message workload.Message, err error) {
 	err = o.change(ctx, func(ctx context.Context) error {
 		w, err := o.store.Get(ctx, name)
@@ -366,12 +408,20 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		if isUpdating(w, es) && !force {
 			return errUpdating(spec)
 		}
-		next := w.Revision.Refreshed(o.now())
+		code, err := o.codeOf(spec.Pod, w.Revision.Directory, o.takeOnce(w.Revision.Directory))
+		if err != nil {
+			return err
+		}
+		next := w.Revision.Refreshed(code, o.now())
 		if _, err := o.replace(ctx, w, es, next, "refresh", false); err != nil {
 			return err
 		}
 		o.record(ctx, name, normal, "Refreshed", "replacing every replica, version %s", next.ID)
 		message.Message = "updating " + label(spec)
+		if !next.SameCode(w.Revision) {
+			message.Message += " to the code that is now in " + next.Directory
+		}
+		o.collectCode(ctx, codeGrace)
 		return nil
 	})
 	return message, err

@@ -78,7 +78,22 @@ func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanati
 	if err != nil {
 		return workload.Explanation{}, err
 	}
-	return explain(w, es, o.cache.why(name), o.endpoint(w.Revision), o.now()), nil
+	e := explain(w, es, o.cache.why(name), o.endpoint(w.Revision), o.now())
+	if o.codeChanged(w.Revision) {
+		sayChanged(&e, w.Revision)
+	}
+	return e, nil
+}
+
+// sayChanged adds to an explanation that the folder holds other code: whoever has mended
+// it there may be waiting for that to help.
+func sayChanged(e *workload.Explanation, r *workload.Revision) {
+	e.Steps[layerSpec].Detail += "; " + changedSince(r)
+	if e.Cause != nil && e.Cause.Fix != "" {
+		cause := *e.Cause
+		cause.Fix += fmt.Sprintf("; if it is mended in %s, take that: cortex refresh %s", r.Directory, r.Name)
+		e.Cause = &cause
+	}
 }
 
 // explain is the explanation of a workload with replicas: a pure function of its

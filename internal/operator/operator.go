@@ -54,6 +54,8 @@ type Config struct {
 	// Locate finds what the processes of a pod run in a folder, in the folders of their
 	// caller's PATH. Nil: callers are elsewhere, so that their PATH says nothing here.
 	Locate func(pod *workload.Pod, directory, path string) *workload.Programs
+	// Code keeps the code that processes were deployed with. Nil: they run in their folder.
+	Code Code
 	// Room knows which replicas could ever be placed. Nil: all of them.
 	Room Room
 	// Now is the clock of revisions and events. Nil is time.Now.
@@ -74,6 +76,7 @@ type Operator struct {
 
 	images      bool
 	locate      func(pod *workload.Pod, directory, path string) *workload.Programs // nil: never
+	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
@@ -108,7 +111,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, locate: c.Locate, room: c.Room, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, locate: c.Locate, code: c.Code, room: c.Room, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1),
 	}
 	o.changes <- struct{}{}

@@ -32,6 +32,12 @@ func (o *Operator) Run(ctx context.Context) error {
 	events := make(chan workload.Event, pendingEvents)
 	var group tasks
 	group.start(func() {
+		_ = o.change(ctx, func(ctx context.Context) error {
+			o.collectCode(ctx, 0) // nothing is running yet
+			return nil
+		})
+	})
+	group.start(func() {
 		o.retry(ctx, "watching the store", func() error {
 			o.cache.restart()
 			return o.store.Watch(ctx, func(c store.Change) {

@@ -240,7 +240,7 @@ func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, 
 	if err != nil {
 		return r, err
 	}
-	r.Spec, r.Endpoint = w.Revision, o.endpoint(w.Revision)
+	r.Spec, r.Endpoint, r.CodeChanged = w.Revision, o.endpoint(w.Revision), o.codeChanged(w.Revision)
 	versions, err := o.versions(ctx, &w, name)
 	if err != nil {
 		return r, err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/codesnapshot"
 	"cortex.dev/cortex/internal/engine/docker"
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
@@ -37,6 +38,9 @@ type Config struct {
 	Version string
 	Log     *slog.Logger
 }
+
+// codeDir has the copies of the folders of processes.
+func (c Config) codeDir() string { return filepath.Join(c.StateDir, "code") }
 
 // Run serves until ctx ends, then answers what was accepted, stops every replica
 // and returns. Errors are faults that say what to do: the state folder is in use,
@@ -66,6 +70,7 @@ func Run(ctx context.Context, cfg Config) error {
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
 		locate: process.Locate, // who deploys is a user of this machine
+		code:   codesnapshot.Open(cfg.codeDir(), codesnapshot.Bounds(), cfg.Log),
 	})
 	if err != nil {
 		return err
@@ -82,6 +87,7 @@ type managed struct {
 	permit   func(ctx context.Context, name string, kind workload.Kind) error
 	images   bool // no processes
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
+	code     operator.Code // nil: processes run in their folder
 	tasks    []lifecycle.Task
 	tracer   *tracing.Tracer // nil: no traces
 }
@@ -101,7 +107,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 		return nil, err
 	}
 	eng, err := local.New(local.Config{
-		StateDir: cfg.StateDir, Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
+		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
 		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
 	})
 	if err != nil {
@@ -109,7 +115,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	}
 	m.info.Version, m.info.APIEndpoint, m.info.StartedAt = cfg.Version, endpoint(apis.Addr()), time.Now().UTC()
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, Locate: m.locate,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, Locate: m.locate, Code: m.code,
 	})
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ type Origin struct {
 	FileName  string // as the user named it
 	Directory string // absolute; processes run there (one machine only)
 	Programs  *Programs
+	Code      *Code
 	Submitted any // the user's YAML as given
 }
 
@@ -30,10 +31,10 @@ func NewRevision(spec Spec, prev *Revision, from Origin, now time.Time) *Revisio
 		FileName:         from.FileName,
 		Directory:        from.Directory,
 		Programs:         from.Programs,
+		Code:             from.Code,
 		SubmittedAPISpec: from.Submitted,
 	}
-	r.PodID = podID(&spec, from.Directory, from.Programs)
-	r.SpecID = specID(&spec, r.PodID)
+	r.identify()
 	at := now
 	if prev != nil {
 		r.DeploymentID = prev.DeploymentID
@@ -49,15 +50,25 @@ func NewRevision(spec Spec, prev *Revision, from Origin, now time.Time) *Revisio
 	return r
 }
 
-// Refreshed returns the revision that replaces every replica of r and changes
-// nothing else. Kinds without replicas keep their empty deployment id.
-func (r *Revision) Refreshed(now time.Time) *Revision {
+// Refreshed returns the revision that replaces every replica of r by one that runs code,
+// and changes nothing else. Kinds without replicas keep their empty deployment id.
+func (r *Revision) Refreshed(code *Code, now time.Time) *Revision {
 	c := *r
+	c.Code = code
+	if !c.SameCode(r) { // otherwise it is called as it is, whichever release named it
+		c.identify()
+	}
 	if r.Kind.Scales() {
 		c.DeploymentID = newDeploymentID()
 	}
 	c.stamp(after(r, now))
 	return &c
+}
+
+// identify names what runs, and all that was asked for.
+func (r *Revision) identify() {
+	r.PodID = r.podID()
+	r.SpecID = specID(&r.Spec, r.PodID)
 }
 
 func (r *Revision) stamp(at time.Time) {
@@ -82,12 +93,15 @@ func after(prev *Revision, now time.Time) time.Time {
 
 // podID names what runs. A command without an image runs what is in its folder, by
 // what is on its PATH, so there both are part of it.
-func podID(s *Spec, directory string, programs *Programs) string {
-	content := []any{s.Name, s.Kind, s.Pod}
-	if s.Pod.RunsProcesses() {
-		content = append(content, directory)
-		if programs != nil { // an element more would rename what was deployed without
-			content = append(content, programs)
+func (r *Revision) podID() string {
+	content := []any{r.Name, r.Kind, r.Pod}
+	if r.Pod.RunsProcesses() {
+		content = append(content, r.Directory)
+		if r.Programs != nil { // an element more would rename what was deployed without
+			content = append(content, r.Programs)
+		}
+		if digest := r.Code.digest(); digest != "" {
+			content = append(content, map[string]string{"code": digest})
 		}
 	}
 	return digest(content)[:63]

@@ -47,7 +47,7 @@ func TestRevisionsOfJobsAndSplittersHaveNoDeployment(t *testing.T) {
 	t.Parallel()
 	for _, k := range []Kind{Batch, Task, Splitter} {
 		r := NewRevision(Spec{Name: "x", Kind: k}, nil, Origin{}, noon)
-		if r.DeploymentID != "" || r.Refreshed(noon).DeploymentID != "" {
+		if r.DeploymentID != "" || r.Refreshed(nil, noon).DeploymentID != "" {
 			t.Errorf("%s: DeploymentID = %q, want none", k, r.DeploymentID)
 		}
 	}
@@ -139,7 +139,7 @@ func TestIdentityIsStable(t *testing.T) {
 func TestRefreshRenewsTheDeploymentOnly(t *testing.T) {
 	t.Parallel()
 	r := NewRevision(irisSpec(), nil, Origin{}, noon)
-	again := r.Refreshed(noon.Add(time.Second))
+	again := r.Refreshed(r.Code, noon.Add(time.Second))
 	if again.DeploymentID == r.DeploymentID || again.SamePod(r) {
 		t.Error("Refreshed() kept the deployment")
 	}
@@ -164,7 +164,7 @@ func TestIDsSortNewestFirst(t *testing.T) {
 			s := irisSpec()
 			s.Pod.Containers[0].Image = rapid.StringMatching(`[a-z]{1,3}`).Draw(t, "image")
 			if prev != nil && rapid.Bool().Draw(t, "refresh") {
-				prev = prev.Refreshed(now)
+				prev = prev.Refreshed(nil, now)
 			} else {
 				prev = NewRevision(s, prev, Origin{}, now)
 			}

@@ -18,7 +18,9 @@ type Revision struct {
 	Directory string `json:"directory,omitempty"`
 	// Programs is what its processes find on the PATH. Nil: on that of the program
 	// which starts them.
-	Programs              *Programs `json:"programs,omitempty"`
+	Programs *Programs `json:"programs,omitempty"`
+	// Code is the copy of Directory in which they run. Nil: deployed where none is made.
+	Code                  *Code     `json:"code,omitempty"`
 	SubmittedAPISpec      any       `json:"submitted_api_spec"`      // the user's YAML as given
 	InitialDeploymentTime int64     `json:"initial_deployment_time"` // Unix nanoseconds
 	LastUpdated           time.Time `json:"last_updated"`

@@ -28,7 +28,8 @@ type Service interface {
 	// Rollback deploys the spec of an earlier version again as a new one. An empty
 	// id means the last version that was live.
 	Rollback(ctx context.Context, name, id string) (DeployResult, error)
-	// Refresh replaces every replica without changing the spec.
+	// Refresh replaces every replica without changing the spec. Processes run the code
+	// that their folder holds now.
 	Refresh(ctx context.Context, name string, force bool) (Message, error)
 	Delete(ctx context.Context, name string, opts DeleteOptions) (Message, error)
 	// Logs calls fn for each line in order of time and returns when there are no
@@ -104,6 +105,9 @@ type APIResponse struct {
 	Endpoint                  string       `json:"endpoint,omitempty"`
 	DashboardURL              string       `json:"dashboard_url,omitempty"`
 	APIVersions               []APIVersion `json:"api_versions,omitempty"`
+	// CodeChanged says that the folder of the API holds other code than what was
+	// deployed, which Refresh would take.
+	CodeChanged bool `json:"code_changed,omitempty"`
 }
 
 // Metadata names a deployed workload.

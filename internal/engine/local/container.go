@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -73,7 +74,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	rev := c.r.revision()
 	spec := ContainerSpec{
 		Workload: rev.Name, Replica: c.r.id, Name: c.spec.Name, Image: c.spec.Image,
-		Directory: rev.Directory, Scratch: c.r.folder("mnt"), Compute: c.spec.Compute, Ports: podPorts(c.r.pod),
+		Directory: c.r.e.directory(rev), Scratch: c.r.folder("mnt"), Compute: c.spec.Compute, Ports: podPorts(c.r.pod),
 	}
 	port := int32(0)
 	if c.r.pod.Port != nil {
@@ -106,6 +107,14 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	spec.Stdout, spec.Stderr = c.log.stream("stdout"), c.log.stream("stderr")
 	spec.Note = func(doing string) { c.r.update(func() { c.view.doing = doing }) }
 	return rt.Start(ctx, spec)
+}
+
+// directory is the folder in which the processes of a revision run.
+func (e *Engine) directory(r *workload.Revision) string {
+	if r.Code != nil && r.Code.Digest != "" {
+		return filepath.Join(e.cfg.CodeDir, r.Code.Digest)
+	}
+	return r.Directory
 }
 
 func (c *container) failedToStart(ctx context.Context, err error) {

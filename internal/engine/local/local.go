@@ -32,6 +32,9 @@ type Config struct {
 	StateDir string  // logs and scratch folders live here
 	Process  Runtime // for containers without an image; nil: they cannot run
 	Docker   Runtime // for containers with one; nil: they cannot run
+	// CodeDir has the copies of folders by their digests, in which the processes of
+	// revisions with code run.
+	CodeDir string
 	// Drain takes a replica out of traffic and returns when no request is in
 	// flight there. It is called before any signal and bounded by Grace.
 	Drain func(ctx context.Context, workload, replica string) error

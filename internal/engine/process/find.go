@@ -21,7 +21,7 @@ func startError(code string, err error, message, fix string) *local.StartError {
 
 // checkDirectory makes sure that a process can run in dir.
 func checkDirectory(dir string) error {
-	const fix = "deploy again from the folder in which the file is now"
+	const fix = "deploy again from the folder in which the file is now; if it is there and its copy is gone: cortex refresh NAME"
 	info, err := os.Stat(dir)
 	switch {
 	case dir == "":
