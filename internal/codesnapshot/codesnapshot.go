@@ -79,7 +79,7 @@ func (s *Store) Take(folder string) (workload.Code, error) {
 	if err != nil {
 		return workload.Code{}, cannotKeep(folder, err)
 	}
-	defer func() { _ = remove(fresh) }() // nothing is there once it has its name
+	defer os.RemoveAll(fresh) // nothing is there once it has its name
 	c, err := s.copyOf(folder, fresh)
 	var over *overError
 	switch {
@@ -178,26 +178,11 @@ func (s *Store) Collect(needed map[string]bool, grace time.Duration, now time.Ti
 		}
 		if now.Sub(since) < grace {
 			unneeded[digest] = since
-		} else if err := remove(filepath.Join(s.dir, e.Name())); err != nil {
+		} else if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
 			s.log.Warn("a copy of code that nobody needs stays", "folder", e.Name(), "error", err)
 		}
 	}
 	s.unneeded = unneeded
-}
-
-// remove removes a copy, also when what ran in it has made folders of it read-only.
-func remove(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }
 
 // index is what a folder held, in the order of a walk.

@@ -178,8 +178,7 @@ func (c *copying) treatment(rel string, d fs.DirEntry) (treatment, error) {
 		}
 	}
 	if c.ignore != nil {
-		// What is ignored is never walked into, so that no parent was.
-		match, err := c.ignore.MatchesUsingParentResult(rel, false)
+		match, err := c.ignore.MatchesOrParentMatches(rel)
 		if err != nil {
 			return kept, fmt.Errorf("%s: %w", IgnoreFile, err)
 		}
