@@ -49,7 +49,7 @@ func (r *Runtime) ensureImage(ctx context.Context, ref string, note func(doing s
 func pullError(ref string, err error) error {
 	text := err.Error()
 	e := &local.StartError{Err: err, Reason: workload.Reason{
-		Code:     "image_pull",
+		Code:     local.CodeImagePull,
 		Message:  fmt.Sprintf("image %s could not be pulled: %s", ref, strings.TrimPrefix(text, "Error response from daemon: ")),
 		Fix:      "it is tried again; look at the network of this machine and at the registry",
 		Evidence: []workload.Evidence{{Kind: "engine", Text: text}},
@@ -58,7 +58,7 @@ func pullError(ref string, err error) error {
 	for _, sign := range []string{"not found", "manifest unknown", "does not exist", "access denied", "no such image", "unauthorized", "invalid reference format", "name unknown", "authentication required"} {
 		if strings.Contains(lower, sign) {
 			e.Final = true
-			e.Reason.Code = "image_not_found"
+			e.Reason.Code = local.CodeImageNotFound
 			e.Reason.Message = fmt.Sprintf("image %s does not exist, or this user may not pull it", ref)
 			e.Reason.Fix = "correct image, or log in with docker login"
 			break

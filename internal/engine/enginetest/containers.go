@@ -86,14 +86,14 @@ func httpProbe(s *scene) {
 	}), 1)
 	// The probe fails with "connection refused" until the server listens.
 	r := s.until("the answer of the server in the reason", "iris", func(st engine.Status) bool {
-		return len(st.Replicas) == 1 && st.Replicas[0].Reason != nil && st.Replicas[0].Reason.Code == "probe_failing" &&
+		return len(st.Replicas) == 1 && st.Replicas[0].Reason != nil && st.Replicas[0].Reason.Code == engine.CodeProbe &&
 			strings.Contains(evidence(st.Replicas[0].Reason, "probe"), "500") &&
 			(s.SeesLess || strings.Contains(evidence(st.Replicas[0].Reason, "probe"), "the model is not loaded"))
 	}).Replicas[0]
 	s.mustGet(r, "/well")
 	s.settled("iris", 1)
 	s.mustGet(r, "/sick")
-	if r = s.notReady("iris", "probe_failing"); r.Restarts != 0 {
+	if r = s.notReady("iris", engine.CodeProbe); r.Restarts != 0 {
 		s.Errorf("a failing readiness probe restarted the container %d times, want 0", r.Restarts)
 	}
 	s.event("ReplicaNotReady")
@@ -118,7 +118,7 @@ func tcpProbe(s *scene) {
 		env("SERVER_LISTEN_AFTER", "2s")(c) // long after a failing probe begins to count
 		c.ReadinessProbe = &workload.Probe{TCPSocket: &workload.TCPSocket{Port: 8080}, PeriodSeconds: 1}
 	}), 1)
-	s.notReady("iris", "probe_failing")
+	s.notReady("iris", engine.CodeProbe)
 	s.settled("iris", 1)
 }
 
@@ -126,7 +126,7 @@ func execProbe(s *scene) {
 	s.apply(s.revision("iris", "r1", func(c *workload.Container) {
 		c.ReadinessProbe = &workload.Probe{Exec: &workload.Exec{Command: append(slices.Clone(s.Self), "check", s.inside("ready"))}, PeriodSeconds: 1}
 	}), 1)
-	r := s.notReady("iris", "probe_failing")
+	r := s.notReady("iris", engine.CodeProbe)
 	if got := evidence(r.Reason, "probe"); !strings.Contains(got, "exit code 3") && !s.SeesLess || !strings.Contains(got, "no such file") {
 		s.Errorf("evidence of a failing command = %q, want its exit code and output", got)
 	}
@@ -168,7 +168,7 @@ func several(s *scene) {
 	second.ReadinessProbe = &workload.Probe{Exec: &workload.Exec{Command: append(slices.Clone(s.Self), "check", s.inside("second"))}, PeriodSeconds: 1}
 	rev.Pod.Containers = append(rev.Pod.Containers, second)
 	s.apply(rev, 1)
-	r := s.notReady("iris", "probe_failing")
+	r := s.notReady("iris", engine.CodeProbe)
 	if !strings.Contains(r.Reason.Message, "second") {
 		s.Errorf("reason = %q, want it to name the container", r.Reason.Message)
 	}

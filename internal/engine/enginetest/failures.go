@@ -29,7 +29,7 @@ func failureScenes() []test {
 func crashLoop(s *scene) {
 	s.apply(s.revision("iris", "r1", env("SERVER_EXIT", "7")), 1)
 	st := s.until("a crash loop", "iris", func(st engine.Status) bool { return st.Failed != nil })
-	if st.Failed.Code != "crash_loop" || st.Failed.Fix == "" {
+	if st.Failed.Code != engine.CodeCrashLoop || st.Failed.Fix == "" {
 		s.Errorf("Failed = %+v, want crash_loop with what to do", st.Failed)
 	}
 	if got := evidence(st.Failed, "exit"); !strings.Contains(got, "exit code 7") {
@@ -80,7 +80,7 @@ func killed(s *scene) {
 	st := s.until("the killed replica", "rose", func(st engine.Status) bool {
 		return len(st.Replicas) == 1 && st.Replicas[0].State == workload.Killed
 	})
-	if got := st.Replicas[0].Reason; got == nil || got.Code != "killed" {
+	if got := st.Replicas[0].Reason; got == nil || got.Code != engine.CodeKilled {
 		s.Errorf("reason = %+v, want killed", got)
 	}
 }
@@ -120,7 +120,7 @@ func cannotStart(s *scene) {
 
 func neverListens(s *scene) {
 	s.apply(s.revision("iris", "r1", env("SERVER_PORT", "none")), 1)
-	r := s.notReady("iris", "never_listened")
+	r := s.notReady("iris", engine.CodeNeverListened)
 	if r.Reason.Fix == "" || !strings.Contains(r.Reason.Message, "nothing listens on port") {
 		s.Errorf("reason = %+v, want what is missing and what to do", r.Reason)
 	}
@@ -135,7 +135,7 @@ func listensElsewhere(s *scene) {
 	st := s.until("where it listens instead", "iris", func(st engine.Status) bool {
 		return len(st.Replicas) == 1 && strings.Contains(evidence(st.Replicas[0].Reason, "port"), ":"+port)
 	})
-	if got := st.Replicas[0].Reason; got.Code != "never_listened" || !strings.Contains(got.Message, ":"+port) {
+	if got := st.Replicas[0].Reason; got.Code != engine.CodeNeverListened || !strings.Contains(got.Message, ":"+port) {
 		s.Errorf("reason = %+v, want never_listened naming port %s", got, port)
 	}
 }
@@ -152,7 +152,7 @@ func freePort(s *scene) string {
 
 func listensLate(s *scene) {
 	s.apply(s.revision("iris", "r1", env("SERVER_LISTEN_AFTER", "2500ms")), 1)
-	s.notReady("iris", "never_listened")
+	s.notReady("iris", engine.CodeNeverListened)
 	r := s.settled("iris", 1).Replicas[0]
 	if r.Restarts != 0 {
 		s.Errorf("a server that listens late was restarted %d times, want 0", r.Restarts)
@@ -174,14 +174,14 @@ func portInUse(s *scene) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	s.apply(s.revision("iris", "r1", env("SERVER_PORT", port)), 1)
 	st := s.until("the failure", "iris", func(st engine.Status) bool { return st.Failed != nil })
-	if st.Failed.Code != "port_in_use" || !strings.Contains(evidence(st.Failed, "log"), port) {
+	if st.Failed.Code != engine.CodePortInUse || !strings.Contains(evidence(st.Failed, "log"), port) {
 		s.Errorf("Failed = %+v, want port_in_use with the log line that names port %s", st.Failed, port)
 	}
 }
 
 func overdue(s *scene) {
 	s.apply(s.revision("iris", "r1", env("SERVER_PORT", "none")), 1)
-	st := s.until("the failure", "iris", func(st engine.Status) bool { return st.Failed != nil && st.Failed.Code == "never_listened" })
+	st := s.until("the failure", "iris", func(st engine.Status) bool { return st.Failed != nil && st.Failed.Code == engine.CodeNeverListened })
 	if st.Replicas[0].State != workload.NotReady {
 		s.Errorf("state = %s, want not_ready", st.Replicas[0].State)
 	}

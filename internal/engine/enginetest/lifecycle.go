@@ -103,7 +103,7 @@ func failedRevision(s *scene) {
 	s.forget()
 	s.apply(s.revision("iris", "r2", env("SERVER_EXIT", "1")), 2)
 	st := s.until("the failure of the revision", "iris", func(st engine.Status) bool { return st.Failed != nil })
-	if st.Revision != "r2" || st.Failed.Code != "crash_loop" {
+	if st.Revision != "r2" || st.Failed.Code != engine.CodeCrashLoop {
 		s.Errorf("Failed = %+v of %s, want crash_loop of r2", st.Failed, st.Revision)
 	}
 	s.apply(s.revision("iris", "r3", nil), 2)

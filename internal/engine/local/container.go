@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/engine/local/probe"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -83,7 +84,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 			var err error
 			if port, err = c.r.portFor(c.serving, c.view.portTaken); err != nil {
 				return nil, &StartError{Reason: workload.Reason{
-					Code: "port_in_use", Message: err.Error(), Fix: "stop some of the servers on this machine",
+					Code: engine.CodePortInUse, Message: err.Error(), Fix: "stop some of the servers on this machine",
 				}}
 			}
 			spec.HostPort = port

@@ -15,9 +15,11 @@ import (
 // The stable codes of reasons given here only; those of engine are given too, and
 // runtimes add those of a StartError:
 // missing_executable, not_executable, bad_working_directory, start_failed,
-// image_pull, image_not_found, docker_unavailable, devices_unavailable. A replica
-// that is on its way has starting or terminating.
+// docker_unavailable, devices_unavailable and those of images. A replica that is on
+// its way has starting or terminating.
 const (
+	CodeImagePull       = "image_pull"
+	CodeImageNotFound   = "image_not_found"
 	codeStateUnwritable = "state_dir_unwritable"
 	codeDiskFull        = "disk_full"
 )

@@ -96,7 +96,7 @@ func judgeContainer(v view, overdue bool) pod {
 		return pod{state: workload.NotReady, reason: reason, fatal: fatal}
 	case v.failed != nil:
 		state := workload.Failed
-		if slices.Contains([]string{"image_pull", "image_not_found"}, v.failed.Reason.Code) {
+		if v.failed.Reason.Code == CodeImagePull || v.failed.Reason.Code == CodeImageNotFound {
 			state = workload.ErrImagePull
 		}
 		reason := v.failed.Reason

@@ -22,6 +22,8 @@ const (
 
 const formatVersion = 1
 
+const codeDiskFull = "store.disk_full" // stable
+
 // Room that must be left on the disk, for others and for the pages that a commit
 // copies; what makes the state smaller may come nearer than what makes it grow.
 const (
@@ -133,11 +135,11 @@ func corrupt(path, format string, args ...any) error {
 }
 
 func diskFull(dir string) error {
-	return fault.New(fault.Unavailable, "store.disk_full", "the disk that holds %s is full; what was there before is safe, this change was not made", dir).
+	return fault.New(fault.Unavailable, codeDiskFull, "the disk that holds %s is full; what was there before is safe, this change was not made", dir).
 		WithHint("free at least %d MB on that disk and try again", reserveGrow>>20)
 }
 
 // isDiskFull reports whether err means that there is no room.
 func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || fault.Code(err) == "store.disk_full"
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || fault.Code(err) == codeDiskFull
 }
