@@ -3,12 +3,11 @@ package workload
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// Validate returns every rule that a defaulted spec breaks, in the order of the
-// file (REFERENCE section 1). Rules that compare specs are those of ValidateSet;
+// Validate returns every rule that a defaulted spec breaks (REFERENCE section 1): those
+// of single values, then those across fields. Rules that compare specs are those of ValidateSet;
 // rules that need to know what is deployed are the operator's.
 func (s *Spec) Validate() []Violation {
 	vs := &violations{}
@@ -27,12 +26,11 @@ func (s *Spec) Validate() []Violation {
 		vs.targets(s.APIs)
 	}
 	vs.networking(s.Networking)
-	if s.Autoscaling != nil && s.Kind.Scales() {
-		vs.autoscaling(s)
-	}
 	if s.UpdateStrategy != nil && s.Kind.Scales() {
-		vs.updateStrategy(s.UpdateStrategy)
+		vs.share(maxSurge, s.UpdateStrategy.MaxSurge)
+		vs.share(maxUnavailable, s.UpdateStrategy.MaxUnavailable)
 	}
+	vs.across(s)
 	return vs.list
 }
 
@@ -169,65 +167,13 @@ func (vs *violations) networking(n *Networking) {
 	}
 }
 
-func (vs *violations) autoscaling(s *Spec) {
-	a := s.Autoscaling
-	vs.replicas(a)
-	const path = "autoscaling.target_in_flight"
-	if s.Pod == nil || s.Kind != Realtime || vs.has(path) {
-		return
-	}
-	if limit := s.Pod.MaxConcurrency + s.Pod.MaxQueueLength; a.TargetInFlight > float64(limit) {
-		vs.add(Violation{
-			Path: path, Code: CodeTargetInFlight, Found: number(a.TargetInFlight),
-			Message: fmt.Sprintf("must be at most max_concurrency + max_queue_length (%d + %d = %d)",
-				s.Pod.MaxConcurrency, s.Pod.MaxQueueLength, limit),
-			Hint:    "a replica never has more requests in flight than that",
-			Related: []string{"pod.max_concurrency", "pod.max_queue_length"},
-		})
-	}
-}
+const maxSurge, maxUnavailable = "update_strategy.max_surge", "update_strategy.max_unavailable"
 
-func (vs *violations) replicas(a *Autoscaling) {
-	const minimum, maximum, initial = "autoscaling.min_replicas", "autoscaling.max_replicas", "autoscaling.init_replicas"
-	if vs.has(minimum) || vs.has(maximum) || vs.has(initial) {
-		return
-	}
-	compare := func(path, other, code, message string, v, limit int32) {
+func (vs *violations) share(path, text string) {
+	if _, _, ok := parseShare(text); !ok {
 		vs.add(Violation{
-			Path: path, Code: code, Found: strconv.Itoa(int(v)),
-			Message: fmt.Sprintf("%s (%d)", message, limit), Related: []string{other},
-		})
-	}
-	if a.MinReplicas > a.MaxReplicas {
-		compare(minimum, maximum, CodeMinAboveMax, "must not be greater than max_replicas", a.MinReplicas, a.MaxReplicas)
-		return // whatever init_replicas is, it cannot be right
-	}
-	if a.InitReplicas > a.MaxReplicas {
-		compare(initial, maximum, CodeInitAboveMax, "must not be greater than max_replicas", a.InitReplicas, a.MaxReplicas)
-	}
-	if a.InitReplicas < a.MinReplicas {
-		compare(initial, minimum, CodeInitBelowMin, "must not be less than min_replicas", a.InitReplicas, a.MinReplicas)
-	}
-}
-
-func (vs *violations) updateStrategy(u *UpdateStrategy) {
-	const surge, unavailable = "update_strategy.max_surge", "update_strategy.max_unavailable"
-	share := func(path, text string) (zero, ok bool) {
-		v, _, ok := parseShare(text)
-		if !ok {
-			vs.add(Violation{
-				Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: abbreviate(text),
-				Allowed: "0% to 100%, or a whole number such as 1",
-			})
-		}
-		return v == 0, ok
-	}
-	a, okA := share(surge, u.MaxSurge)
-	b, okB := share(unavailable, u.MaxUnavailable)
-	if okA && okB && a && b {
-		vs.add(Violation{
-			Path: unavailable, Code: CodeSharesBothZero, Message: "max_surge and max_unavailable must not both be zero",
-			Found: u.MaxUnavailable, Hint: "an update could never make a step", Related: []string{surge},
+			Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: abbreviate(text),
+			Allowed: "0% to 100%, or a whole number such as 1",
 		})
 	}
 }

@@ -3,7 +3,6 @@ package workload
 import (
 	"fmt"
 	"slices"
-	"strconv"
 )
 
 func (vs *violations) targets(targets []Target) {
@@ -14,31 +13,10 @@ func (vs *violations) targets(targets []Target) {
 		vs.empty("apis", "list the RealtimeAPIs that share the traffic")
 		return
 	}
-	var sum, shadows int
-	var related []string
-	seen := map[string]bool{}
 	for i, t := range targets {
-		path := fmt.Sprintf("apis[%d]", i)
 		if t.Name == "" {
-			vs.missing(path+".name", "name", "the name of a RealtimeAPI")
-		} else if seen[t.Name] {
-			vs.add(Violation{Path: path + ".name", Code: CodeSplitterNotUnique, Message: "is a target twice", Found: abbreviate(t.Name)})
+			vs.missing(fmt.Sprintf("apis[%d].name", i), "name", "the name of a RealtimeAPI")
 		}
-		seen[t.Name] = true
-		related = append(related, path+".weight", path+".shadow")
-		if !t.Shadow {
-			sum += int(t.Weight)
-			continue
-		}
-		if shadows++; shadows == 2 {
-			vs.add(Violation{Path: path + ".shadow", Code: CodeSplitterShadows, Message: "at most one target may be the shadow", Found: "true"})
-		}
-	}
-	if sum != 100 {
-		vs.add(Violation{
-			Path: "apis", Code: CodeSplitterWeight, Message: "the weights of the targets that are not the shadow must add up to 100",
-			Found: strconv.Itoa(sum), Related: related,
-		})
 	}
 }
 

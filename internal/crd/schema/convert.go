@@ -136,7 +136,8 @@ func (in *section) objects(out *v1.JSONSchemaProps) {
 		out.Required = append(out.Required, "image")
 	}
 	if _, ok := in.object["propertyNames"]; ok && in.path == environment {
-		in.take("propertyNames") // rules
+		in.take("propertyNames")
+		out.XValidations = append(out.XValidations, environmentNames()...)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 var update = flag.Bool("update", false, "write deploy/chart/crds")
@@ -108,9 +110,12 @@ func TestEveryRuleIsInADefinition(t *testing.T) {
 	for _, d := range definitions(t) {
 		visit(*d.Spec.Versions[0].Schema.OpenAPIV3Schema)
 	}
-	for _, r := range table() {
-		if want := len(r.kinds); count[r.expr] < want {
-			t.Errorf("the rule %q at %q is in %d definitions, want %d", r.text, r.path, count[r.expr], want)
+	for _, r := range workload.Rules() {
+		switch want := len(r.Kinds); {
+		case (r.CEL.Expr == "") == (r.CEL.Elsewhere == ""):
+			t.Errorf("the rule at %q is in CEL, or says why not: %+v", r.At, r.CEL)
+		case r.CEL.Expr != "" && count[r.CEL.Expr] < want:
+			t.Errorf("the rule %q at %q is in %d definitions, want %d", r.CEL.Message, r.At, count[r.CEL.Expr], want)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func ofWorkload(k workload.Kind) func(*root) (v1.JSONSchemaProps, error) {
 				}},
 				"spec": spec, "deployed": deployed(), "status": status(),
 			},
-			XValidations: rules(k, ofResource),
+			XValidations: resourceName(k),
 		}, nil
 	}
 }

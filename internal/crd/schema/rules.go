@@ -13,7 +13,6 @@ import (
 
 // Key paths that are named here.
 const (
-	ofResource  = "^" // the resource itself, above spec
 	containers  = "pod.containers[]"
 	environment = containers + ".env"
 	targets     = "apis"
@@ -32,75 +31,40 @@ var unlike = map[string]string{
 	`//`:     "must not contain two slashes in a row",
 }
 
-// rule compares values, which a schema alone cannot.
-type rule struct {
-	path  string // of the value that is self
-	kinds []workload.Kind
-	expr  string // what must hold
-	field string // the key below self that the message is about
-	text  string
-}
-
-var (
-	all    = workload.Kinds()
-	jobs   = []workload.Kind{workload.Batch, workload.Task}
-	scaled = []workload.Kind{workload.Realtime, workload.Async}
-	split  = []workload.Kind{workload.Splitter}
-	pods   = []workload.Kind{workload.Batch, workload.Task, workload.Realtime, workload.Async}
-)
-
-// or is a number of self, or what is meant where it is absent.
-func or(key string, def any) string {
-	return fmt.Sprintf("(has(self.%s) ? self.%s : %v)", key, key, def)
-}
-
-func table() []rule {
-	a := workload.NewAutoscaling(0)
-	least, most := or("min_replicas", a.MinReplicas), or("max_replicas", a.MaxReplicas)
-	concurrency := "(has(self.pod.max_concurrency) ? self.pod.max_concurrency : " + fmt.Sprint(workload.DefaultMaxConcurrency) + ")"
-	queue := "(has(self.pod.max_queue_length) ? self.pod.max_queue_length : " + fmt.Sprint(workload.DefaultMaxQueueLength) + ")"
-	requests := func(device string) string {
-		return "self.containers.exists(c, has(c.compute) && has(c.compute." + device + ") && c.compute." + device + " > 0)"
-	}
-	zero := func(key string) string { return "has(self." + key + ") && string(self." + key + ").matches('^0+%?$')" }
+// environmentNames are the rules of the names of variables, which are keys: a structural
+// schema has no place for their shape.
+func environmentNames() []v1.ValidationRule {
 	var reserved []string
 	for _, prefix := range workload.ReservedEnvPrefixes() {
 		reserved = append(reserved, "key.startsWith("+quote(prefix)+")")
 	}
-	return []rule{
-		{ofResource, all, "self.metadata.name.matches(" + quote(workload.NamePattern) + ")", ".metadata.name", shapes[workload.NamePattern]},
-		{ofResource, all, "!self.metadata.name.startsWith('b-')", ".metadata.name", `must not begin with "b-": names of job queues begin with it`},
-		{ofResource, split, "!self.spec.apis.exists(target, target.name == self.metadata.name)", ".spec.apis", "a TrafficSplitter cannot be its own target"},
-
-		{"autoscaling", scaled, least + " <= " + most, ".min_replicas", "must not be greater than max_replicas"},
-		{"autoscaling", scaled, "!has(self.init_replicas) || self.init_replicas <= " + most, ".init_replicas", "must not be greater than max_replicas"},
-		{"autoscaling", scaled, "!has(self.init_replicas) || self.init_replicas >= " + least, ".init_replicas", "must not be less than min_replicas"},
-		{
-			"", []workload.Kind{workload.Realtime},
-			"!has(self.autoscaling) || !has(self.autoscaling.target_in_flight) || self.autoscaling.target_in_flight <= double(" + concurrency + " + " + queue + ")",
-			".autoscaling.target_in_flight", "must be at most max_concurrency + max_queue_length: a replica never has more requests in flight than that",
-		},
-		{
-			"update_strategy", scaled, "!(" + zero("max_surge") + " && " + zero("max_unavailable") + ")",
-			".max_unavailable", "max_surge and max_unavailable must not both be zero: an update could never make a step",
-		},
-
-		{"pod", pods, "!(" + requests("gpu") + " && " + requests("inf") + ")", ".containers", "gpu and inf must not both be requested in one pod: no node has both"},
-		{containers, jobs, "has(self.command)", ".command", "must be specified for jobs"},
-		{environment, pods, "self.all(key, !(" + strings.Join(reserved, " || ") + "))", "", "must not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or ") + ": the platform sets those"},
-		{environment, pods, "self.all(key, key.matches(" + quote(workload.EnvPattern) + "))", "", "names of environment variables are letters, digits, and the characters _ - ., not beginning with a digit"},
-
-		{targets, split, "self.filter(target, !(has(target.shadow) && target.shadow)).map(target, target.weight).sum() == 100", "", "the weights of the targets that are not the shadow must add up to 100"},
-		{targets, split, "self.filter(target, has(target.shadow) && target.shadow).size() <= 1", "", "at most one target may be the shadow"},
+	return []v1.ValidationRule{
+		{Rule: "self.all(key, !(" + strings.Join(reserved, " || ") + "))", Message: "must not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or ") + ": the platform sets those"},
+		{Rule: "self.all(key, key.matches(" + quote(workload.EnvPattern) + "))", Message: "names of environment variables are letters, digits, and the characters _ - ., not beginning with a digit"},
 	}
 }
 
-// rules returns what must hold for the value at a path.
+// resourceName are the rules of the name, which is a resource's and not its spec's.
+func resourceName(k workload.Kind) []v1.ValidationRule {
+	const field = ".metadata.name"
+	rules := []v1.ValidationRule{
+		{Rule: "self.metadata.name.matches(" + quote(workload.NamePattern) + ")", FieldPath: field, Message: shapes[workload.NamePattern]},
+		{Rule: "!self.metadata.name.startsWith('b-')", FieldPath: field, Message: `must not begin with "b-": names of job queues begin with it`},
+	}
+	if k == workload.Splitter { // as ValidateSet says of files
+		rules = append(rules, v1.ValidationRule{
+			Rule: "!self.spec.apis.exists(target, target.name == self.metadata.name)", FieldPath: ".spec.apis", Message: "a TrafficSplitter cannot be its own target",
+		})
+	}
+	return rules
+}
+
+// rules returns what must hold across the fields of the value at a path.
 func rules(k workload.Kind, path string) []v1.ValidationRule {
 	var list []v1.ValidationRule
-	for _, r := range table() {
-		if r.path == path && slices.Contains(r.kinds, k) {
-			list = append(list, v1.ValidationRule{Rule: r.expr, Message: r.text, FieldPath: r.field})
+	for _, r := range workload.Rules() {
+		if r.At == path && r.CEL.Expr != "" && slices.Contains(r.Kinds, k) {
+			list = append(list, v1.ValidationRule{Rule: r.CEL.Expr, Message: r.CEL.Message, FieldPath: r.CEL.Field})
 		}
 	}
 	return list
