@@ -145,7 +145,7 @@ const noReference = `^([^@]|$)`
 func nameSchema(workload.Kind) object {
 	return object{
 		"type": "string", "pattern": workload.NamePattern, "maxLength": workload.MaxNameLength,
-		"not": object{"pattern": "^b-"},
+		"not": object{"pattern": workload.NameNotPattern},
 	}
 }
 
@@ -169,14 +169,14 @@ func imageSchema(workload.Kind) object {
 func endpointSchema(workload.Kind) object {
 	return object{
 		"type": "string", "minLength": 1, "maxLength": workload.MaxEndpointLength, "pattern": workload.EndpointPattern,
-		"not": object{"pattern": "//|^/$"},
+		"not": object{"pattern": workload.EndpointNotPattern},
 	}
 }
 
 func probePathSchema(workload.Kind) object {
 	return object{
 		"type": "string", "pattern": workload.EndpointPattern, "default": "/",
-		"not": object{"pattern": "//"},
+		"not": object{"pattern": workload.PathNotPattern},
 	}
 }
 

@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -46,6 +47,13 @@ func (s *scope) quantityPresent(v value) (*workload.Quantity, bool) {
 	return q, q != nil
 }
 
+func kindNames() (names []string) {
+	for _, k := range workload.Kinds() {
+		names = append(names, string(k))
+	}
+	return names
+}
+
 // specSection is an API: one element of the file's list.
 var specSection = section[workload.Spec]{
 	fields: []field[workload.Spec]{
@@ -55,7 +63,7 @@ var specSection = section[workload.Spec]{
 			set:    set((*scope).text, func(t *workload.Spec) *string { return &t.Name }),
 		},
 		{
-			key: "kind", required: true, doc: "what the API is",
+			key: "kind", required: true, doc: "what the API is: " + strings.Join(kindNames(), ", "),
 			schema: kindSchema,
 			set:    func(*scope, *workload.Spec, value) {}, // read before everything else
 		},
@@ -180,7 +188,7 @@ var autoscalingSection = section[scaled]{
 			func(t *scaled) *int32 { t.init = true; return &t.InitReplicas })),
 		follows(factor("target_in_flight", "requests in flight that one replica should have (default: max_concurrency)",
 			func(t *scaled) *float64 { t.target = true; return &t.TargetInFlight })),
-		period("window", "the time over which load is averaged, in steps of 10s",
+		period("window", "the time over which load is averaged",
 			func(t *scaled) *workload.Duration { return &t.Window }),
 		period("downscale_stabilization_period", "how long the load must stay low before replicas are taken away",
 			func(t *scaled) *workload.Duration { return &t.DownscaleStabilizationPeriod }),

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"strings"
+
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -43,7 +45,7 @@ var containerSection = section[workload.Container]{
 			set:    set((*scope).text, func(t *workload.Container) *string { return &t.Name }),
 		},
 		{
-			key: "image", doc: "the image to run; on one machine a container without one runs its command as a process",
+			key: "image", doc: "the image to run; on one machine a container without one runs its command as a process, and then needs one",
 			schema: imageSchema,
 			set: func(s *scope, t *workload.Container, v value) {
 				if t.Image, _ = s.text(v); t.Image == "" && !s.isWrong(v.path) {
@@ -53,7 +55,7 @@ var containerSection = section[workload.Container]{
 			},
 		},
 		{
-			key: "env", doc: "environment variables",
+			key: "env", doc: "environment variables, whose names do not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or "),
 			schema: envSchema,
 			set:    set((*scope).texts, func(t *workload.Container) *map[string]string { return &t.Env }),
 		},
@@ -63,7 +65,7 @@ var containerSection = section[workload.Container]{
 			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Command }),
 		},
 		{
-			key: "args", nullable: true, doc: "arguments (default: those of the image)",
+			key: "args", nullable: true, doc: "arguments; in these and in command, $(NAME) stands for a variable of the container (default: those of the image)",
 			schema: wordsSchema,
 			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Args }),
 		},
@@ -98,7 +100,7 @@ var computeSection = section[workload.Compute]{
 			func(t *workload.Compute) **workload.Quantity { return &t.Mem }),
 		devices("gpu", "GPUs", func(t *workload.Compute) *int64 { return &t.GPU }),
 		devices("inf", "Inferentia chips", func(t *workload.Compute) *int64 { return &t.Inf }),
-		amount("shm", "the size of /dev/shm, part of mem",
+		amount("shm", "the size of /dev/shm, part of mem and at most as much",
 			func(t *workload.Compute) **workload.Quantity { return &t.Shm }),
 	},
 }
@@ -199,7 +201,7 @@ var preStopSection = section[workload.PreStop]{
 var httpSection = section[workload.HTTPGet]{
 	fields: []field[workload.HTTPGet]{
 		{
-			key: "path", doc: "the path to get",
+			key: "path", doc: "the path to get; a status from 200 to 399 is a success",
 			schema: probePathSchema,
 			set:    set((*scope).text, func(t *workload.HTTPGet) *string { return &t.Path }),
 		},

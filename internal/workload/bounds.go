@@ -24,9 +24,29 @@ const (
 		pathPart + `(/` + pathPart + `)*` +
 		`(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?` +
 		`(@[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$`
+	// What the strings above must not look like as well.
+	NameNotPattern     = `^b-`
+	EndpointNotPattern = `//|^/$`
+	PathNotPattern     = `//`
+
 	domainPart = `([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])`
 	pathPart   = `[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*`
 )
+
+var patternWords = map[string]string{
+	NamePattern:        "lower-case letters, digits and dashes, beginning with a letter and not ending with a dash",
+	EndpointPattern:    "letters, digits, and the characters / - _ .",
+	NodeGroupPattern:   "letters, digits, dashes and underscores",
+	EnvPattern:         "letters, digits, and the characters _ - ., not beginning with a digit",
+	SharePattern:       "0% to 100%, or a whole number such as 1",
+	NameNotPattern:     `not beginning with "b-"`,
+	EndpointNotPattern: "not only /, and no two slashes in a row",
+	PathNotPattern:     "no two slashes in a row",
+	ImagePattern:       "such as quay.io/team/iris:1.0",
+}
+
+// WordsOf says what a pattern accepts; nothing where no reader needs to know.
+func WordsOf(pattern string) string { return patternWords[pattern] }
 
 // Lengths of the strings in a spec, in bytes.
 const (

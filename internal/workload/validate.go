@@ -65,8 +65,6 @@ func (vs *violations) missing(path, field, allowed string) {
 	vs.add(Violation{Path: path, Code: CodeMustBeDefined, Message: fmt.Sprintf("%q must be defined", field), Allowed: allowed})
 }
 
-const dnsWords = "lower-case letters, digits and dashes, beginning with a letter and not ending with a dash"
-
 func (vs *violations) name(name string) {
 	if vs.label("name", name, MaxNameLength) && strings.HasPrefix(name, "b-") {
 		vs.add(Violation{
@@ -80,14 +78,14 @@ func (vs *violations) name(name string) {
 func (vs *violations) label(path, text string, limit int) bool {
 	switch {
 	case text == "":
-		vs.missing(path, "name", dnsWords)
+		vs.missing(path, "name", WordsOf(NamePattern))
 	case len(text) > limit:
 		vs.add(Violation{
 			Path: path, Code: CodeTooLong, Found: abbreviate(text),
 			Message: fmt.Sprintf("must be no longer than %d characters, and has %d", limit, len(text)),
 		})
 	case !nameShape.MatchString(text):
-		v := Violation{Path: path, Code: CodeDNS1035, Message: "is not a name", Found: text, Allowed: dnsWords}
+		v := Violation{Path: path, Code: CodeDNS1035, Message: "is not a name", Found: text, Allowed: WordsOf(NamePattern)}
 		if better := asLabel(text); nameShape.MatchString(better) {
 			v.Hint = fmt.Sprintf("did you mean %q?", better)
 		}
@@ -132,7 +130,7 @@ func (vs *violations) nodeGroups(groups []string) {
 		if !nodeGroupShape.MatchString(g) {
 			vs.add(Violation{
 				Path: path, Code: CodeNodeGroupCharacters, Message: "is not the name of a node group", Found: abbreviate(g),
-				Allowed: "letters, digits, dashes and underscores",
+				Allowed: WordsOf(NodeGroupPattern),
 			})
 		}
 		if seen[g] {
@@ -148,7 +146,6 @@ func (vs *violations) empty(path, hint string) {
 
 func (vs *violations) networking(n *Networking) {
 	const path = "networking.endpoint"
-	const allowed = "letters, digits, and the characters / - _ ."
 	if n == nil {
 		return
 	}
@@ -161,7 +158,7 @@ func (vs *violations) networking(n *Networking) {
 			Message: fmt.Sprintf("must be no longer than %d characters, and has %d", MaxEndpointLength, len(e)),
 		})
 	case !endpointShape.MatchString(e):
-		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: abbreviate(e), Allowed: allowed})
+		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: abbreviate(e), Allowed: WordsOf(EndpointPattern)})
 	case strings.Contains(e, "//"):
 		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: e})
 	}
@@ -173,7 +170,7 @@ func (vs *violations) share(path, text string) {
 	if _, _, ok := parseShare(text); !ok {
 		vs.add(Violation{
 			Path: path, Code: CodeInvalidShare, Message: "is neither a percentage nor a number of replicas", Found: abbreviate(text),
-			Allowed: "0% to 100%, or a whole number such as 1",
+			Allowed: WordsOf(SharePattern),
 		})
 	}
 }

@@ -50,7 +50,7 @@ func (vs *violations) container(k Kind, path string, c *Container) {
 }
 
 func (vs *violations) image(path, name string) {
-	v := Violation{Path: path, Code: CodeInvalidImage, Message: "is not the name of an image", Found: abbreviate(name), Allowed: "such as quay.io/team/iris:1.0"}
+	v := Violation{Path: path, Code: CodeInvalidImage, Message: "is not the name of an image", Found: abbreviate(name), Allowed: WordsOf(ImagePattern)}
 	switch {
 	case len(name) > MaxImageLength:
 		v.Code, v.Message = CodeTooLong, fmt.Sprintf("must be no longer than %d characters", MaxImageLength)
@@ -99,7 +99,7 @@ func (vs *violations) env(path string, env map[string]string) {
 		if !envShape.MatchString(key) {
 			vs.add(Violation{
 				Path: at, OfKey: true, Code: CodeInvalidString, Message: "is not the name of an environment variable", Found: strconv.Quote(key),
-				Allowed: "letters, digits, and the characters _ - ., not beginning with a digit",
+				Allowed: WordsOf(EnvPattern),
 			})
 		}
 		vs.text(at, env[key])
@@ -150,7 +150,7 @@ func (vs *violations) probePath(path, text string) {
 	if !endpointShape.MatchString(text) {
 		vs.add(Violation{
 			Path: path, Code: CodeEndpoint, Message: "is not a path", Found: abbreviate(text),
-			Allowed: "letters, digits, and the characters / - _ .",
+			Allowed: WordsOf(EndpointPattern),
 		})
 	} else if strings.Contains(text, "//") {
 		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: abbreviate(text)})

@@ -20,15 +20,15 @@ const (
 
 // shapes are patterns whose breach is told in words.
 var shapes = map[string]string{
-	workload.NamePattern:     "must be lower-case letters, digits and dashes, beginning with a letter and not ending with a dash",
-	workload.EndpointPattern: "must be letters, digits, and the characters / - _ .",
-	workload.ImagePattern:    "is not the name of an image, such as quay.io/team/iris:1.0",
+	workload.NamePattern:     "must be " + workload.WordsOf(workload.NamePattern),
+	workload.EndpointPattern: "must be " + workload.WordsOf(workload.EndpointPattern),
+	workload.ImagePattern:    "is not the name of an image, " + workload.WordsOf(workload.ImagePattern),
 }
 
 // unlike are patterns that must not match, in words.
 var unlike = map[string]string{
-	`//|^/$`: "must name a path below / and must not contain two slashes in a row",
-	`//`:     "must not contain two slashes in a row",
+	workload.EndpointNotPattern: "must name a path below / and must not contain two slashes in a row",
+	workload.PathNotPattern:     "must not contain two slashes in a row",
 }
 
 // environmentNames are the rules of the names of variables, which are keys: a structural
@@ -40,7 +40,7 @@ func environmentNames() []v1.ValidationRule {
 	}
 	return []v1.ValidationRule{
 		{Rule: "self.all(key, !(" + strings.Join(reserved, " || ") + "))", Message: "must not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or ") + ": the platform sets those"},
-		{Rule: "self.all(key, key.matches(" + quote(workload.EnvPattern) + "))", Message: "names of environment variables are letters, digits, and the characters _ - ., not beginning with a digit"},
+		{Rule: "self.all(key, key.matches(" + quote(workload.EnvPattern) + "))", Message: "names of environment variables are " + workload.WordsOf(workload.EnvPattern)},
 	}
 }
 
