@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -260,4 +261,30 @@ func rangeOf(k workload.Kind, path string, s object) string {
 		parts = append(parts, workload.WordsOf(fmt.Sprint(not["pattern"])))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// A field of a spec that no key sets could be given to Kubernetes and to no file.
+func TestEveryFieldHasAKey(t *testing.T) {
+	t.Parallel()
+	ref := newReference(t)
+	var visit func(path string, of reflect.Type)
+	visit = func(path string, of reflect.Type) {
+		for of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		if ref.keys[path] == nil {
+			t.Errorf("no key of a cortex.yaml is %s", path)
+			return
+		}
+		switch {
+		case of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct:
+			visit(path+"[]", of.Elem())
+		case of.Kind() == reflect.Struct && of != reflect.TypeFor[workload.Quantity]():
+			for i := range of.NumField() {
+				key, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+				visit(strings.TrimPrefix(path+"."+key, "."), of.Field(i).Type)
+			}
+		}
+	}
+	visit("", reflect.TypeFor[workload.Spec]())
 }
