@@ -27,7 +27,9 @@ const (
 	codePerAPI = 1 << 30
 	// codeGrace is how long a copy stays that nobody needs any more: longer than any
 	// replica that may be ending in it takes for that.
-	codeGrace = time.Hour
+	codeGrace = 5 * time.Minute
+	// collectPause is the least time between two looks at every history for that.
+	collectPause = time.Minute
 )
 
 // takeOnce returns what takes the copy for the APIs of a file, of which all have one folder:
@@ -93,6 +95,15 @@ func (o *Operator) codeKept(r *workload.Revision) error {
 // changedSince is what users are told of code that has changed.
 func changedSince(r *workload.Revision) string {
 	return fmt.Sprintf("code changed since v%d was deployed; `cortex refresh %s` takes it", r.Code.Version, r.Name)
+}
+
+// collectLater collects after a change that may have taken a copy, unless that was done a
+// moment ago. The caller holds o.changes.
+func (o *Operator) collectLater(ctx context.Context) {
+	if now := o.now(); o.code != nil && now.Sub(o.collected) >= collectPause {
+		o.collected = now
+		o.collectCode(ctx, codeGrace)
+	}
 }
 
 // collectCode removes the copies that no version needs. The caller holds o.changes.

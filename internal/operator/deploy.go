@@ -40,7 +40,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		}
 		results = o.applyAll(ctx, req, file, deployed)
 		if !req.DryRun {
-			o.collectCode(ctx, codeGrace)
+			o.collectLater(ctx)
 		}
 		return nil
 	})
@@ -421,7 +421,7 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		if !next.SameCode(w.Revision) {
 			message.Message += " to the code that is now in " + next.Directory
 		}
-		o.collectCode(ctx, codeGrace)
+		o.collectLater(ctx)
 		return nil
 	})
 	return message, err

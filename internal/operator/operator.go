@@ -89,6 +89,7 @@ type Operator struct {
 	// remembered holds, by name, the id of the revision that is known to be in the
 	// history. Each name is only used under changes, the names of one file at once.
 	remembered sync.Map
+	collected  time.Time // when unneeded code was last looked for; used under changes
 
 	cache cache
 	wakes wakes
