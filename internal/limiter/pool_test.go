@@ -3,7 +3,6 @@ package limiter
 import (
 	"context"
 	"errors"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +79,9 @@ func TestWaitersGoToWhoeverIsFreeFirst(t *testing.T) {
 		if err := <-drained; err != nil {
 			t.Errorf("Idle = %v", err)
 		}
+		if n := p.Load().Running; n != 1 { // and Idle keeps nobody out
+			t.Errorf("%d run, want the waiter", n)
+		}
 	})
 }
 
@@ -133,6 +135,56 @@ func TestEjectedBackendIsLeftOutWithoutShorteningTheQueue(t *testing.T) {
 	a.Restore()
 	if l := p.Load(); l.Waiting != 0 || a.Running() != 2 {
 		t.Errorf("%d wait and a runs %d, want 0 and 2", l.Waiting, a.Running())
+	}
+}
+
+func TestWhoeverLeavesTheQueueHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p Pool[string]
+		b := p.NewBackend("a", 1, 3)
+		b.SetReady(true)
+		first, _ := p.Join(0, false)
+		if got, err := first.Wait(t.Context(), 0); err != nil || got != b {
+			t.Fatalf("Wait = %v, %v, want the slot that was free", got, err)
+		}
+		var waiting [3]*Waiter[string]
+		for i := range waiting {
+			waiting[i], _ = p.Join(0, false)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 { // a wait that has ended stays ended, and changes nothing again
+			if _, err := waiting[1].Wait(gone, 0); err == nil {
+				t.Error("Wait of a caller that is gone did not fail")
+			}
+			if n := p.Load().Waiting; n != 2 {
+				t.Errorf("%d wait, want 2", n)
+			}
+		}
+		for _, i := range []int{0, 2} {
+			b.Release()
+			if got, err := waiting[i].Wait(t.Context(), 0); err != nil || got != b {
+				t.Errorf("Wait of number %d = %v, %v, want the slot", i, got, err)
+			}
+		}
+	})
+}
+
+func TestSlotGivenToACallerThatLeavesIsNotLost(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 64 { // which of both Wait sees first is chance
+		var p Pool[string]
+		b := p.NewBackend("a", 1, 1)
+		b.SetReady(true)
+		p.Try()
+		w, _ := p.Join(0, false)
+		b.Release()
+		if got, err := w.Wait(gone, 0); err != nil || got != b {
+			t.Fatalf("Wait = %v, %v, want the slot that was given already", got, err)
+		}
 	}
 }
 
@@ -255,159 +307,4 @@ func TestPoolKeepsItsPromises(t *testing.T) {
 			},
 		})
 	})
-}
-
-// TestLeastLoadedIsChosen checks that no backend gets a request while another one
-// has a smaller share of its slots taken.
-func TestLeastLoadedIsChosen(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		var p Pool[int]
-		limits := rapid.SliceOfN(rapid.IntRange(1, 10), 1, 6).Draw(t, "limits")
-		backends := make([]*Backend[int], len(limits))
-		slots := 0
-		for i, n := range limits {
-			backends[i] = p.NewBackend(i, n, 0)
-			backends[i].SetReady(true)
-			slots += n
-		}
-		running := make([]int, len(limits))
-		for range slots {
-			s := p.Try()
-			if s == nil {
-				t.Fatalf("Try = nil with %v of %v taken", running, limits)
-			}
-			for i, n := range limits {
-				if running[i]*limits[s.Value] < running[s.Value]*n {
-					t.Fatalf("Try chose %d with %v of %v taken; %d has less to do", s.Value, running, limits, i)
-				}
-			}
-			running[s.Value]++
-			if running[s.Value] > limits[s.Value] {
-				t.Fatalf("backend %d runs %d of %d", s.Value, running[s.Value], limits[s.Value])
-			}
-		}
-		if s := p.Try(); s != nil {
-			t.Fatalf("Try = backend %d past every limit", s.Value)
-		}
-	})
-}
-
-// TestChoiceIsTheLinearOne drives a pool whose limits differ and compares each choice
-// with that of a search through all backends: the smallest share of its slots taken,
-// and among equals the one that has had that share for longest.
-func TestChoiceIsTheLinearOne(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		var p Pool[int]
-		type model struct {
-			backend        *Backend[int]
-			limit, running int
-			ready, ejected bool
-			since          int
-		}
-		clock := 0
-		all := make([]*model, rapid.IntRange(1, 8).Draw(t, "backends"))
-		for i := range all {
-			limit := rapid.SampledFrom([]int{1, 2, 3, 6}).Draw(t, "limit")
-			all[i] = &model{backend: p.NewBackend(i, limit, 0), limit: limit}
-		}
-		pick := func() *model { return all[rapid.IntRange(0, len(all)-1).Draw(t, "which")] }
-		moved := func(m *model) {
-			clock++
-			m.since = clock
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"try": func(t *rapid.T) {
-				var want *model
-				for _, m := range all {
-					if !m.ready || m.ejected || m.running >= m.limit {
-						continue
-					}
-					if want == nil || m.running*want.limit < want.running*m.limit ||
-						m.running*want.limit == want.running*m.limit && m.since < want.since {
-						want = m
-					}
-				}
-				got := p.Try()
-				switch {
-				case got == nil && want == nil:
-					return
-				case got == nil || want == nil || got != want.backend:
-					t.Fatalf("Try() = %+v, want %+v", got, want)
-				}
-				want.running++
-				moved(want)
-			},
-			"release": func(t *rapid.T) {
-				if m := pick(); m.running > 0 {
-					m.running--
-					m.backend.Release()
-					moved(m)
-				}
-			},
-			"ready": func(t *rapid.T) {
-				m, ready := pick(), rapid.Bool().Draw(t, "ready")
-				if m.ready != ready || ready && m.ejected {
-					moved(m)
-				}
-				m.ready, m.ejected = ready, m.ejected && !ready
-				m.backend.SetReady(ready)
-			},
-			"eject": func(t *rapid.T) {
-				m := pick()
-				m.ejected = true
-				m.backend.Eject()
-			},
-			"restore": func(t *rapid.T) {
-				m := pick()
-				if m.ejected {
-					moved(m)
-				}
-				m.ejected = false
-				m.backend.Restore()
-			},
-			"resize": func(t *rapid.T) {
-				m, limit := pick(), rapid.SampledFrom([]int{1, 2, 3, 6}).Draw(t, "limit")
-				if m.limit != limit {
-					moved(m)
-				}
-				m.limit = limit
-				m.backend.Resize(limit, 0)
-			},
-		})
-	})
-}
-
-func TestEqualsAreChosenInTurn(t *testing.T) {
-	t.Parallel()
-	var p Pool[int]
-	const n = 5
-	for i := range n {
-		p.NewBackend(i, 2, 0).SetReady(true)
-	}
-	for i := range 3 * n {
-		b := p.Try()
-		if b == nil || b.Value != i%n {
-			t.Fatalf("request %d went to %+v, want backend %d", i, b, i%n)
-		}
-		b.SetReady(true) // told again: nothing changes
-		b.Release()
-	}
-}
-
-// BenchmarkChoice is one request at an otherwise idle pool: what the choice costs on
-// top of the lock must not grow with the number of replicas.
-func BenchmarkChoice(b *testing.B) {
-	for _, n := range []int{1, 100, 1000, 5000} {
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			var p Pool[int]
-			for i := range n {
-				p.NewBackend(i, 4, 100).SetReady(true)
-			}
-			for b.Loop() {
-				p.Try().Release()
-			}
-		})
-	}
 }
