@@ -193,6 +193,25 @@ func TestDeployRefusesTheWholeFile(t *testing.T) {
 	}
 }
 
+// Whoever asks for a kind that does not run here is told what does: here, not elsewhere.
+func TestUnsupportedKindsAreToldWhatRuns(t *testing.T) {
+	t.Parallel()
+	batch := func(name string) string {
+		return "- name: " + name + "\n  kind: BatchAPI\n  pod:\n    containers:\n      - name: c\n        image: x\n        command: [y]\n"
+	}
+	for _, tt := range []struct{ name, config, want string }{
+		{"one", batch("a"), "nothing was deployed; take this API out of the file: this environment runs only RealtimeAPI, TrafficSplitter"},
+		{"two among others", batch("a") + realtime("b", "") + batch("c"), "nothing was deployed; take these APIs out of the file: this environment runs only RealtimeAPI, TrafficSplitter"},
+	} {
+		_, err := newWorld(t).tryDeploy(workload.DeployRequest{Config: tt.config})
+		if f := fault.From(err); f == nil || f.Hint != tt.want {
+			t.Errorf("%s: Deploy() = %+v, want the hint %q", tt.name, f, tt.want)
+		} else if p := f.Problems[0]; p.Found != "BatchAPI" || p.Allowed != "RealtimeAPI, TrafficSplitter" {
+			t.Errorf("%s: the problem is %+v, want what was found and what is allowed", tt.name, p)
+		}
+	}
+}
+
 func TestDeployAppliesSplittersLastAndAnswersInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

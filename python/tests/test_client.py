@@ -15,7 +15,8 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cortex
-from tests.support import Reply, Request, TestCase, json_reply
+from cortex import local
+from tests.support import Reply, Request, TestCase, json_reply, serving, unix_server
 
 #: cortex.client is the function of that name.
 client_module = importlib.import_module("cortex.client")
@@ -84,6 +85,15 @@ class Deploying(TestCase):
         client.env_name = "production"
         client.deploy(SPEC, directory="/srv")
         self.assertEqual(operator.deployed[0]["directory"], "/srv")
+
+    def test_the_path_is_sent_to_the_local_environment_only(self) -> None:
+        operator = Operator([result()], [])
+        os.makedirs(os.path.join(self.config_dir, "local"))
+        with serving(unix_server(local.socket_path(self.config_dir), operator)):
+            with mock.patch.dict(os.environ, {"PATH": "/home/ada/venv/bin:/usr/bin"}):
+                cortex.client().deploy(SPEC)
+                self.client_of(operator).deploy(SPEC)
+        self.assertEqual([sent.get("path") for sent in operator.deployed], ["/home/ada/venv/bin:/usr/bin", None])
 
     def test_files_that_cannot_be_sent(self) -> None:
         client = self.client_of(Operator([], []))
