@@ -124,6 +124,11 @@ func TestLoopScalesWithReason(t *testing.T) {
 				t.Errorf("metrics lack %q", line)
 			}
 		}
+		p.change(func() { p.load["iris"] = 1 })
+		pass(2 * time.Minute)
+		if line := `cortex_autoscaler_changes_total{api_name="iris",direction="down"} 2`; !strings.Contains(scrape(metrics), line+"\n") {
+			t.Errorf("metrics lack %q after %v", line, p.scaled)
+		}
 	})
 }
 
@@ -181,6 +186,36 @@ func TestLoopSurvivesErrors(t *testing.T) {
 	})
 }
 
+func TestLoopTriesTheOthersWhenOneCannotBeScaled(t *testing.T) {
+	t.Parallel()
+	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
+		rose := eager()
+		rose.Name = "rose"
+		p.change(func() {
+			p.workloads["rose"] = &rose
+			p.load["iris"], p.load["rose"] = 5, 5
+			p.scaleErr = errors.New("no engine")
+		})
+		pass(DefaultTick)
+		if page := scrape(metrics); !strings.Contains(page, "cortex_autoscaler_errors_total 2\n") {
+			t.Errorf("metrics do not count one error of each of two workloads:\n%s", page)
+		}
+	})
+}
+
+func TestLoopLeavesAloneWhatNothingIsKnownOf(t *testing.T) {
+	t.Parallel()
+	inLoop(t, DefaultTick, eager(), func(t *testing.T, p *place, _ *Loop, metrics *telemetry.Registry) {
+		unknown := eager()
+		unknown.Name, unknown.Requested = "rose", 3
+		p.change(func() { p.workloads["rose"] = &unknown })
+		pass(5 * time.Minute)
+		if line := `cortex_autoscaler_replicas{api_name="rose"} 3`; len(p.scaled) != 0 || !strings.Contains(scrape(metrics), line+"\n") {
+			t.Errorf("scaled %v, want nothing, and %q in the metrics", p.scaled, line)
+		}
+	})
+}
+
 func TestLoopFailedScaleIsNoRecommendation(t *testing.T) {
 	t.Parallel()
 	w := eager()
@@ -227,5 +262,8 @@ func TestNewLoopRefuses(t *testing.T) {
 		if _, err := NewLoop(c); err == nil {
 			t.Errorf("NewLoop(%s) = nil, want an error", name)
 		}
+	}
+	if _, err := NewLoop(Config{Source: p, Target: p}); err != nil {
+		t.Errorf("NewLoop without a tick = %v, want the default one", err)
 	}
 }
