@@ -43,6 +43,18 @@ func TestPlanRolloutKeepsWhatServes(t *testing.T) {
 			in: RolloutInput{Desired: 1, Surge: 1, Serving: true, Replicas: []RolloutReplica{other("a", false), serving("b", false)}},
 		},
 		{
+			name: "as does the only one that is ready until it does", stop: []string{"b"},
+			in: RolloutInput{Desired: 1, Surge: 1, Serving: true, Replicas: []RolloutReplica{other("a", true), serving("b", false), serving("c", false)}},
+		},
+		{
+			name: "of those in between only what is more than must be ready goes", stop: []string{"a"},
+			in: RolloutInput{Desired: 2, Surge: 2, Serving: true, Replicas: []RolloutReplica{other("a", true), other("b", true), other("c", true), serving("d", false)}},
+		},
+		{
+			name: "and of what has only begun to serve again what is more than must serve", stop: []string{"a", "b"},
+			in: RolloutInput{Desired: 1, Surge: 1, Serving: true, Replicas: []RolloutReplica{other("a", false), serving("b", false), serving("c", false)}},
+		},
+		{
 			name: "a version in between goes before the one that serves", stop: []string{"b"},
 			in: RolloutInput{Desired: 1, Surge: 1, Serving: true, Replicas: []RolloutReplica{serving("a", true), other("b", true)}},
 		},

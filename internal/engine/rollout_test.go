@@ -31,6 +31,7 @@ func TestPlanRollout(t *testing.T) {
 		{name: "nothing to do", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{replica("a", current, true)}}},
 		{name: "waits for a replica that starts", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{replica("a", current, false)}}},
 		{name: "to zero", in: RolloutInput{Surge: 1, Replicas: []RolloutReplica{replica("a", current, true), replica("b", old, true)}}, stop: []string{"a", "b"}},
+		{name: "less than nothing is nothing", in: RolloutInput{Desired: -1, Surge: -1, Unavailable: -1, Replicas: []RolloutReplica{replica("a", current, true)}}, stop: []string{"a"}},
 		{
 			name: "scale-in takes the unready, then the newest", stop: []string{"b", "d"},
 			in: RolloutInput{Desired: 2, Surge: 1, Replicas: []RolloutReplica{
@@ -70,6 +71,10 @@ func TestPlanRollout(t *testing.T) {
 			in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{replica("a", old, false)}},
 		},
 		{
+			name: "of two only one", stop: []string{"a"},
+			in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{replica("a", old, false), replica("b", old, false)}},
+		},
+		{
 			name: "unavailability lets old ones go at once", start: 3, stop: []string{"a"},
 			in: RolloutInput{Desired: 4, Surge: 2, Unavailable: 2, Replicas: []RolloutReplica{
 				replica("a", old, false), replica("b", old, true), replica("c", old, true),
@@ -97,6 +102,43 @@ func TestPlanRollout(t *testing.T) {
 				t.Errorf("PlanRollout(…) starts %d because %q", plan.Start, plan.StartReason)
 			}
 		})
+	}
+}
+
+// What explain and the log say of a step.
+func TestRolloutReasons(t *testing.T) {
+	t.Parallel()
+	current := RolloutReplica{ID: "a", Current: true, Ready: true}
+	old := RolloutReplica{ID: "b", Ready: true}
+	for _, tt := range []struct {
+		name string
+		in   RolloutInput
+		want RolloutPlan
+	}{
+		{
+			name: "scale-out", in: RolloutInput{Desired: 3, Surge: 1, Replicas: []RolloutReplica{current}},
+			want: RolloutPlan{Start: 2, StartReason: "wanted: 3, there: 1"},
+		},
+		{
+			name: "scale-in", in: RolloutInput{Replicas: []RolloutReplica{current}},
+			want: RolloutPlan{Stop: []Stop{{"a", "wanted: 0, there: 1"}}},
+		},
+		{
+			name: "update", in: RolloutInput{Desired: 3, Surge: 1, Replicas: []RolloutReplica{old}},
+			want: RolloutPlan{Start: 3, StartReason: "0 of 3 replicas are of the desired revision; at most 4 may exist during an update"},
+		},
+		{
+			name: "old", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{current, old}},
+			want: RolloutPlan{Stop: []Stop{{"b", "it is of an older revision, and 1 replicas are ready without it; at least 1 must be"}}},
+		},
+		{
+			name: "old and not ready", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{current, {ID: "b"}}},
+			want: RolloutPlan{Stop: []Stop{{"b", "it is of an older revision and not ready"}}},
+		},
+	} {
+		if diff := cmp.Diff(tt.want, PlanRollout(tt.in)); diff != "" {
+			t.Errorf("%s: PlanRollout(…) (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 
