@@ -259,10 +259,10 @@ func TestTrailersTravelBothWays(t *testing.T) {
 		io.Copy(io.Discard, r.Body)
 		w.Header().Set("Trailer", "X-Sum")
 		io.WriteString(w, "ok")
-		w.Header().Set("X-Sum", r.Trailer.Get("X-Check")+r.Trailer.Get("Content-Length")+r.Trailer.Get("Host"))
+		w.Header().Set("X-Sum", r.Trailer.Get("X-Check")+r.Trailer.Get("N")+r.Trailer.Get("Content-Length")+r.Trailer.Get("Host"))
 	})
 	c := dial(t, addr)
-	c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check\r\n\r\n2\r\nhi\r\n0\r\nX-Check: 42\r\nContent-Length: 7\r\nHost: b\r\n\r\n")
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check, N\r\n\r\n2\r\nhi\r\n0\r\nX-Check: 4\r\nN: 2\r\nContent-Length: 7\r\nHost: b\r\n\r\n")
 	resp, _ := c.answer("POST")
 	if got := resp.Trailer.Get("X-Sum"); got != "42" {
 		t.Errorf("trailer %q, want 42", got)

@@ -31,8 +31,10 @@ func (m *memory) SetWriteDeadline(time.Time) error { return nil }
 
 // relayed returns what an upstream would get of the first request in raw, and why
 // it would get none.
-func relayed(raw []byte) (out []byte, err error) {
-	s := NewServer(Config{})
+func relayed(raw []byte) (out []byte, err error) { return relayedBy(Config{}, raw) }
+
+func relayedBy(cfg Config, raw []byte) (out []byte, err error) {
+	s := NewServer(cfg)
 	client := &memory{in: bytes.NewReader(raw)}
 	c := newConn(s, client)
 	c.in.open(c.nc)
@@ -73,6 +75,7 @@ func TestRequestHeadsThatAreRefused(t *testing.T) {
 		{"folded", "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", "400 malformed_field"},
 		{"folded first", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", "400 malformed_field"},
 		{"bare LF", "GET / HTTP/1.1\nHost: a\n\n", "400 malformed_line_end"},
+		{"nothing but LF", "\n", "400 malformed_line_end"},
 		{"bare LF in the middle", "GET / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n", "400 malformed_line_end"},
 		{"bare CR", "GET / HTTP/1.1\r\nHost: a\rX: 1\r\n\r\n", "400 malformed_line_end"},
 		{"space before the colon", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\n", "400 malformed_field"},
@@ -141,6 +144,7 @@ func TestChunkedBodiesThatAreRefused(t *testing.T) {
 		{"long extension", "1;" + strings.Repeat("a", 5000) + "\r\nx\r\n0\r\n\r\n"},
 		{"flood of extensions", strings.Repeat("1;"+strings.Repeat("a", 200)+"\r\nx\r\n", 200) + "0\r\n\r\n"},
 		{"malformed trailer", "0\r\nX y\r\n\r\n"},
+		{"trailer without a name", "0\r\n: y\r\n\r\n"},
 		{"folded trailer", "0\r\nX: y\r\n z\r\n\r\n"},
 		{"NUL in a trailer", "0\r\nX: \x00\r\n\r\n"},
 		{"large trailer", "0\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 20) + "\r\n"},

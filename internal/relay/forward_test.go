@@ -1,0 +1,109 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// What earlier proxies said stays: beside ours where anybody may be in front, as it is
+// where only a relay of ours is.
+func TestForwardedFieldsOfEarlierProxies(t *testing.T) {
+	t.Parallel()
+	const raw = "GET / HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\nX-Kept: 1\r\n\r\n"
+	for front, from := range map[bool]string{false: "10.0.0.1, 192.0.2.7", true: "10.0.0.1"} {
+		out, err := relayedBy(Config{Front: front}, []byte(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(out)))
+		if err != nil {
+			t.Fatalf("%v in %q", err, out)
+		}
+		req.Header.Del("Traceparent")
+		req.Header.Del("X-Request-Id")
+		want := http.Header{"X-Forwarded-For": {from}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"outer"}, "X-Kept": {"1"}}
+		if d := diffHeader(req.Header, want); d != "" {
+			t.Errorf("with a relay in front %t, forwarded fields: %s", front, d)
+		}
+	}
+}
+
+func TestTargetsReachTheUpstreamInOriginForm(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ target, want string }{
+		{"/a%2fb?c=%", "GET /a%2fb?c=% HTTP/1.1\r\nHost: field\r\n"},
+		{"http://target/a?b", "GET /a?b HTTP/1.1\r\nHost: target\r\n"},
+		{"HTTP://target:80", "GET / HTTP/1.1\r\nHost: target:80\r\n"},
+		{"http://target?a/b", "GET /?a/b HTTP/1.1\r\nHost: target\r\n"},
+	} {
+		out, err := relayed([]byte("GET " + tt.target + " HTTP/1.1\r\nHost: field\r\n\r\n"))
+		if err != nil || !strings.HasPrefix(string(out), tt.want) {
+			t.Errorf("%s became %.60q, %v; want %q", tt.target, out, err, tt.want)
+		}
+	}
+}
+
+// An answer that says twice how long it is may not have ended where it seems to.
+func TestAnswerOfTwoLengthsEndsItsConnection(t *testing.T) {
+	t.Parallel()
+	for _, length := range []string{"0", "2"} {
+		var connections atomic.Int64
+		at := script(t, func(c net.Conn, r *bufio.Reader) {
+			connections.Add(1)
+			for readHead(r) != "" {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: "+length+"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+			}
+		})
+		_, addr, _ := relayTo(t, at, Limits{}, nil)
+		c := dial(t, addr)
+		for range 2 {
+			c.send(get)
+			if resp, body := c.answer("GET"); body != "ok" || resp.ContentLength >= 0 {
+				t.Errorf("got %q of length %d, want ok in chunks", body, resp.ContentLength)
+			}
+		}
+		if n := connections.Load(); n != 2 {
+			t.Errorf("Content-Length %s: %d connections for two requests, want 2", length, n)
+		}
+	}
+}
+
+func TestTrailerIsAnnouncedOnlyWhereOneCanFollow(t *testing.T) {
+	t.Parallel()
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 2\r\n\r\nok")
+	})
+	_, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	c.send("GET / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\n\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); len(resp.Trailer) > 0 || resp.Header.Get("Trailer") != "" || string(body) != "ok" {
+		t.Errorf("got %q with %v and the trailer %v, want ok and none", body, resp.Header, resp.Trailer)
+	}
+}
+
+// A head that leaves no room for a body beside it in one write goes first.
+func TestLargeHeadOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("a", 30_000)
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Large: "+large+"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+	})
+	_, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	if resp, body := c.answer("GET"); body != "ok" || resp.Header.Get("X-Large") != large {
+		t.Errorf("got %q after a field of %d bytes, want ok after %d", body, len(resp.Header.Get("X-Large")), len(large))
+	}
+}
