@@ -136,7 +136,7 @@ bench-kube: need-go ## measure on the Kubernetes of kube-up, beside HAProxy, kub
 
 .PHONY: docs
 docs: need-go ## write the generated pages of docs/ again
-	@$(GO) test ./internal/cli -run Reference -update
+	@$(GO) test ./internal/cli ./internal/manifest -run Reference -update
 
 .PHONY: release
 release: need-go ## build static binaries for linux and darwin, amd64 and arm64, into dist/
