@@ -40,6 +40,7 @@ func TestTargetsReachTheUpstreamInOriginForm(t *testing.T) {
 		{"/a%2fb?c=%", "GET /a%2fb?c=% HTTP/1.1\r\nHost: field\r\n"},
 		{"http://target/a?b", "GET /a?b HTTP/1.1\r\nHost: target\r\n"},
 		{"HTTP://target:80", "GET / HTTP/1.1\r\nHost: target:80\r\n"},
+		{"http://[::1]:80/a", "GET /a HTTP/1.1\r\nHost: [::1]:80\r\n"},
 		{"http://target?a/b", "GET /?a/b HTTP/1.1\r\nHost: target\r\n"},
 	} {
 		out, err := relayed([]byte("GET " + tt.target + " HTTP/1.1\r\nHost: field\r\n\r\n"))
@@ -71,6 +72,22 @@ func TestAnswerOfTwoLengthsEndsItsConnection(t *testing.T) {
 		if n := connections.Load(); n != 2 {
 			t.Errorf("Content-Length %s: %d connections for two requests, want 2", length, n)
 		}
+	}
+}
+
+func TestTrailersTravelBothWays(t *testing.T) {
+	t.Parallel()
+	_, addr := relayHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Trailer", "X-Sum")
+		io.WriteString(w, "ok")
+		w.Header().Set("X-Sum", r.Trailer.Get("X-Check")+r.Trailer.Get("N")+r.Trailer.Get("Content-Length")+r.Trailer.Get("Host"))
+	})
+	c := dial(t, addr)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check, N\r\n\r\n2\r\nhi\r\n0\r\nX-Check: 4\r\nN: 2\r\nContent-Length: 7\r\nHost: b\r\n\r\n")
+	resp, _ := c.answer("POST")
+	if got := resp.Trailer.Get("X-Sum"); got != "42" {
+		t.Errorf("trailer %q, want 42", got)
 	}
 }
 
