@@ -162,7 +162,7 @@ func TestChunkedBodiesThatAreRefused(t *testing.T) {
 
 func TestFieldsThatReachTheUpstream(t *testing.T) {
 	t.Parallel()
-	raw := "POST /p HTTP/1.1\r\nHost: example.org\r\nX-Kept:  a b \r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n" +
+	raw := "POST /p HTTP/1.1\r\nHost: example.org\r\nX-Kept:  a b \r\nConnection: , close,, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n" +
 		"Proxy-Connection: x\r\nProxy-Authorization: secret\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n" +
 		"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\nX-Cortex-Origin: forged\r\nx-cortex-anything: forged\r\n" +
 		"X-Request-ID: mine-1\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: a=b\r\nContent-Length: 002\r\n\r\nhi"
@@ -217,7 +217,10 @@ func TestIdentityIsMadeWhereItIsMissingOrNotSane(t *testing.T) {
 			}
 		})
 	}
-	a, _, _ := Identify("", "")
+	a, trace, _ := Identify("", "")
+	if a != trace[3:35] {
+		t.Errorf("the id %s is not that of the trace %s", a, trace)
+	}
 	if b, _, _ := Identify("", ""); a == b {
 		t.Errorf("two requests got the same id %s", a)
 	}
