@@ -195,7 +195,7 @@ func oldToStop(s shares, current, old []RolloutReplica) []Stop {
 		reason := "it is of an older revision and not ready"
 		if r.Ready {
 			ready--
-			reason = fmt.Sprintf("it is of an older revision, and %d replicas are ready without it; at least %d must be", ready, s.minReady)
+			reason = fmt.Sprintf("it is of an older revision; ready without it: %d, needed: %d", ready, s.minReady)
 		}
 		if r.Serving {
 			serving--

@@ -129,7 +129,7 @@ func TestRolloutReasons(t *testing.T) {
 		},
 		{
 			name: "old", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{current, old}},
-			want: RolloutPlan{Stop: []Stop{{"b", "it is of an older revision, and 1 replicas are ready without it; at least 1 must be"}}},
+			want: RolloutPlan{Stop: []Stop{{"b", "it is of an older revision; ready without it: 1, needed: 1"}}},
 		},
 		{
 			name: "old and not ready", in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{current, {ID: "b"}}},
