@@ -127,8 +127,9 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 }
 
+// Not parallel: Main has client-go write to the log of its process, which the clients of
+// other tests would read meanwhile.
 func TestExitCodes(t *testing.T) {
-	t.Parallel()
 	for _, tt := range []struct {
 		args     []string
 		want     int
