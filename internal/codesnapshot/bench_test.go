@@ -1,22 +1,19 @@
 package codesnapshot
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
+func benchFolder() string { return cmp.Or(os.Getenv("CORTEX_BENCH_CODE"), "../../examples/iris") }
+
 // BenchmarkTake measures what a deploy waits for. CORTEX_BENCH_CODE names a folder to
 // copy, CORTEX_BENCH_STATE where to.
 func BenchmarkTake(b *testing.B) {
-	folder := os.Getenv("CORTEX_BENCH_CODE")
-	if folder == "" {
-		folder = "../../examples/iris"
-	}
-	state := os.Getenv("CORTEX_BENCH_STATE")
-	if state == "" {
-		state = b.TempDir()
-	}
+	folder := benchFolder()
+	state := cmp.Or(os.Getenv("CORTEX_BENCH_STATE"), b.TempDir())
 	s := Open(filepath.Join(state, "code"), Bounds(), nil)
 	for b.Loop() {
 		c, err := s.Take(folder)
@@ -33,10 +30,7 @@ func BenchmarkTake(b *testing.B) {
 
 // BenchmarkChanged measures what cortex get and explain wait for.
 func BenchmarkChanged(b *testing.B) {
-	folder := os.Getenv("CORTEX_BENCH_CODE")
-	if folder == "" {
-		folder = "../../examples/iris"
-	}
+	folder := benchFolder()
 	s := Open(filepath.Join(b.TempDir(), "code"), Bounds(), nil)
 	c, err := s.Take(folder)
 	if err != nil {

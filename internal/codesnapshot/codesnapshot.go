@@ -80,7 +80,7 @@ func (s *Store) Take(folder string) (workload.Code, error) {
 		return workload.Code{}, cannotKeep(folder, err)
 	}
 	defer os.RemoveAll(fresh) // nothing is there once it has its name
-	c, err := s.copyOf(folder, fresh)
+	c, err := s.walk(folder, fresh, nil)
 	var over *overError
 	switch {
 	case errors.As(err, &over):

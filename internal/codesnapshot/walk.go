@@ -49,16 +49,13 @@ func (e *overError) Error() string { return e.what }
 type copying struct {
 	s        *Store
 	from, to string
+	state    string                         // the folder that the copies share with the rest of the state
 	ignore   *patternmatcher.PatternMatcher // nil: nothing more
 	then     map[string]entry
 
 	index index
 	seen  int // entries, also those that are not copied
 	bytes int64
-}
-
-func (s *Store) copyOf(folder, to string) (*copying, error) {
-	return s.walk(folder, to, nil)
 }
 
 // compare returns what folder holds now.
@@ -80,6 +77,9 @@ func (s *Store) walk(folder, to string, then map[string]entry) (*copying, error)
 		return nil, err
 	}
 	c := &copying{s: s, from: from, to: to, then: then}
+	if c.state, err = filepath.EvalSymlinks(filepath.Dir(s.dir)); err != nil {
+		return nil, err
+	}
 	if c.ignore, err = ignored(from); err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (c *copying) treatment(rel string, d fs.DirEntry) (treatment, error) {
 		return leftOut, nil // of an editor
 	}
 	if d.IsDir() {
-		if c.s.isState(path) {
+		if path == c.state {
 			return leftOut, nil // the copies themselves are in it
 		}
 		for _, name := range environments {
@@ -187,13 +187,6 @@ func (c *copying) treatment(rel string, d fs.DirEntry) (treatment, error) {
 		}
 	}
 	return kept, nil
-}
-
-// isState reports whether path is the folder that the copies share with the rest of the
-// state.
-func (s *Store) isState(path string) bool {
-	state, err := filepath.EvalSymlinks(filepath.Dir(s.dir))
-	return err == nil && path == state
 }
 
 // link leaves a link to what is not code. It is no part of the content.

@@ -71,7 +71,7 @@ func leadsOut(pod *workload.Pod) string {
 
 // takenWith notes the version with which a copy was taken, if it is a new one.
 func takenWith(next *workload.Revision) {
-	if next.Code != nil && next.Code.Digest != "" && next.Code.Version == 0 {
+	if next.CodeDigest() != "" && next.Code.Version == 0 {
 		c := *next.Code
 		c.Version = next.Number
 		next.Code = &c
@@ -80,12 +80,13 @@ func takenWith(next *workload.Revision) {
 
 // codeChanged reports whether the folder of r holds other code than r runs.
 func (o *Operator) codeChanged(r *workload.Revision) bool {
-	return o.code != nil && r.Code != nil && r.Code.Digest != "" && o.code.Changed(r.Directory, r.Code.Digest)
+	digest := r.CodeDigest()
+	return o.code != nil && digest != "" && o.code.Changed(r.Directory, digest)
 }
 
 // codeKept refuses to go back to a version whose copy is not kept any more.
 func (o *Operator) codeKept(r *workload.Revision) error {
-	if o.code == nil || r.Code == nil || r.Code.Digest == "" || o.code.Has(r.Code.Digest) {
+	if digest := r.CodeDigest(); o.code == nil || digest == "" || o.code.Has(digest) {
 		return nil
 	}
 	return fault.New(fault.Conflict, "resources.code_not_kept", "the code of %s of %s is not kept any more", version(r), r.Name).
@@ -131,11 +132,11 @@ func neededCode(needed map[string]bool, w store.Workload, past []store.Past) {
 	total := int64(0)
 	own := map[string]bool{}
 	add := func(r *workload.Revision, always bool) {
-		if r == nil || r.Code == nil || r.Code.Digest == "" || own[r.Code.Digest] {
+		if r == nil || r.CodeDigest() == "" || own[r.CodeDigest()] {
 			return
 		}
 		if total += r.Code.Bytes; always || total <= codePerAPI {
-			own[r.Code.Digest], needed[r.Code.Digest] = true, true
+			own[r.CodeDigest()], needed[r.CodeDigest()] = true, true
 		}
 	}
 	add(w.Revision, true)

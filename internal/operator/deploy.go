@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"strings"
 
@@ -154,11 +153,11 @@ func (o *Operator) revisionOf(d deploying, e manifest.Entry, was *store.Workload
 	if d.DryRun || prev != nil && next.SamePod(prev) {
 		return next, nil
 	}
-	var err error
-	if from.Code, err = o.codeOf(e.Spec.Pod, d.Directory, d.code); err != nil {
+	code, err := o.codeOf(e.Spec.Pod, d.Directory, d.code)
+	if err != nil {
 		return nil, err
 	}
-	return workload.NewRevision(e.Spec, prev, from, o.now()), nil
+	return next.WithCode(code), nil
 }
 
 // plannedChange is a revision on its way to be the current one.
@@ -313,7 +312,7 @@ func changesBetween(a, b *workload.Revision) []string {
 	if !reflect.DeepEqual(a.Programs, b.Programs) {
 		changes = append(changes, "programs")
 	}
-	if !a.SameCode(b) {
+	if a.CodeDigest() != b.CodeDigest() {
 		changes = append(changes, "code")
 	}
 	return changes
@@ -329,64 +328,6 @@ func (o *Operator) result(ctx context.Context, w store.Workload, action workload
 	}
 	api.Spec, api.Endpoint = w.Revision, o.endpoint(w.Revision)
 	return workload.DeployResult{API: &api, Action: action, Changes: changes, Message: message}, nil
-}
-
-// Rollback deploys the spec of an earlier version again. It replaces an update
-// that is under way: that is what it is most often needed for.
-func (o *Operator) Rollback(ctx context.Context, name, id string) (result workload.DeployResult, err error) {
-	err = o.change(ctx, func(ctx context.Context) error {
-		result, err = o.rollBack(ctx, name, id)
-		return err
-	})
-	return result, err
-}
-
-func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.DeployResult, error) {
-	none := workload.DeployResult{}
-	w, err := o.store.Get(ctx, name)
-	if err != nil {
-		return none, err
-	}
-	list, err := o.past(ctx, &w, name)
-	if err != nil {
-		return none, err
-	}
-	var target entry
-	if id == "" {
-		target, err = lastLive(list, w)
-	} else {
-		target, err = find(list, name, id)
-	}
-	if err != nil {
-		return none, err
-	}
-	old := target.Revision
-	if err := o.stillFits(ctx, old); err != nil {
-		return none, err
-	}
-	if err := o.codeKept(old); err != nil {
-		return none, err
-	}
-	next := workload.NewRevision(old.Spec, w.Revision, workload.Origin{
-		Index: old.Index, FileName: old.FileName, Directory: old.Directory, Programs: old.Programs, Code: old.Code, Submitted: old.SubmittedAPISpec,
-	}, o.now())
-	result, err := o.apply(ctx, plannedChange{name: name, next: next, cause: "rollback to " + old.ID, event: "RolledBack", force: true}, &w)
-	if err == nil && result.Action == workload.ActionUpdate {
-		result.Message = fmt.Sprintf("rolling back %s to %s", label(&old.Spec), target.version())
-		if id == "" {
-			result.Message += ", the last version that was live before"
-		}
-	}
-	return result, err
-}
-
-// stillFits checks an earlier revision against what is deployed now.
-func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
-	deployed, err := o.store.List(ctx)
-	if err != nil {
-		return err
-	}
-	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed, inHistory)
 }
 
 // Refresh replaces every replica without changing the spec. Processes run the code that
@@ -418,7 +359,7 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		}
 		o.record(ctx, name, normal, "Refreshed", "replacing every replica, version %s", next.ID)
 		message.Message = "updating " + label(spec)
-		if !next.SameCode(w.Revision) {
+		if next.CodeDigest() != w.Revision.CodeDigest() {
 			message.Message += " to the code that is now in " + next.Directory
 		}
 		o.collectLater(ctx)

@@ -14,13 +14,22 @@ type Code struct {
 	Bytes   int64 `json:"bytes,omitempty"` // that were copied
 }
 
-// digest is empty without a copy.
-func (c *Code) digest() string {
-	if c == nil {
+// CodeDigest names the copy in which the processes of r run. Empty: they run in the
+// folder itself.
+func (r *Revision) CodeDigest() string {
+	if r.Code == nil {
 		return ""
 	}
-	return c.Digest
+	return r.Code.Digest
 }
 
-// SameCode reports whether r and o run one copy of their folder, or both none.
-func (r *Revision) SameCode(o *Revision) bool { return r.Code.digest() == o.Code.digest() }
+// WithCode returns what r is when its processes run code.
+func (r *Revision) WithCode(code *Code) *Revision {
+	c := *r
+	c.Code = code
+	if c.CodeDigest() != r.CodeDigest() { // otherwise it is called as it is, whichever release named it
+		c.identify()
+		c.stamp(r.LastUpdated)
+	}
+	return &c
+}

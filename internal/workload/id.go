@@ -53,16 +53,12 @@ func NewRevision(spec Spec, prev *Revision, from Origin, now time.Time) *Revisio
 // Refreshed returns the revision that replaces every replica of r by one that runs code,
 // and changes nothing else. Kinds without replicas keep their empty deployment id.
 func (r *Revision) Refreshed(code *Code, now time.Time) *Revision {
-	c := *r
-	c.Code = code
-	if !c.SameCode(r) { // otherwise it is called as it is, whichever release named it
-		c.identify()
-	}
+	c := r.WithCode(code)
 	if r.Kind.Scales() {
 		c.DeploymentID = newDeploymentID()
 	}
 	c.stamp(after(r, now))
-	return &c
+	return c
 }
 
 // identify names what runs, and all that was asked for.
@@ -100,7 +96,7 @@ func (r *Revision) podID() string {
 		if r.Programs != nil { // an element more would rename what was deployed without
 			content = append(content, r.Programs)
 		}
-		if digest := r.Code.digest(); digest != "" {
+		if digest := r.CodeDigest(); digest != "" {
 			content = append(content, map[string]string{"code": digest})
 		}
 	}

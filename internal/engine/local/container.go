@@ -112,8 +112,8 @@ func (c *container) start(ctx context.Context) (Container, error) {
 
 // directory is the folder in which the processes of a revision run.
 func (e *Engine) directory(r *workload.Revision) string {
-	if r.Code != nil && r.Code.Digest != "" {
-		return filepath.Join(e.cfg.CodeDir, r.Code.Digest)
+	if digest := r.CodeDigest(); digest != "" {
+		return filepath.Join(e.cfg.CodeDir, digest)
 	}
 	return r.Directory
 }
