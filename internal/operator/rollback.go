@@ -24,6 +24,11 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 	if err != nil {
 		return none, err
 	}
+	es, err := o.engineStatus(ctx, w)
+	if err != nil {
+		return none, err
+	}
+	learn(&w, es, o.now()) // what is live may not be written down yet: then what served before it is no way back
 	list, err := o.past(ctx, &w, name)
 	if err != nil {
 		return none, err
