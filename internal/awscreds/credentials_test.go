@@ -10,28 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cortex.dev/cortex/internal/auth/authtest"
 )
-
-func profile(user string, withToken bool) string {
-	text := fmt.Sprintf("aws_access_key_id = %s\naws_secret_access_key = %s\n", keyID(user), secretOf(user))
-	if withToken {
-		text += "aws_session_token = " + sessionOf(user) + "\n"
-	}
-	return text
-}
-
-func envPair(user string, withToken bool) map[string]string {
-	env := map[string]string{"AWS_ACCESS_KEY_ID": keyID(user), "AWS_SECRET_ACCESS_KEY": secretOf(user)}
-	if withToken {
-		env["AWS_SESSION_TOKEN"] = sessionOf(user)
-	}
-	return env
-}
-
-func processJSON(user string, expires time.Time) string {
-	return fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q,"Expiration":%q}`,
-		keyID(user), secretOf(user), sessionOf(user), expires.UTC().Format(time.RFC3339))
-}
 
 func ssoCache(of string) string {
 	sum := sha1.Sum([]byte(of)) //nolint:gosec // see above
@@ -71,7 +52,7 @@ func container(t *testing.T) string {
 			return
 		}
 		fmt.Fprintf(w, `{"Code":"Success","AccessKeyId":%q,"SecretAccessKey":%q,"Token":%q,"Expiration":%q}`,
-			keyID(user), secretOf(user), sessionOf(user), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+			authtest.KeyID(user), authtest.SecretOf(user), authtest.SessionOf(user), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	}))
 	t.Cleanup(server.Close)
 	return server.URL
@@ -109,22 +90,22 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		source  string
 		profile string
 	}{
-		{"environment", envPair("env", false), nil, user + "env", "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ""},
-		{"environment with a token", envPair("envtoken", true), nil, user + "envtoken", "AWS_SESSION_TOKEN", ""},
-		{"profile of AWS_PROFILE", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"profile of AWS_DEFAULT_PROFILE", map[string]string{"AWS_DEFAULT_PROFILE": "dev"}, map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"profile with a token", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + profile("devtoken", true)}, user + "devtoken", "profile dev", "dev"},
-		{"profile in the config file", of("dev"), map[string]string{".aws/config": "[profile dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"default profile", nil, map[string]string{".aws/credentials": "[default]\n" + profile("default", false)}, user + "default", "profile default", "default"},
-		{"default profile with a token", nil, map[string]string{".aws/credentials": "[default]\n" + profile("deftoken", true)}, user + "deftoken", "profile default", "default"},
-		{"files elsewhere", with(of("dev"), map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "{home}/keys"}), map[string]string{"keys": "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"credential_process", of("proc"), map[string]string{".aws/config": process, "process.json": processJSON("proc", soon)}, user + "proc", "the credential_process of profile proc", "proc"},
+		{"environment", authtest.Env("env", false), nil, user + "env", "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", ""},
+		{"environment with a token", authtest.Env("envtoken", true), nil, user + "envtoken", "AWS_SESSION_TOKEN", ""},
+		{"profile of AWS_PROFILE", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"profile of AWS_DEFAULT_PROFILE", map[string]string{"AWS_DEFAULT_PROFILE": "dev"}, map[string]string{".aws/credentials": "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"profile with a token", of("dev"), map[string]string{".aws/credentials": "[dev]\n" + authtest.Profile("devtoken", true)}, user + "devtoken", "profile dev", "dev"},
+		{"profile in the config file", of("dev"), map[string]string{".aws/config": "[profile dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"default profile", nil, map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false)}, user + "default", "profile default", "default"},
+		{"default profile with a token", nil, map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("deftoken", true)}, user + "deftoken", "profile default", "default"},
+		{"files elsewhere", with(of("dev"), map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "{home}/keys"}), map[string]string{"keys": "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"credential_process", of("proc"), map[string]string{".aws/config": process, "process.json": authtest.ProcessJSON("proc", soon)}, user + "proc", "the credential_process of profile proc", "proc"},
 		{"assumed role", of("ops"), map[string]string{
 			".aws/config":      "[profile ops]\n" + deployer + "source_profile = dev\n",
-			".aws/credentials": "[dev]\n" + profile("dev", false),
+			".aws/credentials": "[dev]\n" + authtest.Profile("dev", false),
 		}, assumed + "Deployer/alice", "profile ops, assuming " + role + "Deployer", "ops"},
 		{"assumed role through credential_process", of("ops"), map[string]string{
-			".aws/config": "[profile ops]\n" + deployer + "source_profile = proc\n" + process, "process.json": processJSON("proc", soon),
+			".aws/config": "[profile ops]\n" + deployer + "source_profile = proc\n" + process, "process.json": authtest.ProcessJSON("proc", soon),
 		}, assumed + "Deployer/alice", "the credential_process of profile ops, assuming " + role + "Deployer", "ops"},
 		{"assumed role of the container", with(of("ops"), boxes), map[string]string{
 			".aws/config": "[profile ops]\n" + deployer + "credential_source = EcsContainer\n",
@@ -142,18 +123,18 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		{"instance", instance, nil, user + "ec2", "the instance metadata service", ""},
 
 		// Which of two.
-		{"environment before AWS_PROFILE", with(envPair("env", false), of("dev")), map[string]string{".aws/credentials": "[dev]\n" + profile("dev", false)}, user + "env", "the environment", ""},
-		{"environment before a profile that does not exist", with(envPair("env", false), of("nope")), nil, user + "env", "the environment", ""},
-		{"environment before a file that is broken", envPair("env", false), map[string]string{".aws/config": "[profile"}, user + "env", "the environment", ""},
-		{"environment before web identity", with(envPair("env", false), web), map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, user + "env", "the environment", ""},
-		{"AWS_PROFILE before default", of("dev"), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"AWS_PROFILE before AWS_DEFAULT_PROFILE", with(of("dev"), map[string]string{"AWS_DEFAULT_PROFILE": "default"}), map[string]string{".aws/credentials": "[default]\n" + profile("default", false) + "[dev]\n" + profile("dev", false)}, user + "dev", "profile dev", "dev"},
-		{"credentials file before config file", nil, map[string]string{".aws/credentials": "[default]\n" + profile("default", false), ".aws/config": "[default]\n" + profile("dev", false)}, user + "default", "profile default", "default"},
-		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + profile("default", false)}, assumed + "Web/pod", "the web identity", ""},
-		{"default profile before container and instance", with(boxes, instance), map[string]string{".aws/credentials": "[default]\n" + profile("default", false)}, user + "default", "profile default", "default"},
+		{"environment before AWS_PROFILE", with(authtest.Env("env", false), of("dev")), map[string]string{".aws/credentials": "[dev]\n" + authtest.Profile("dev", false)}, user + "env", "the environment", ""},
+		{"environment before a profile that does not exist", with(authtest.Env("env", false), of("nope")), nil, user + "env", "the environment", ""},
+		{"environment before a file that is broken", authtest.Env("env", false), map[string]string{".aws/config": "[profile"}, user + "env", "the environment", ""},
+		{"environment before web identity", with(authtest.Env("env", false), web), map[string]string{"web-token": "web-identity-token-eyJhbGciOi"}, user + "env", "the environment", ""},
+		{"AWS_PROFILE before default", of("dev"), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false) + "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"AWS_PROFILE before AWS_DEFAULT_PROFILE", with(of("dev"), map[string]string{"AWS_DEFAULT_PROFILE": "default"}), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false) + "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"credentials file before config file", nil, map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false), ".aws/config": "[default]\n" + authtest.Profile("dev", false)}, user + "default", "profile default", "default"},
+		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + authtest.Profile("default", false)}, assumed + "Web/pod", "the web identity", ""},
+		{"default profile before container and instance", with(boxes, instance), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false)}, user + "default", "profile default", "default"},
 		{"container before instance", with(boxes, instance), nil, user + "box", "the container", ""},
 		{"a profile without credentials, then the instance", with(of("plain"), instance), map[string]string{".aws/config": "[profile plain]\nregion = eu-west-1\n"}, user + "ec2", "the instance", ""},
-		{"a region beside it", with(envPair("env", false), map[string]string{"AWS_REGION": "eu-west-1"}), nil, user + "env", "the environment", ""},
+		{"a region beside it", with(authtest.Env("env", false), map[string]string{"AWS_REGION": "eu-west-1"}), nil, user + "env", "the environment", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

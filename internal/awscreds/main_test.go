@@ -100,11 +100,6 @@ func who(ctx context.Context, c Credentials) (string, error) {
 	return aws.ToString(got.Arn), nil
 }
 
-// The keys that the STS knows, by the name of their user.
-func keyID(user string) string     { return ("AKIA" + strings.ToUpper(user) + "EXAMPLEEXAMPLE")[:20] }
-func secretOf(user string) string  { return "secret/of+" + user + "/wJalrXUtnFEMIK7MDENG" }
-func sessionOf(user string) string { return "session-token-of-" + user + "-FwoGZXIvYXdzEXAMPLE" }
-
 // users are those of the account, and whether their keys have a session token.
 var users = map[string]bool{
 	"env": false, "envtoken": true, "dev": false, "devtoken": true, "default": false, "deftoken": true, "proc": true, "box": true, "ec2": true,
@@ -114,7 +109,7 @@ var users = map[string]bool{
 func secrets() []string {
 	all := []string{"web-identity-token-eyJhbGciOi", "sso-access-token-aoaAAA"}
 	for user := range users {
-		all = append(all, secretOf(user), sessionOf(user))
+		all = append(all, authtest.SecretOf(user), authtest.SessionOf(user))
 	}
 	return all
 }
@@ -129,14 +124,7 @@ func startSTS(t *testing.T) string {
 		Grants:    []authtest.Grant{{Token: "sso-access-token-aoaAAA", Account: testAccount, RoleName: "Admin"}},
 	}
 	for user, withToken := range users {
-		id := authtest.Identity{
-			AccessKeyID: keyID(user), SecretAccessKey: secretOf(user), ARN: "arn:aws:iam::" + testAccount + ":user/" + user,
-			UserID: "AIDA" + ("ABCDEFGHIJKLMNOP" + strings.ToUpper(user))[:16], Account: testAccount,
-		}
-		if withToken {
-			id.SessionToken = sessionOf(user)
-		}
-		cfg.Identities = append(cfg.Identities, id)
+		cfg.Identities = append(cfg.Identities, authtest.User(testAccount, user, withToken))
 	}
 	server := httptest.NewServer(authtest.NewSTS(cfg))
 	t.Cleanup(server.Close)

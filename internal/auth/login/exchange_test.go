@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/auth/authtest"
 	"cortex.dev/cortex/internal/awscreds"
 	"cortex.dev/cortex/internal/fault"
 )
@@ -74,13 +75,13 @@ func TestHintsAfterARefusal(t *testing.T) {
 		{"clock ahead", 30 * time.Minute, now, []string{"30m0s ahead of the operator's", "set the clock"}, "get-caller-identity"},
 		{"clock behind", -time.Hour, now, []string{"1h0m0s behind the operator's"}, "get-caller-identity"},
 		{"clock nearly right", 50 * time.Second, now, []string{"get-caller-identity"}, "clock"},
-		{"no date", 0, time.Time{}, []string{awscreds.MaskID(keyID("envtoken")) + " from the environment variables", "`aws sts get-caller-identity`", "session token must not have expired"}, "clock"},
+		{"no date", 0, time.Time{}, []string{awscreds.MaskID(authtest.KeyID("envtoken")) + " from the environment variables", "`aws sts get-caller-identity`", "session token must not have expired"}, "clock"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o := newOperator(t)
 			o.date = tt.date
-			bad := identity("envtoken", true)
+			bad := authtest.User(testAccount, "envtoken", true)
 			bad.Disabled = true
 			o.sts.SetIdentity(bad)
 			l := inProcess(t, o, func(c *Config) { c.Now = func() time.Time { return now.Add(tt.clock) } })
@@ -231,7 +232,7 @@ func TestWithoutCredentialsNothingIsSent(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	l := inProcess(t, o, func(c *Config) {
-		c.Getenv = func(name string) string { return map[string]string{"AWS_ACCESS_KEY_ID": keyID("env")}[name] }
+		c.Getenv = func(name string) string { return map[string]string{"AWS_ACCESS_KEY_ID": authtest.KeyID("env")}[name] }
 	})
 	if _, err := l.Token(t.Context()); fault.Code(err) != "auth.incomplete_credentials" {
 		t.Errorf("Token: %v (%s), want auth.incomplete_credentials", err, fault.Code(err))

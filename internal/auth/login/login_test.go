@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/auth/authtest"
 )
 
 // inProcess is a Login with a pair of credentials in its environment: it asks the
@@ -22,7 +23,7 @@ import (
 func inProcess(t *testing.T, o Operator, change func(*Config)) *Login {
 	t.Helper()
 	home := t.TempDir()
-	env := with(envPair("envtoken", true), map[string]string{"HOME": home})
+	env := with(authtest.Env("envtoken", true), map[string]string{"HOME": home})
 	cfg := Config{
 		Operator: o, Endpoint: "https://operator.example.com", Dir: filepath.Join(home, ".cortex", "sessions"),
 		Getenv: func(name string) string { return env[name] },
@@ -52,7 +53,7 @@ func TestManyAtOnceExchangeOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o, m := newOperator(t), newMachine(t)
-			env := with(envPair("env", false), map[string]string{manyVar: fmt.Sprint(tt.goroutines)})
+			env := with(authtest.Env("env", false), map[string]string{manyVar: fmt.Sprint(tt.goroutines)})
 			before := 0
 			if tt.refused {
 				first := inProcess(t, &remote{url: o.url}, func(c *Config) {
@@ -111,7 +112,7 @@ func TestWarmTokenAsksNobody(t *testing.T) {
 	t.Cleanup(trap.Close)
 	o, m := newOperator(t), newMachine(t)
 	m.write(t, ".aws/config", "[profile proc]\ncredential_process = touch "+m.home+"/started; cat "+m.home+"/process.json\n")
-	m.write(t, "process.json", processJSON("proc", time.Now().Add(time.Hour)))
+	m.write(t, "process.json", authtest.ProcessJSON("proc", time.Now().Add(time.Hour)))
 	env := map[string]string{"AWS_PROFILE": "proc", "HTTP_PROXY": trap.URL, "HTTPS_PROXY": trap.URL}
 	cold := m.run(t, o, env)
 	if len(cold.Tokens) != 1 {
@@ -140,13 +141,13 @@ func TestOtherCredentialsAreAnotherSession(t *testing.T) {
 	t.Parallel()
 	o := newOperator(t)
 	l := inProcess(t, o, nil)
-	env := with(envPair("envtoken", true), map[string]string{"HOME": t.TempDir()})
+	env := with(authtest.Env("envtoken", true), map[string]string{"HOME": t.TempDir()})
 	l.credentials.Getenv = func(name string) string { return env[name] }
 	first, err := l.Token(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"] = keyID("env"), secretOf("env"), ""
+	env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], env["AWS_SESSION_TOKEN"] = authtest.KeyID("env"), authtest.SecretOf("env"), ""
 	if k, ok := l.Kept(); ok {
 		t.Errorf("Kept() = %+v after the credentials changed, want none", k)
 	}
@@ -294,12 +295,12 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 
 func BenchmarkWarmToken(b *testing.B) {
 	dir := b.TempDir()
-	env := with(envPair("env", false), map[string]string{"HOME": dir})
+	env := with(authtest.Env("env", false), map[string]string{"HOME": dir})
 	if err := os.MkdirAll(filepath.Join(dir, ".aws"), 0o700); err != nil {
 		b.Fatal(err)
 	}
 	for _, name := range []string{"credentials", "config"} {
-		text := strings.Repeat("[profile some]\n"+profile("dev", true), 20)
+		text := strings.Repeat("[profile some]\n"+authtest.Profile("dev", true), 20)
 		if err := os.WriteFile(filepath.Join(dir, ".aws", name), []byte(text), 0o600); err != nil {
 			b.Fatal(err)
 		}

@@ -164,27 +164,6 @@ func readReport(t *testing.T, o *operator, out, errs *bytes.Buffer) report {
 	return r
 }
 
-func profile(user string, withToken bool) string {
-	text := fmt.Sprintf("aws_access_key_id = %s\naws_secret_access_key = %s\n", keyID(user), secretOf(user))
-	if withToken {
-		text += "aws_session_token = " + sessionOf(user) + "\n"
-	}
-	return text
-}
-
-func envPair(user string, withToken bool) map[string]string {
-	env := map[string]string{"AWS_ACCESS_KEY_ID": keyID(user), "AWS_SECRET_ACCESS_KEY": secretOf(user)}
-	if withToken {
-		env["AWS_SESSION_TOKEN"] = sessionOf(user)
-	}
-	return env
-}
-
-func processJSON(user string, expires time.Time) string {
-	return fmt.Sprintf(`{"Version":1,"AccessKeyId":%q,"SecretAccessKey":%q,"SessionToken":%q,"Expiration":%q}`,
-		keyID(user), secretOf(user), sessionOf(user), expires.UTC().Format(time.RFC3339))
-}
-
 // with merges environments.
 func with(envs ...map[string]string) map[string]string {
 	all := map[string]string{}

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -45,35 +44,24 @@ type operator struct {
 	date       time.Time
 }
 
-// The keys that the STS knows, by the name of their user.
-func keyID(user string) string     { return ("AKIA" + strings.ToUpper(user) + "EXAMPLEEXAMPLE")[:20] }
-func secretOf(user string) string  { return "secret/of+" + user + "/wJalrXUtnFEMIK7MDENG" }
-func sessionOf(user string) string { return "session-token-of-" + user + "-FwoGZXIvYXdzEXAMPLE" }
-
-func identity(user string, withToken bool) authtest.Identity {
-	id := authtest.Identity{
-		AccessKeyID: keyID(user), SecretAccessKey: secretOf(user), ARN: "arn:aws:iam::" + testAccount + ":user/" + user,
-		UserID: "AIDA" + ("ABCDEFGHIJKLMNOP" + strings.ToUpper(user))[:16], Account: testAccount,
-	}
-	if withToken {
-		id.SessionToken = sessionOf(user)
-	}
-	return id
+// users are those of the account, and whether their keys have a session token.
+var users = map[string]bool{
+	"env": false, "envtoken": true, "dev": false, "devtoken": true, "default": false, "deftoken": true, "proc": true, "box": true, "ec2": true,
 }
 
 func newOperator(t *testing.T) *operator {
 	t.Helper()
 	const role = "arn:aws:iam::" + testAccount + ":role/"
-	sts := authtest.NewSTS(authtest.Config{
-		Region: testRegion,
-		Identities: []authtest.Identity{
-			identity("env", false), identity("envtoken", true), identity("dev", false), identity("devtoken", true),
-			identity("default", false), identity("deftoken", true), identity("proc", true), identity("box", true), identity("ec2", true),
-		},
+	cfg := authtest.Config{
+		Region:    testRegion,
 		Roles:     map[string]authtest.Role{role + "Deployer": {}, role + "Web": {}},
 		WebTokens: map[string]string{"web-identity-token-eyJhbGciOi": role + "Web"},
 		Grants:    []authtest.Grant{{Token: "sso-access-token-aoaAAA", Account: testAccount, RoleName: "Admin"}},
-	})
+	}
+	for user, withToken := range users {
+		cfg.Identities = append(cfg.Identities, authtest.User(testAccount, user, withToken))
+	}
+	sts := authtest.NewSTS(cfg)
 	server := httptest.NewServer(sts)
 	t.Cleanup(server.Close)
 	o := &operator{
@@ -91,8 +79,8 @@ func newOperator(t *testing.T) *operator {
 // secrets are what no text of the package may contain.
 func (o *operator) secrets() []string {
 	all := []string{"web-identity-token-eyJhbGciOi", "sso-access-token-aoaAAA"}
-	for _, user := range []string{"env", "envtoken", "dev", "devtoken", "default", "deftoken", "proc", "box", "ec2"} {
-		all = append(all, secretOf(user), sessionOf(user))
+	for user := range users {
+		all = append(all, authtest.SecretOf(user), authtest.SessionOf(user))
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

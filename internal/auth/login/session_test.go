@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cortex.dev/cortex/internal/auth"
+	"cortex.dev/cortex/internal/auth/authtest"
 	"cortex.dev/cortex/internal/awscreds"
 )
 
@@ -102,7 +103,7 @@ func TestSessionsThatAreNotUsed(t *testing.T) {
 	good := func(l *Login) session {
 		return session{
 			Version: 1, Endpoint: l.endpoint, ClusterID: testCluster, Token: awscreds.Hide("cs1.kept"), ExpiresAt: time.Now().Add(time.Hour),
-			Principal: auth.Principal{ARN: "arn:aws:iam::111122223333:user/env"}, AccessKeyID: keyID("env"),
+			Principal: auth.Principal{ARN: "arn:aws:iam::111122223333:user/env"}, AccessKeyID: authtest.KeyID("env"),
 		}
 	}
 	write := func(t *testing.T, path string, s session, mode os.FileMode) {
@@ -218,7 +219,7 @@ func TestUnwritableFolderIsAWarning(t *testing.T) {
 		if second, err := l.Token(t.Context()); err != nil || second != first {
 			t.Errorf("%s: the second Token is another one (%v), want the first from memory", tt.name, err)
 		}
-		l.credentials.Getenv = func(name string) string { return envPair("env", false)[name] }
+		l.credentials.Getenv = func(name string) string { return authtest.Env("env", false)[name] }
 		if other, err := l.Token(t.Context()); err != nil || other == first {
 			t.Errorf("%s: the Token of other credentials is the first (%v), want another", tt.name, err)
 		}
