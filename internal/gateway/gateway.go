@@ -215,7 +215,11 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	}
 	r := w.drain(replicaID)
 	g.mu.Unlock()
-	return r.backend.Idle(ctx)
+	err := r.backend.Idle(ctx)
+	if err != nil {
+		r.upstream.Cut() // whoever asked for the drain stops the replica now
+	}
+	return err
 }
 
 // briefLoad is the sample of an API at which nothing is in flight at the moment,

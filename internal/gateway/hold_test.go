@@ -204,6 +204,34 @@ func TestReplicaNeverWorksOnMoreThanItTakes(t *testing.T) {
 	r.until(func() bool { return r.g.Samples()[0].InFlight == 0 }, "nothing to be in flight")
 }
 
+// Who drains a replica ends it when the drain took too long: what breaks then is not
+// the server's doing.
+func TestWhatADrainCutsSaysSo(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	p := pod{concurrency: 2, queue: 10}
+	began, ends := make(chan struct{}, 2), make(chan struct{})
+	replica := r.server(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		began <- struct{}{}
+		<-ends
+		panic(http.ErrAbortHandler)
+	}))
+	r.deploy(realtime("api", "/api", p), 1)
+	r.run("api", ready("a", replica, p))
+	answers := make(chan answer, 1)
+	go func() { answers <- r.get("/api") }()
+	<-began
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.g.Drain(over, "api", "a"); err == nil {
+		t.Error("Drain = nil while a request ran")
+	}
+	close(ends)
+	if got := <-answers; got.status != 502 || got.header.Get("X-Cortex-Reason") != "grace_period_over" {
+		t.Errorf("the request was answered with %d %s, want 502 grace_period_over", got.status, got.header.Get("X-Cortex-Reason"))
+	}
+}
+
 func TestDrainWaitsForWhatRunsAndTakesNothingNew(t *testing.T) {
 	t.Parallel()
 	r := startRig(t, nil)

@@ -128,6 +128,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		u.Host = r.upstream.Addr()
 		out.URL = &u
 		body.Attempt(&out)
+		cuts := r.upstream.Cuts()
 		resp, err := next.RoundTrip(&out)
 		if t.unreached(req, resp, err) && body.Rewind() {
 			if resp != nil {
@@ -140,6 +141,9 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		body.LetGo()
 		if err != nil {
 			r.Done(0)
+			if r.upstream.Cuts() != cuts {
+				return nil, http2.Refused{Answer: relay.CutOff("api")}
+			}
 			return nil, err
 		}
 		resp.Request = req

@@ -254,7 +254,11 @@ func realSchema(path string, def any) func(workload.Kind) object {
 }
 
 func durationSchema(def string) func(workload.Kind) object {
-	return fixed(object{"type": "string", "pattern": workload.DurationPattern, "default": def})
+	o := object{"type": "string", "pattern": workload.DurationPattern}
+	if def != "" {
+		o["default"] = def
+	}
+	return fixed(o)
 }
 
 // quantitySchema describes an amount. The least is told for numbers; a pattern

@@ -35,9 +35,9 @@ var beyondSchema = []struct{ code, pattern, why string }{
 	{workload.CodeSharesBothZero, `: update_strategy\.`, "compares fields"},
 	{workload.CodeShmExceedsMem, `\.compute\.shm: `, "compares fields"},
 	{workload.CodeGreaterOrEqual, `\.compute\.(cpu|mem): `, "needs the value of a string"},
-	{workload.CodeGreaterOrEqual, `: autoscaling\.(window|.*_stabilization_period): `, "needs the value of a string"},
-	{workload.CodeNotMultiple, `: autoscaling\.window: `, "needs the value of a string"},
-	{workload.CodeInvalidString, `: autoscaling\.(window|.*_stabilization_period): `, "a duration too long to count"},
+	{workload.CodeGreaterOrEqual, `\.(window|.*_period): `, "needs the value of a string"},
+	{workload.CodeNotMultiple, `\.(window|termination_grace_period): `, "needs the value of a string"},
+	{workload.CodeInvalidString, `\.(window|.*_period): `, "a duration too long to count"},
 
 	// Beyond any schema: what is gone when YAML has become values.
 	{workload.CodeDuplicatedValue, `is given twice`, "keys that are given twice"},
@@ -230,7 +230,7 @@ func othersThan(v any) []any {
 // are small, because each value costs a reading of the whole.
 var fullDocuments = map[string]string{
 	"RealtimeAPI": `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"},
-		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "containers": [{"name": "c", "image": "i"}]},
+		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "containers": [{"name": "c", "image": "i"}]},
 		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,
 	"container": `[{"name": "a", "kind": "RealtimeAPI", "pod": {"containers": [
 		{"name": "c", "image": "i", "env": {"A": "b"}, "command": ["x", "y"], "args": ["z"],

@@ -34,6 +34,16 @@ var podSection = section[workload.Pod]{
 				decodeList(s, &containerSection, v, &t.Containers, workload.NewContainer)
 			},
 		},
+		{
+			key: "termination_grace_period", on: has("pod.termination_grace_period"),
+			doc:    "how long a replica that is to stop may take: for requests in flight, less a sixth or at most a minute, then for pre_stop and SIGTERM (default: 60s)",
+			schema: durationSchema(""),
+			set: func(s *scope, t *workload.Pod, v value) {
+				if d, ok := s.duration(v); ok {
+					t.TerminationGracePeriod = &d
+				}
+			},
+		},
 	},
 }
 

@@ -37,7 +37,10 @@ func (c *conn) exchange() bool {
 		if len(c.out) == 0 { // another place gets the same bytes: they are taken from the client once
 			c.prepare()
 		}
-		result, err := c.forward(place.Upstream())
+		up := place.Upstream()
+		cuts := up.Cuts()
+		result, err := c.forward(up)
+		cut := up.Cuts() != cuts
 		switch result {
 		case answered:
 			place.Done(c.res.status)
@@ -47,10 +50,10 @@ func (c *conn) exchange() bool {
 			place.Unreached(err)
 			continue
 		case unanswered:
-			return c.unanswered(place, err)
+			return c.unanswered(place, err, cut)
 		default:
 			place.Done(0)
-			c.ended(0, c.brokenBy(err))
+			c.ended(0, c.brokenBy(err, cut))
 			_ = c.nc.Close() // ends an upload that reads it
 			c.stopUpload()
 			return false
@@ -60,7 +63,7 @@ func (c *conn) exchange() bool {
 
 // unanswered answers for an upstream that did not, unless it was the client's
 // body that went wrong.
-func (c *conn) unanswered(place Place, err error) bool {
+func (c *conn) unanswered(place Place, err error, cut bool) bool {
 	if u := c.uploads; u != nil {
 		if fault := u.fault.Load(); fault != nil {
 			<-u.done // it has nothing left to wait for
@@ -77,6 +80,9 @@ func (c *conn) unanswered(place Place, err error) bool {
 		}
 	}
 	place.Done(502)
+	if cut {
+		return c.answer(CutOff("api"))
+	}
 	return c.answer(badGateway(err))
 }
 
@@ -91,12 +97,14 @@ func (c *conn) ended(status int, reason string) {
 const ClientGone = "client_gone"
 
 // brokenBy is the reason of an exchange that broke off.
-func (c *conn) brokenBy(err error) string {
+func (c *conn) brokenBy(err error, cut bool) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.aborted == errDrained:
 		return "shutting_down"
+	case c.aborted == nil && errors.Is(err, errSource) && cut:
+		return cutOff
 	case c.aborted == nil && errors.Is(err, errSource):
 		return "upstream_closed"
 	}
@@ -356,7 +364,7 @@ func (c *conn) finish() bool {
 // answer sends a, made here. A body that is not here yet is not waited for.
 func (c *conn) answer(a *Answer) bool {
 	if c.isAborted() {
-		c.ended(0, c.brokenBy(nil))
+		c.ended(0, c.brokenBy(nil, false))
 		c.stopUpload()
 		return false
 	}

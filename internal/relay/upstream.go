@@ -16,7 +16,24 @@ type Upstream struct {
 	mu     sync.Mutex
 	idle   []*upConn // the last one was used last
 	closed bool
+	cut    atomic.Uint32 // how often Cut was called
 }
+
+// Cut is told that what is in flight at u now is ended by us, with its server: such
+// requests break for that reason, and not because of the server.
+func (u *Upstream) Cut() { u.cut.Add(1) }
+
+// Cuts is how often that was said. Where it differs between the beginning of a request
+// and its end, the request was cut.
+func (u *Upstream) Cuts() uint32 { return u.cut.Load() }
+
+// CutOff answers a request that was cut.
+func CutOff(origin string) *Answer {
+	return &Answer{Status: 502, Code: cutOff, Origin: origin,
+		Message: "the replica had to stop before it answered: the request took longer than the replica's termination_grace_period leaves"}
+}
+
+const cutOff = "grace_period_over"
 
 const (
 	maxIdle     = 1024             // connections kept per upstream

@@ -79,6 +79,7 @@ func (s *Sidecar) drain(ctx context.Context, d *drain) {
 		select {
 		case <-ctx.Done():
 			s.log.Warn("the grace period is over", "running", running, "waiting", waiting)
+			s.upstream.Cut()
 			return
 		case <-t.C:
 		}

@@ -124,9 +124,13 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if http2.IsGRPC(req) {
 		next = t.http2
 	}
+	cuts := t.s.upstream.Cuts()
 	resp, err := next.RoundTrip(req)
 	if err != nil {
 		t.s.limit.Release()
+		if t.s.upstream.Cuts() != cuts {
+			return nil, http2.Refused{Answer: relay.CutOff("")}
+		}
 		if relay.Unreachable(err) && req.Context().Err() == nil {
 			return nil, http2.Refused{Answer: t.s.acquire(req.Context, 1, spans)}
 		}

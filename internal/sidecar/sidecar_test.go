@@ -326,6 +326,62 @@ func TestDrainEndsWithTheGrace(t *testing.T) {
 	all.Wait()
 }
 
+// A request that is longer than the grace is broken by us: whoever sent it is not told
+// that the server is to blame.
+func TestWhatTheGraceCutsSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		grace time.Duration
+		want  string
+	}{
+		{"in the grace", time.Minute, "upstream_closed"},
+		{"past the grace", 20 * time.Millisecond, "grace_period_over"},
+	} {
+		for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
+			t.Run(tt.name+" "+proto, func(t *testing.T) {
+				t.Parallel()
+				inside, ends := make(chan struct{}, 1), make(chan struct{})
+				cfg := quick(1, 1)
+				cfg.Grace = tt.grace
+				r := start(t, cfg, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+					inside <- struct{}{}
+					<-ends
+					panic(http.ErrAbortHandler) // as a server does that is told to end
+				}))
+				client := http.DefaultClient
+				if proto == "HTTP/2" {
+					var p http.Protocols
+					p.SetUnencryptedHTTP2(true)
+					client = &http.Client{Transport: &http.Transport{Protocols: &p}}
+				}
+				said := make(chan string, 1)
+				go func() {
+					resp, err := client.Get(r.url)
+					if err != nil {
+						said <- err.Error()
+						return
+					}
+					resp.Body.Close()
+					said <- fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("X-Cortex-Reason"))
+				}()
+				<-inside
+				drained := make(chan error, 1)
+				go func() { drained <- r.Drain(context.Background()) }()
+				if tt.grace < time.Minute {
+					if err := <-drained; err == nil {
+						t.Error("Drain() = nil with a request in flight")
+					}
+				}
+				close(ends)
+				if got := <-said; got != "502 "+tt.want {
+					t.Errorf("the request was answered with %s, want 502 %s", got, tt.want)
+				}
+			})
+		}
+	}
+}
+
 func TestOnlyThisPodMayDrain(t *testing.T) {
 	t.Parallel()
 	r := start(t, quick(1, 1), newHeld())

@@ -17,7 +17,7 @@ func Has(k Kind, path string) bool {
 		return k != Splitter
 	case "apis":
 		return k == Splitter
-	case "autoscaling", "update_strategy", "pod.max_concurrency":
+	case "autoscaling", "update_strategy", "pod.max_concurrency", "pod.termination_grace_period":
 		return k.Scales()
 	case "pod.port":
 		return k != Splitter && k != Task
@@ -44,6 +44,7 @@ var (
 type Period struct{ Min, Step time.Duration }
 
 var periods = map[string]Period{
+	"pod.termination_grace_period":               {Min: time.Second, Step: time.Second},
 	"autoscaling.window":                         {Min: 10 * time.Second, Step: 10 * time.Second},
 	"autoscaling.downscale_stabilization_period": {},
 	"autoscaling.upscale_stabilization_period":   {},

@@ -65,6 +65,9 @@ type Pod struct {
 	MaxQueueLength int64       `json:"max_queue_length"` // Realtime; 0 for kinds without it
 	MaxConcurrency int64       `json:"max_concurrency"`  // Realtime, Async; 0 for kinds without it
 	Containers     []Container `json:"containers"`
+	// TerminationGracePeriod is between the decision to stop a replica and SIGKILL, for
+	// kinds that scale. Nil is that of the installation (Grace).
+	TerminationGracePeriod *Duration `json:"termination_grace_period,omitempty"`
 }
 
 // Container is one process or image of a pod.

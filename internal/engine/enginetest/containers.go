@@ -26,6 +26,7 @@ func containerScenes() []test {
 		{name: "ChildrenEndToo", options: func(s *scene) { s.options.Grace = 2 * time.Second }, play: children},
 		{name: "MemoryIsALimit", unless: func(h Harness) bool { return !h.BoundsMemory }, play: memoryLimit},
 		{name: "IgnoringSIGTERM", options: func(s *scene) { s.options.Grace = time.Second }, play: ignoresSIGTERM},
+		{name: "GraceOfTheFile", options: func(s *scene) { s.options.Grace = time.Hour }, play: graceOfTheFile},
 	}
 }
 
@@ -267,8 +268,15 @@ func memoryLimit(s *scene) {
 	}
 }
 
-func ignoresSIGTERM(s *scene) {
-	rev := s.revision("iris", "r1", env("SERVER_IGNORE_TERM", "1"))
+func graceOfTheFile(s *scene) {
+	rev, grace := s.revision("iris", "r1", env("SERVER_IGNORE_TERM", "1")), workload.Duration(time.Second)
+	rev.Pod.TerminationGracePeriod = &grace
+	endsByForce(s, rev)
+}
+
+func ignoresSIGTERM(s *scene) { endsByForce(s, s.revision("iris", "r1", env("SERVER_IGNORE_TERM", "1"))) }
+
+func endsByForce(s *scene, rev *workload.Revision) {
 	s.apply(rev, 1)
 	log := s.keepLog("iris", s.settled("iris", 1).Replicas[0])
 	s.apply(rev, 0)

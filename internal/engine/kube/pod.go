@@ -38,9 +38,8 @@ type PodConfig struct {
 	Annotations    map[string]string // for every pod; those that are read here win
 	NodeGroups     []NodeGroup       // among which pods choose by priority
 	NodeGroupLabel string            // of nodes, with the name of their group; "" is cortex.dev/node-group
-	// Grace is between the decision to stop a replica and SIGKILL, in whole seconds;
-	// 0 is 60 s. It is divided as on one machine, so that each step leaves something
-	// to the next.
+	// Grace is between the decision to stop a replica and SIGKILL where its file does not
+	// say; 0 is workload.DefaultGrace.
 	Grace      time.Duration
 	SidecarCPU resource.Quantity // what it requests; 0 is 100m
 	SidecarMem resource.Quantity // 0 is 100Mi
@@ -84,8 +83,11 @@ const (
 
 	defaultNodeLabel  = "cortex.dev/node-group"
 	defaultPullSecret = "registry-credentials" //nolint:gosec // the name of a secret, not one
-	defaultGrace      = 60 * time.Second
-	drainReserve      = 6 // a sixth of the grace is never spent on draining
+
+	// patienceOfScalers is how many seconds a scaler of nodes waits for a pod at most:
+	// the default of cluster-autoscaler's max-graceful-termination-sec. One that has
+	// asked for more would be cut, so its node is not taken away to save cost.
+	patienceOfScalers = 600
 )
 
 // The volumes of a pod.
@@ -99,13 +101,11 @@ const (
 func (c PodConfig) nodeLabel() string { return cmp.Or(c.NodeGroupLabel, defaultNodeLabel) }
 
 // grace is in seconds. Kubernetes takes 0 for a kill without a word.
-func (c PodConfig) grace() int64 { return wholeSeconds(cmp.Or(c.Grace, defaultGrace)) }
+func (c PodConfig) grace(p *workload.Pod) int64 { return wholeSeconds(p.Grace(c.Grace)) }
 
-// drainWithin is how much of the grace, in seconds, a drain may take: the rest is
-// for the hook of the user and for SIGTERM.
-func (c PodConfig) drainWithin() int64 {
-	grace := time.Duration(c.grace()) * time.Second
-	return wholeSeconds(grace - grace/drainReserve)
+// drainWithin is how much of the grace, in seconds, a drain may take.
+func (c PodConfig) drainWithin(p *workload.Pod) int64 {
+	return wholeSeconds(workload.DrainWithin(time.Duration(c.grace(p)) * time.Second))
 }
 
 // wholeSeconds rounds down, to no less than one.
@@ -127,6 +127,10 @@ func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
 		// given back, as folders on a node's disk otherwise do.
 		"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": strings.Join([]string{volumeScratch, volumeCortex, volumeProgram}, ","),
 	}
+	if cfg.grace(r.Pod) > patienceOfScalers {
+		annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] = "false"
+		annotations["karpenter.sh/do-not-disrupt"] = "true"
+	}
 	maps.Copy(annotations, cfg.Annotations)
 	maps.Copy(annotations, map[string]string{
 		annotationAPIID:       r.ID,
@@ -140,7 +144,7 @@ func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
 // constraints are soft and count the replicas of one revision, which is what is
 // wanted, while constraints in the pod would not count where nodes have no zone.
 func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
-	none, grace := false, cfg.grace()
+	none, grace := false, cfg.grace(r.Pod)
 	pod := corev1.PodSpec{
 		// A native sidecar: it is there before the containers and ends after them.
 		InitContainers:                []corev1.Container{sidecarOf(cfg, r)},

@@ -36,7 +36,7 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 			{Name: "CORTEX_TARGET_PORT", Value: strconv.Itoa(int(portOf(r)))},
 			{Name: "CORTEX_MAX_CONCURRENCY", Value: strconv.FormatInt(r.Pod.MaxConcurrency, 10)},
 			{Name: "CORTEX_MAX_QUEUE_LENGTH", Value: strconv.FormatInt(r.Pod.MaxQueueLength, 10)},
-			{Name: "CORTEX_GRACE", Value: strconv.FormatInt(cfg.drainWithin(), 10)},
+			{Name: "CORTEX_GRACE", Value: strconv.FormatInt(cfg.drainWithin(r.Pod), 10)},
 		},
 		// Once a second, and a sidecar that is not ready answers when it is, or after one:
 		// that was most of the time from a container that listens to one that is asked.

@@ -136,19 +136,23 @@ func TestStrategyOf(t *testing.T) {
 func TestGraceIsDivided(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		in           time.Duration
+		in, file     time.Duration
 		grace, drain int64
 	}{
-		{0, 60, 50},
-		{5 * time.Minute, 300, 250},
-		{20 * time.Second, 20, 16},
+		{0, 0, 60, 50},
+		{5 * time.Minute, 0, 300, 250},
+		{5 * time.Minute, time.Hour, 3600, 3540},
+		{20 * time.Second, 0, 20, 16},
 		// Zero seconds would be a kill without a word, and a drain without an end.
-		{time.Second, 1, 1},
-		{time.Millisecond, 1, 1},
+		{time.Second, 0, 1, 1},
+		{time.Millisecond, 0, 1, 1},
 	} {
-		cfg := PodConfig{Grace: tt.in}
-		if grace, drain := cfg.grace(), cfg.drainWithin(); grace != tt.grace || drain != tt.drain {
-			t.Errorf("a grace of %v = %d s with %d s for draining, want %d with %d", tt.in, grace, drain, tt.grace, tt.drain)
+		cfg, pod := PodConfig{Grace: tt.in}, &workload.Pod{}
+		if own := workload.Duration(tt.file); own > 0 {
+			pod.TerminationGracePeriod = &own
+		}
+		if grace, drain := cfg.grace(pod), cfg.drainWithin(pod); grace != tt.grace || drain != tt.drain {
+			t.Errorf("a grace of %v and %v of the file = %d s with %d s for draining, want %d with %d", tt.in, tt.file, grace, drain, tt.grace, tt.drain)
 		}
 	}
 }

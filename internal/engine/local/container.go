@@ -198,7 +198,7 @@ func (c *container) restart(h Container, why string) {
 	c.r.update(func() {
 		c.r.event("warning", "ContainerRestarting", "restarting container "+c.spec.Name+" of replica "+c.r.id+": "+why)
 	})
-	c.terminate(h, time.Now().Add(c.r.e.cfg.Grace))
+	c.terminate(h, time.Now().Add(c.r.grace()))
 }
 
 // pause waits as long as the backoff asks for and reports whether to go on.

@@ -44,7 +44,7 @@ type Config struct {
 	Version string // CORTEX_VERSION
 	Log     *slog.Logger
 
-	Grace            time.Duration // from the decision to stop a replica to SIGKILL; 60 s when zero
+	Grace            time.Duration // from the decision to stop a replica to SIGKILL where its file does not say; workload.DefaultGrace when zero
 	ProgressDeadline time.Duration // a replica not ready by then counts as failed; 10 min when zero
 	Backoff          Backoff       // between restarts
 	Logs             LogLimits
@@ -80,9 +80,6 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Grace <= 0 {
-		cfg.Grace = 60 * time.Second
 	}
 	if cfg.ProgressDeadline <= 0 {
 		cfg.ProgressDeadline = 10 * time.Minute

@@ -6,23 +6,19 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
-// The grace of a replica is divided so that each step leaves something to the
-// next: a drain that takes as long as it may still leaves time for a hook, and a
-// hook for a polite end.
-const (
-	drainReserve = 6  // a sixth of the grace is never spent on draining
-	endReserve   = 12 // a twelfth is never spent on pre_stop
-)
+// grace is between the decision to stop the replica and SIGKILL.
+func (r *replica) grace() time.Duration { return r.pod.Grace(r.e.cfg.Grace) }
 
 // shutDown ends the replica's containers: out of traffic first, then the hook,
 // then SIGTERM, and SIGKILL when the grace is over.
 func (r *replica) shutDown(noMoreStarts func()) {
 	noMoreStarts()
-	grace := r.e.cfg.Grace
-	deadline := time.Now().Add(grace)
-	ctx, cancel := context.WithDeadline(context.Background(), deadline.Add(-grace/drainReserve))
+	began, grace := time.Now(), r.grace()
+	ctx, cancel := context.WithDeadline(context.Background(), began.Add(workload.DrainWithin(grace)))
 	defer cancel()
 	if err := r.e.cfg.Drain(ctx, r.revision().Name, r.id); err != nil {
 		r.update(func() {
@@ -36,8 +32,8 @@ func (r *replica) shutDown(noMoreStarts func()) {
 		r.mu.Unlock()
 		if h != nil {
 			wg.Go(func() {
-				c.preStop(h, deadline.Add(-grace/endReserve))
-				c.terminate(h, deadline)
+				c.preStop(h, began.Add(workload.HookWithin(grace)))
+				c.terminate(h, began.Add(grace))
 			})
 		}
 	}
@@ -57,7 +53,7 @@ func (c *container) terminate(h Container, deadline time.Time) {
 	case <-timer.C:
 	}
 	c.r.update(func() {
-		c.r.event("warning", "TerminationForced", fmt.Sprintf("container %s of replica %s ignored SIGTERM and was killed after %s", c.spec.Name, c.r.id, c.r.e.cfg.Grace))
+		c.r.event("warning", "TerminationForced", fmt.Sprintf("container %s of replica %s ignored SIGTERM and was killed after %s", c.spec.Name, c.r.id, c.r.grace()))
 	})
 	if err := h.Kill(); err != nil {
 		c.r.e.cfg.Log.Error("killing a container", "replica", c.r.id, "container", c.spec.Name, "error", err)
