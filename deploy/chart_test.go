@@ -214,6 +214,8 @@ func TestValuesAreRefused(t *testing.T) {
 		{"collector without http", `tracing: {endpoint: "collector:4317"}`, "tracing.endpoint:"},
 		{"more than all traces", `tracing: {ratio: 2}`, "tracing.ratio: maximum: got 2, want 1"},
 		{"a share in words", `tracing: {ratio: half}`, "tracing.ratio: 'half' does not match pattern"},
+		{"a ratio of errors above all", `metrics: {rules: {errorRatio: 5}}`, "metrics.rules.errorRatio: maximum: got 5, want 1"},
+		{"a time that no histogram tells", `metrics: {rules: {slowSeconds: 3600}}`, "metrics.rules.slowSeconds: maximum:"},
 		{"duration", `tick: 10`, "tick: got number, want string"},
 		{"pull policy", `image: {pullPolicy: Sometimes}`, "image.pullPolicy: value must be one of"},
 		{"pod security", `apis: {podSecurity: lax}`, "apis.podSecurity: value must be one of"},

@@ -56,7 +56,7 @@ func runReplica(ctx context.Context, text string) error {
 	}
 	proofs, err := iam.New(ctx, iam.Config{
 		Account: teamAccount, Partition: "aws", Region: teamRegion, ClusterName: "team", STS: pinned, Shared: sharing{cfg.Shared},
-		Fingerprint: source.Fingerprint, Telemetry: telemetry.New(), Log: log,
+		Fingerprint: source.Fingerprint, Telemetry: telemetry.New("test", ""), Log: log,
 		Limits: iam.Limits{AddressPerSecond: 1e6, AddressBurst: 1e6, STSPerSecond: 1e6, STSBurst: 1e6},
 	})
 	if err != nil {

@@ -11,8 +11,10 @@ import (
 	"cortex.dev/cortex/internal/sidecar"
 )
 
+var version = "dev" // set by the linker in releases
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	os.Exit(sidecar.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv))
+	os.Exit(sidecar.Main(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv, version))
 }

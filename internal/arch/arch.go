@@ -53,7 +53,9 @@ var Rules = map[string]Rule{
 	"internal/fault":     {},
 	"internal/workload":  {},
 	"internal/telemetry": {Outside: []string{prom}},
-	"internal/tracing":   {Internal: []string{"internal/telemetry"}, Outside: []string{otlp, protobuf}},
+	// What gateways and sidecars count by the same names.
+	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	"internal/tracing":                {Internal: []string{"internal/telemetry"}, Outside: []string{otlp, protobuf}},
 	// Apart from the spans and how they are sent, which know no request.
 	"internal/tracing/proxyspan": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
 	// A collector for tests, which reads with the standard's own types.
@@ -86,9 +88,9 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
-	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 
 	// The types, which everybody on Kubernetes shares, apart from how their schema is
 	// made: that needs the manifest's rules, and only tests and releases ask for it.

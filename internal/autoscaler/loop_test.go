@@ -79,7 +79,7 @@ func eager() Workload {
 func inLoop(t *testing.T, tick time.Duration, w Workload, fn func(*testing.T, *place, *Loop, *telemetry.Registry)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &place{load: map[string]float64{w.Name: 1}, workloads: map[string]*Workload{w.Name: &w}}
-		metrics := telemetry.New()
+		metrics := telemetry.New("test", "")
 		l, err := NewLoop(Config{Tick: tick, Source: p, Target: p, Telemetry: metrics})
 		if err != nil {
 			t.Fatal(err)

@@ -89,6 +89,9 @@ func (s *Source) TLS() *tls.Config {
 // Fingerprint is that of the certificate in use; see auth.Fingerprint.
 func (s *Source) Fingerprint() string { return s.current.Load().fingerprint }
 
+// NotAfter is when the certificate in use ends.
+func (s *Source) NotAfter() time.Time { return s.current.Load().certificate.Leaf.NotAfter }
+
 // Authority is the file of our own authority, which clients are given, or "" when
 // the certificate is somebody else's or the authority is not in a file.
 func (s *Source) Authority() string {

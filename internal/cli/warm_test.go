@@ -158,7 +158,7 @@ func startOperator(t *testing.T, asked *requests) (endpoint, fingerprint string)
 	fingerprint = auth.Fingerprint(server.Certificate().Raw)
 	proofs, err := iam.New(t.Context(), iam.Config{
 		Account: warmAccount, Partition: "aws", Region: warmRegion, ClusterName: "team", STS: pinned, Shared: shared,
-		Fingerprint: func() string { return fingerprint }, Telemetry: telemetry.New(),
+		Fingerprint: func() string { return fingerprint }, Telemetry: telemetry.New("test", ""),
 	})
 	if err != nil {
 		t.Fatal(err)

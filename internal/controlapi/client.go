@@ -77,10 +77,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{cfg: cfg, base: "https://" + u.Host, every: reportEvery, wakes: make(chan struct{}, wakesAtOnce)}
-	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_failures_total", Type: telemetry.Counter,
-		Help: "Calls to the operator that failed; each is made again."}, func(emit telemetry.Emit) { emit(float64(c.failed.Load())) })
-	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_operator_reached", Type: telemetry.Gauge,
-		Help: "Whether the latest call to the operator succeeded."}, func(emit telemetry.Emit) {
+	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_gateway_operator_call_failures_total", Type: telemetry.Counter,
+		Help: "Calls of this gateway to the operator that failed; each is made again."}, func(emit telemetry.Emit) { emit(float64(c.failed.Load())) })
+	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_gateway_operator_reached", Type: telemetry.Gauge,
+		Help: "Whether the latest call of this gateway to the operator succeeded."}, func(emit telemetry.Emit) {
 		reached := 1.0
 		if c.away.Load() {
 			reached = 0

@@ -75,9 +75,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 }
 
 func (s *Server) measure() {
-	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_gateways", Type: telemetry.Gauge,
-		Help: "Gateways whose load is known."}, func(emit telemetry.Emit) { emit(float64(s.cfg.Loads.Gateways())) })
-	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_backplane_calls_total", Type: telemetry.Counter, Labels: []string{"result"},
+	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_operator_gateways", Type: telemetry.Gauge,
+		Help: "Gateways that report their load to the operator."}, func(emit telemetry.Emit) { emit(float64(s.cfg.Loads.Gateways())) })
+	s.cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_operator_gateway_calls_total", Type: telemetry.Counter, Labels: []string{"result"},
 		Help: "Calls of gateways, and of whoever pretended to be one."}, func(emit telemetry.Emit) {
 		emit(float64(s.accepted.Load()), "accepted")
 		emit(float64(s.refused.Load()), "refused")

@@ -47,6 +47,9 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 	}
 	w, strip, s, ans := g.route(x.Target(), v)
 	if ans != nil {
+		if v.route != nil {
+			x.State = v.route.split
+		}
 		return nil, ans
 	}
 	x.State = w
@@ -105,7 +108,6 @@ func (g *Gateway) route(target []byte, v *visit) (w *work, strip int, s *split, 
 	}
 	r, strip := g.snap.Load().find(path)
 	if r == nil {
-		g.metrics.unknown.Add(1)
 		return nil, 0, nil, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
 	}
 	v.route = r
@@ -136,8 +138,8 @@ const maxUnreached = 25
 // replica whose turn it is.
 func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, v *visit) (*replica, *relay.Answer) {
 	if again > maxUnreached {
-		return nil, w.refuse("replica_unreachable", "api", unavailable("replica_unreachable", "api", time.Second,
-			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name))
+		return nil, unavailable("replica_unreachable", "api", time.Second,
+			"no healthy upstream: %s has replicas that are ready, and none accepts a connection", w.name)
 	}
 	t, err := w.pool.Join(size, again > 0)
 	if err != nil {
@@ -158,7 +160,7 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, v *v
 	if err != nil {
 		return nil, g.refusal(w, err)
 	}
-	g.metrics.coldStart(time.Since(v.Since()).Seconds(), w.name)
+	w.counts.coldStart.Observe(time.Since(v.Since()))
 	return s.Value, nil
 }
 
@@ -171,23 +173,16 @@ func (g *Gateway) refusal(w *work, err error) *relay.Answer {
 	var failed *failedError
 	switch {
 	case errors.Is(err, limiter.ErrFull):
-		return w.refuse("queue_full", origin, &relay.Answer{Status: 503, Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second})
+		return &relay.Answer{Status: 503, Code: "queue_full", Origin: origin, Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second}
 	case errors.Is(err, limiter.ErrTimeout):
-		return w.refuse("hold_timeout", origin, unavailable("", "", 10*time.Second,
-			"no healthy upstream: no replica of %s became ready within %s", w.name, g.cfg.Hold.Time))
+		return unavailable("hold_timeout", origin, 10*time.Second,
+			"no healthy upstream: no replica of %s became ready within %s", w.name, g.cfg.Hold.Time)
 	case errors.As(err, &failed):
-		return w.refuse(failed.reason.Code, origin, unavailable("", "", 10*time.Second, "%s", failed.Error()))
+		return unavailable(failed.reason.Code, origin, 10*time.Second, "%s", failed.Error())
 	case errors.Is(err, errStopping):
-		return w.refuse("shutting_down", origin, unavailable("", "", time.Second, "%s", errStopping.Error()))
+		return unavailable("shutting_down", origin, time.Second, "%s", errStopping.Error())
 	case errors.Is(err, errDeleted), errors.Is(err, limiter.ErrClosed):
-		return w.refuse("endpoint_not_found", origin, &relay.Answer{Status: 404, Message: errDeleted.Error()})
+		return &relay.Answer{Status: 404, Code: "endpoint_not_found", Origin: origin, Message: errDeleted.Error()}
 	}
-	return w.refuse("client_gone", origin, &relay.Answer{Status: 503, Message: err.Error()}) // nobody reads it
-}
-
-// refuse counts a refusal and completes its answer.
-func (w *work) refuse(code, origin string, a *relay.Answer) *relay.Answer {
-	a.Code, a.Origin = code, origin
-	w.counts.refuse(code)
-	return a
+	return &relay.Answer{Status: 503, Code: relay.ClientGone, Origin: origin, Message: err.Error()} // nobody reads it
 }

@@ -27,6 +27,7 @@ import (
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/tracing/proxyspan"
 	"cortex.dev/cortex/internal/workload"
@@ -91,8 +92,8 @@ type Gateway struct {
 
 	mu      sync.Mutex
 	works   map[string]*work
-	ended   bool // Run's context ended
-	metrics metrics
+	ended   bool                 // Run's context ended
+	nowhere *proxymetrics.Series // requests under no endpoint, and what is no request
 }
 
 // New returns a gateway that knows nothing until Run.
@@ -115,7 +116,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = time.Minute
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}}
+	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -179,8 +180,8 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(g.spans.Handler(g.http2Handler()), ln.Addr(), g.log)
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observer: g.spans.Observer()})
+	h2 := http2.New(proxymetrics.Handler(g.spans.Handler(g.http2Handler()), g.nowhere), ln.Addr(), g.log)
+	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere))})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
 	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })
@@ -236,7 +237,7 @@ func (g *Gateway) Samples() []workload.Load {
 		if w.deployed.Load() {
 			load := w.pool.Load()
 			inFlight := float64(load.Running + load.Waiting)
-			if n := w.counts.forwarded(); n != w.sampled {
+			if n := w.counts.forwarded.Load(); n != w.sampled {
 				w.sampled = n
 				inFlight = max(inFlight, briefLoad)
 			}

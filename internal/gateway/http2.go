@@ -11,6 +11,7 @@ import (
 
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/tracing/proxyspan"
 )
 
@@ -22,7 +23,9 @@ func (g *Gateway) http2Handler() http.Handler {
 		Rewrite:        rewrite,
 		ModifyResponse: g.markResponse,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
-			g.spans.OfContext(r.Context()).Refused(http2.Fail(w, r, err, "api"))
+			a := http2.Fail(w, r, err, "api")
+			g.spans.OfContext(r.Context()).Refused(a)
+			proxymetrics.Of(r.Context()).Refused(a)
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
@@ -62,6 +65,7 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 	}
 	http2.ForwardAtOnce(resp)
 	g.spans.OfContext(resp.Request.Context()).Answering(resp)
+	proxymetrics.Of(resp.Request.Context()).Answering(resp)
 	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
 		resp.Header.Set("X-Request-Id", resp.Request.Header.Get("X-Request-Id"))
@@ -82,8 +86,15 @@ const heldHTTP2 = 16 << 10
 func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	target := []byte(req.URL.EscapedPath())
 	spans := t.g.spans.OfContext(req.Context())
+	counted := proxymetrics.Of(req.Context())
 	var v visit
 	w, strip, split, ans := t.g.route(target, &v)
+	switch {
+	case w != nil:
+		counted.Series = w.counts.requests
+	case v.route != nil:
+		counted.Series = v.route.split.requests
+	}
 	refuse := func(ans *relay.Answer) (*http.Response, error) {
 		v.record(spans, nil)
 		return nil, http2.Refused{Answer: ans}
@@ -112,6 +123,7 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 // place sends req to a replica of w, and to another one as long as nothing of it has
 // reached a container and all of it is still at hand.
 func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, v visit, spans *proxyspan.Request) (*http.Response, error) {
+	counted := proxymetrics.Of(req.Context())
 	body := http2.NewBody(req)
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request
@@ -128,6 +140,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		u.Host = r.upstream.Addr()
 		out.URL = &u
 		body.Attempt(&out)
+		counted.Placed = true
 		cuts := r.upstream.Cuts()
 		resp, err := next.RoundTrip(&out)
 		if t.unreached(req, resp, err) && body.Rewind() {
@@ -136,6 +149,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 				t.g.tasks.Go(func() { _ = resp.Body.Close() })
 			}
 			r.Unreached(err)
+			counted.Placed = false
 			continue
 		}
 		body.LetGo()

@@ -1,88 +1,75 @@
 package gateway
 
 import (
-	"strconv"
-	"sync"
 	"sync/atomic"
+	"time"
 
+	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 )
 
-// counts are one workload's; a request adds to a few atomics and nothing else.
+// counts are one workload's.
 type counts struct {
-	classes [6]atomic.Uint64 // by hundreds of the status; 0: the client got no answer
-	held    atomic.Uint64
-	refused sync.Map // code → *atomic.Uint64; refusals are rare and their codes few
+	requests  *proxymetrics.Series
+	forwarded atomic.Uint64 // requests that had a place
+	held      atomic.Uint64
+	coldStart *telemetry.Durations
 }
 
-func (c *counts) answered(status int) {
-	if i := status / 100; i < len(c.classes) {
-		c.classes[i].Add(1)
+var coldStartBounds = []time.Duration{
+	10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond,
+	time.Second, 3 * time.Second, 10 * time.Second, 30 * time.Second, 100 * time.Second, 300 * time.Second, 1200 * time.Second,
+}
+
+func newCounts() counts {
+	return counts{requests: proxymetrics.NewOfAPI(), coldStart: telemetry.NewDurations(coldStartBounds)}
+}
+
+// seriesOf counts the requests of x: those of the workload that the way of x led to, of
+// the splitter that turned it away, or of no API.
+func (g *Gateway) seriesOf(x *relay.Exchange) *proxymetrics.Series {
+	switch to := x.State.(type) {
+	case *work:
+		return to.counts.requests
+	case *split:
+		return to.requests
 	}
-}
-
-// forwarded counts the requests that are over.
-func (c *counts) forwarded() (n uint64) {
-	for i := range c.classes {
-		n += c.classes[i].Load()
-	}
-	return n
-}
-
-func (c *counts) refuse(code string) {
-	n, ok := c.refused.Load(code)
-	if !ok {
-		n, _ = c.refused.LoadOrStore(code, new(atomic.Uint64))
-	}
-	n.(*atomic.Uint64).Add(1)
-}
-
-// metrics are the gateway's own.
-type metrics struct {
-	unknown   atomic.Uint64 // requests under no endpoint
-	coldStart func(seconds float64, labels ...string)
+	return g.nowhere
 }
 
 // register offers everything that is counted.
 func (g *Gateway) register(r *telemetry.Registry) {
 	api := []string{"api_name"}
-	each := func(m telemetry.Metric, read func(w *work, emit telemetry.Emit)) {
-		r.Collect(m, func(emit telemetry.Emit) {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			for _, w := range g.works {
-				if w.deployed.Load() {
-					read(w, emit)
-				}
+	deployed := func(read func(w *work)) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, w := range g.works {
+			if w.deployed.Load() {
+				read(w)
 			}
-		})
+		}
 	}
-	each(telemetry.Metric{Name: "cortex_in_flight_requests", Help: "Requests that run, wait or are held.", Type: telemetry.Gauge, Labels: api},
-		func(w *work, emit telemetry.Emit) {
+	proxymetrics.Register(r, proxymetrics.Gateway, func(api func(string, *proxymetrics.Series, proxymetrics.Load), refused func(string, *proxymetrics.Series)) {
+		deployed(func(w *work) {
 			l := w.pool.Load()
-			emit(float64(l.Running+l.Waiting), w.name)
+			api(w.name, w.counts.requests, proxymetrics.Load{Running: l.Running, Waiting: l.Waiting})
 		})
-	each(telemetry.Metric{Name: "cortex_requests_total", Help: "Forwarded requests by class of status; none: the client left.", Labels: []string{"api_name", "code"}},
-		func(w *work, emit telemetry.Emit) {
-			for i := range w.counts.classes {
-				code := "none"
-				if i > 0 {
-					code = strconv.Itoa(i) + "xx"
-				}
-				emit(float64(w.counts.classes[i].Load()), w.name, code)
+		for _, rt := range g.snap.Load().routes {
+			if rt.split != nil {
+				refused(rt.name, rt.split.requests)
 			}
+		}
+		refused("", g.nowhere)
+	})
+	r.Collect(telemetry.Metric{Name: "cortex_held_requests_total", Help: "Requests that waited for a first replica.", Labels: api},
+		func(emit telemetry.Emit) {
+			deployed(func(w *work) { emit(float64(w.counts.held.Load()), w.name) })
 		})
-	each(telemetry.Metric{Name: "cortex_held_requests_total", Help: "Requests that waited for a first replica.", Labels: api},
-		func(w *work, emit telemetry.Emit) { emit(float64(w.counts.held.Load()), w.name) })
-	each(telemetry.Metric{Name: "cortex_refused_requests_total", Help: "Requests that got no replica, by reason.", Labels: []string{"api_name", "reason"}},
-		func(w *work, emit telemetry.Emit) {
-			w.counts.refused.Range(func(code, n any) bool {
-				emit(float64(n.(*atomic.Uint64).Load()), w.name, code.(string))
-				return true
-			})
+	r.CollectDurations(telemetry.Metric{Name: "cortex_cold_start_seconds", Help: "How long requests waited for a first replica, of those that got one.", Labels: api},
+		func(emit telemetry.EmitDurations) {
+			deployed(func(w *work) { emit(w.counts.coldStart, w.name) })
 		})
-	r.Collect(telemetry.Metric{Name: "cortex_unknown_endpoint_requests_total", Help: "Requests under no endpoint."},
-		func(emit telemetry.Emit) { emit(float64(g.metrics.unknown.Load())) })
 	r.Collect(telemetry.Metric{Name: "cortex_split_requests_total", Help: "Requests of a splitter by the API that got them.", Labels: []string{"api_name", "target"}},
 		func(emit telemetry.Emit) {
 			for _, rt := range g.snap.Load().routes {
@@ -106,6 +93,4 @@ func (g *Gateway) register(r *telemetry.Registry) {
 				emit(float64(s.dropped.Load()), rt.name, s.work.name, "dropped")
 			}
 		})
-	g.metrics.coldStart = r.Distribution(telemetry.Metric{Name: "cortex_cold_start_seconds",
-		Help: "How long held requests waited.", Labels: api}, []float64{.01, .03, .1, .3, 1, 3, 10, 30, 100, 300, 1200})
 }

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 )
 
 func TestWebSocketPassesThrough(t *testing.T) {
@@ -302,7 +303,7 @@ func TestHTTP2RefusesASwitchOfProtocols(t *testing.T) {
 
 func TestMetricsCountWhatHappened(t *testing.T) {
 	t.Parallel()
-	reg := telemetry.New()
+	reg := telemetry.New("test", "")
 	r := startRig(t, func(c *Config) { c.Telemetry = reg; c.Hold.Requests = 1 })
 	p := pod{10, 10}
 	r.deploy(realtime("api", "/api", p), 0)
@@ -316,26 +317,54 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		reg.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 		return w.Body.String()
 	}
-	if got := page(); !strings.Contains(got, `cortex_in_flight_requests{api_name="api"} 1`) {
+	if got := page(); !strings.Contains(got, `cortex_in_flight_requests{api_name="api",hop="gateway",state="waiting"} 1`) {
 		t.Errorf("in flight: %s", got)
 	}
 	r.run("api", ready("a", r.server(http.NotFoundHandler()), p))
 	<-held
+	r.deploy(splitter("both", workload.Target{Name: "gone", Weight: 100}), 0)
+	r.get("/both")
+	http2 := overHTTP2(t)
+	r.client, http2 = http2, r.client
+	r.get("/api")
+	r.get("/nobody/else")
+	r.get("/both")
+	r.client = http2
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "nonsense\r\n\r\n")
 	want := []string{
-		`cortex_in_flight_requests{api_name="api"} 0`,
-		`cortex_requests_total{api_name="api",code="4xx"} 1`,
+		`cortex_in_flight_requests{api_name="api",hop="gateway",state="running"} 0`,
+		`cortex_in_flight_requests{api_name="api",hop="gateway",state="waiting"} 0`,
+		`cortex_requests_total{api_name="api",code="200",hop="gateway",reason=""} 0`,
+		`cortex_requests_total{api_name="api",code="404",hop="gateway",reason=""} 2`,
+		`cortex_requests_total{api_name="api",code="503",hop="gateway",reason="queue_full"} 1`,
+		`cortex_requests_total{api_name="",code="404",hop="gateway",reason="endpoint_not_found"} 2`,
+		`cortex_requests_total{api_name="",code="400",hop="gateway",reason="malformed_request_line"} 1`,
+		`cortex_requests_total{api_name="both",code="503",hop="gateway",reason="target_not_deployed"} 2`,
+		`cortex_request_duration_seconds_count{api_name="api",hop="gateway"} 2`,
 		`cortex_held_requests_total{api_name="api"} 1`,
-		`cortex_refused_requests_total{api_name="api",reason="queue_full"} 1`,
-		`cortex_unknown_endpoint_requests_total 1`,
 		`cortex_cold_start_seconds_count{api_name="api"} 1`,
 	}
+	var got string
 	r.until(func() bool {
-		got := page()
+		got = page()
 		for _, w := range want {
-			if !strings.Contains(got, w) {
+			if !strings.Contains(got, w+"\n") {
 				return false
 			}
 		}
 		return true
-	}, "the metrics %q", want)
+	}, "the metrics %q, and have: %s", want, lazily(func() string { return got }))
+	if strings.Contains(got, "nobody") || strings.Contains(got, `api_name="gone"`) {
+		t.Errorf("a path or an API that is not deployed has become a value of a label: %s", got)
+	}
 }
+
+// lazily is formatted when it is printed.
+type lazily func() string
+
+func (f lazily) String() string { return f() }

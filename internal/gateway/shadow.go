@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"cortex.dev/cortex/internal/relay"
 )
@@ -71,10 +72,15 @@ func (g *Gateway) send(s *shadow, c *relay.Copy) {
 
 // mirror gets c a place like any other request of w, and sends it there.
 func (g *Gateway) mirror(ctx context.Context, w *work, c *relay.Copy, size int64) error {
+	began := time.Now()
+	ended := func(status int, reason string, placed bool) {
+		w.counts.requests.Count(status, reason, placed, time.Since(began))
+	}
 	for again := 0; ; again++ {
 		var v visit // of which nothing is recorded
 		r, ans := g.acquire(func() context.Context { return ctx }, w, size, again, &v)
 		if ans != nil {
+			ended(ans.Status, ans.Code, false)
 			return errRefused
 		}
 		status, err := c.Send(ctx, r.upstream)
@@ -83,6 +89,14 @@ func (g *Gateway) mirror(ctx context.Context, w *work, c *relay.Copy, size int64
 			continue
 		}
 		r.Done(status)
+		switch {
+		case err == nil:
+			ended(status, "", true)
+		case ctx.Err() != nil:
+			ended(0, "shutting_down", true)
+		default:
+			ended(0, "upstream_closed", true)
+		}
 		return err
 	}
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"sync/atomic"
 
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -12,6 +13,8 @@ type split struct {
 	order   []uint8 // one period of the choice, as indices into targets
 	next    atomic.Uint64
 	shadow  *shadow // nil: none
+	// requests counts those that were turned away before a target was found.
+	requests *proxymetrics.Series
 }
 
 type target struct {
@@ -22,7 +25,7 @@ type target struct {
 
 // newSplit returns the split of apis; workOf knows them by name.
 func newSplit(apis []workload.Target, workOf func(name string) *work) *split {
-	s := &split{}
+	s := &split{requests: proxymetrics.New()}
 	var weights []int32
 	for _, a := range apis {
 		if a.Shadow {

@@ -38,16 +38,16 @@ type replica struct {
 var _ relay.Place = (*replica)(nil)
 
 func newWork(name string) *work {
-	return &work{name: name, replicas: map[string]*replica{}}
+	return &work{name: name, replicas: map[string]*replica{}, counts: newCounts()}
 }
 
 // Upstream is where the replica listens.
 func (r *replica) Upstream() *relay.Upstream { return r.upstream }
 
 // Done gives a slot back after a request.
-func (r *replica) Done(status int) {
+func (r *replica) Done(int) {
 	r.backend.Release()
-	r.work.counts.answered(status)
+	r.work.counts.forwarded.Add(1)
 }
 
 // Unreached gives a slot back that could not be used, and leaves the replica out

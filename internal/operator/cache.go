@@ -135,27 +135,34 @@ func (m *cache) status(name string) *engine.Status {
 
 // measure registers the metrics, which are read from the cache.
 func (o *Operator) measure(registry *telemetry.Registry) {
-	replicas := telemetry.Metric{
-		Name: "cortex_replicas", Type: telemetry.Gauge, Labels: []string{"api_name", "state"},
-		Help: "Replicas of each API: requested, ready (of any version) and up_to_date.",
-	}
-	registry.Collect(replicas, func(emit telemetry.Emit) {
+	each := func(read func(w store.Workload, s *workload.Status)) {
 		list, _ := o.cache.workloads()
 		for _, w := range list {
-			if !w.Revision.Kind.Scales() {
-				continue
+			if w.Revision.Kind.Scales() {
+				read(w, statusOf(w, o.cache.status(w.Name())))
 			}
-			s := statusOf(w, o.cache.status(w.Name()))
+		}
+	}
+	registry.Collect(telemetry.Metric{
+		Name: "cortex_replicas", Type: telemetry.Gauge, Labels: []string{"api_name", "state"},
+		Help: "Replicas of each API: requested, ready (of any version) and up_to_date.",
+	}, func(emit telemetry.Emit) {
+		each(func(w store.Workload, s *workload.Status) {
 			emit(float64(s.Requested), w.Name(), "requested")
 			emit(float64(s.Ready), w.Name(), "ready")
 			emit(float64(s.UpToDate), w.Name(), "up_to_date")
-		}
+		})
 	})
-	apis := telemetry.Metric{
+	registry.Collect(telemetry.Metric{
+		Name: "cortex_api_status", Type: telemetry.Gauge, Labels: []string{"api_name", "status"},
+		Help: "1 for the status that each API has: live, updating, idle, degraded or failed.",
+	}, func(emit telemetry.Emit) {
+		each(func(w store.Workload, s *workload.Status) { emit(1, w.Name(), string(s.Phase)) })
+	})
+	registry.Collect(telemetry.Metric{
 		Name: "cortex_apis", Type: telemetry.Gauge, Labels: []string{"api_kind"},
 		Help: "Deployed APIs of each kind.",
-	}
-	registry.Collect(apis, func(emit telemetry.Emit) {
+	}, func(emit telemetry.Emit) {
 		list, _ := o.cache.workloads()
 		counts := map[workload.Kind]int{}
 		for _, w := range list {

@@ -179,6 +179,8 @@ func (s *Server) measure() {
 		})
 	r.Collect(telemetry.Metric{Name: "cortex_auth_policy_reload_failures_total", Help: "Policy files that could not be put in force.", Type: telemetry.Counter},
 		func(emit telemetry.Emit) { emit(float64(s.policy.Counts().ReloadFailures)) })
+	r.Collect(telemetry.Metric{Name: "cortex_certificate_expiry_timestamp_seconds", Help: "When the certificate of the management API ends, in seconds since 1970.", Type: telemetry.Gauge},
+		func(emit telemetry.Emit) { emit(float64(s.cfg.Certificate.NotAfter().Unix())) })
 	r.Collect(telemetry.Metric{Name: "cortex_audit_dropped_total", Help: "Audit entries that could not be written.", Type: telemetry.Counter},
 		func(emit telemetry.Emit) { emit(float64(s.audit.Dropped())) })
 }

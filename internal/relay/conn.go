@@ -63,6 +63,8 @@ type Exchange struct {
 	requestID [maxRequestID]byte
 	copyTo    func(*Copy)
 	reason    string // of a relay behind this one; only for an Observer
+	began     time.Duration
+	placed    bool
 }
 
 // Method returns the request's method.
@@ -84,6 +86,17 @@ func (x *Exchange) Traceparent() (value []byte, given bool) { return x.trace[:x.
 
 // SetTraceparent makes value, a valid one, the trace context that travels on.
 func (x *Exchange) SetTraceparent(value []byte) { x.traceLen = copy(x.trace[:], value) }
+
+// Age is how long ago the request's head was read whole.
+func (x *Exchange) Age() time.Duration { return monotonic() - x.began }
+
+// Placed reports whether the request was sent to the place that it has, in part at least.
+func (x *Exchange) Placed() bool { return x.placed }
+
+// monotonic is the time since the program began: half the cost of asking for the date too.
+func monotonic() time.Duration { return time.Since(start) }
+
+var start = time.Now()
 
 // Strip keeps the first n bytes of the target from the upstream.
 func (x *Exchange) Strip(n int) { x.prefix = n }
@@ -253,6 +266,13 @@ func (c *conn) unread(err error) bool {
 // refuse answers r and says that the connection is to be closed. What follows
 // such a head cannot be told apart from its body.
 func (c *conn) refuse(r *refusal) bool {
+	for _, o := range c.srv.watchers {
+		o.Unread(r.status, r.code)
+	}
+	return c.answerRefusal(r)
+}
+
+func (c *conn) answerRefusal(r *refusal) bool {
 	c.x.idLen, c.x.toHead = 0, false
 	c.out = c.appendAnswer(c.out[:0], &Answer{Status: r.status, Code: r.code, Message: r.message}, true)
 	if c.write(c.out) == nil {

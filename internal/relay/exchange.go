@@ -26,7 +26,8 @@ func (c *conn) exchange() bool {
 	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !hasToken(c.req.upgrade, "h2c") && c.req.minor == 1
 	c.resBody.framing = noBody
 	c.out = c.out[:0]
-	if o := c.srv.watcher; o != nil {
+	x.began = monotonic()
+	for _, o := range c.srv.watchers {
 		o.Began(x)
 	}
 	for again := 0; ; again++ {
@@ -37,6 +38,7 @@ func (c *conn) exchange() bool {
 		if len(c.out) == 0 { // another place gets the same bytes: they are taken from the client once
 			c.prepare()
 		}
+		x.placed = true
 		up := place.Upstream()
 		cuts := up.Cuts()
 		result, err := c.forward(up)
@@ -47,6 +49,7 @@ func (c *conn) exchange() bool {
 			c.ended(c.res.status, x.reason)
 			return c.finish()
 		case unreached:
+			x.placed = false
 			place.Unreached(err)
 			continue
 		case unanswered:
@@ -72,7 +75,7 @@ func (c *conn) unanswered(place Place, err error, cut bool) bool {
 			if errors.As(*fault, &r) {
 				place.Done(r.status)
 				c.ended(r.status, r.code)
-				return c.refuse(r)
+				return c.answerRefusal(r)
 			}
 			place.Done(0) // the client stopped in the middle
 			c.ended(0, ClientGone)
@@ -88,7 +91,7 @@ func (c *conn) unanswered(place Place, err error, cut bool) bool {
 
 // ended tells who watches how the exchange ended.
 func (c *conn) ended(status int, reason string) {
-	if o := c.srv.watcher; o != nil {
+	for _, o := range c.srv.watchers {
 		o.Ended(&c.x, status, reason)
 	}
 }
@@ -113,8 +116,11 @@ func (c *conn) brokenBy(err error, cut bool) string {
 
 // answering tells who watches that the upstream's answer begins.
 func (c *conn) answering() {
-	if o := c.srv.watcher; o != nil {
-		c.x.reason = string(c.reason()) // its bytes are gone when the exchange ends
+	if len(c.srv.watchers) == 0 {
+		return
+	}
+	c.x.reason = string(c.reason()) // its bytes are gone when the exchange ends
+	for _, o := range c.srv.watchers {
 		o.Answering(&c.x)
 	}
 }

@@ -45,6 +45,9 @@ type Observer interface {
 	// Ended: the client got an answer of this status or, with 0, no whole one. reason
 	// is the code of what is not an upstream's answer; empty: it is one.
 	Ended(x *Exchange, status int, reason string)
+	// Unread: what came could not be read as a request, and was answered so. There is no
+	// exchange.
+	Unread(status int, reason string)
 }
 
 // Limits bound what clients may do. The zero value of each means its default.

@@ -25,8 +25,8 @@ type Config struct {
 	// travels on, and an answer with the reason Unreached is none: the request, if it
 	// is still here whole, goes to another place.
 	Behind bool
-	// Observer is told of every exchange. Nil: nobody is, and nothing is spent on it.
-	Observer Observer
+	// Observers are told of every exchange, in this order.
+	Observers []Observer
 	Log      *slog.Logger // defects only; nil: none
 }
 
@@ -41,7 +41,8 @@ type Server struct {
 	http2   func(nc net.Conn)
 	front   bool
 	behind  bool
-	watcher Observer // nil: none
+	// watchers are usually one or two.
+	watchers []Observer
 	// answerHeader bounds the heads of upstreams as limits.Header does those of clients.
 	answerHeader int
 	log          *slog.Logger
@@ -63,7 +64,7 @@ func NewServer(cfg Config) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watcher: cfg.Observer, log: log,
+		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
 		conns: map[*conn]struct{}{},
 	}
 	s.answerHeader = s.limits.Header

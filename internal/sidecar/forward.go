@@ -13,6 +13,7 @@ import (
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/tracing/proxyspan"
 )
 
@@ -40,7 +41,6 @@ func (s *Sidecar) acquire(ctx func() context.Context, again int, spans *proxyspa
 func (s *Sidecar) admit(ctx func() context.Context, again int, a *proxyspan.Admission) *relay.Answer {
 	if again > 0 {
 		// Whoever sent it knows other replicas.
-		s.counts.refuse(relay.Unreached)
 		return &relay.Answer{Status: 503, Code: relay.Unreached, RetryAfter: time.Second,
 			Message: fmt.Sprintf("no healthy upstream: nothing listens on port %d of the replica", s.cfg.Target)}
 	}
@@ -53,11 +53,9 @@ func (s *Sidecar) admit(ctx func() context.Context, again int, a *proxyspan.Admi
 	case err == nil:
 		return nil
 	case errors.Is(err, limiter.ErrFull):
-		s.counts.refuse("queue_full")
 		return &relay.Answer{Status: 503, Code: "queue_full", Text: true, Message: limiter.ErrFull.Error(), RetryAfter: time.Second}
 	default: // the client has gone, and reads nothing
-		s.counts.refuse("client_gone")
-		return &relay.Answer{Status: 503, Code: "client_gone", Message: err.Error()}
+		return &relay.Answer{Status: 503, Code: relay.ClientGone, Message: err.Error()}
 	}
 }
 
@@ -68,10 +66,7 @@ var _ relay.Place = (*place)(nil)
 
 func (p *place) Upstream() *relay.Upstream { return p.s.upstream }
 
-func (p *place) Done(status int) {
-	p.s.limit.Release()
-	p.s.counts.answered(status)
-}
+func (p *place) Done(int) { p.s.limit.Release() }
 
 func (p *place) Unreached(error) { p.s.limit.Release() }
 
@@ -99,10 +94,13 @@ func (s *Sidecar) http2Handler() http.Handler {
 			}
 			http2.ForwardAtOnce(resp)
 			s.spans.OfContext(resp.Request.Context()).Answering(resp)
+			proxymetrics.Of(resp.Request.Context()).Answering(resp)
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			s.spans.OfContext(r.Context()).Refused(http2.Fail(w, r, err, ""))
+			a := http2.Fail(w, r, err, "")
+			s.spans.OfContext(r.Context()).Refused(a)
+			proxymetrics.Of(r.Context()).Refused(a)
 		},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
@@ -124,6 +122,8 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if http2.IsGRPC(req) {
 		next = t.http2
 	}
+	counted := proxymetrics.Of(req.Context())
+	counted.Placed = true
 	cuts := t.s.upstream.Cuts()
 	resp, err := next.RoundTrip(req)
 	if err != nil {
@@ -132,11 +132,11 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, http2.Refused{Answer: relay.CutOff("")}
 		}
 		if relay.Unreachable(err) && req.Context().Err() == nil {
+			counted.Placed = false
 			return nil, http2.Refused{Answer: t.s.acquire(req.Context, 1, spans)}
 		}
 		return nil, err
 	}
-	status := resp.StatusCode
-	resp.Body = http2.Then(resp.Body, func() { t.s.place.Done(status) })
+	resp.Body = http2.Then(resp.Body, t.s.limit.Release)
 	return resp, nil
 }

@@ -34,10 +34,10 @@ const usageText = `usage: cortex-sidecar                                  run be
 `
 
 // Main is the program: the sidecar itself, or its errand in a container.
-func Main(ctx context.Context, args []string, out, err io.Writer, getenv func(string) string) int {
+func Main(ctx context.Context, args []string, out, err io.Writer, getenv func(string) string, version string) int {
 	switch {
 	case len(args) == 0:
-		if e := run(ctx, err, getenv); e != nil {
+		if e := run(ctx, err, getenv, version); e != nil {
 			fmt.Fprintln(err, "error:", e)
 			return failed
 		}
@@ -112,6 +112,7 @@ func read(getenv func(string) string) (settings, error) {
 	}
 	s := settings{
 		Config: Config{
+			APIName: getenv("CORTEX_API_NAME"),
 			Target: number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
 			MaxQueueLength: number("CORTEX_MAX_QUEUE_LENGTH", 0), ProbePort: getenv("CORTEX_PROBE_PORT") == "true",
 			Grace: time.Duration(number("CORTEX_GRACE", 0)) * time.Second,
@@ -148,15 +149,15 @@ func readTraces(getenv func(string) string) (tracing.Config, error) {
 	return c, errors.Join(problems...)
 }
 
-func run(ctx context.Context, out io.Writer, getenv func(string) string) error {
+func run(ctx context.Context, out io.Writer, getenv func(string) string, version string) error {
 	log := slog.New(slog.NewTextHandler(out, nil))
 	set, err := read(getenv)
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.New()
+	metrics := telemetry.New("cortex-sidecar", version)
 	set.Log, set.Telemetry = log, metrics
-	set.traces.Log, set.traces.Telemetry = log, metrics
+	set.traces.Log, set.traces.Telemetry, set.traces.Version = log, metrics, version
 	if set.Tracer, err = tracing.New(set.traces); err != nil {
 		return err
 	}

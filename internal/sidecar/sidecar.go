@@ -22,6 +22,7 @@ import (
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/tracing/proxyspan"
 	"cortex.dev/cortex/internal/workload"
@@ -29,9 +30,10 @@ import (
 
 // Config of a Sidecar.
 type Config struct {
-	Target         int // port of the container, on this host
-	MaxConcurrency int // requests that the container gets at once, at least 1
-	MaxQueueLength int // requests that wait for it
+	APIName        string // of which this is a replica, for metrics
+	Target         int    // port of the container, on this host
+	MaxConcurrency int    // requests that the container gets at once, at least 1
+	MaxQueueLength int    // requests that wait for it
 	// ProbePort makes readiness depend on the target's accepting connections: no
 	// readiness probe of the user looks at it.
 	ProbePort bool
@@ -57,7 +59,7 @@ type Sidecar struct {
 
 	came     atomic.Int64 // Unix nanoseconds of the last request
 	refusals atomic.Int64 // to the kubelet since it was last told that the replica is ready
-	counts   counts
+	requests *proxymetrics.Series
 
 	drainMu  sync.Mutex
 	draining *drain // the latest; nil: none yet
@@ -88,9 +90,9 @@ func New(cfg Config) (*Sidecar, error) {
 		cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, false), limit: limiter.New(cfg.MaxConcurrency, cfg.MaxQueueLength),
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
-	s.place.s = s
+	s.place.s, s.requests = s, proxymetrics.NewOfAPI()
 	s.refusals.Store(workload.SidecarUnreadyAfter) // a new pod is not ready
-	s.measure(cfg.Telemetry)
+	s.measure()
 	return s, nil
 }
 
@@ -99,8 +101,9 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(s.spans.Handler(s.http2Handler()), data.Addr(), s.log)
-	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Observer: s.spans.Observer(), Log: s.log})
+	h2 := http2.New(proxymetrics.Handler(s.spans.Handler(s.http2Handler()), s.requests), data.Addr(), s.log)
+	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Log: s.log,
+		Observers: append(s.spans.Observers(), proxymetrics.Observer(s.seriesOf, s.requests))})
 	var all sync.WaitGroup
 	all.Go(func() { h2.Run(serving, s.cfg.Grace) })
 	all.Go(func() { s.sweep(serving) })

@@ -479,7 +479,7 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{"run", "wait --http-get", "wait --", "wait now", "--verbose"} {
 		var said bytes.Buffer
-		if code := Main(t.Context(), strings.Fields(args), io.Discard, &said, os.Getenv); code != usage || !strings.Contains(said.String(), "usage:") {
+		if code := Main(t.Context(), strings.Fields(args), io.Discard, &said, os.Getenv, ""); code != usage || !strings.Contains(said.String(), "usage:") {
 			t.Errorf("cortex-sidecar %s = %d, said %q; want 2 and the usage", args, code, said.String())
 		}
 	}

@@ -42,7 +42,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer st.Close()
-	metrics := telemetry.New()
+	metrics := telemetry.New("cortex", cfg.Version)
 	srv, err := newServer(ctx, cfg, st, metrics)
 	if err != nil {
 		return err

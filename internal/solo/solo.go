@@ -65,7 +65,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer socket.Close()
 
-	metrics := telemetry.New()
+	metrics := telemetry.New("cortex", cfg.Version)
 	parts, err := assemble(cfg, st, apis, metrics, managed{
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},

@@ -8,6 +8,7 @@ package telemetry
 
 import (
 	"net/http"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -37,32 +38,29 @@ type Emit func(value float64, labels ...string)
 // Registry holds what can be read. The zero value is not usable; see New.
 type Registry struct{ prom *prometheus.Registry }
 
-// New returns a registry that already carries the Go runtime's and the process's own metrics.
-func New() *Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Registry{prom: r}
+// New returns a registry that carries the Go runtime's and the process's own metrics,
+// and says which version of which program they are of.
+func New(program, version string) *Registry {
+	r := &Registry{prom: prometheus.NewRegistry()}
+	r.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.Collect(Metric{
+		Name: "cortex_build_info", Type: Gauge, Labels: []string{"program", "version", "goversion"},
+		Help: "Always 1; the labels say which program this is, of which version, and built by which Go.",
+	}, func(emit Emit) { emit(1, program, version, runtime.Version()) })
+	return r
 }
 
 // Collect registers a family whose values read is asked for at every scrape. It
 // panics when the name is taken, which is a defect of the caller. A nil registry
 // ignores it, so that tests need none.
 func (r *Registry) Collect(m Metric, read func(Emit)) {
-	if r == nil {
-		return
+	kind := prometheus.CounterValue
+	if m.Type == Gauge {
+		kind = prometheus.GaugeValue
 	}
-	r.prom.MustRegister(&collector{desc: prometheus.NewDesc(m.Name, m.Help, m.Labels, nil), kind: m.Type, read: read})
-}
-
-// Distribution registers a histogram with the given upper bounds and returns the
-// function that records one observation.
-func (r *Registry) Distribution(m Metric, bounds []float64) func(value float64, labels ...string) {
-	if r == nil {
-		return func(float64, ...string) {}
-	}
-	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: m.Name, Help: m.Help, Buckets: bounds}, m.Labels)
-	r.prom.MustRegister(h)
-	return func(v float64, labels ...string) { h.WithLabelValues(labels...).Observe(v) }
+	r.register(m, func(desc *prometheus.Desc, ch chan<- prometheus.Metric) {
+		read(func(v float64, labels ...string) { ch <- prometheus.MustNewConstMetric(desc, kind, v, labels...) })
+	})
 }
 
 // Handler serves the registry in Prometheus text format.
@@ -70,20 +68,17 @@ func (r *Registry) Handler() http.Handler {
 	return promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{})
 }
 
+func (r *Registry) register(m Metric, collect func(*prometheus.Desc, chan<- prometheus.Metric)) {
+	if r == nil {
+		return
+	}
+	r.prom.MustRegister(&collector{desc: prometheus.NewDesc(m.Name, m.Help, m.Labels, nil), collect: collect})
+}
+
 type collector struct {
-	desc *prometheus.Desc
-	kind Type
-	read func(Emit)
+	desc    *prometheus.Desc
+	collect func(*prometheus.Desc, chan<- prometheus.Metric)
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
-
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	kind := prometheus.CounterValue
-	if c.kind == Gauge {
-		kind = prometheus.GaugeValue
-	}
-	c.read(func(v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(c.desc, kind, v, labels...)
-	})
-}
+func (c *collector) Collect(ch chan<- prometheus.Metric) { c.collect(c.desc, ch) }

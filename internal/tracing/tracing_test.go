@@ -219,7 +219,7 @@ func TestACollectorThatIsAwayForAMoment(t *testing.T) {
 		}
 		return n < 3
 	})
-	metrics := telemetry.New()
+	metrics := telemetry.New("test", "")
 	tracer, _ := start(t, Config{Endpoint: c.URL, Telemetry: metrics}, fast)
 	one(tracer, "kept")
 	until(t, "the span", func() bool { return len(c.Spans()) == 1 })
@@ -263,7 +263,7 @@ func TestWhatIsDropped(t *testing.T) {
 			t.Parallel()
 			c := tracingtest.New(t)
 			c.Answer(tt.answer)
-			metrics := telemetry.New()
+			metrics := telemetry.New("test", "")
 			tracer, _ := start(t, Config{Endpoint: c.URL, Telemetry: metrics}, fast)
 			one(tracer, "lost")
 			until(t, "its count", func() bool { return strings.Contains(page(metrics), "cortex_traces_dropped_total"+tt.dropped) })
@@ -283,7 +283,7 @@ func TestNobodyWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	metrics := telemetry.New()
+	metrics := telemetry.New("test", "")
 	how := fast
 	how.timeout, how.flush = time.Hour, 10*time.Millisecond
 	tracer, end := start(t, Config{Endpoint: "http://" + ln.Addr().String(), Telemetry: metrics}, how)

@@ -125,7 +125,7 @@ func newWorld(t *testing.T, changes ...func(*setup)) *world {
 	w.fingerprint = source.Fingerprint()
 	w.cfg = iam.Config{
 		Account: ownAccount, Partition: "aws", Region: s.region, ClusterName: s.cluster, STS: w.pin, Shared: w.store,
-		Fingerprint: source.Fingerprint, Limits: s.limits, Telemetry: telemetry.New(), Log: log, Now: s.now,
+		Fingerprint: source.Fingerprint, Limits: s.limits, Telemetry: telemetry.New("test", ""), Log: log, Now: s.now,
 	}
 	w.iam = w.replica(t)
 	rules, err := policy.New(policy.Config{
@@ -182,7 +182,7 @@ func (w *world) openStore(t *testing.T, dir string, log *slog.Logger) {
 func (w *world) replica(t *testing.T, changes ...func(*iam.Config)) *iam.IAM {
 	t.Helper()
 	cfg := w.cfg
-	cfg.Telemetry = telemetry.New()
+	cfg.Telemetry = telemetry.New("test", "")
 	for _, change := range changes {
 		change(&cfg)
 	}

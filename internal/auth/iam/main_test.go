@@ -57,7 +57,7 @@ func newTestIAM(t testing.TB, shared store.Shared, now func() time.Time, out htt
 	sts.transport = out
 	v, err := New(context.Background(), Config{
 		Account: testAccount, Partition: "aws", Region: testRegion, ClusterName: "prod", STS: sts, Shared: shared,
-		Fingerprint: func() string { return auth.Fingerprint([]byte("certificate")) }, Telemetry: telemetry.New(), Now: now,
+		Fingerprint: func() string { return auth.Fingerprint([]byte("certificate")) }, Telemetry: telemetry.New("test", ""), Now: now,
 		Limits: Limits{AddressPerSecond: 1e6, AddressBurst: 1e6, STSPerSecond: 1e6, STSBurst: 1e6},
 	})
 	if err != nil {

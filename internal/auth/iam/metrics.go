@@ -18,7 +18,7 @@ type counts struct {
 	minted     atomic.Uint64
 	cached     atomic.Uint64 // tokens known from before
 	remembered atomic.Uint64 // refusals repeated without asking
-	seconds    func(float64, ...string)
+	took       *telemetry.Durations
 }
 
 func (c *counts) register(t *telemetry.Registry) {
@@ -26,8 +26,12 @@ func (c *counts) register(t *telemetry.Registry) {
 	for _, r := range Reasons {
 		c.reasons[r] = new(atomic.Uint64)
 	}
-	c.seconds = t.Distribution(telemetry.Metric{Name: "cortex_auth_sts_seconds", Help: "Time that STS takes to answer."},
-		[]float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5})
+	c.took = telemetry.NewDurations([]time.Duration{
+		10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+		time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	})
+	t.CollectDurations(telemetry.Metric{Name: "cortex_auth_sts_seconds", Help: "Time that STS takes to answer."},
+		func(emit telemetry.EmitDurations) { emit(c.took) })
 	t.Collect(telemetry.Metric{Name: "cortex_auth_sts_calls_total", Help: "Calls to STS, by what came of them.", Type: telemetry.Counter, Labels: []string{"result"}},
 		func(emit telemetry.Emit) {
 			emit(float64(c.answered.Load()), "answered")
@@ -41,20 +45,13 @@ func (c *counts) register(t *telemetry.Registry) {
 				emit(float64(c.reasons[r].Load()), r)
 			}
 		})
-	for name, value := range map[string]*atomic.Uint64{
-		"cortex_auth_sessions_total":            &c.minted,
-		"cortex_auth_session_cache_hits_total":  &c.cached,
-		"cortex_auth_remembered_refusals_total": &c.remembered,
+	for value, m := range map[*atomic.Uint64]telemetry.Metric{
+		&c.minted:     {Name: "cortex_auth_sessions_total", Help: "Sessions given out.", Type: telemetry.Counter},
+		&c.cached:     {Name: "cortex_auth_session_cache_hits_total", Help: "Requests whose session was known from an earlier one.", Type: telemetry.Counter},
+		&c.remembered: {Name: "cortex_auth_remembered_refusals_total", Help: "Refusals that were remembered instead of asking STS again.", Type: telemetry.Counter},
 	} {
-		t.Collect(telemetry.Metric{Name: name, Help: helps[name], Type: telemetry.Counter},
-			func(emit telemetry.Emit) { emit(float64(value.Load())) })
+		t.Collect(m, func(emit telemetry.Emit) { emit(float64(value.Load())) })
 	}
-}
-
-var helps = map[string]string{
-	"cortex_auth_sessions_total":            "Sessions given out.",
-	"cortex_auth_session_cache_hits_total":  "Sessions that were known from an earlier request.",
-	"cortex_auth_remembered_refusals_total": "Refusals that were remembered instead of asking STS again.",
 }
 
 func (c *counts) rejected(err error) {
@@ -75,5 +72,5 @@ func (c *counts) asked(err error, took time.Duration) {
 	default:
 		c.failed.Add(1)
 	}
-	c.seconds(took.Seconds())
+	c.took.Observe(took)
 }

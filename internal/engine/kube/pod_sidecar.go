@@ -33,6 +33,7 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 			{Name: "admin", ContainerPort: workload.AdminPort, Protocol: corev1.ProtocolTCP},
 		},
 		Env: []corev1.EnvVar{
+			{Name: "CORTEX_API_NAME", Value: r.Name},
 			{Name: "CORTEX_TARGET_PORT", Value: strconv.Itoa(int(portOf(r)))},
 			{Name: "CORTEX_MAX_CONCURRENCY", Value: strconv.FormatInt(r.Pod.MaxConcurrency, 10)},
 			{Name: "CORTEX_MAX_QUEUE_LENGTH", Value: strconv.FormatInt(r.Pod.MaxQueueLength, 10)},

@@ -76,7 +76,7 @@ type gatewayProcess struct {
 
 // Run runs a gateway until ctx ends and what it accepted is answered.
 func Run(ctx context.Context, cfg Config) error {
-	p := &gatewayProcess{cfg: cfg, metrics: telemetry.New()}
+	p := &gatewayProcess{cfg: cfg, metrics: telemetry.New("cortex-gateway", cfg.Version)}
 	var err error
 	if p.rest = cfg.REST; p.rest == nil {
 		if p.rest, err = program.RESTConfig(cfg.Kubeconfig, "cortex-gateway", cfg.Version); err != nil {

@@ -114,7 +114,7 @@ type operatorProgram struct {
 
 // Run runs a replica of the operator until ctx ends, or leadership is lost.
 func Run(ctx context.Context, cfg Config) error {
-	p := &operatorProgram{cfg: cfg, metrics: telemetry.New()}
+	p := &operatorProgram{cfg: cfg, metrics: telemetry.New("cortex-operator", cfg.Version)}
 	var err error
 	if p.rest = cfg.REST; p.rest == nil {
 		if p.rest, err = program.RESTConfig(cfg.Kubeconfig, "cortex-operator", cfg.Version); err != nil {

@@ -97,7 +97,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("Listen on an address that is taken = %v, want the flag that names another", err)
 	}
 	unready := make(chan error, 1)
-	h := &Health{Listener: ln, Metrics: telemetry.New(), Ready: func() error { return <-unready }}
+	h := &Health{Listener: ln, Metrics: telemetry.New("test", ""), Ready: func() error { return <-unready }}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()

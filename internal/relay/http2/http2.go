@@ -7,6 +7,7 @@
 package http2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -242,6 +243,26 @@ func (b *then) Close() error {
 func IsGRPC(r *http.Request) bool {
 	t := r.Header.Get("Content-Type")
 	return t == "application/grpc" || strings.HasPrefix(t, "application/grpc+") || strings.HasPrefix(t, "application/grpc;")
+}
+
+// CallStatus returns the gRPC code in an answer that was written whole, if it has one: in
+// its trailer, or in its head when there is nothing else.
+func CallStatus(answer http.Header) (code int, ok bool) {
+	code, err := strconv.Atoi(cmp.Or(answer.Get("Grpc-Status"), answer.Get(http.TrailerPrefix+"Grpc-Status")))
+	return code, err == nil
+}
+
+// StatusOfCall is the HTTP status that says what a gRPC code does, as gRPC's own gateways
+// to HTTP have it.
+func StatusOfCall(code int) int {
+	if code < 0 || code >= len(callStatuses) {
+		return http.StatusInternalServerError
+	}
+	return callStatuses[code]
+}
+
+var callStatuses = [...]int{
+	0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
 }
 
 // grpcStatus is the gRPC code that says what an HTTP status does.

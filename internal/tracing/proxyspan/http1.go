@@ -6,12 +6,12 @@ import (
 	"cortex.dev/cortex/internal/relay"
 )
 
-// Observer is told by a relay; nil of a nil Recorder.
-func (c *Recorder) Observer() relay.Observer {
+// Observers has what a relay tells; none of a nil Recorder.
+func (c *Recorder) Observers() []relay.Observer {
 	if c == nil {
 		return nil
 	}
-	return observer{c}
+	return []relay.Observer{observer{c}}
 }
 
 type observer struct{ recorder *Recorder }
@@ -44,5 +44,7 @@ func (o observer) Began(x *relay.Exchange) {
 }
 
 func (o observer) Answering(x *relay.Exchange) { Of(x).answering() }
+
+func (o observer) Unread(int, string) {} // there is no request to record
 
 func (o observer) Ended(x *relay.Exchange, status int, reason string) { Of(x).end(status, reason) }

@@ -90,18 +90,14 @@ func (r *Request) grpc(out http.Header) {
 	if r.local {
 		r.status = http.StatusOK
 	}
-	text := out.Get("Grpc-Status")
-	if text == "" {
-		text = out.Get(http.TrailerPrefix + "Grpc-Status")
-	}
-	code, err := strconv.Atoi(text)
-	if err != nil {
+	code, ok := http2.CallStatus(out)
+	if !ok {
 		return
 	}
 	r.server.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
 	r.client.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
 	switch code {
 	case 2, 4, 12, 13, 14, 15: // those that are the server's fault, by the conventions
-		r.failed = text
+		r.failed = strconv.Itoa(code)
 	}
 }
