@@ -77,6 +77,17 @@ func Definitions() ([]v1.CustomResourceDefinition, error) {
 	return all, nil
 }
 
+// kept are the annotations by which Helm, Argo CD and Flux leave a definition alone
+// when they remove what it came with: with it goes every resource of its kind in the
+// cluster, whoever made it.
+func kept() map[string]string {
+	return map[string]string{
+		"helm.sh/resource-policy":           "keep",
+		"argocd.argoproj.io/sync-options":   "Prune=false,Delete=false",
+		"kustomize.toolkit.fluxcd.io/prune": "disabled",
+	}
+}
+
 func (r *resource) definition(schema v1.JSONSchemaProps) v1.CustomResourceDefinition {
 	version := v1.CustomResourceDefinitionVersion{
 		Name: crd.Version, Served: true, Storage: true,
@@ -88,7 +99,7 @@ func (r *resource) definition(schema v1.JSONSchemaProps) v1.CustomResourceDefini
 	}
 	return v1.CustomResourceDefinition{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1.SchemeGroupVersion.String(), Kind: "CustomResourceDefinition"},
-		ObjectMeta: metav1.ObjectMeta{Name: r.plural + "." + crd.Group},
+		ObjectMeta: metav1.ObjectMeta{Name: r.plural + "." + crd.Group, Annotations: kept()},
 		Spec: v1.CustomResourceDefinitionSpec{
 			Group: crd.Group, Scope: v1.NamespaceScoped,
 			Names: v1.CustomResourceDefinitionNames{
