@@ -17,6 +17,7 @@ import (
 var mayDo = map[string][]string{
 	"cortex-gateway": {
 		"in cortex-apis: apps/deployments: list watch",
+		"in cortex-apis: apps/replicasets: list watch",
 		"in cortex-apis: cortex.dev/asyncapis: list watch",
 		"in cortex-apis: cortex.dev/batchapis: list watch",
 		"in cortex-apis: cortex.dev/realtimeapis: list watch",
@@ -29,12 +30,14 @@ var mayDo = map[string][]string{
 		"everywhere: nodes: list watch",
 		"in cortex-apis: apps/deployments: get list watch create update patch delete",
 		"in cortex-apis: apps/replicasets: list watch",
+		"in cortex-apis: cortex.dev/asyncapis/finalizers: update",
 		"in cortex-apis: cortex.dev/asyncapis/status: update",
 		"in cortex-apis: cortex.dev/asyncapis: get list watch create update delete",
 		"in cortex-apis: cortex.dev/batchapis/status: update",
 		"in cortex-apis: cortex.dev/batchapis: get list watch create update delete",
 		"in cortex-apis: cortex.dev/batchjobs/status: update",
 		"in cortex-apis: cortex.dev/batchjobs: get list watch",
+		"in cortex-apis: cortex.dev/realtimeapis/finalizers: update",
 		"in cortex-apis: cortex.dev/realtimeapis/status: update",
 		"in cortex-apis: cortex.dev/realtimeapis: get list watch create update delete",
 		"in cortex-apis: cortex.dev/revisions: list create patch delete deletecollection",

@@ -262,6 +262,9 @@ func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, 
 	var reasons bytes.Buffer
 	for _, env := range envs {
 		for _, api := range env.APIs {
+			if r := api.Refused; r != nil && api.Metadata != nil {
+				fmt.Fprintf(&reasons, "%s: %s was refused: %s\n", api.Metadata.Name, r.Resource, r.Message)
+			}
 			if s := api.Status; s != nil && s.Reason != "" && s.Phase != workload.PhaseLive && api.Metadata != nil {
 				fmt.Fprintf(&reasons, "%s is %s: %s\n", api.Metadata.Name, s.Phase, s.Reason)
 			}
@@ -288,6 +291,11 @@ func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time
 			}
 			row := []string{env.EnvName, m.Name}
 			switch s := api.Status; {
+			case api.Refused != nil && m.ID == "": // nothing was ever deployed
+				for len(row) < len(t.headers)-1 {
+					row = append(row, "-")
+				}
+				row = append(row, paint.red("refused"))
 			case kind == workload.Splitter:
 				row = append(row, splitterTargets(api), since(m.LastUpdated, now))
 			case !kind.Scales():

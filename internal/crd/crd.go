@@ -2,9 +2,9 @@
 // kinds, their jobs and their revisions, at cortex.dev/v1.
 //
 // It promises that a resource carries what its user wrote (Spec, the keys of a
-// cortex.yaml without name and kind), what Cortex remembers of it (Deployed,
-// written with Spec in one write) and what it is doing (Status), and that a field
-// which was served once is served for ever: the version only grows.
+// cortex.yaml without name and kind) and, apart from it, what Cortex says of it
+// (Status, which only Cortex writes: what it is doing, and what Cortex remembers), and
+// that a field which was served once is served for ever: the version only grows.
 //
 // It must not read or write them; store/kube does.
 package crd
@@ -32,33 +32,40 @@ type API struct {
 
 	// Spec holds the keys of one API of a cortex.yaml, without name and kind, as
 	// whoever deployed it wrote them.
-	Spec json.RawMessage `json:"spec"`
-	// Deployed is what Cortex keeps. Absent until the spec was accepted once.
+	Spec   json.RawMessage `json:"spec"`
+	Status *Status         `json:"status,omitempty"`
+}
+
+// Status is what the operator saw and decided last. It is a subresource: whoever may
+// write a Spec can neither write nor lose it.
+type Status struct {
+	// ObservedGeneration is that of the Spec which was resolved last, accepted or
+	// refused; below 1: none was. It is in camel case, unlike the rest, because tools
+	// that know nothing of Cortex look for it.
+	ObservedGeneration int64 `json:"observedGeneration"`
+	// Waiting says that the Spec was refused because of what else is there; it is
+	// judged again when that changes.
+	Waiting    bool               `json:"waiting,omitempty"`
+	Phase      string             `json:"phase,omitempty"`
+	Reason     string             `json:"reason,omitempty"` // why it is in this phase, for people
+	Ready      int                `json:"ready"`
+	Requested  int                `json:"requested"`
+	UpToDate   int                `json:"up_to_date"`
+	Endpoint   string             `json:"endpoint,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"` // see the constants
+	// Deployed is what Cortex keeps. Absent until the Spec was accepted once.
 	Deployed *Deployed `json:"deployed,omitempty"`
-	Status   *Status   `json:"status,omitempty"`
 }
 
 // Deployed is the desired state that the operator wrote: the record of the store.
 type Deployed struct {
-	Serial   int64              `json:"serial"`    // grows with each write, also across a deletion
-	SpecHash string             `json:"spec_hash"` // of the Spec that Revision was made from
+	Serial   int64              `json:"serial"` // grows with each write, also across a deletion
 	Cause    string             `json:"cause"`
 	Replicas int                `json:"replicas"`
 	Revision *workload.Revision `json:"revision"`
 	Outcome  workload.Outcome   `json:"outcome,omitzero"`
 	Serving  *workload.Revision `json:"serving,omitempty"`  // the last that was live, while Revision was not
 	Unproven bool               `json:"unproven,omitempty"` // Revision waits for a request before it is tried
-}
-
-// Status is what the operator saw last.
-type Status struct {
-	ObservedHash string             `json:"observed_hash,omitempty"` // of the Spec that was judged last, accepted or refused
-	Phase        string             `json:"phase,omitempty"`
-	Ready        int                `json:"ready"`
-	Requested    int                `json:"requested"`
-	UpToDate     int                `json:"up_to_date"`
-	Endpoint     string             `json:"endpoint,omitempty"`
-	Conditions   []metav1.Condition `json:"conditions,omitempty"` // Accepted, Ready
 }
 
 // Job is one job that was submitted: a BatchJob or a TaskJob, as its kind says. Its
@@ -73,9 +80,9 @@ type Job struct {
 
 // JobStatus is what the operator saw last of a job.
 type JobStatus struct {
-	ObservedGeneration int64              `json:"observed_generation,omitempty"` // that was judged last; absent: nobody did
-	Status             workload.JobStatus `json:"status,omitempty"`              // absent while it was not accepted
-	Conditions         []metav1.Condition `json:"conditions,omitempty"`          // Accepted
+	ObservedGeneration int64              `json:"observedGeneration"`   // that was resolved last; below 1: none was
+	Status             workload.JobStatus `json:"status,omitempty"`     // absent while it was not accepted
+	Conditions         []metav1.Condition `json:"conditions,omitempty"` // Accepted, Ready, Stalled
 }
 
 // Revision is one entry of an API's history. Only its cause and outcome ever change.
@@ -90,8 +97,17 @@ type Revision struct {
 	Outcome    workload.Outcome   `json:"outcome,omitzero"`
 }
 
-// Conditions of an API, and the first of them of a job.
+// Conditions of an API; jobs have the first, second and fourth. Reconciling and Stalled
+// are there only while they are true, as the tools expect that wait for resources
+// without knowing them (kstatus: Flux, Helm, cli-utils).
 const (
-	Accepted = "Accepted" // the spec passed every rule, or says why not
-	Ready    = "Ready"    // as many up-to-date replicas are ready as requested, or says why not
+	Accepted    = "Accepted"    // the spec passed every rule, or says why not
+	Ready       = "Ready"       // the accepted spec answers requests, or will on the first one; or says why not
+	Reconciling = "Reconciling" // that Ready is not true is about to change by itself
+	Stalled     = "Stalled"     // it is not: somebody has to do something
+	Scaled      = "Scaled"      // as many replicas are ready as requested; no matter to Ready
 )
+
+// Unobserved is the ObservedGeneration of a resource that nobody has looked at. The API
+// server writes it into every new one: without any status, tools take it for done.
+const Unobserved = -1

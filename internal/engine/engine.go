@@ -24,6 +24,9 @@ type Deployment struct {
 	// Trial asks for one replica of Revision although Replicas is 0, so that it
 	// becomes known whether it can become ready.
 	Trial bool
+	// Owner identifies what everything that runs for the workload ends with, as
+	// store.Workload.Owner. Empty: it ends with Remove only.
+	Owner string
 }
 
 // Engine keeps deployments running. All methods may be called at once.
@@ -36,7 +39,8 @@ type Engine interface {
 	// whose pod is the same (Revision.SamePod) restarts nothing.
 	Apply(ctx context.Context, d Deployment) error
 	// Remove drains and stops every replica of the named workload and forgets it.
-	// It returns when that is accepted; unknown names are no error.
+	// It returns when that is accepted; unknown names are no error, and nothing is
+	// removed that this engine did not make.
 	Remove(ctx context.Context, name string) error
 	// Status returns the present state of one workload, fault.NotFound if unknown.
 	Status(ctx context.Context, name string) (Status, error)
@@ -62,6 +66,12 @@ type Status struct {
 	// pulled); the rollout stands still and older replicas stay. It clears itself
 	// when a replica of the revision becomes ready.
 	Failed *workload.Reason
+	// Shortage says why there are fewer replicas than desired, where none of them can say
+	// it because it does not exist: a quota, a policy. Nil when nothing is known to.
+	Shortage *workload.Reason
+	// Drifted says that somebody else changed or deleted what was applied. Another Apply
+	// puts it right.
+	Drifted bool
 	// Removed marks the last status of a workload.
 	Removed bool
 	// Events since the previous status given to this watcher; a watcher that

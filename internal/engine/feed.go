@@ -52,9 +52,9 @@ func (f *Feed) Publish(s Status) {
 	f.last[s.Name] = s
 }
 
-// Remove forgets a workload and tells watchers so, with its last events. Unknown
-// names are ignored.
-func (f *Feed) Remove(name string, events ...workload.Event) {
+// Remove forgets a workload and tells watchers so, with its last events, and whether
+// somebody else removed it. Unknown names are ignored.
+func (f *Feed) Remove(name string, drifted bool, events ...workload.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, ok := f.last[name]
@@ -62,7 +62,7 @@ func (f *Feed) Remove(name string, events ...workload.Event) {
 		return
 	}
 	delete(f.last, name)
-	gone := Status{Name: name, Revision: s.Revision, Removed: true, Events: events}
+	gone := Status{Name: name, Revision: s.Revision, Removed: true, Drifted: drifted, Events: events}
 	for w := range f.watchers {
 		w.add(gone)
 	}

@@ -35,7 +35,7 @@ func TestSlowWatcherMissesStatesButNoEvents(t *testing.T) {
 		f.Publish(Status{Name: "iris", Desired: i, Events: []workload.Event{event("more")}})
 	}
 	f.Publish(Status{Name: "rose", Desired: 1})
-	f.Remove("rose", event("gone"))
+	f.Remove("rose", true, event("gone"))
 	close(goOn)
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		t.Errorf("Watch = %v, want the error of its context", err)

@@ -5,12 +5,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func snapshotOf(endpoints ...string) *snapshot {
 	s := &snapshot{}
 	for _, e := range endpoints {
-		s = s.with(e, e, &route{name: e})
+		s = s.with(e, &route{name: e, endpoint: e})
 	}
 	return s
 }
@@ -73,14 +74,14 @@ func TestDotSegmentsAreSeenInEverySpelling(t *testing.T) {
 func TestRoutesDoNotShareOneAnothersNames(t *testing.T) {
 	t.Parallel()
 	s := snapshotOf("/a", "/b")
-	s = s.with("/a", "/c", &route{name: "/a"}) // moves
+	s = s.with("/a", &route{name: "/a", endpoint: "/c"}) // moves
 	for path, want := range map[string]string{"/a": "", "/b": "/b", "/c": "/a"} {
 		r, _ := s.find([]byte(path))
 		if (r == nil) != (want == "") || r != nil && r.name != want {
 			t.Errorf("find(%s) = %v, want %q", path, r, want)
 		}
 	}
-	if s = s.with("/a", "", nil); len(s.routes) != 1 || s.depth != 1 {
+	if s = s.with("/a", nil); len(s.routes) != 1 || s.depth != 1 {
 		t.Errorf("after deleting, %d routes of depth %d are left, want 1 and 1", len(s.routes), s.depth)
 	}
 }
@@ -148,5 +149,45 @@ func BenchmarkFindAmongMany(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Two that claim one endpoint: the older has it, and the other when that is gone or
+// moves away.
+func TestAnEndpointIsTheOldersClaim(t *testing.T) {
+	t.Parallel()
+	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
+	claim := func(name, endpoint string, created time.Time) *route {
+		return &route{name: name, endpoint: endpoint, created: created}
+	}
+	at := func(s *snapshot, endpoint string) string {
+		if r := s.routes[endpoint]; r != nil {
+			return r.name
+		}
+		return ""
+	}
+	owner, thief := claim("owner", "/iris", day(1)), claim("thief", "/iris", day(2))
+	for _, order := range [][]*route{{owner, thief}, {thief, owner}} {
+		s := &snapshot{}
+		for _, r := range order {
+			s = s.with(r.name, r)
+		}
+		if got := at(s, "/iris"); got != "owner" {
+			t.Errorf("the endpoint is %q's, want the owner's", got)
+		}
+		if got := at(s.with("thief", nil), "/iris"); got != "owner" {
+			t.Errorf("without the thief the endpoint is %q's, want the owner's", got)
+		}
+		if got := at(s.with("owner", nil), "/iris"); got != "thief" {
+			t.Errorf("without the owner the endpoint is %q's, want the thief's", got)
+		}
+		moved := s.with("owner", claim("owner", "/rose", day(1)))
+		if at(moved, "/iris") != "thief" || at(moved, "/rose") != "owner" || moved.depth != 1 {
+			t.Errorf("after the owner moved the endpoints are %q's and %q's, want the thief's and the owner's", at(moved, "/iris"), at(moved, "/rose"))
+		}
+	}
+	same := (&snapshot{}).with("b", claim("b", "/iris", day(1))).with("a", claim("a", "/iris", day(1)))
+	if got := at(same, "/iris"); got != "a" {
+		t.Errorf("of two of one moment the endpoint is %q's, want a's: every gateway has to come to the same", got)
 	}
 }

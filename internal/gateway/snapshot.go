@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/store"
@@ -14,6 +16,7 @@ import (
 // takes its place.
 type snapshot struct {
 	routes map[string]*route // by endpoint
+	claims map[string]*route // by name; more than one may claim an endpoint
 	depth  int               // path segments of the deepest endpoint
 }
 
@@ -22,24 +25,47 @@ type snapshot struct {
 type route struct {
 	name     string
 	endpoint string
+	created  time.Time // of the workload
 	work     *work
 	split    *split
 }
 
 // with returns a snapshot in which the workload name has the given route, or none.
-func (s *snapshot) with(name, endpoint string, r *route) *snapshot {
-	next := &snapshot{routes: maps.Clone(s.routes)}
+//
+// Nobody is deployed at an endpoint that is taken. Should two claim one all the same,
+// because a backup brought both back or somebody wrote records by hand, it is the
+// older's, and the other gets it when that is gone.
+func (s *snapshot) with(name string, r *route) *snapshot {
+	next := &snapshot{routes: maps.Clone(s.routes), claims: maps.Clone(s.claims)}
 	if next.routes == nil {
-		next.routes = map[string]*route{}
+		next.routes, next.claims = map[string]*route{}, map[string]*route{}
 	}
-	maps.DeleteFunc(next.routes, func(_ string, old *route) bool { return old.name == name })
+	changed := map[string]bool{}
+	if before := s.claims[name]; before != nil {
+		changed[before.endpoint] = true
+		delete(next.claims, name)
+	}
 	if r != nil {
-		next.routes[endpoint] = r
+		changed[r.endpoint] = true
+		next.claims[name] = r
+	}
+	for endpoint := range changed {
+		delete(next.routes, endpoint)
+	}
+	for _, claim := range next.claims {
+		if changed[claim.endpoint] && isOlder(claim, next.routes[claim.endpoint]) {
+			next.routes[claim.endpoint] = claim
+		}
 	}
 	for e := range next.routes {
 		next.depth = max(next.depth, strings.Count(e, "/"))
 	}
 	return next
+}
+
+// isOlder reports whether a has an endpoint before b (nil: nobody) has.
+func isOlder(a, b *route) bool {
+	return b == nil || cmp.Or(a.created.Compare(b.created), strings.Compare(a.name, b.name)) < 0
 }
 
 // storeChanged follows the desired state.
@@ -52,7 +78,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 	}
 	snap := g.snap.Load()
 	if c.Workload == nil {
-		g.snap.Store(snap.with(c.Name, "", nil))
+		g.snap.Store(snap.with(c.Name, nil))
 		if w := g.works[c.Name]; w != nil {
 			w.deployed.Store(false)
 			w.pool.Refuse(errDeleted)
@@ -61,7 +87,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 		return
 	}
 	spec := &c.Workload.Revision.Spec
-	r := &route{name: c.Name}
+	r := &route{name: c.Name, created: c.Workload.Created}
 	switch spec.Kind {
 	case workload.Realtime:
 		w := g.workOf(c.Name)
@@ -82,7 +108,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 	if r != nil {
 		r.endpoint = endpoint
 	}
-	g.snap.Store(snap.with(c.Name, endpoint, r))
+	g.snap.Store(snap.with(c.Name, r))
 }
 
 // replicasChanged follows what runs.
@@ -133,7 +159,7 @@ func (g *Gateway) forget(w *work) {
 	if w.deployed.Load() || len(w.replicas) > 0 {
 		return
 	}
-	for _, r := range g.snap.Load().routes {
+	for _, r := range g.snap.Load().claims {
 		if r.split != nil && r.split.has(w) {
 			return
 		}

@@ -103,6 +103,30 @@ func (m *cache) workloads() (list []store.Workload, ok bool) {
 	return list, m.complete
 }
 
+// missing returns the targets that are not deployed. Copies of requests do not count.
+func (m *cache) missing(targets []workload.Target) (gone []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, t := range targets {
+		if _, ok := m.desired[t.Name]; !ok && m.complete && !t.Shadow && t.Weight > 0 {
+			gone = append(gone, t.Name)
+		}
+	}
+	return gone
+}
+
+// splittersOf returns those that send requests to a workload.
+func (m *cache) splittersOf(name string) (list []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.desired {
+		if slices.ContainsFunc(w.Revision.APIs, func(t workload.Target) bool { return t.Name == name }) {
+			list = append(list, w.Name())
+		}
+	}
+	return list
+}
+
 // tried says what came of making the engine do what it should.
 func (m *cache) tried(name string, err error) {
 	m.mu.Lock()

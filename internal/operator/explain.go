@@ -65,8 +65,16 @@ func layerOf(r *workload.Reason, state workload.ReplicaState) int {
 func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanation, error) {
 	w, err := o.store.Get(ctx, name)
 	if err != nil {
-		return workload.Explanation{}, err
+		return o.explainRefused(name, err)
 	}
+	e, err := o.explainDeployed(ctx, w)
+	if r, ok := o.refusals()[name]; ok && err == nil {
+		sayRefused(&e, r)
+	}
+	return e, err
+}
+
+func (o *Operator) explainDeployed(ctx context.Context, w store.Workload) (workload.Explanation, error) {
 	if w.Revision.Kind == workload.Splitter {
 		targets, err := o.targets(ctx, w.Revision.APIs)
 		if err != nil {
@@ -78,7 +86,7 @@ func (o *Operator) Explain(ctx context.Context, name string) (workload.Explanati
 	if err != nil {
 		return workload.Explanation{}, err
 	}
-	e := explain(w, es, o.cache.why(name), o.endpoint(w.Revision), o.now())
+	e := explain(w, es, o.cache.why(w.Name()), o.endpoint(w.Revision), o.now())
 	if o.codeChanged(w.Revision) {
 		sayChanged(&e, w.Revision)
 	}
@@ -140,8 +148,11 @@ func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Sta
 			cause, layer = r.Reason, l
 		}
 	}
-	if cause != nil {
+	switch {
+	case cause != nil:
 		return cause, layer
+	case es.Shortage != nil:
+		return es.Shortage, layerEngine
 	}
 	running := 0
 	for _, r := range replicasOf(w, es) {

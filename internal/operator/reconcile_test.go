@@ -386,3 +386,42 @@ func TestKeyedIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// What somebody else changed in the engine, or removed from it, is asked for again.
+func TestDriftIsPutRight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deploy(realtime("iris", ""))
+	w.run()
+	w.live("iris")
+	applies := func() int {
+		w.feed.mu.Lock()
+		defer w.feed.mu.Unlock()
+		return len(w.feed.applied)
+	}
+	d, _ := w.feed.deployment("iris")
+	changed := allReady(d)
+	changed.Drifted = true
+	for _, s := range []engine.Status{changed, {Name: "iris", Removed: true, Drifted: true}} {
+		before := applies()
+		w.feed.tell(s)
+		eventually(t, "it is applied again", func() bool { return applies() > before })
+	}
+}
+
+// Why there are fewer replicas than wanted is kept, also while some of them serve.
+func TestAShortageIsExplained(t *testing.T) {
+	t.Parallel()
+	r := revisionOf("1")
+	w := store.Workload{Revision: r, Replicas: 3, Outcome: workload.BecameLive(time.Now())}
+	es := &engine.Status{Name: r.Name, Revision: r.ID, Desired: 3, Shortage: &workload.Reason{Code: "quota", Message: "the quota is used up", Fix: "raise it"}}
+	for i := range 2 {
+		es.Replicas = append(es.Replicas, replica(r, i, workload.Ready, nil))
+	}
+	if s := statusOf(w, es); s.Phase != workload.PhaseUpdating || s.Reason != "2 of 3 replicas ready: the quota is used up" {
+		t.Errorf("statusOf() = %+v, want the quota among its reasons", s)
+	}
+	if e := explain(w, es, nil, "", time.Now()); e.Cause == nil || e.Cause.Code != "quota" {
+		t.Errorf("explain() = %+v, want the quota", e.Cause)
+	}
+}

@@ -17,8 +17,8 @@ type Room interface {
 	// Against returns why a replica of s could never be placed, as rules that s breaks;
 	// none when it could, or when nobody knows. It answers at once.
 	Against(s *workload.Spec) []workload.Violation
-	// Changes calls fn each time its answers may have changed, until ctx ends, and
-	// returns ctx's error.
+	// Changes calls fn once, and each time its answers may have changed since fn was
+	// called, until ctx ends, and returns ctx's error.
 	Changes(ctx context.Context, fn func()) error
 }
 

@@ -36,13 +36,13 @@ func (h *hall) Against(s *workload.Spec) []workload.Violation {
 func (h *hall) Changes(ctx context.Context, fn func()) error {
 	for {
 		h.mu.Lock()
-		news := h.news
+		news := h.news // of what comes after what fn sees
 		h.mu.Unlock()
+		fn()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-news:
-			fn()
 		}
 	}
 }

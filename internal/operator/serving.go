@@ -47,7 +47,7 @@ func isTrial(w store.Workload) bool {
 
 // deploymentOf is what the engine is to make of a record.
 func deploymentOf(w store.Workload) engine.Deployment {
-	d := engine.Deployment{Revision: w.Revision, Replicas: w.Replicas, Serving: w.Serving, Trial: isTrial(w)}
+	d := engine.Deployment{Revision: w.Revision, Replicas: w.Replicas, Serving: w.Serving, Trial: isTrial(w), Owner: w.Owner}
 	if w.Outcome.HasFailed() {
 		d.Failed = w.Outcome.Failed
 	}
@@ -72,12 +72,15 @@ func outcomeOf(w store.Workload, es *engine.Status, now time.Time) (workload.Out
 }
 
 // hasNews reports whether a status of the engine asks for work: something has become
-// of the wanted revision, or an engine that is under way from one revision to the
-// next may have its next step to take.
+// of the wanted revision, somebody else changed what runs, or an engine that is under
+// way from one revision to the next may have its next step to take.
 func (o *Operator) hasNews(es engine.Status) bool {
 	w, ok, _ := o.cache.want(es.Name)
 	if !ok {
 		return false
+	}
+	if es.Drifted {
+		return true
 	}
 	_, news := outcomeOf(w, &es, o.now())
 	return news || w.Serving != nil

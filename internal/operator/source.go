@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type sourceController struct {
 	restart  context.CancelFunc           // has the store tell its declarations again
 	deployed map[string]string            // revision by name
 	shown    map[string]shown             // by name: what the store has
+	refused  map[string]string            // by resource: what was last said about it
 }
 
 // shown is what a workload's writers see. The revision is in it so that each one is
@@ -51,7 +53,7 @@ func newSourceController(o *Operator) *sourceController {
 	}
 	a := &sourceController{
 		Operator: o, pending: map[string]store.Declaration{}, deployed: map[string]string{}, shown: map[string]shown{},
-		restart: func() {},
+		refused: map[string]string{}, restart: func() {},
 	}
 	a.resolving = newWorkqueue(a.resolve, func(source string, err error) {
 		o.log.Warn("will try again", "doing", "deploying what was declared", "declared", source, "error", err)
@@ -105,6 +107,9 @@ func (a *sourceController) changed(ctx context.Context, name string) {
 		return
 	}
 	a.look(ctx, name)
+	for _, splitter := range a.cache.splittersOf(name) { // whose target may have come or gone
+		a.look(ctx, splitter)
+	}
 	revision := ""
 	if w, ok, _ := a.cache.want(name); ok {
 		revision = w.Revision.ID
@@ -146,6 +151,7 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 		return err
 	}
 	a.forget(d)
+	defer a.sayRefused(ctx, d, verdict)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if fault.Is(verdict, fault.Conflict) {
@@ -155,6 +161,23 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 		}
 	}
 	return nil
+}
+
+// sayRefused leaves an event of a refusal behind, once for each that says something new.
+func (a *sourceController) sayRefused(ctx context.Context, d store.Declaration, verdict error) {
+	text := ""
+	if verdict != nil {
+		text = verdict.Error()
+	}
+	a.mu.Lock()
+	before := a.refused[d.Resource]
+	if a.refused[d.Resource] = text; text == "" {
+		delete(a.refused, d.Resource)
+	}
+	a.mu.Unlock()
+	if text != "" && text != before {
+		a.record(ctx, d.Name, warning, "Refused", "%s was refused: %s", d.Resource, text)
+	}
 }
 
 // forget drops what was resolved, unless something newer was told meanwhile.
@@ -271,6 +294,10 @@ func (a *sourceController) show(ctx context.Context, name string) error {
 		return nil
 	}
 	now := shown{revision: w.Revision.ID, endpoint: a.endpoint(w.Revision), status: workload.Status{Phase: workload.PhaseLive}}
+	if gone := a.cache.missing(w.Revision.APIs); len(gone) > 0 {
+		now.status.Phase = workload.PhaseFailed
+		now.status.Reason = fmt.Sprintf("%s is not deployed, so requests that go there are not answered", strings.Join(gone, ", "))
+	}
 	if w.Revision.Kind.Scales() {
 		es := a.cache.status(name)
 		if es == nil {

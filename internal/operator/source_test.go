@@ -127,6 +127,19 @@ func (b *board) Publish(_ context.Context, name string, s workload.Status, endpo
 	return nil
 }
 
+func (b *board) Refusals() (list []store.Refusal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range b.notes {
+		if n.count > 0 && n.verdict != nil {
+			list = append(list, store.Refusal{
+				Name: n.Name, Kind: n.Kind, Resource: n.Resource, Message: n.verdict.Error(), Waiting: fault.Is(n.verdict, fault.Conflict),
+			})
+		}
+	}
+	return list
+}
+
 // verdict waits for what becomes of a declaration.
 func (b *board) verdict(t *testing.T, source string) (verdict error) {
 	t.Helper()
@@ -448,4 +461,85 @@ func TestStatusesAreNotPublishedBeforeTheyAreKnown(t *testing.T) {
 		defer b.mu.Unlock()
 		return len(b.published["iris"]) > 0
 	})
+}
+
+// What was applied and refused is seen by who asks the operator: in the list, by name, in
+// the explanation and among the events, whether something was deployed before or not.
+func TestRefusalsAreSeen(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	w.deploy(realtime("rose", ""))
+	w.run()
+	bad := strings.Replace(seven, "7", "0", 1)
+	for _, name := range []string{"iris", "rose"} {
+		if err := b.verdict(t, b.declare(workload.Realtime, name, "1", bad)); err == nil {
+			t.Fatalf("%s was accepted", name)
+		}
+	}
+	list, err := w.List(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("List() = %+v, %v, want rose, and iris that was never deployed", list, err)
+	}
+	for _, api := range list {
+		if api.Refused == nil || api.Refused.Resource != "realtimeapis.cortex.dev/"+api.Metadata.Name || !strings.Contains(api.Refused.Message, "max_replicas") {
+			t.Errorf("List() says of %s that it was refused for %+v, want the rule", api.Metadata.Name, api.Refused)
+		}
+		if deployed := api.Status != nil; deployed != (api.Metadata.Name == "rose") {
+			t.Errorf("List() has the status %+v of %s", api.Status, api.Metadata.Name)
+		}
+	}
+	if api, err := w.Get(t.Context(), "rose"); err != nil || api.Refused == nil {
+		t.Errorf("Get(rose) = %+v, %v, want that a newer specification was refused", api, err)
+	}
+	if _, err := w.Get(t.Context(), "iris"); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "max_replicas") {
+		t.Errorf("Get(iris) = %v, want that it is not deployed, and why", err)
+	}
+	for _, name := range []string{"iris", "rose"} {
+		eventually(t, name+" is explained", func() bool {
+			e, err := w.Explain(t.Context(), name)
+			return err == nil && !e.Healthy && (e.Cause.Code == codeRefused || strings.Contains(e.Steps[0].Detail, "was refused"))
+		})
+		var refusals int
+		eventually(t, "the refusal of "+name+" is among its events", func() bool {
+			refusals = 0
+			_ = w.Events(t.Context(), workload.EventQuery{Name: name}, func(e workload.Event) error {
+				if e.Reason == "Refused" && e.Type == warning && strings.Contains(e.Message, "max_replicas") {
+					refusals++
+				}
+				return nil
+			})
+			return refusals > 0
+		})
+		if refusals != 1 {
+			t.Errorf("Events(%s) tells of %d refusals, want 1", name, refusals)
+		}
+	}
+	if _, err := w.Explain(t.Context(), "nobody"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("Explain(nobody) = %v, want not found", err)
+	}
+}
+
+// A splitter whose target was deleted past the operator does not look live.
+func TestASplitterWithoutItsTargetIsNotLive(t *testing.T) {
+	t.Parallel()
+	b, w := newBoard(t)
+	w.deploy(realtime("a", "") + realtime("b", "") + splitter("both", "a", "b"))
+	w.run()
+	shows := func(what, prefix string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			list := b.published["both"]
+			return len(list) > 0 && strings.HasPrefix(list[len(list)-1], prefix)
+		})
+	}
+	shows("both is live", "live")
+	eventually(t, "a is deleted", func() bool { // as kubectl delete does, whatever is written meanwhile
+		target, err := b.Get(t.Context(), "a")
+		return err == nil && b.Delete(t.Context(), "a", target.Version, false) == nil
+	})
+	shows("both has failed", "failed")
+	w.deploy(realtime("a", ""))
+	shows("both is live again", "live")
 }

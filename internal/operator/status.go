@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -81,10 +82,14 @@ func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady [
 	if trial {
 		reason = "one replica is to prove that this version can become ready"
 	}
-	for _, r := range notReady {
-		if r.Reason != nil {
-			reason += ": " + r.Reason.Message
-			break
+	if es.Shortage != nil {
+		reason += ": " + es.Shortage.Message
+	} else {
+		for _, r := range notReady {
+			if r.Reason != nil {
+				reason += ": " + r.Reason.Message
+				break
+			}
 		}
 	}
 	return workload.PhaseUpdating, reason + stillAnswers(old)
@@ -210,7 +215,23 @@ func (o *Operator) List(ctx context.Context) ([]workload.APIResponse, error) {
 		}
 		answer = append(answer, r)
 	}
-	return answer, nil
+	return o.withRefused(answer), nil
+}
+
+// withRefused adds to a list what was declared and refused: to the line of what is
+// deployed under the name, or as a line of its own.
+func (o *Operator) withRefused(list []workload.APIResponse) []workload.APIResponse {
+	all := o.refusals()
+	for i := range list {
+		if r, ok := all[list[i].Metadata.Name]; ok {
+			list[i].Refused = refused(r)
+			delete(all, r.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, workload.APIResponse{Metadata: &workload.Metadata{Name: name, Kind: all[name].Kind}, Refused: refused(all[name])})
+	}
+	return list
 }
 
 // brief is one line of a list: metadata, and status or the number of targets.
@@ -234,11 +255,14 @@ func (o *Operator) brief(ctx context.Context, w store.Workload) (workload.APIRes
 func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, error) {
 	w, err := o.store.Get(ctx, name)
 	if err != nil {
-		return workload.APIResponse{}, err
+		return workload.APIResponse{}, o.orRefused(name, err)
 	}
 	r, err := o.brief(ctx, w)
 	if err != nil {
 		return r, err
+	}
+	if why, ok := o.refusals()[name]; ok {
+		r.Refused = refused(why)
 	}
 	r.Spec, r.Endpoint, r.CodeChanged = w.Revision, o.endpoint(w.Revision), o.codeChanged(w.Revision)
 	versions, err := o.versions(ctx, &w, name)

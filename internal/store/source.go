@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"cortex.dev/cortex/internal/workload"
 )
@@ -21,6 +22,9 @@ type Source interface {
 	// as any other, and the next call of Pending tells the declaration again, if it
 	// is still there.
 	Resolve(ctx context.Context, d Declaration, err error) error
+	// Refusals returns every specification that was refused and is still there, by
+	// resource.
+	Refusals() []Refusal
 	// Publish shows what a workload is doing, and where it is reached, beside its
 	// specification. An unknown name is no error.
 	Publish(ctx context.Context, name string, s workload.Status, endpoint string) error
@@ -33,4 +37,15 @@ type Declaration struct {
 	Config   string // a cortex.yaml with this one API, as JSON
 	Resource string // what to call it in messages: realtimeapis.cortex.dev/iris
 	Version  string // opaque: which writing this is
+}
+
+// Refusal is a declaration that was refused, and why. What was deployed before it, if
+// anything was, stays.
+type Refusal struct {
+	Name     string
+	Kind     workload.Kind
+	Resource string
+	Message  string
+	Waiting  bool // for now: it is judged again when what else is there changes
+	Since    time.Time
 }

@@ -8,6 +8,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"cortex.dev/cortex/internal/workload"
 )
@@ -29,6 +30,12 @@ type Workload struct {
 	// replica before somebody asks for it.
 	Unproven bool
 	Version  Version // of this record, set by the store
+
+	// Owner identifies what the workload is kept in, for whoever makes things that are
+	// to end with it: the uid of a custom resource. Empty where there is no such thing.
+	// Created is since when it is there. Both are set by the store.
+	Owner   string
+	Created time.Time
 }
 
 // Name returns the name under which w is kept.

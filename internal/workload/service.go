@@ -108,6 +108,20 @@ type APIResponse struct {
 	// CodeChanged says that the folder of the API holds other code than what was
 	// deployed, which Refresh would take.
 	CodeChanged bool `json:"code_changed,omitempty"`
+	// Refused says that somebody wrote a specification of this API past this service, and
+	// that it was refused. What was deployed before stays; without Status nothing was.
+	Refused *Refused `json:"refused,omitempty"`
+}
+
+// Refused is why a specification was refused that somebody wrote where it is not
+// answered: a custom resource.
+type Refused struct {
+	Resource string    `json:"resource"` // such as realtimeapis.cortex.dev/iris
+	Message  string    `json:"message"`
+	Since    time.Time `json:"since"`
+	// Waiting says that it is refused for now, because of what else is deployed, and
+	// judged again when that changes.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // Metadata names a deployed workload.

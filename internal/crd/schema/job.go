@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
 
 	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
@@ -154,12 +155,13 @@ func jobStatus() v1.JSONSchemaProps {
 	}
 	return v1.JSONSchemaProps{
 		Type: "object", Description: "what was seen last",
+		Default: &v1.JSON{Raw: []byte(fmt.Sprintf(`{"observedGeneration":%d}`, crd.Unobserved))},
 		Properties: map[string]v1.JSONSchemaProps{
-			"observed_generation": {Type: "integer", Format: "int64", Description: "that was judged last, accepted or refused"},
-			"status":              {Type: "string", Enum: words, Description: "what the job is doing; absent while it was not accepted"},
+			"observedGeneration": {Type: "integer", Format: "int64", Description: "that was resolved last, accepted or refused; below 1: none was"},
+			"status":             {Type: "string", Enum: words, Description: "what the job is doing; absent while it was not accepted"},
 			"conditions": {
 				Type: "array", XListType: ptr("map"), XListMapKeys: []string{"type"},
-				Description: crd.Accepted + " says whether the job was accepted, or why not",
+				Description: crd.Accepted + " says whether the job was accepted, or why not; " + crd.Ready + " whether it was carried out",
 				Items:       &v1.JSONSchemaPropsOrArray{Schema: ptr(condition())},
 			},
 		},

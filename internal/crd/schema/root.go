@@ -33,7 +33,7 @@ func ofWorkload(k workload.Kind) func(*root) (v1.JSONSchemaProps, error) {
 				"metadata": {Type: "object", Properties: map[string]v1.JSONSchemaProps{
 					"name": {Type: "string", MaxLength: ptr(int64(workload.MaxNameLength))},
 				}},
-				"spec": spec, "deployed": deployed(), "status": status(),
+				"spec": spec, "status": status(),
 			},
 			XValidations: resourceName(k),
 		}, nil
@@ -53,34 +53,40 @@ var docs = map[workload.Kind]string{
 // a newer program writes.
 func deployed() v1.JSONSchemaProps {
 	return v1.JSONSchemaProps{
-		Type: "object", Nullable: true, Description: "what is deployed: written by Cortex together with spec, and by nobody else",
+		Type: "object", Description: "what is deployed, as Cortex remembers it",
+		XPreserveUnknownFields: ptr(true),
 		Properties: map[string]v1.JSONSchemaProps{
-			"serial":    {Type: "integer", Format: "int64", Description: "grows with each write"},
-			"spec_hash": {Type: "string", Description: "of the spec that the revision was made from"},
-			"cause":     {Type: "string", Description: "why the revision was deployed"},
-			"replicas":  {Type: "integer", Description: "replicas there should be"},
-			"revision":  open("the deployed revision"),
-			"outcome":   open("when the revision was first live, or why it failed"),
-			"serving":   open("the last revision that was live, as long as the deployed one has not been"),
-			"unproven":  {Type: "boolean", Description: "whether the revision waits for a request before it is tried"},
+			"serial":   {Type: "integer", Format: "int64", Description: "grows with each write"},
+			"cause":    {Type: "string", Description: "why the revision was deployed"},
+			"replicas": {Type: "integer", Description: "replicas there should be"},
+			"revision": open("the deployed revision"),
+			"outcome":  open("when the revision was first live, or why it failed"),
+			"serving":  open("the last revision that was live, as long as the deployed one has not been"),
+			"unproven": {Type: "boolean", Description: "whether the revision waits for a request before it is tried"},
 		},
 	}
 }
 
 func status() v1.JSONSchemaProps {
 	return v1.JSONSchemaProps{
-		Type: "object", Description: "what was seen last",
+		Type: "object", Description: "what was seen and decided last; written by Cortex only",
+		// So that nobody takes a resource for done that no operator has looked at.
+		Default: &v1.JSON{Raw: []byte(fmt.Sprintf(`{"observedGeneration":%d}`, crd.Unobserved))},
 		Properties: map[string]v1.JSONSchemaProps{
-			"observed_hash": {Type: "string", Description: "of the spec that was judged last, accepted or refused"},
-			"phase":         {Type: "string", Description: "live, updating, idle, degraded or failed"},
-			"ready":         {Type: "integer", Description: "replicas that receive requests"},
-			"requested":     {Type: "integer", Description: "replicas there should be"},
-			"up_to_date":    {Type: "integer", Description: "ready replicas of the newest version"},
-			"endpoint":      {Type: "string", Description: "where the API is reached"},
+			"observedGeneration": {Type: "integer", Format: "int64", Description: "of the spec that was resolved last, accepted or refused; below 1: none was"},
+			"waiting":            {Type: "boolean", Description: "whether the spec was refused because of what else is there, and is judged again when that changes"},
+			"phase":              {Type: "string", Description: "live, updating, idle, degraded or failed"},
+			"reason":             {Type: "string", Description: "why it is in this phase"},
+			"ready":              {Type: "integer", Description: "replicas that receive requests"},
+			"requested":          {Type: "integer", Description: "replicas there should be"},
+			"up_to_date":         {Type: "integer", Description: "ready replicas of the newest version"},
+			"endpoint":           {Type: "string", Description: "where the API is reached"},
+			"deployed":           deployed(),
 			"conditions": {
 				Type: "array", XListType: ptr("map"), XListMapKeys: []string{"type"},
-				Description: crd.Accepted + " says whether the spec was deployed, " + crd.Ready + " whether it is as it should be",
-				Items:       &v1.JSONSchemaPropsOrArray{Schema: ptr(condition())},
+				Description: crd.Ready + " says whether the accepted spec answers requests; " + crd.Reconciling + " and " + crd.Stalled +
+					" say whether one that does not is on its way; " + crd.Accepted + " says whether the spec was deployed, " + crd.Scaled + " whether as many replicas are ready as requested",
+				Items: &v1.JSONSchemaPropsOrArray{Schema: ptr(condition())},
 			},
 		},
 	}

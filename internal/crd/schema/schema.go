@@ -38,6 +38,7 @@ func resources() []resource {
 		column("Up-to-date", "integer", ".status.up_to_date", "ready replicas of the newest version"),
 		column("Phase", "string", ".status.phase", "live, updating, idle, degraded or failed"),
 	}, always()...)
+	replicas = append(replicas, wide("Version", "integer", ".status.deployed.revision.number", "what is deployed, as in v12"))
 	return []resource{
 		{string(workload.Realtime), crd.Plural(workload.Realtime), "rtapi", replicas, ofWorkload(workload.Realtime), true},
 		{string(workload.Async), crd.Plural(workload.Async), "asapi", replicas, ofWorkload(workload.Async), true},
@@ -117,12 +118,21 @@ func column(name, kind, path, doc string) v1.CustomResourceColumnDefinition {
 	return v1.CustomResourceColumnDefinition{Name: name, Type: kind, JSONPath: path, Description: doc}
 }
 
+// wide is a column that kubectl get -o wide shows.
+func wide(name, kind, path, doc string) v1.CustomResourceColumnDefinition {
+	c := column(name, kind, path, doc)
+	c.Priority = 1
+	return c
+}
+
 // always are the columns of every workload.
 func always() []v1.CustomResourceColumnDefinition {
 	return []v1.CustomResourceColumnDefinition{
 		column("Endpoint", "string", ".status.endpoint", "where it is reached"),
 		accepted("whether the specification was deployed, or refused"),
 		age(),
+		wide("Serves", "string", `.status.conditions[?(@.type=="`+crd.Ready+`")].status`, "whether the accepted specification answers requests"),
+		wide("Why", "string", `.status.conditions[?(@.type=="`+crd.Ready+`")].message`, "why it does, or does not"),
 	}
 }
 

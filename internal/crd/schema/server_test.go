@@ -184,21 +184,45 @@ func TestServerTellsOfUnknownKeys(t *testing.T) {
 	}
 }
 
-func TestServerKeepsWhatIsDeployed(t *testing.T) {
+// What Cortex remembers stands where no writer of a specification reaches: neither one
+// who makes it up nor one who leaves it out.
+func TestServerKeepsTheRecordFromWriters(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
+	record := parsed(t, `{"serial": 7, "cause": "deploy", "replicas": 1, "revision": {"name": "iris", "pod": {"new_in_a_later_release": [1]}}}`)
 	r := resourceOf("iris", "RealtimeAPI", parsed(t, minimal))
-	r["deployed"] = parsed(t, `{"serial": 7, "spec_hash": "x", "cause": "deploy", "replicas": 1, "revision": {"name": "iris", "pod": {"new_in_a_later_release": [1]}}}`)
-	r["status"] = object{"phase": "live"}
+	r["status"] = object{"observedGeneration": 1, "phase": "live", "deployed": record}
 	answer, err := s.create(t, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(answer["deployed"]), fmt.Sprint(r["deployed"]); got != want {
-		t.Errorf("deployed = %s, want %s", got, want)
+	if got, want := fmt.Sprint(answer["status"]), "map[observedGeneration:-1]"; got != want {
+		t.Errorf("status of a new resource = %s, want %s", got, want)
 	}
-	if answer["status"] != nil {
-		t.Errorf("status = %v, want it left to its subresource", answer["status"])
+	answer["status"] = r["status"]
+	put := func(path string, r object) object {
+		t.Helper()
+		body, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := s.client.Put().AbsPath(path).SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed(t, string(text))
+	}
+	path := s.path("realtimeapis", "iris")
+	answer = put(path+"/status", answer)
+	// As kubectl replace does, and Argo CD with Replace=true: what the author knows.
+	delete(answer, "status")
+	answer = put(path, answer)
+	kept, _ := answer["status"].(object)
+	if got, want := fmt.Sprint(kept["deployed"]), fmt.Sprint(record); got != want {
+		t.Errorf("the record after a replacement = %s, want %s", got, want)
+	}
+	if got := fmt.Sprint(answer["metadata"].(object)["generation"]); got != "1" {
+		t.Errorf("the generation after a replacement by the same = %s, want 1", got)
 	}
 }
 

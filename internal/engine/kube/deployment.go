@@ -1,14 +1,21 @@
 package kube
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"cortex.dev/cortex/internal/crd"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -87,12 +94,106 @@ func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, b
 	if d.Trial && d.Replicas == 0 {
 		out.Labels[labelTrial] = "true"
 	}
+	if d.Owner != "" {
+		yes := true
+		out.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: crd.GroupVersion.String(), Kind: string(r.Kind), Name: r.Name, UID: types.UID(d.Owner), Controller: &yes, BlockOwnerDeletion: &yes,
+		}}
+		metav1.SetMetaDataAnnotation(&out.ObjectMeta, annotationOwner, d.Owner)
+	}
 	if samePod(before, runs) {
-		out.Spec.Template = *before.Spec.Template.DeepCopy()
+		out.Spec.Template = *templateIn(before).DeepCopy()
 	} else {
 		out.Spec.Template = templateOf(cfg, runs)
 	}
+	remember(out)
 	return out
+}
+
+// remember writes into d what is applied. From it the next Apply takes the pods that
+// stay as they are, whatever somebody has made of them since, and tells a change of ours
+// from a change of others.
+func remember(d *appsv1.Deployment) {
+	text, err := json.Marshal(d.Spec)
+	if err != nil || len(text) > maxApplied {
+		return
+	}
+	metav1.SetMetaDataAnnotation(&d.ObjectMeta, annotationApplied, string(text))
+}
+
+// maxApplied keeps what is remembered well within the 256 KiB that the annotations of
+// an object may have. Pods that are larger than that are taken as they are found.
+const maxApplied = 200 << 10
+
+// templateIn returns the pods that were last applied to d.
+func templateIn(d *appsv1.Deployment) *corev1.PodTemplateSpec {
+	var applied appsv1.DeploymentSpec
+	if json.Unmarshal([]byte(d.Annotations[annotationApplied]), &applied) != nil || !isTemplateFor(&applied.Template, d) {
+		return &d.Spec.Template
+	}
+	return &applied.Template
+}
+
+// isTemplateFor reports whether t can be what was applied to d, and not what somebody
+// copied to it from elsewhere.
+func isTemplateFor(t *corev1.PodTemplateSpec, d *appsv1.Deployment) bool {
+	now := d.Spec.Template.Labels
+	return len(t.Spec.Containers) > 0 && t.Labels[labelName] == now[labelName] && t.Labels[labelPodID] == now[labelPodID] && t.Labels[labelDeployment] == now[labelDeployment]
+}
+
+// isOurs reports whether the Deployment d is that of a workload: Kubernetes says that
+// it belongs to the workload's resource, or it belongs to nobody and looks as if it was
+// made here, as one does whose resource was deleted without it. Those of others are
+// neither changed nor deleted.
+func isOurs(d *appsv1.Deployment, name string) bool {
+	if d.Labels[labelAPI] != "true" || d.Labels[labelName] != name {
+		return false
+	}
+	owner := metav1.GetControllerOf(d)
+	return owner == nil || isWorkload(owner, name)
+}
+
+// isOrphan reports whether the resource that d belonged to was deleted without it, which
+// is what kubectl delete --cascade=orphan is for: it goes on until somebody deploys that
+// workload again.
+func isOrphan(d *appsv1.Deployment) bool {
+	return metav1.GetControllerOf(d) == nil && (d.Annotations[annotationOwner] != "" || d.Annotations[annotationApplied] == "")
+}
+
+func isWorkload(owner *metav1.OwnerReference, name string) bool {
+	return owner != nil && strings.HasPrefix(owner.APIVersion, crd.Group+"/") && owner.Name == name
+}
+
+// changedBy says what somebody made of before, which after put right again.
+func changedBy(before, after *appsv1.Deployment) string {
+	var changes []string
+	if was, is := replicasOf(before), replicasOf(after); was != is {
+		changes = append(changes, fmt.Sprintf("%d replicas instead of %d", was, is))
+	}
+	images := func(d *appsv1.Deployment) map[string]string {
+		all := map[string]string{}
+		for _, c := range slices.Concat(d.Spec.Template.Spec.InitContainers, d.Spec.Template.Spec.Containers) {
+			all[c.Name] = c.Image
+		}
+		return all
+	}
+	was, is := images(before), images(after)
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if was[name] != is[name] {
+			changes = append(changes, fmt.Sprintf("the image %s of %s instead of %s", was[name], name, is[name]))
+		}
+	}
+	if len(changes) == 0 {
+		return "its specification"
+	}
+	return strings.Join(changes, ", ")
+}
+
+func replicasOf(d *appsv1.Deployment) int32 {
+	if d.Spec.Replicas == nil {
+		return 1 // the API server's default
+	}
+	return *d.Spec.Replicas
 }
 
 // samePod reports whether the pods of before are interchangeable with those of r.

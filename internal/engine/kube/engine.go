@@ -8,7 +8,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 
@@ -21,8 +23,10 @@ type Engine struct {
 	cfg     Config
 	client  kubernetes.Interface // bounded in time
 	streams kubernetes.Interface // for logs, which may be followed for ever
+	meta    metadata.Interface   // for ReplicaSets, of which only the owners matter
 	feed    *engine.Feed
 	seen    *seen
+	applied *applied
 	synced  chan struct{} // closed when everything that is there was seen
 	down    chan struct{} // closed when Run ends
 
@@ -32,6 +36,7 @@ type Engine struct {
 
 	// Set before synced is closed and not changed afterwards:
 	deployments, pods toolscache.Indexer
+	sets              toolscache.Indexer // ReplicaSets, by their uid
 	warnings          toolscache.Indexer // nil when read only
 }
 
@@ -57,8 +62,12 @@ func newEngine(cfg Config, transport *http.Client) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	meta, err := metadata.NewForConfigAndClient(metadata.ConfigFor(unbounded), transport)
+	if err != nil {
+		return nil, err
+	}
 	return &Engine{
-		cfg: cfg, client: client, streams: streams, feed: engine.NewFeed(), seen: newSeen(),
+		meta: meta, cfg: cfg, client: client, streams: streams, feed: engine.NewFeed(), seen: newSeen(), applied: newApplied(),
 		synced: make(chan struct{}), down: make(chan struct{}), listeners: map[string]map[chan struct{}]struct{}{},
 	}, nil
 }
@@ -121,24 +130,46 @@ func (e *Engine) deployment(name string) *appsv1.Deployment {
 	}
 	for _, o := range found {
 		// Others may put our labels on a Deployment of theirs.
-		if d, ok := o.(*appsv1.Deployment); ok && d.Name == objectName(name) {
+		if d, ok := o.(*appsv1.Deployment); ok && d.Name == objectName(name) && isOurs(d, name) {
 			return d
 		}
 	}
 	return nil
 }
 
-// podsOf returns the pods of a workload as they were seen last.
-func (e *Engine) podsOf(name string) []*corev1.Pod {
+// podsOf returns the pods of a workload as they were seen last: those of its Deployment
+// d, by what Kubernetes says of who made them. A pod that only has the labels is not
+// one, so that nobody gets requests who may make pods and no more. What is ending gets
+// none, and its ReplicaSet may be gone already.
+func (e *Engine) podsOf(name string, d *appsv1.Deployment) []*corev1.Pod {
 	found, err := e.pods.ByIndex(byWorkload, name)
 	if err != nil {
 		return nil
 	}
 	pods := make([]*corev1.Pod, 0, len(found))
 	for _, o := range found {
-		if p, ok := o.(*corev1.Pod); ok {
+		if p, ok := o.(*corev1.Pod); ok && (p.DeletionTimestamp != nil || e.belongs(p, d)) {
 			pods = append(pods, p)
 		}
 	}
 	return pods
+}
+
+// belongs reports whether a pod was made by a ReplicaSet of d, or, where d is gone, of a
+// Deployment of ours that left its pods behind.
+func (e *Engine) belongs(p *corev1.Pod, d *appsv1.Deployment) bool {
+	owner := metav1.GetControllerOf(p)
+	if owner == nil {
+		return false
+	}
+	found, err := e.sets.ByIndex(byUID, string(owner.UID))
+	if err != nil || len(found) != 1 {
+		return false
+	}
+	set, ok := found[0].(*metav1.PartialObjectMetadata)
+	if !ok {
+		return false
+	}
+	by := metav1.GetControllerOf(set)
+	return by != nil && d != nil && by.UID == d.UID
 }

@@ -18,6 +18,7 @@ import (
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // tries bounds how often one Apply starts anew because the Deployment was removed
@@ -34,10 +35,15 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 		return err
 	}
 	doing := "applying the Deployment of " + d.Revision.Name
+	finish := e.applied.begin(d.Revision.Name)
+	defer func() { finish(nil) }()
 	for range tries {
 		before, err := e.present(ctx, d.Revision.Name)
 		if err != nil {
 			return failed(ctx, doing, err)
+		}
+		if before != nil && !isOurs(before, d.Revision.Name) {
+			return inTheWay(before, d.Revision.Name)
 		}
 		serving, err := e.countServing(ctx, d)
 		if err != nil {
@@ -50,9 +56,26 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 		if err != nil {
 			return failed(ctx, doing, err)
 		}
+		if what, drifted := e.applied.drift(d.Revision.Name, before, after); drifted {
+			e.applied.say(d.Revision.Name, workload.Event{
+				Time: e.cfg.Now().UTC(), API: d.Revision.Name, Type: "warning", Reason: reasonDrifted,
+				Message: "somebody changed what Cortex manages, and it was put right: " + what,
+			})
+		}
+		finish(after)
 		return e.awaitSight(ctx, after)
 	}
 	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)
+}
+
+// inTheWay refuses to take over what belongs to others.
+func inTheWay(d *appsv1.Deployment, name string) error {
+	owner := "nobody"
+	if c := metav1.GetControllerOf(d); c != nil {
+		owner = c.Kind + " " + c.Name
+	}
+	return fault.New(fault.Conflict, "engine.not_ours", "there is a Deployment %s that Cortex did not make (it belongs to %s), so %s cannot run", d.Name, owner, name).
+		WithHint("delete or rename that Deployment, or deploy %s under another name; it is tried again", name)
 }
 
 func (e *Engine) mayWrite() error {
@@ -217,17 +240,37 @@ func isAsNew(a, b string) bool {
 	return err == nil && order >= 0
 }
 
-// Remove implements engine.Engine.
+// Remove implements engine.Engine. It takes the Deployment that belongs to the
+// workload's resource, and no other: one of the same name that somebody else made, or
+// whose resource was deleted without it, stays.
 func (e *Engine) Remove(ctx context.Context, name string) error {
 	if err := e.mayWrite(); err != nil {
 		return err
 	}
-	// In the background: the Deployment is gone at once, so that its name is free
-	// for the next, and the pods end with their full grace.
-	background := metav1.DeletePropagationBackground
-	err := e.client.AppsV1().Deployments(e.cfg.Pods.Namespace).Delete(ctx, objectName(name), metav1.DeleteOptions{PropagationPolicy: &background})
-	if err == nil || apierrors.IsNotFound(err) {
-		return nil
+	doing := "deleting the Deployment of " + name
+	deployments := e.client.AppsV1().Deployments(e.cfg.Pods.Namespace)
+	for range tries {
+		d, err := deployments.Get(ctx, objectName(name), metav1.GetOptions{})
+		if apierrors.IsNotFound(err) || err == nil && !(isOurs(d, name) && !isOrphan(d)) {
+			e.applied.forget(name)
+			return nil
+		}
+		if err != nil {
+			return failed(ctx, doing, err)
+		}
+		e.applied.forget(name)
+		// In the background: the Deployment is gone at once, so that its name is free
+		// for the next, and the pods end with their full grace.
+		background := metav1.DeletePropagationBackground
+		err = deployments.Delete(ctx, d.Name, metav1.DeleteOptions{
+			PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &d.UID, ResourceVersion: &d.ResourceVersion},
+		})
+		switch {
+		case err == nil || apierrors.IsNotFound(err):
+			return nil
+		case !apierrors.IsConflict(err):
+			return failed(ctx, doing, err)
+		}
 	}
-	return failed(ctx, "deleting the Deployment of "+name, err)
+	return fault.New(fault.Unavailable, "engine.busy", "%s: it is changed by others all the time", doing)
 }

@@ -14,8 +14,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/engine"
@@ -229,7 +233,8 @@ func TestApplyWaitsForADeletion(t *testing.T) {
 	}
 }
 
-// What only looks sees replicas too, and tells no events.
+// What only looks sees replicas too, and tells no events. It sees no pod that nobody
+// made for the workload, whatever its labels say.
 func TestReadOnlySeesReplicas(t *testing.T) {
 	t.Parallel()
 	cfg := kubetest.Config(t)
@@ -245,23 +250,65 @@ func TestReadOnlySeesReplicas(t *testing.T) {
 	go func() {
 		_ = e.Watch(watching, func(s engine.Status) { told <- s.Events })
 	}()
-	statusPod(t, e, ns, "api-iris-job-1", map[string]string{labelJob: "1"}) // no replica
-	pod := statusPod(t, e, ns, "api-iris-abc-x2x4k", nil)
+	pods := e.client.CoreV1().Pods(ns)
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{
+			Labels:      map[string]string{labelAPI: "true", labelName: "iris", labelPodID: "p1", labelDeployment: "d0"},
+			Annotations: map[string]string{annotationAPIID: "r1", annotationConcurrency: "4", annotationQueue: "10"},
+		},
+		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "main", Image: "example.com/iris:1"}}},
+	}
+	ready := func(pod *corev1.Pod) {
+		t.Helper()
+		pod.Status.PodIP, pod.Status.PodIPs = "10.9.8.7", []corev1.PodIP{{IP: "10.9.8.7"}}
+		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
+		if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byHand := func(name string, labels map[string]string, owners ...metav1.OwnerReference) {
+		t.Helper()
+		pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
+		pod.Name, pod.OwnerReferences = name, owners
+		maps.Copy(pod.Labels, labels)
+		ready(create(t, pods.Create, pod))
+	}
+	yes := true
+	byHand("api-iris-abc-x2x4k", map[string]string{appsv1.DefaultDeploymentUniqueLabelKey: "abc"})
+	byHand("api-iris-job-1", map[string]string{labelJob: "1"})
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "api-iris", Labels: map[string]string{labelAPI: "true", labelName: "iris", labelAPIID: "r1", labelPodID: "p1", labelDeployment: "d0"}},
+		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelAPI: "true", labelName: "iris"}}, Template: template},
+	}
+	deployment = create(t, e.client.AppsV1().Deployments(ns).Create, deployment)
+	byHand("api-iris-abc-forged", nil, metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "api-iris", UID: deployment.UID, Controller: &yes})
+	var pod *corev1.Pod
+	for deadline := time.Now().Add(time.Minute); pod == nil; {
+		list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: labelName + "=iris"})
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("no pod of the Deployment within a minute: %v", err)
+		}
+		for i := range list.Items {
+			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == "ReplicaSet" {
+				pod = &list.Items[i]
+			}
+		}
+	}
+	ready(pod)
 	s := await(t, e, "a ready replica", func(s engine.Status) bool { n, _ := s.Ready(); return n == 1 })
 	want := engine.Replica{
-		Replica:      workload.Replica{ID: "x2x4k-abc", APIID: "r1", State: workload.ReadyOutOfDate, Address: "10.9.8.7:8888", Since: s.Replicas[0].Since},
+		Replica:      workload.Replica{ID: replicaID(pod), APIID: "r1", State: workload.Ready, UpToDate: true, Address: "10.9.8.7:8888", Since: s.Replicas[0].Since},
 		DeploymentID: "d0", MaxConcurrency: 4, MaxQueueLength: 10,
 	}
 	if len(s.Replicas) != 1 || s.Replicas[0] != want {
-		t.Errorf("Watch told %+v, want %+v", s, want)
+		t.Errorf("Watch told %+v, want only %+v", s, want)
 	}
 	if events := <-told; len(events) != 0 {
 		t.Errorf("Watch told the events %+v, want none", events)
 	}
 	changed, done := e.listen("iris")
 	defer done()
-	zero := int64(0)
-	if err := e.client.CoreV1().Pods(ns).Delete(t.Context(), pod, metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
+	if err := e.client.AppsV1().Deployments(ns).Delete(t.Context(), "api-iris", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -284,37 +331,193 @@ func statusError(t *testing.T, e *Engine) error {
 	return err
 }
 
-// statusPod makes a pod that no node ever runs, and says that it is ready.
-func statusPod(t *testing.T, e *Engine, ns, name string, labels map[string]string) string {
+// create makes an object, as soon as its namespace can have it: it may have no service
+// account yet.
+func create[T any](t *testing.T, do func(context.Context, T, metav1.CreateOptions) (T, error), o T) T {
 	t.Helper()
-	pods := e.client.CoreV1().Pods(ns)
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: name,
-			Labels: map[string]string{
-				labelAPI: "true", labelName: "iris", labelPodID: "p1", labelDeployment: "d0", appsv1.DefaultDeploymentUniqueLabelKey: "abc",
-			},
-			Annotations: map[string]string{annotationAPIID: "r1", annotationConcurrency: "4", annotationQueue: "10"},
-		},
-		Spec: corev1.PodSpec{SchedulerName: "nobody", Containers: []corev1.Container{{Name: "main", Image: "example.com/iris:1"}}},
-	}
-	maps.Copy(pod.Labels, labels)
-	for deadline := time.Now().Add(time.Minute); ; { // the namespace may have no service account yet
-		made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
+	for deadline := time.Now().Add(time.Minute); ; {
+		made, err := do(t.Context(), o, metav1.CreateOptions{})
 		if err == nil {
-			pod = made
-			break
+			return made
 		}
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	pod.Status.PodIP, pod.Status.PodIPs = "10.9.8.7", []corev1.PodIP{{IP: "10.9.8.7"}}
-	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
-	if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+}
+
+// owner makes what Deployments may belong to, as the resource of a workload does, and
+// returns its uid.
+func ownerOf(t *testing.T, cfg *rest.Config, ns, name string) string {
+	t.Helper()
+	kubetest.InstallCRDs(t, cfg)
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return pod.Name
+	o := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "cortex.dev/v1", "kind": "RealtimeAPI", "metadata": map[string]any{"name": name},
+		"spec": map[string]any{"pod": map[string]any{"port": int64(8080), "containers": []any{map[string]any{"name": "main", "image": "example.com/iris:1"}}}},
+	}}
+	resource := client.Resource(schema.GroupVersionResource{Group: "cortex.dev", Version: "v1", Resource: "realtimeapis"}).Namespace(ns)
+	o, err = resource.Create(t.Context(), o, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(o.GetUID())
+}
+
+// Whatever somebody does to the Deployment of a workload by hand is seen at once, and put
+// right by the next Apply, which says what it was.
+func TestDriftIsSeenAndPutRight(t *testing.T) {
+	t.Parallel()
+	cfg := kubetest.Config(t)
+	ns := kubetest.Namespace(t, cfg)
+	e := newTestEngine(t, Config{REST: cfg, Pods: PodConfig{Namespace: ns}})
+	running(t, e)
+	want := engine.Deployment{Revision: revision("r1", "p1"), Replicas: 0, Owner: ownerOf(t, cfg, ns, "iris")}
+	deployments := e.client.AppsV1().Deployments(ns)
+	apply := func() *appsv1.Deployment {
+		t.Helper()
+		if err := e.Apply(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		d, err := deployments.Get(t.Context(), "api-iris", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first := apply()
+	if owner := metav1.GetControllerOf(first); owner == nil || owner.Kind != "RealtimeAPI" || owner.Name != "iris" || string(owner.UID) != want.Owner {
+		t.Errorf("the Deployment belongs to %+v, want the RealtimeAPI", owner)
+	}
+	events := make(chan workload.Event, 100)
+	watching, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		_ = e.Watch(watching, func(s engine.Status) {
+			for _, ev := range s.Events {
+				if ev.Reason == reasonDrifted {
+					events <- ev
+				}
+			}
+		})
+	}()
+	patch := func(kind types.PatchType, text string) func() error {
+		return func() error {
+			_, err := deployments.Patch(t.Context(), "api-iris", kind, []byte(text), metav1.PatchOptions{FieldManager: "kubectl"})
+			return err
+		}
+	}
+	for _, tt := range []struct {
+		name, says string
+		do         func() error
+	}{
+		{"kubectl scale", "7 replicas instead of 0", patch(types.MergePatchType, `{"spec":{"replicas":7}}`)},
+		{"kubectl set image", "the image example.com/other:1 of main instead of example.com/iris:p1", patch(types.StrategicMergePatchType, `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"example.com/other:1"}]}}}}`)},
+		{"a change of something else", "its specification", patch(types.StrategicMergePatchType, `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}`)},
+		{"kubectl delete", "the Deployment was deleted", func() error { return deployments.Delete(t.Context(), "api-iris", metav1.DeleteOptions{}) }},
+	} {
+		if err := tt.do(); err != nil {
+			t.Fatalf("%s = %v", tt.name, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		seen := false
+		_ = e.Watch(ctx, func(s engine.Status) {
+			if s.Name == "iris" && s.Drifted {
+				seen = true
+				cancel()
+			}
+			if s.Name == "iris" && s.Removed {
+				cancel()
+			}
+		})
+		cancel()
+		if _, err := e.Status(t.Context(), "iris"); !seen && !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s is not seen", tt.name)
+		}
+		now := apply()
+		if now.Spec.Template.String() != first.Spec.Template.String() || *now.Spec.Replicas != 0 {
+			t.Errorf("after %s the Deployment is %+v, want it as it was applied", tt.name, now.Spec)
+		}
+		select {
+		case ev := <-events:
+			if !strings.HasSuffix(ev.Message, ": "+tt.says) || ev.API != "iris" || ev.Type != "warning" {
+				t.Errorf("after %s the event is %+v, want one that ends in %q", tt.name, ev, tt.says)
+			}
+		case <-time.After(time.Minute):
+			t.Errorf("after %s no event was told", tt.name)
+		}
+		if s, err := e.Status(t.Context(), "iris"); err != nil || s.Drifted {
+			t.Errorf("after %s was put right the status is %+v, %v, want no drift", tt.name, s, err)
+		}
+	}
+	want.Replicas = 2 // of our own
+	apply()
+	want.Revision = revision("r2", "p2")
+	apply()
+	select {
+	case ev := <-events:
+		t.Errorf("a change of our own left the event %+v", ev)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// What is not ours is neither taken over nor deleted.
+func TestWhatBelongsToOthersStays(t *testing.T) {
+	t.Parallel()
+	cfg := kubetest.Config(t)
+	yes := true
+	labels := map[string]string{labelAPI: "true", labelName: "iris"}
+	for _, tt := range []struct {
+		name    string
+		labels  map[string]string
+		owners  []metav1.OwnerReference
+		notes   map[string]string
+		applies bool
+		removes bool
+	}{
+		{name: "of somebody", labels: map[string]string{"app": "api-iris"}},
+		{name: "of somebody, with our labels", labels: labels, owners: []metav1.OwnerReference{{APIVersion: "apps.example.com/v1", Kind: "Site", Name: "iris", UID: "b", Controller: &yes}}},
+		{name: "left behind by its resource", labels: labels, notes: map[string]string{annotationOwner: "gone"}, applies: true},
+		{name: "made here", labels: labels, notes: map[string]string{annotationApplied: "{}"}, applies: true, removes: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ns := kubetest.Namespace(t, cfg)
+			e := newTestEngine(t, Config{REST: cfg, Pods: PodConfig{Namespace: ns}})
+			deployments := e.client.AppsV1().Deployments(ns)
+			zero := int32(0)
+			before := create(t, deployments.Create, &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: "api-iris", Labels: tt.labels, OwnerReferences: tt.owners, Annotations: tt.notes},
+				Spec: appsv1.DeploymentSpec{
+					Replicas: &zero, Selector: &metav1.LabelSelector{MatchLabels: labels},
+					Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "a"}}}},
+				},
+			})
+			if err := e.Remove(t.Context(), "iris"); err != nil {
+				t.Errorf("Remove() = %v", err)
+			}
+			_, err := deployments.Get(t.Context(), "api-iris", metav1.GetOptions{})
+			if gone := apierrors.IsNotFound(err); gone != tt.removes {
+				t.Fatalf("after Remove() the Deployment is gone: %v (%v), want %v", gone, err, tt.removes)
+			}
+			err = e.Apply(t.Context(), engine.Deployment{Revision: revision("r1", "p1")})
+			switch {
+			case tt.applies && err != nil:
+				t.Errorf("Apply() = %v, want it taken over", err)
+			case !tt.applies && (fault.Code(err) != "engine.not_ours" || !strings.Contains(err.Error(), "api-iris")):
+				t.Errorf("Apply() = %v, want engine.not_ours", err)
+			case !tt.applies:
+				now, err := deployments.Get(t.Context(), "api-iris", metav1.GetOptions{})
+				if err != nil || now.ResourceVersion != before.ResourceVersion && now.Generation != before.Generation {
+					t.Errorf("after Apply() was refused the Deployment is %+v, %v, want it as it was", now, err)
+				}
+			}
+		})
+	}
 }
 
 // outage stands between an engine and the API server and can cut every connection.

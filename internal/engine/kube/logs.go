@@ -35,7 +35,7 @@ func (e *Engine) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	}
 	changed, done := e.listen(q.Name) // first, so that nothing falls between history and follow
 	defer done()
-	pods := e.podsOf(q.Name)
+	pods := e.podsOf(q.Name, e.deployment(q.Name))
 	if len(pods) == 0 && e.deployment(q.Name) == nil {
 		return notDeployed(q.Name)
 	}
@@ -260,7 +260,7 @@ func (r *reader) follow(ctx context.Context, changed <-chan struct{}, fn func(wo
 		case k := <-gone:
 			delete(r.sources, k)
 		case <-changed:
-			if err := r.discover(r.e.podsOf(r.query.Name)); err != nil {
+			if err := r.discover(r.e.podsOf(r.query.Name, r.e.deployment(r.query.Name))); err != nil {
 				return err
 			}
 			start()

@@ -77,7 +77,9 @@ const (
 	labelFirst      = "initialDeploymentTime"
 	labelTrial      = "cortex.dev/trial" // on a Deployment whose one replica nobody asked for
 
-	annotationAPIID       = "cortex.dev/api-id" // of the first revision with these pods
+	annotationApplied     = "cortex.dev/applied" // on a Deployment: its specification as it was applied here
+	annotationOwner       = "cortex.dev/owner"   // on a Deployment: the uid of the resource it was made for
+	annotationAPIID       = "cortex.dev/api-id"  // of the first revision with these pods
 	annotationConcurrency = "pod.cortex.dev/max-concurrency"
 	annotationQueue       = "pod.cortex.dev/max-queue-length"
 

@@ -75,16 +75,18 @@ func anyConfig(t *rapid.T, what string) PodConfig {
 }
 
 // TestSamePodRestartsNothing: whatever else changes, in the revision, in the
-// installation, or by somebody else's hand, pods of the same ids stay as they are;
-// otherwise they are as if there had been none.
+// installation, or by somebody else's hand, pods of the same ids are asked for as they
+// were last; otherwise they are as if there had been none.
 func TestSamePodRestartsNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		first, next := anyRevision(t, "first"), anyRevision(t, "next")
 		cfg, later := anyConfig(t, "cfg"), anyConfig(t, "later")
 		before := deploymentOf(cfg, engine.Deployment{Revision: first, Replicas: 1}, first, nil)
+		applied := before.DeepCopy()
 		before.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] = "2026-01-01T00:00:00Z"
 		before.Spec.Template.Spec.DNSPolicy = corev1.DNSClusterFirst
+		before.Spec.Template.Spec.Containers[0].Image = "somebody/else"
 		kept := before.DeepCopy()
 		same := first.PodID == next.PodID && first.DeploymentID == next.DeploymentID
 
@@ -95,7 +97,8 @@ func TestSamePodRestartsNothing(t *testing.T) {
 		}
 		want := fresh.DeepCopy()
 		if same {
-			want.Spec.Template = kept.Spec.Template
+			want.Spec.Template = applied.Spec.Template
+			remember(want)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("deploymentOf() with the same pod %v (-want +got):\n%s", same, diff)

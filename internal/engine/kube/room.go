@@ -83,18 +83,18 @@ func (r *Room) Wait(ctx context.Context) bool {
 	return toolscache.WaitForCacheSync(ctx.Done(), r.nodes.HasSynced)
 }
 
-// Changes calls fn after the nodes have changed, once for changes that come together,
+// Changes calls fn, and again after the nodes have changed, once for changes that come together,
 // until ctx ends. It returns ctx's error.
 func (r *Room) Changes(ctx context.Context, fn func()) error {
 	for {
 		r.mu.Lock()
-		news := r.news
+		news := r.news // of what comes after what fn sees
 		r.mu.Unlock()
+		fn()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-news:
-			fn()
 		}
 	}
 }

@@ -115,6 +115,9 @@ func statusOf(o observation) picture {
 	if anyReady {
 		p.status.Failed = nil
 	}
+	if p.refused != "" && p.status.Failed == nil {
+		p.status.Shortage = refusedReason(p.refused)
+	}
 	return p
 }
 

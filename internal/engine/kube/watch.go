@@ -18,6 +18,7 @@ import (
 const (
 	byWorkload = "workload"
 	byPod      = "pod"
+	byUID      = "uid"
 )
 
 // labelJob is on everything that belongs to one job.
@@ -48,8 +49,8 @@ func informerOf[L runtime.Object](client lister[L], example runtime.Object, rest
 
 // informers watch the cluster.
 type informers struct {
-	deployments, pods toolscache.SharedIndexInformer
-	warnings          toolscache.SharedIndexInformer // nil when read only
+	deployments, sets, pods toolscache.SharedIndexInformer
+	warnings                toolscache.SharedIndexInformer // nil when read only
 }
 
 func (e *Engine) newInformers() (*informers, error) {
@@ -63,6 +64,16 @@ func (e *Engine) newInformers() (*informers, error) {
 		return nil, err
 	}
 	if i.pods, err = informerOf(e.streams.CoreV1().Pods(namespace), &corev1.Pod{}, ours, trimmed(trimPod), index); err != nil {
+		return nil, err
+	}
+	sets := e.meta.Resource(appsv1.SchemeGroupVersion.WithResource("replicasets")).Namespace(namespace)
+	byIdentity := func(o any) ([]string, error) {
+		if m, ok := o.(metav1.Object); ok {
+			return []string{string(m.GetUID())}, nil
+		}
+		return nil, nil
+	}
+	if i.sets, err = informerOf(sets, &metav1.PartialObjectMetadata{}, ours, trimmed(trimSet), toolscache.Indexers{byUID: byIdentity}); err != nil {
 		return nil, err
 	}
 	if e.cfg.ReadOnly {
@@ -81,9 +92,14 @@ func (e *Engine) newInformers() (*informers, error) {
 
 func (i *informers) all() []toolscache.SharedIndexInformer {
 	if i.warnings == nil {
-		return []toolscache.SharedIndexInformer{i.deployments, i.pods}
+		return i.needed()
 	}
-	return []toolscache.SharedIndexInformer{i.deployments, i.pods, i.warnings}
+	return append(i.needed(), i.warnings)
+}
+
+// needed are those without which nothing is known. Warnings are evidence only.
+func (i *informers) needed() []toolscache.SharedIndexInformer {
+	return []toolscache.SharedIndexInformer{i.deployments, i.sets, i.pods}
 }
 
 // workloadsOf names the workload that an object belongs to.
@@ -129,8 +145,12 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, Generation: m.Generation,
 		Labels: m.Labels, Annotations: notes, Finalizers: m.Finalizers, CreationTimestamp: m.CreationTimestamp,
-		DeletionTimestamp: m.DeletionTimestamp, DeletionGracePeriodSeconds: m.DeletionGracePeriodSeconds,
+		DeletionTimestamp: m.DeletionTimestamp, DeletionGracePeriodSeconds: m.DeletionGracePeriodSeconds, OwnerReferences: m.OwnerReferences,
 	}
+}
+
+func trimSet(s *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{TypeMeta: s.TypeMeta, ObjectMeta: trimMeta(s.ObjectMeta)}
 }
 
 func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {

@@ -52,13 +52,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	for range fetchers {
 		wg.Go(func() { l.recent.work(ctx, l.mark) })
 	}
-	// Warnings are not waited for: without them only some evidence is missing.
-	for _, i := range []toolscache.SharedIndexInformer{inf.deployments, inf.pods} {
+	for _, i := range inf.needed() {
 		if !toolscache.WaitForCacheSync(ctx.Done(), i.HasSynced) {
 			return nil //nolint:nilerr // ctx has ended, as it may
 		}
 	}
-	e.deployments, e.pods = inf.deployments.GetIndexer(), inf.pods.GetIndexer()
+	e.deployments, e.sets, e.pods = inf.deployments.GetIndexer(), inf.sets.GetIndexer(), inf.pods.GetIndexer()
+	e.applied.follow(l.mark)
 	if inf.warnings != nil {
 		e.warnings = inf.warnings.GetIndexer()
 	}
@@ -124,7 +124,7 @@ func (l *loop) connect(inf *informers) error {
 			return err
 		}
 	}
-	for _, i := range []toolscache.SharedIndexInformer{inf.deployments, inf.pods} {
+	for _, i := range inf.needed() {
 		if _, err := i.AddEventHandler(handler); err != nil {
 			return err
 		}
@@ -183,10 +183,8 @@ func (l *loop) present() []string {
 // look takes a new picture of a workload and publishes what it adds.
 func (l *loop) look(name string) {
 	e := l.e
-	o := observation{
-		name: name, deployment: e.deployment(name), pods: e.podsOf(name), logs: l.recent.of(name),
-		deadline: e.cfg.ProgressDeadline, now: e.cfg.Now(),
-	}
+	o := observation{name: name, deployment: e.deployment(name), logs: l.recent.of(name), deadline: e.cfg.ProgressDeadline, now: e.cfg.Now()}
+	o.pods = e.podsOf(name, o.deployment)
 	o.warnings = e.warningsOf(o.pods)
 	p, before := statusOf(o), l.pictures[name]
 	l.recent.want(name, o.pods)
@@ -194,11 +192,12 @@ func (l *loop) look(name string) {
 	if l.started && !e.cfg.ReadOnly {
 		var late []workload.Event
 		p.gone, late = lateHooks(name, goneBetween(before, p, o.now), e.warningsAbout, o.now)
-		p.status.Events = append(eventsBetween(before, p, o.now), late...)
+		p.status.Events = slices.Concat(eventsBetween(before, p, o.now), late, e.applied.events(name))
+		p.status.Drifted = e.applied.isDrifted(name, o.deployment)
 	}
 	if o.deployment == nil && len(o.pods) == 0 {
 		delete(l.pictures, name)
-		e.feed.Remove(name, p.status.Events...)
+		e.feed.Remove(name, p.status.Drifted, p.status.Events...)
 		e.seen.forget(name)
 		return
 	}

@@ -209,7 +209,7 @@ func (e *Engine) forget(c *controller) bool {
 	events, gone := c.isGone()
 	if gone {
 		delete(e.controllers, c.name)
-		e.feed.Remove(c.name, events...)
+		e.feed.Remove(c.name, false, events...)
 	}
 	return gone
 }

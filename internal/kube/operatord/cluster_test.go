@@ -128,7 +128,7 @@ func (y *yard) Apply(_ context.Context, d engine.Deployment) error {
 }
 
 func (y *yard) Remove(_ context.Context, name string) error {
-	y.Feed.Remove(name)
+	y.Feed.Remove(name, false)
 	return nil
 }
 

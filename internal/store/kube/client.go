@@ -46,9 +46,8 @@ type object struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	Spec     json.RawMessage `json:"spec,omitempty"`
-	Deployed json.RawMessage `json:"deployed,omitempty"`
-	Status   json.RawMessage `json:"status,omitempty"`
+	Spec   json.RawMessage `json:"spec,omitempty"`
+	Status json.RawMessage `json:"status,omitempty"`
 }
 
 // DeepCopyObject copies all but the closed parts, which nobody changes in place.
@@ -169,16 +168,6 @@ func (c *client) list(ctx context.Context, kind workload.Kind, opts metav1.ListO
 func (c *client) watch(ctx context.Context, kind workload.Kind, opts metav1.ListOptions) (watch.Interface, error) {
 	opts.Watch = true
 	return c.rest.Get().Namespace(c.namespace).Resource(crd.Plural(kind)).VersionedParams(&opts, c.params).Watch(ctx)
-}
-
-// now returns the version of the whole state: every object has a lower one or the
-// same, also one that was deleted before this call.
-func (c *client) now(ctx context.Context, kind workload.Kind) (uint64, error) {
-	list, err := c.list(ctx, kind, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return 0, err
-	}
-	return number(list.ResourceVersion)
 }
 
 // metadata reads the metadata of the resources that a selector names; what is in

@@ -58,7 +58,7 @@ func (s *Store) Record(ctx context.Context, e workload.Event) error {
 func (s *Store) event(e workload.Event) *core.Event {
 	about := core.ObjectReference{APIVersion: crd.GroupVersion.String(), Name: e.API, Namespace: s.cfg.Namespace}
 	kind := workload.Kind("")
-	if of, ok := s.view.deployed(e.API); ok {
+	if of, ok := s.view.known(e.API); ok {
 		kind = of.key.kind
 		about.Kind, about.UID = string(kind), of.uid
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"cortex.dev/cortex/internal/crd"
@@ -66,7 +67,7 @@ func (f *jobsOf) Add(obj any) error {
 	if !ok {
 		return fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
 	}
-	if o.DeletionTimestamp != nil || jobStatusOf(o).ObservedGeneration >= o.Generation {
+	if o.DeletionTimestamp != nil || jobStatusOf(o).ObservedGeneration == o.Generation {
 		return nil
 	}
 	f.mu.Lock()
@@ -118,7 +119,17 @@ func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome erro
 		}
 		status := jobStatusOf(o)
 		status.ObservedGeneration = o.Generation
-		meta.SetStatusCondition(&status.Conditions, accepted(outcome, "the job passed every rule", o.Generation))
+		verdict := accepted(outcome, "the job passed every rule", o.Generation)
+		meta.SetStatusCondition(&status.Conditions, verdict)
+		// For tools that wait for resources without knowing them: what is refused has
+		// failed, what is accepted is on its way. See settle.
+		verdict.Type, verdict.Status = crd.Ready, metav1.ConditionFalse
+		meta.SetStatusCondition(&status.Conditions, verdict)
+		verdict.Type, verdict.Status = crd.Reconciling, metav1.ConditionTrue
+		if outcome != nil {
+			verdict.Type = crd.Stalled
+		}
+		meta.SetStatusCondition(&status.Conditions, verdict)
 		_, again, err = s.putStatus(ctx, o, status)
 		return again, s.failure(ctx, doing, err)
 	})

@@ -119,7 +119,7 @@ func TestAJobThatIsGoneIsNotResolved(t *testing.T) {
 	if err := s.ResolveJob(within(t), gone, nil); err != nil {
 		t.Errorf("ResolveJob() of what is gone = %v, want nothing", err)
 	}
-	if status, _ := acceptedOf(t, s, workload.TaskJob, "a1"); status.ObservedGeneration != 0 {
+	if status, _ := acceptedOf(t, s, workload.TaskJob, "a1"); status.ObservedGeneration != crd.Unobserved {
 		t.Errorf("ResolveJob() of what is gone wrote %+v into another job of its name", status)
 	}
 	if again := next(t, list); again.Version == gone.Version {

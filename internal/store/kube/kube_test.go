@@ -152,7 +152,8 @@ func TestARecordThatCannotBeReadBlindsNobody(t *testing.T) {
 	cfg := config(t, cluster(t))
 	s := open(t, cfg)
 	good, bad := put(t, s, storetest.Sample("good", 1)), put(t, s, storetest.Sample("bad", 1))
-	err := s.client.patch(within(t), crd.Plural(workload.Realtime), "bad", []byte(`{"deployed":{"revision":{"pod":7}}}`))
+	err := s.client.rest.Patch(types.MergePatchType).Namespace(cfg.Namespace).Resource(crd.Plural(workload.Realtime)).Name("bad").
+		SubResource("status").Body([]byte(`{"status":{"deployed":{"revision":{"pod":7}}}}`)).Do(within(t)).Error()
 	if err != nil {
 		t.Fatalf("patching = %v", err)
 	}

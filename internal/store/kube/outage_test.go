@@ -31,14 +31,15 @@ type line struct {
 
 	mu      sync.Mutex
 	cut     bool
-	expired bool // watches from an earlier moment are answered with 410
+	expired bool   // watches from an earlier moment are answered with 410
+	refuse  string // paths that end so cannot be reached
 	close   []context.CancelFunc
 }
 
 func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cut {
+	if l.cut || l.refuse != "" && strings.HasSuffix(r.URL.Path, l.refuse) {
 		return nil, errors.New("the line is cut")
 	}
 	query := r.URL.Query()

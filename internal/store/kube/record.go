@@ -7,7 +7,10 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"cortex.dev/cortex/internal/crd"
@@ -24,9 +27,11 @@ var legalName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile
 type entry struct {
 	key     key
 	uid     types.UID
+	created time.Time
 	version uint64          // the resource's, which grows with every change of anything in it
 	work    *store.Workload // nil: nothing is deployed by it
 	pending *pending        // nil: its specification was resolved
+	refused *store.Refusal  // nil: its specification was not refused
 	problem error           // why the record cannot be read
 }
 
@@ -37,8 +42,15 @@ type key struct {
 
 // pending is a specification that is not resolved yet.
 type pending struct {
-	hash string
-	spec json.RawMessage
+	version string // of Declaration
+	spec    json.RawMessage
+}
+
+// status is crd.Status with the record still closed: one that cannot be read must be
+// kept as it is by whoever writes the rest.
+type status struct {
+	crd.Status
+	Deployed json.RawMessage `json:"deployed,omitempty"`
 }
 
 // entryOf reads what matters of a resource.
@@ -47,7 +59,7 @@ func entryOf(o *object) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{key: key{name: o.Name, kind: workload.Kind(o.Kind)}, uid: o.UID, version: version}
+	e := entry{key: key{name: o.Name, kind: workload.Kind(o.Kind)}, uid: o.UID, created: o.CreationTimestamp.Time, version: version}
 	// What is being deleted is no workload any more; that it is still there is
 	// because something else wants to clean up first.
 	if o.DeletionTimestamp != nil {
@@ -59,102 +71,136 @@ func entryOf(o *object) (entry, error) {
 		return e, nil
 	}
 	if d != nil {
-		e.work = workloadOf(d)
+		e.work = workloadOf(o, d)
 	}
-	hash, err := crd.SpecHash(o.Spec)
-	if err != nil {
-		e.problem = fmt.Errorf("%s: %w", crd.Source(workload.Kind(o.Kind), o.Name), err)
-		return e, nil
+	s := statusOf(o)
+	if isPending(o, s) {
+		e.pending = &pending{version: writing(o), spec: o.Spec}
 	}
-	if isPending(hash, d, statusOf(o)) {
-		e.pending = &pending{hash: hash, spec: o.Spec}
-	}
+	e.refused = refusalOf(o, s)
 	return e, nil
 }
 
-// isPending reports whether the specification with this hash is not resolved yet. One
-// that was refused and then taken back is resolved again, so that the status does not
-// go on to refuse what is not there any more.
-func isPending(hash string, d *crd.Deployed, s crd.Status) bool {
-	if hash == s.ObservedHash {
-		return false
+// isPending reports whether the specification of o is not resolved yet. The API server
+// counts the changes of a specification, and of nothing else.
+func isPending(o *object, s status) bool { return s.ObservedGeneration != o.Generation || s.Waiting }
+
+// writing names one specification of one resource.
+func writing(o *object) string { return string(o.UID) + "/" + strconv.FormatInt(o.Generation, 10) }
+
+// refusalOf says why the specification that o holds was refused; nil when it was not.
+func refusalOf(o *object, s status) *store.Refusal {
+	c := meta.FindStatusCondition(s.Conditions, crd.Accepted)
+	if c == nil || c.Status != metav1.ConditionFalse || s.ObservedGeneration != o.Generation {
+		return nil
 	}
-	return d == nil || hash != d.SpecHash || isRefused(s)
+	return &store.Refusal{
+		Name: o.Name, Kind: workload.Kind(o.Kind), Resource: crd.Source(workload.Kind(o.Kind), o.Name),
+		Message: c.Message, Waiting: s.Waiting, Since: c.LastTransitionTime.UTC(),
+	}
 }
 
 // deployedOf reads the record in a resource, or nil when it holds none.
 func deployedOf(o *object) (*crd.Deployed, error) {
-	if len(o.Deployed) == 0 || bytes.Equal(o.Deployed, []byte("null")) {
-		return nil, nil
+	var closed struct {
+		Deployed json.RawMessage `json:"deployed"`
 	}
 	var d crd.Deployed
-	err := decode(o.Deployed, &d)
+	var err error
+	if len(o.Status) > 0 {
+		err = decode(o.Status, &closed)
+	}
+	if err == nil {
+		if len(closed.Deployed) == 0 || bytes.Equal(closed.Deployed, []byte("null")) {
+			return nil, nil
+		}
+		err = decode(closed.Deployed, &d)
+	}
 	if err == nil && (d.Revision == nil || d.Revision.Name != o.Name || string(d.Revision.Kind) != o.Kind || d.Serial <= 0) {
 		err = fmt.Errorf("it is not the record of %s %s", o.Kind, o.Name)
 	}
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "store.corrupt", "the record in %s cannot be read: %w", crd.Source(workload.Kind(o.Kind), o.Name), err).
+		return nil, fault.New(fault.Unavailable, "store.corrupt", "the record in the status of %s cannot be read: %w", crd.Source(workload.Kind(o.Kind), o.Name), err).
 			WithHint("was it written by a newer version, or by hand? otherwise delete the resource and deploy %s again", o.Name)
 	}
 	return &d, nil
 }
 
-// workloadOf is the record as the port has it.
-func workloadOf(d *crd.Deployed) *store.Workload {
+// workloadOf is the record in o as the port has it.
+func workloadOf(o *object, d *crd.Deployed) *store.Workload {
 	return &store.Workload{
 		Revision: d.Revision, Replicas: d.Replicas, Cause: d.Cause,
 		Outcome: d.Outcome, Serving: d.Serving, Unproven: d.Unproven, Version: store.Version(d.Serial),
+		Owner: string(o.UID), Created: o.CreationTimestamp.UTC(),
 	}
 }
 
 // statusOf reads the status of a resource. One that cannot be read is as good as
-// none: it only says what is, and is written again.
-func statusOf(o *object) crd.Status {
-	var s crd.Status
+// none: it only says what is, and is written again. The record in it is another matter:
+// deployedOf.
+func statusOf(o *object) status {
+	var s status
 	if len(o.Status) > 0 && decode(o.Status, &s) != nil {
-		return crd.Status{}
+		return status{}
 	}
 	return s
 }
 
-// write puts w into o, which may hold an earlier record d. The specification stays
-// as its author wrote it
-//   - when the revision is the one that is deployed already, as in scaling,
+// specFor returns the specification that o is to have once w is deployed, or nil when
+// it stays, as its author wrote it; resolved says that w is what it asks for. It stays
+//   - when the revision is the one that is deployed already (d), as in scaling,
 //   - when the revision was made from just this specification,
 //   - and when it was not resolved yet: somebody applied it a moment ago, and will
 //     have it deployed or learn why not.
-//
-// In the last case the record keeps saying that something else is deployed.
-func write(o *object, d *crd.Deployed, w store.Workload, serial uint64) error {
-	next := crd.Deployed{
-		Serial: int64(serial), Cause: w.Cause, Replicas: w.Replicas,
-		Revision: w.Revision, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven,
+func specFor(o *object, d *crd.Deployed, w store.Workload) (spec json.RawMessage, resolved bool, err error) {
+	if d != nil && d.Revision.ID == w.Revision.ID {
+		return nil, false, nil
 	}
 	present, err := crd.SpecHash(o.Spec)
 	if err != nil {
-		return err
+		return nil, false, err
 	}
-	switch {
-	case d != nil && d.Revision.ID == w.Revision.ID:
-		next.SpecHash = d.SpecHash
-	case o.UID != "" && isSubmitted(present, w.Revision):
-		next.SpecHash = present
-	default:
-		spec, err := crd.SpecOf(&w.Revision.Spec)
-		if err != nil {
-			return err
-		}
-		if next.SpecHash, err = crd.SpecHash(spec); err != nil {
-			return err
-		}
-		if o.UID == "" || !isPending(present, d, statusOf(o)) {
-			o.Spec = spec
+	if isSubmitted(present, w.Revision) {
+		return nil, true, nil
+	}
+	if spec, err = crd.SpecOf(&w.Revision.Spec); err != nil {
+		return nil, false, err
+	}
+	switch canonical, err := crd.SpecHash(spec); {
+	case err != nil:
+		return nil, false, err
+	case canonical == present:
+		return nil, true, nil
+	case isPending(o, statusOf(o)):
+		return nil, false, nil
+	}
+	return spec, true, nil
+}
+
+// recorded returns the status of o with w in it. Resolved says that w is what the
+// specification of o asks for.
+func recorded(o *object, d *crd.Deployed, w store.Workload, serial uint64, resolved bool) (status, error) {
+	s := statusOf(o)
+	record, err := json.Marshal(crd.Deployed{
+		Serial: int64(serial), Cause: w.Cause, Replicas: w.Replicas,
+		Revision: w.Revision, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven,
+	})
+	if err != nil {
+		return s, fmt.Errorf("writing the record: %w", err)
+	}
+	s.Deployed, s.Requested = record, w.Replicas
+	if resolved {
+		resolve(&s, nil, o.Generation)
+	}
+	// What was seen of the revision before says nothing about this one.
+	if d == nil || !w.Revision.SamePod(d.Revision) || s.Phase == "" {
+		s.UpToDate, s.Phase, s.Reason = 0, string(workload.PhaseUpdating), "not started yet"
+		if !w.Revision.Kind.Scales() {
+			s.Phase, s.Reason = string(workload.PhaseLive), ""
 		}
 	}
-	if o.Deployed, err = json.Marshal(next); err != nil {
-		return fmt.Errorf("writing the record: %w", err)
-	}
-	return nil
+	settle(&s, w.Revision.Kind, w.Outcome)
+	return s, nil
 }
 
 // isSubmitted reports whether the specification with this hash is what the revision

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"cortex.dev/cortex/internal/crd"
@@ -29,24 +28,22 @@ func hashOf(t *testing.T, spec string) string {
 
 func TestPending(t *testing.T) {
 	t.Parallel()
-	deployed := &crd.Deployed{SpecHash: "old"}
-	refused := []metav1.Condition{{Type: crd.Accepted, Status: metav1.ConditionFalse}}
 	for _, tt := range []struct {
-		name     string
-		hash     string
-		deployed *crd.Deployed
-		status   crd.Status
-		want     bool
+		name       string
+		generation int64
+		status     crd.Status
+		want       bool
 	}{
-		{"applied", "new", nil, crd.Status{}, true},
-		{"refused before it was ever deployed", "new", nil, crd.Status{ObservedHash: "new", Conditions: refused}, false},
-		{"deployed by the command line", "old", deployed, crd.Status{}, false},
-		{"applied over what is deployed", "new", deployed, crd.Status{ObservedHash: "old"}, true},
-		{"refused", "new", deployed, crd.Status{ObservedHash: "new", Conditions: refused}, false},
-		{"accepted without a change", "new", deployed, crd.Status{ObservedHash: "new"}, false},
-		{"taken back after it was refused", "old", deployed, crd.Status{ObservedHash: "new", Conditions: refused}, true},
+		{"applied, and nobody has looked", 1, crd.Status{ObservedGeneration: crd.Unobserved}, true},
+		{"restored without its status", 4, crd.Status{}, true},
+		{"resolved", 4, crd.Status{ObservedGeneration: 4}, false},
+		{"applied over what was resolved", 5, crd.Status{ObservedGeneration: 4}, true},
+		{"restored from elsewhere, where it had changed more often", 1, crd.Status{ObservedGeneration: 4}, true},
+		{"refused for now", 4, crd.Status{ObservedGeneration: 4, Waiting: true}, true},
 	} {
-		if got := isPending(tt.hash, tt.deployed, tt.status); got != tt.want {
+		o := &object{}
+		o.Generation = tt.generation
+		if got := isPending(o, status{Status: tt.status}); got != tt.want {
 			t.Errorf("isPending(%s) = %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -57,55 +54,57 @@ func TestWriteKeepsWhatAuthorsWrote(t *testing.T) {
 	t.Parallel()
 	w := storetest.Sample("iris", 1)
 	w.Revision.SubmittedAPISpec = map[string]any{"name": "iris", "kind": "RealtimeAPI", "pod": map[string]any{"port": 80}}
-	canonical, err := crd.SpecOf(&w.Revision.Spec)
+	text, err := crd.SpecOf(&w.Revision.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
+	canonical := string(text)
 	const submitted, other = `{"pod": {"port": 80.0}}`, `{"pod":{"port":81}}`
-	earlier := storetest.Sample("iris", 2).Revision
-	if earlier.ID == w.Revision.ID {
+	earlier := &crd.Deployed{Revision: storetest.Sample("iris", 2).Revision}
+	if earlier.Revision.ID == w.Revision.ID {
 		t.Fatal("the samples have one id")
 	}
+	same := &crd.Deployed{Revision: w.Revision}
 	for _, tt := range []struct {
 		name     string
 		present  string
 		deployed *crd.Deployed
-		status   crd.Status
-		spec     string // afterwards
-		hash     string // in the record
+		observed int64  // of generation 3
+		spec     string // "": it stays
+		resolved bool
 	}{
-		{"as it was submitted", submitted, nil, crd.Status{}, submitted, hashOf(t, submitted)},
-		{
-			"deployed in another way than applied", other, &crd.Deployed{Revision: earlier, SpecHash: hashOf(t, other)}, crd.Status{},
-			string(canonical), hashOf(t, string(canonical)),
-		},
-		{
-			"what was refused gives way", other, &crd.Deployed{Revision: earlier, SpecHash: "x"}, crd.Status{ObservedHash: hashOf(t, other)},
-			string(canonical), hashOf(t, string(canonical)),
-		},
-		{
-			"applied meanwhile", other, &crd.Deployed{Revision: earlier, SpecHash: "x"}, crd.Status{ObservedHash: "x"},
-			other, hashOf(t, string(canonical)),
-		},
-		{"applied before the first deploy", other, nil, crd.Status{}, other, hashOf(t, string(canonical))},
-		{"scaled", submitted, &crd.Deployed{Revision: w.Revision, SpecHash: "x"}, crd.Status{ObservedHash: hashOf(t, submitted)}, submitted, "x"},
-		{"scaled while something else is applied", other, &crd.Deployed{Revision: w.Revision, SpecHash: "x"}, crd.Status{}, other, "x"},
+		{"as it was submitted", submitted, nil, crd.Unobserved, "", true},
+		{"as it was written here a moment ago", canonical, nil, crd.Unobserved, "", true},
+		{"deployed in another way than applied", other, earlier, 3, canonical, true},
+		{"applied meanwhile", other, earlier, 2, "", false},
+		{"applied before the first deploy", other, nil, crd.Unobserved, "", false},
+		{"scaled", submitted, same, 3, "", false},
+		{"scaled while something else is applied", other, same, 2, "", false},
 	} {
-		status, err := json.Marshal(tt.status)
+		text, err := json.Marshal(status{Status: crd.Status{ObservedGeneration: tt.observed}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := &object{Spec: json.RawMessage(tt.present), Status: status}
-		o.UID, o.Name, o.Kind = types.UID("uid"), "iris", "RealtimeAPI"
-		if err := write(o, tt.deployed, w, 7); err != nil {
-			t.Fatalf("write(%s) = %v", tt.name, err)
+		o := &object{Spec: json.RawMessage(tt.present), Status: text}
+		o.UID, o.Name, o.Kind, o.Generation = types.UID("uid"), "iris", "RealtimeAPI", 3
+		spec, resolved, err := specFor(o, tt.deployed, w)
+		if err != nil || string(spec) != tt.spec || resolved != tt.resolved {
+			t.Errorf("specFor(%s) = %s, %v, %v, want %s, %v", tt.name, spec, resolved, err, tt.spec, tt.resolved)
 		}
-		if string(o.Spec) != tt.spec {
-			t.Errorf("write(%s): spec = %s, want %s", tt.name, o.Spec, tt.spec)
+		now, err := recorded(o, tt.deployed, w, 7, resolved)
+		if err != nil {
+			t.Fatalf("recorded(%s) = %v", tt.name, err)
+		}
+		want := tt.observed
+		if tt.resolved {
+			want = 3
+		}
+		if o.Status, err = json.Marshal(now); err != nil {
+			t.Fatal(err)
 		}
 		d, err := deployedOf(o)
-		if err != nil || d.SpecHash != tt.hash || d.Serial != 7 || d.Replicas != 1 || d.Cause != "deploy" {
-			t.Errorf("write(%s): record = %+v, %v, want hash %s", tt.name, d, err, tt.hash)
+		if err != nil || d.Serial != 7 || d.Replicas != 1 || d.Cause != "deploy" || now.ObservedGeneration != want {
+			t.Errorf("recorded(%s) = %+v, %v with generation %d, want serial 7 and generation %d", tt.name, d, err, now.ObservedGeneration, want)
 		}
 	}
 }
@@ -160,7 +159,7 @@ func TestSpecReadsBack(t *testing.T) {
 func TestRecordsOfOthersAreCorrupt(t *testing.T) {
 	t.Parallel()
 	for _, record := range []string{`7`, `{}`, `{"serial":1}`, `{"serial":1,"revision":{"name":"other","kind":"RealtimeAPI"}}`, `{"serial":0,"revision":{"name":"iris","kind":"RealtimeAPI"}}`, `{"serial":1,"revision":{"name":"iris","kind":"TaskAPI"}}`} {
-		o := &object{Deployed: json.RawMessage(record)}
+		o := &object{Status: json.RawMessage(`{"deployed":` + record + `}`)}
 		o.Name, o.Kind = "iris", "RealtimeAPI"
 		if d, err := deployedOf(o); err == nil || !strings.Contains(err.Error(), "realtimeapis.cortex.dev/iris") {
 			t.Errorf("deployedOf(%s) = %+v, %v, want an error that names the resource", record, d, err)
@@ -192,4 +191,41 @@ func TestNamesOfKeysAreDistinct(t *testing.T) {
 			t.Errorf("nameOfKey(%q) has %d characters, want at most 253", key, len(name))
 		}
 	}
+}
+
+// Whatever stands in a status, reading it is an error at most, and what cannot be read
+// is not taken for a resource without a record.
+func FuzzStatus(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `7`, `{"deployed":null}`, `{"deployed":{"serial":1}}`, `{"observedGeneration":"x"}`, `{"deployed":[]}`,
+		`{"deployed":{"serial":3,"replicas":1,"revision":{"name":"iris","kind":"RealtimeAPI","id":"a"}},"observedGeneration":2}`,
+		`{"deployed":{"serial":3,"revision":{"name":"iris","kind":"RealtimeAPI","pod":{"containers":[{}]}}},"conditions":[{"type":"Accepted","status":"False"}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		o := &object{Status: text, Spec: json.RawMessage(`{}`)}
+		o.Name, o.Kind, o.ResourceVersion, o.UID = "iris", string(workload.Realtime), "5", "uid"
+		e, err := entryOf(o)
+		if err != nil {
+			t.Fatalf("entryOf() = %v, want a problem of this one resource at most", err)
+		}
+		var closed map[string]json.RawMessage
+		if json.Unmarshal(text, &closed) == nil && len(closed["deployed"]) > 0 && string(closed["deployed"]) != "null" && e.work == nil && e.problem == nil {
+			t.Errorf("a resource with the record %s reads as one without", closed["deployed"])
+		}
+		if e.work == nil {
+			return
+		}
+		d, err := deployedOf(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := specFor(o, d, *e.work); err != nil {
+			t.Errorf("specFor() = %v", err)
+		}
+		if _, err := recorded(o, d, *e.work, 9, true); err != nil {
+			t.Errorf("recorded() = %v", err)
+		}
+	})
 }

@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strings"
 
@@ -26,22 +25,25 @@ func (s *Store) Pending(ctx context.Context, fn func(store.Declaration)) error {
 	told := make(map[key]string)
 	tell := func(name string) {
 		for _, kind := range workload.Kinds() {
-			e, ok := s.view.entry(key{name: name, kind: kind})
-			if !ok || e.pending == nil {
+			k := key{name: name, kind: kind}
+			p, held := s.view.pending(k)
+			switch {
+			case held: // it is told when it is not any more
+				continue
+			case p == nil:
 				// The same specification is news when it is pending once more.
-				delete(told, key{name: name, kind: kind})
+				delete(told, k)
+				continue
+			case told[k] == p.version:
 				continue
 			}
-			if told[e.key] == e.pending.hash {
-				continue
-			}
-			told[e.key] = e.pending.hash
-			config, err := configOf(e.key, e.pending.spec)
+			told[k] = p.version
+			config, err := configOf(k, p.spec)
 			if err != nil {
 				s.log.Error("store: specification left out", "resource", crd.Source(kind, name), "error", err)
 				continue
 			}
-			fn(store.Declaration{Name: name, Kind: kind, Config: config, Resource: crd.Source(kind, name), Version: e.pending.hash})
+			fn(store.Declaration{Name: name, Kind: kind, Config: config, Resource: crd.Source(kind, name), Version: p.version})
 		}
 	}
 	for _, name := range present {
@@ -84,14 +86,16 @@ func (s *Store) Resolve(ctx context.Context, d store.Declaration, outcome error)
 		if err != nil {
 			return false, s.failure(ctx, doing, err)
 		}
-		hash, err := crd.SpecHash(o.Spec)
-		if err != nil || hash != d.Version {
-			return false, nil //nolint:nilerr // it cannot be read, so it is not what was resolved
+		if writing(o) != d.Version {
+			return false, nil
 		}
-		again, err = s.setStatus(ctx, o, func(status *crd.Status) { resolve(status, hash, outcome, o.Generation) })
+		again, err = s.setStatus(ctx, o, func(now *status) { resolve(now, outcome, o.Generation) })
 		return again, s.failure(ctx, doing, err)
 	})
 }
+
+// Refusals returns every specification that was refused, as it was seen last.
+func (s *Store) Refusals() []store.Refusal { return s.view.refused() }
 
 // writeStatus has try write a status, once more whenever it reports that somebody else
 // changed the resource since it was read.
@@ -109,12 +113,11 @@ func (s *Store) writeStatus(ctx context.Context, doing string, try func(context.
 	return busy(doing)
 }
 
-func resolve(status *crd.Status, hash string, outcome error, generation int64) {
-	status.ObservedHash = hash
-	if fault.Is(outcome, fault.Conflict) {
-		status.ObservedHash = "" // for now: whoever asks later is told of it again
-	}
-	meta.SetStatusCondition(&status.Conditions, accepted(outcome, "the specification passed every rule", generation))
+// resolve notes what became of the specification of a generation: nil accepted.
+func resolve(s *status, outcome error, generation int64) {
+	s.ObservedGeneration = generation
+	s.Waiting = fault.Is(outcome, fault.Conflict) // for now: whoever asks later is told of it again
+	meta.SetStatusCondition(&s.Conditions, accepted(outcome, "the specification passed every rule", generation))
 }
 
 // accepted is the condition that says what became of something: why not, or passed.
@@ -132,58 +135,37 @@ func accepted(outcome error, passed string, generation int64) metav1.Condition {
 	return c
 }
 
-// isRefused reports whether the specification that was resolved last was refused.
-func isRefused(s crd.Status) bool { return meta.IsStatusConditionFalse(s.Conditions, crd.Accepted) }
-
 // Publish shows what a workload is doing in the status of its resource. It writes
 // only what is new.
-//
-// The condition Ready carries the generation of the resource that it is about, for
-// those who wait for it with kubectl.
 func (s *Store) Publish(ctx context.Context, name string, now workload.Status, endpoint string) error {
 	doing := "writing the status of " + name
 	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
-		o, d, err := s.find(ctx, name)
+		o, _, err := s.find(ctx, name)
 		if fault.Is(err, fault.NotFound) {
 			return false, nil
 		}
 		if err != nil {
 			return false, s.failure(ctx, doing, err)
 		}
-		hash, err := crd.SpecHash(o.Spec)
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", doing, err)
-		}
-		again, err = s.setStatus(ctx, o, func(status *crd.Status) {
-			publish(status, now, endpoint, o.Generation)
-			// What was deployed in another way than by applying it was accepted too.
-			if hash == d.SpecHash && hash != status.ObservedHash {
-				resolve(status, hash, nil, o.Generation)
-			}
+		again, err = s.setStatus(ctx, o, func(s *status) {
+			s.Phase, s.Reason = string(now.Phase), cut(now.Reason)
+			s.Ready, s.Requested, s.UpToDate = now.Ready, now.Requested, now.UpToDate
+			s.Endpoint = endpoint
 		})
 		return again, s.failure(ctx, doing, err)
 	})
 }
 
-func publish(status *crd.Status, now workload.Status, endpoint string, generation int64) {
-	status.Phase = string(now.Phase)
-	status.Ready, status.Requested, status.UpToDate = now.Ready, now.Requested, now.UpToDate
-	status.Endpoint = endpoint
-	c := metav1.Condition{
-		Type: crd.Ready, Status: metav1.ConditionFalse, Reason: camelCase(string(now.Phase)),
-		Message: cut(now.Reason), ObservedGeneration: generation,
-	}
-	if now.Phase == workload.PhaseLive || now.Phase == workload.PhaseIdle {
-		c.Status = metav1.ConditionTrue
-	}
-	meta.SetStatusCondition(&status.Conditions, c)
-}
-
-// setStatus writes a changed status. It reports whether the resource is not the one
-// that was read any more.
-func (s *Store) setStatus(ctx context.Context, o *object, change func(*crd.Status)) (again bool, err error) {
+// setStatus writes a changed status, with the conditions that follow from it. It
+// reports whether the resource is not the one that was read any more.
+func (s *Store) setStatus(ctx context.Context, o *object, change func(*status)) (again bool, err error) {
 	before, after := statusOf(o), statusOf(o)
 	change(&after)
+	outcome := workload.Outcome{}
+	if d, err := deployedOf(o); err == nil && d != nil {
+		outcome = d.Outcome
+	}
+	settle(&after, workload.Kind(o.Kind), outcome)
 	if reflect.DeepEqual(before, after) {
 		return false, nil
 	}

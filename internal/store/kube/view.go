@@ -21,6 +21,7 @@ type view struct {
 	deleted   map[types.UID]workload.Kind // by this process; their end was not told yet
 	unread    map[workload.Kind]bool      // kinds that were not listed yet
 	ready     chan struct{}               // closed when there are none
+	held      map[key]int                 // writes of this process under way: what they leave is not pending
 	listeners map[*listener]struct{}
 }
 
@@ -34,7 +35,7 @@ type listener struct {
 
 func newView() *view {
 	v := &view{
-		entries: make(map[key]entry), deleted: make(map[types.UID]workload.Kind), unread: make(map[workload.Kind]bool),
+		entries: make(map[key]entry), deleted: make(map[types.UID]workload.Kind), unread: make(map[workload.Kind]bool), held: make(map[key]int),
 		ready: make(chan struct{}), listeners: make(map[*listener]struct{}),
 	}
 	for _, k := range workload.Kinds() {
@@ -70,7 +71,50 @@ func sameNews(a, b entry) bool {
 	if (a.work == nil) != (b.work == nil) || (a.pending == nil) != (b.pending == nil) {
 		return false
 	}
-	return (a.work == nil || a.work.Version == b.work.Version) && (a.pending == nil || a.pending.hash == b.pending.hash) && a.uid == b.uid
+	if (a.refused == nil) != (b.refused == nil) || a.refused != nil && *a.refused != *b.refused {
+		return false
+	}
+	return (a.work == nil || a.work.Version == b.work.Version) && (a.pending == nil || a.pending.version == b.pending.version) && a.uid == b.uid
+}
+
+// hold keeps the specification of a resource from being pending while this process
+// writes it and then its record; until the function that it returns is called.
+func (v *view) hold(k key) (release func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.held[k]++
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.held[k]--; v.held[k] > 0 {
+			return
+		}
+		delete(v.held, k)
+		if v.entries[k].pending != nil {
+			v.tell(k.name)
+		}
+	}
+}
+
+// pending returns the specification of a resource that is to be resolved, or nil. Held
+// says that this cannot be told at the moment.
+func (v *view) pending(k key) (p *pending, held bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.entries[k].pending, v.held[k] > 0
+}
+
+// refused returns every specification that is refused, by name.
+func (v *view) refused() (list []store.Refusal) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, e := range v.entries {
+		if e.refused != nil {
+			list = append(list, *e.refused)
+		}
+	}
+	slices.SortFunc(list, func(a, b store.Refusal) int { return strings.Compare(a.Resource, b.Resource) })
+	return list
 }
 
 // gone notes that a watch told the end of a resource.
@@ -175,12 +219,20 @@ func (v *view) take(l *listener) []string {
 	return names
 }
 
-// entry returns one resource.
-func (v *view) entry(k key) (entry, bool) {
+// known returns the resource under a name that deploys something, or else one that
+// would.
+func (v *view) known(name string) (entry, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	e, ok := v.entries[k]
-	return e, ok
+	if e, ok := v.deployedLocked(name); ok {
+		return e, true
+	}
+	for _, kind := range workload.Kinds() {
+		if e, ok := v.entries[key{name: name, kind: kind}]; ok {
+			return e, true
+		}
+	}
+	return entry{}, false
 }
 
 // deployed returns the one resource under a name that deploys something.

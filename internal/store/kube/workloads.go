@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +24,11 @@ const tries = 20
 // whole state when it was written.
 //
 // A resource that somebody applied and that was not deployed yet is at version 0.
+//
+// A specification that has to change is written first, and the record after it: who
+// dies in between leaves a specification that is not resolved, which the next leader
+// deploys. The other way round it would leave one that is not what is deployed, and
+// that nobody would look at again.
 func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error) {
 	if w.Revision == nil || !legalName().MatchString(w.Revision.Name) {
 		return 0, illegalName(nameOf(w.Revision))
@@ -36,6 +42,8 @@ func (s *Store) Put(ctx context.Context, w store.Workload) (store.Version, error
 	}
 	defer done()
 	defer s.names.share(w.Name())()
+	// What is written here for a moment without its record is not for others to deploy.
+	defer s.view.hold(key{name: w.Name(), kind: w.Revision.Kind})()
 	doing := "writing " + w.Name()
 	for range tries {
 		o, err := s.put(ctx, w)
@@ -67,7 +75,7 @@ func (s *Store) put(ctx context.Context, w store.Workload) (*object, error) {
 	}
 	o, err := s.client.get(ctx, kind, name)
 	if isMissing(err) {
-		return s.create(ctx, w)
+		o, err = s.create(ctx, w)
 	}
 	if err != nil {
 		return nil, err
@@ -83,31 +91,42 @@ func (s *Store) put(ctx context.Context, w store.Workload) (*object, error) {
 	if serialOf(d) != w.Version {
 		return nil, conflict(name)
 	}
+	spec, resolved, err := specFor(o, d, w)
+	if err != nil {
+		return nil, err
+	}
+	if spec != nil {
+		o.Spec = spec
+		if o, err = s.client.update(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	version, err := number(o.ResourceVersion)
 	if err != nil {
 		return nil, err
 	}
-	if err := write(o, d, w, max(version, uint64(w.Version)+1)); err != nil {
+	now, err := recorded(o, d, w, max(version, uint64(w.Version)+1), resolved)
+	if err != nil {
 		return nil, err
 	}
-	o.Labels = withLabels(o.Labels, labels(name, kind))
-	return s.client.update(ctx, o)
+	if o.Status, err = json.Marshal(now); err != nil {
+		return nil, err
+	}
+	return s.client.updateStatus(ctx, o)
 }
 
+// create makes the resource of w, still without a record.
 func (s *Store) create(ctx context.Context, w store.Workload) (*object, error) {
 	if w.Version != 0 {
 		return nil, conflict(w.Name())
 	}
-	version, err := s.client.now(ctx, w.Revision.Kind)
+	spec, err := crd.SpecOf(&w.Revision.Spec)
 	if err != nil {
 		return nil, err
 	}
-	o := &object{}
+	o := &object{Spec: spec}
 	o.APIVersion, o.Kind = crd.GroupVersion.String(), string(w.Revision.Kind)
 	o.Name, o.Namespace, o.Labels = w.Name(), s.cfg.Namespace, labels(w.Name(), w.Revision.Kind)
-	if err := write(o, nil, w, max(version, 1)); err != nil {
-		return nil, err
-	}
 	return s.client.create(ctx, o)
 }
 
@@ -115,11 +134,11 @@ func (s *Store) create(ctx context.Context, w store.Workload) (*object, error) {
 func (s *Store) Get(ctx context.Context, name string) (store.Workload, error) {
 	ctx, done := s.begin(ctx)
 	defer done()
-	_, d, err := s.find(ctx, name)
+	o, d, err := s.find(ctx, name)
 	if err != nil {
 		return store.Workload{}, s.failure(ctx, "reading "+name, err)
 	}
-	return *workloadOf(d), nil
+	return *workloadOf(o, d), nil
 }
 
 // find reads the resource that deploys name. The view only says which kind to look
@@ -242,14 +261,4 @@ func nameOf(r *workload.Revision) string {
 		return ""
 	}
 	return r.Name
-}
-
-func withLabels(have, want map[string]string) map[string]string {
-	if have == nil {
-		have = make(map[string]string, len(want))
-	}
-	for k, v := range want {
-		have[k] = v
-	}
-	return have
 }
