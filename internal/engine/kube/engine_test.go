@@ -343,7 +343,6 @@ func create[T any](t *testing.T, do func(context.Context, T, metav1.CreateOption
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
