@@ -50,6 +50,7 @@ var mayDo = map[string][]string{
 		"in cortex-apis: events: list watch create delete deletecollection",
 		"in cortex-apis: pods/log: get",
 		"in cortex-apis: pods: get list watch",
+		"in cortex-apis: policy/poddisruptionbudgets: create patch",
 		"in cortex: configmaps [cortex-authority]: get update",
 		"in cortex: configmaps: create",
 		"in cortex: coordination.k8s.io/leases: get list create update delete",

@@ -27,6 +27,7 @@ type appliedState struct {
 	busy       int       // Applies under way: what is seen meanwhile may be theirs
 	uid        types.UID // empty: not known
 	generation int64
+	budget     types.UID // of the Deployment whose budget is there
 }
 
 func newApplied() *applied {
@@ -121,4 +122,18 @@ func (a *applied) events(name string) []workload.Event {
 	list := a.pending[name]
 	delete(a.pending, name)
 	return list
+}
+
+func (a *applied) hasBudget(name string, of types.UID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.states[name].budget == of
+}
+
+func (a *applied) setBudget(name string, of types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.states[name]
+	s.budget = of
+	a.states[name] = s
 }

@@ -63,6 +63,9 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 			})
 		}
 		finish(after)
+		if err := e.budget(ctx, d, after); err != nil {
+			return failed(ctx, "applying the PodDisruptionBudget of "+d.Revision.Name, err)
+		}
 		return e.awaitSight(ctx, after)
 	}
 	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)

@@ -464,6 +464,31 @@ func TestDriftIsSeenAndPutRight(t *testing.T) {
 	}
 }
 
+// Two replicas or more are not evicted all at once; the budget says so for as long as
+// there is the Deployment.
+func TestReplicasAreNotAllEvicted(t *testing.T) {
+	t.Parallel()
+	cfg := kubetest.Config(t)
+	ns := kubetest.Namespace(t, cfg)
+	e := newTestEngine(t, Config{REST: cfg, Pods: PodConfig{Namespace: ns}})
+	budgets := e.client.PolicyV1().PodDisruptionBudgets(ns)
+	if err := e.Apply(t.Context(), engine.Deployment{Revision: revision("r1", "p1"), Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := budgets.Get(t.Context(), "api-iris", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("one replica has the budget %+v, %v, want none", b, err)
+	}
+	for range 2 {
+		if err := e.Apply(t.Context(), engine.Deployment{Revision: revision("r1", "p1"), Replicas: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := budgets.Get(t.Context(), "api-iris", metav1.GetOptions{})
+	if err != nil || b.Spec.MaxUnavailable.String() != maxEvicted || b.Spec.Selector.MatchLabels[labelName] != "iris" || metav1.GetControllerOf(b) == nil {
+		t.Errorf("two replicas have the budget %+v, %v, want %s of them, owned by the Deployment", b, err, maxEvicted)
+	}
+}
+
 // What is not ours is neither taken over nor deleted.
 func TestWhatBelongsToOthersStays(t *testing.T) {
 	t.Parallel()

@@ -192,7 +192,10 @@ func (l *loop) look(name string) {
 	if l.started && !e.cfg.ReadOnly {
 		var late []workload.Event
 		p.gone, late = lateHooks(name, goneBetween(before, p, o.now), e.warningsAbout, o.now)
-		p.status.Events = slices.Concat(eventsBetween(before, p, o.now), late, e.applied.events(name))
+		p.status.Events = append(eventsBetween(before, p, o.now), late...)
+		if o.deployment != nil { // else nobody would hear of it
+			p.status.Events = append(p.status.Events, e.applied.events(name)...)
+		}
 		p.status.Drifted = e.applied.isDrifted(name, o.deployment)
 	}
 	if o.deployment == nil && len(o.pods) == 0 {
