@@ -27,7 +27,7 @@ type Config struct {
 	Behind bool
 	// Observers are told of every exchange, in this order.
 	Observers []Observer
-	Log      *slog.Logger // defects only; nil: none
+	Log       *slog.Logger // defects only; nil: none
 }
 
 // Unreached is the reason (X-Cortex-Reason) of a relay whose upstream accepts no

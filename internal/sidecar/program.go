@@ -113,7 +113,7 @@ func read(getenv func(string) string) (settings, error) {
 	s := settings{
 		Config: Config{
 			APIName: getenv("CORTEX_API_NAME"),
-			Target: number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
+			Target:  number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
 			MaxQueueLength: number("CORTEX_MAX_QUEUE_LENGTH", 0), ProbePort: getenv("CORTEX_PROBE_PORT") == "true",
 			Grace: time.Duration(number("CORTEX_GRACE", 0)) * time.Second,
 		},

@@ -274,7 +274,9 @@ func graceOfTheFile(s *scene) {
 	endsByForce(s, rev)
 }
 
-func ignoresSIGTERM(s *scene) { endsByForce(s, s.revision("iris", "r1", env("SERVER_IGNORE_TERM", "1"))) }
+func ignoresSIGTERM(s *scene) {
+	endsByForce(s, s.revision("iris", "r1", env("SERVER_IGNORE_TERM", "1")))
+}
 
 func endsByForce(s *scene, rev *workload.Revision) {
 	s.apply(rev, 1)

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -33,6 +34,7 @@ type Engine struct {
 	mu        sync.Mutex
 	running   bool
 	listeners map[string]map[chan struct{}]struct{} // of changes to the pods of a workload
+	proven    map[string]map[types.UID]bool         // pods of a workload that were made for it
 
 	// Set before synced is closed and not changed afterwards:
 	deployments, pods toolscache.Indexer
@@ -68,7 +70,7 @@ func newEngine(cfg Config, transport *http.Client) (*Engine, error) {
 	}
 	return &Engine{
 		meta: meta, cfg: cfg, client: client, streams: streams, feed: engine.NewFeed(), seen: newSeen(), applied: newApplied(),
-		synced: make(chan struct{}), down: make(chan struct{}), listeners: map[string]map[chan struct{}]struct{}{},
+		synced: make(chan struct{}), down: make(chan struct{}), listeners: map[string]map[chan struct{}]struct{}{}, proven: map[string]map[types.UID]bool{},
 	}, nil
 }
 
@@ -139,24 +141,38 @@ func (e *Engine) deployment(name string) *appsv1.Deployment {
 
 // podsOf returns the pods of a workload as they were seen last: those of its Deployment
 // d, by what Kubernetes says of who made them. A pod that only has the labels is not
-// one, so that nobody gets requests who may make pods and no more. What is ending gets
-// none, and its ReplicaSet may be gone already.
+// one, so that nobody gets requests who may make pods and no more. One that was proven
+// to be its stays so until it is gone: when the Deployment is deleted, what the proof
+// rests on goes first.
 func (e *Engine) podsOf(name string, d *appsv1.Deployment) []*corev1.Pod {
 	found, err := e.pods.ByIndex(byWorkload, name)
 	if err != nil {
 		return nil
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before, now := e.proven[name], map[types.UID]bool{}
 	pods := make([]*corev1.Pod, 0, len(found))
 	for _, o := range found {
-		if p, ok := o.(*corev1.Pod); ok && (p.DeletionTimestamp != nil || e.belongs(p, d)) {
-			pods = append(pods, p)
+		p, ok := o.(*corev1.Pod)
+		if !ok {
+			continue
 		}
+		switch {
+		case before[p.UID] || e.belongs(p, d):
+			now[p.UID] = true
+		case p.DeletionTimestamp == nil: // else it gets no requests, whoever made it
+			continue
+		}
+		pods = append(pods, p)
+	}
+	if e.proven[name] = now; len(now) == 0 {
+		delete(e.proven, name)
 	}
 	return pods
 }
 
-// belongs reports whether a pod was made by a ReplicaSet of d, or, where d is gone, of a
-// Deployment of ours that left its pods behind.
+// belongs reports whether a pod was made by a ReplicaSet of d.
 func (e *Engine) belongs(p *corev1.Pod, d *appsv1.Deployment) bool {
 	owner := metav1.GetControllerOf(p)
 	if owner == nil {
