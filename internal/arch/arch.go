@@ -77,7 +77,7 @@ var Rules = map[string]Rule{
 	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
 	"internal/codesnapshot":      {Internal: []string{"internal/atomicfile", "internal/workload", "internal/fault"}, Outside: []string{patterns, xsys}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
-	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/crd", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	"internal/store":           {Internal: []string{"internal/workload"}},
