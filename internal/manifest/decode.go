@@ -53,6 +53,8 @@ func (v value) at() *yaml.Node {
 // from it, so that they cannot disagree about its keys.
 type section[T any] struct {
 	fields []field[T]
+	oneOf  []string                                 // keys of which exactly one is given; nil: there is no such choice
+	inList func(k workload.Kind, list, item object) // adds to the schema of a list of them; nil: nothing
 }
 
 type field[T any] struct {

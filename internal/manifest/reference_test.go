@@ -75,6 +75,15 @@ func newReference(t *testing.T) *reference {
 	collectOrder(r.order, "pod", &podSection)
 	collectOrder(r.order, "pod.containers[]", &containerSection)
 	collectOrder(r.order, "pod.containers[].compute", &computeSection)
+	collectOrder(r.order, "pod.containers[].compute.limits", &limitsSection)
+	collectOrder(r.order, "pod.containers[].env_from[]", &envFromSection)
+	collectOrder(r.order, "pod.containers[].security_context", &securitySection)
+	collectOrder(r.order, "pod.containers[].security_context.capabilities", &capabilitiesSection)
+	collectOrder(r.order, "pod.containers[].volume_mounts[]", &mountSection)
+	collectOrder(r.order, "pod.security_context", &podSecuritySection)
+	collectOrder(r.order, "pod.tolerations[]", &tolerationSection)
+	collectOrder(r.order, "pod.volumes[]", &volumeSection)
+	collectOrder(r.order, "pod.volumes[].empty_dir", &emptyDirSection)
 	collectOrder(r.order, "pod.containers[].liveness_probe", probeSection("liveness_probe"))
 	collectOrder(r.order, "pod.containers[].liveness_probe.http_get", &httpSection)
 	collectOrder(r.order, "pod.containers[].liveness_probe.tcp_socket", &tcpSection)
@@ -127,6 +136,11 @@ func (r *reference) rows(path, prefix string) (rows []string) {
 		own := slices.ContainsFunc(slices.Collect(values(tables)), func(table string) bool { return table == at || table == at+"[]" })
 		if own && path == "" {
 			continue // a section further down
+		}
+		if list := at + "[]"; r.order[list] != nil && !own {
+			rows = append(rows, r.row(at, prefix+key))
+			rows = append(rows, r.rows(list, prefix+key+"[].")...)
+			continue
 		}
 		if r.order[at] != nil && !own {
 			rows = append(rows, r.rows(at, prefix+key+".")...)

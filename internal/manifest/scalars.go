@@ -242,6 +242,16 @@ func (s *scope) words(v value) []string {
 
 // texts reads a map of strings.
 func (s *scope) texts(v value) (map[string]string, bool) {
+	return mapOf(s, v, s.text, `write "" for an empty value, or remove the key`)
+}
+
+// counts reads a map of whole numbers.
+func (s *scope) counts(v value) (map[string]int64, bool) {
+	return mapOf(s, v, s.int64, "give it a number, or remove the key")
+}
+
+// mapOf reads a map whose values are read by read; ofNull says what to do about null.
+func mapOf[V any](s *scope, v value, read func(value) (V, bool), ofNull string) (map[string]V, bool) {
 	if v.node.Kind != yaml.MappingNode {
 		hint := ""
 		if v.node.Kind == yaml.SequenceNode {
@@ -251,16 +261,16 @@ func (s *scope) texts(v value) (map[string]string, bool) {
 		return nil, false
 	}
 	pairs := s.pairs(v.path, v.node)
-	texts := make(map[string]string, len(pairs))
+	all := make(map[string]V, len(pairs))
 	for _, p := range pairs {
 		e := value{join(v.path, p.key.Value), p.key, p.value}
 		if isNull(e.node) {
-			s.wrongAt(e, workload.CodeCannotBeNull, "must not be null", "", "", `write "" for an empty value, or remove the key`)
+			s.wrongAt(e, workload.CodeCannotBeNull, "must not be null", "", "", ofNull)
 			continue
 		}
-		if text, ok := s.text(e); ok {
-			texts[p.key.Value] = text
+		if x, ok := read(e); ok {
+			all[p.key.Value] = x
 		}
 	}
-	return texts, true
+	return all, true
 }

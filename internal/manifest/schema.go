@@ -74,6 +74,13 @@ func sectionSchema[T any](sec *section[T]) func(workload.Kind) object {
 		if len(required) > 0 {
 			o["required"] = required
 		}
+		if len(sec.oneOf) > 0 {
+			var one []any
+			for _, key := range sec.oneOf {
+				one = append(one, object{"required": []string{key}})
+			}
+			o["oneOf"] = one
+		}
 		return o
 	}
 }
@@ -95,19 +102,21 @@ func listSchema[T any](sec *section[T]) func(workload.Kind) object {
 	return func(k workload.Kind) object {
 		item := sectionSchema(sec)(k)
 		list := object{"type": "array", "minItems": 1, "items": item}
-		switch any(sec) {
-		case any(&containerSection):
-			withCommand(k, item)
-		case any(&targetSection):
-			shadow := object{"properties": object{"shadow": object{"const": true}}, "required": []string{"shadow"}}
-			list["contains"], list["minContains"], list["maxContains"] = shadow, 0, 1
+		if sec.inList != nil {
+			sec.inList(k, list, item)
 		}
 		return list
 	}
 }
 
+// oneShadow adds that one target may be the shadow.
+func oneShadow(_ workload.Kind, list, _ object) {
+	shadow := object{"properties": object{"shadow": object{"const": true}}, "required": []string{"shadow"}}
+	list["contains"], list["minContains"], list["maxContains"] = shadow, 0, 1
+}
+
 // withCommand adds which of image and command a container of kind k needs.
-func withCommand(k workload.Kind, item object) {
+func withCommand(k workload.Kind, _, item object) {
 	command := object{"required": []string{"command"}, "properties": object{"command": object{"type": "array"}}}
 	if k == workload.Batch || k == workload.Task {
 		item["allOf"] = []any{command}

@@ -34,7 +34,11 @@ var beyondSchema = []struct{ code, pattern, why string }{
 	{workload.CodeTargetInFlight, `\.target_in_flight: `, "compares fields"},
 	{workload.CodeSharesBothZero, `: update_strategy\.`, "compares fields"},
 	{workload.CodeShmExceedsMem, `\.compute\.shm: `, "compares fields"},
-	{workload.CodeGreaterOrEqual, `\.compute\.(cpu|mem): `, "needs the value of a string"},
+	{workload.CodeDuplicatedValue, `\]\.(name|mount_path): `, "compares elements"},
+	{workload.CodeDisallowedValue, `\.volume_mounts\[\d+\]\.name: is not a volume`, "compares elements"},
+	{workload.CodeDisallowedValue, `\.run_as_user: must not be 0 with`, "compares fields"},
+	{workload.CodeGreaterOrEqual, `\.compute\.(limits\.)?(cpu|mem): `, "needs the value of a string"},
+	{workload.CodeGreaterOrEqual, `\.empty_dir\.size: `, "needs the value of a string"},
 	{workload.CodeGreaterOrEqual, `\.(window|.*_period): `, "needs the value of a string"},
 	{workload.CodeNotMultiple, `\.(window|termination_grace_period): `, "needs the value of a string"},
 	{workload.CodeInvalidString, `\.(window|.*_period): `, "a duration too long to count"},
@@ -230,8 +234,17 @@ func othersThan(v any) []any {
 // are small, because each value costs a reading of the whole.
 var fullDocuments = map[string]string{
 	"RealtimeAPI": `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"},
-		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "containers": [{"name": "c", "image": "i"}]},
+		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "service_account": "a",
+			"node_selector": {"a": "b"}, "tolerations": [{"key": "a", "value": "b", "effect": "NoExecute"}], "labels": {"a": "b"}, "annotations": {"a": "b"},
+			"security_context": {"fs_group": 1}, "containers": [{"name": "c", "image": "i"}]},
 		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,
+	"volumes": `[{"name": "a", "kind": "RealtimeAPI", "pod": {
+		"volumes": [{"name": "v", "secret": "s"}, {"name": "w", "config_map": "s"}, {"name": "x", "persistent_volume_claim": "s"}, {"name": "y", "empty_dir": {"size": "1Gi", "memory": true}}],
+		"containers": [{"name": "c", "image": "i", "volume_mounts": [{"name": "v", "mount_path": "/a", "read_only": true}]}]}}]`,
+	"security": `[{"name": "a", "kind": "RealtimeAPI", "pod": {"containers": [{"name": "c", "image": "i",
+		"env_from": [{"name": "A", "secret": "s", "key": "k"}, {"name": "B", "config_map": "s", "key": "k"}],
+		"security_context": {"run_as_user": 1, "run_as_group": 1, "run_as_non_root": true, "read_only_root_filesystem": true, "capabilities": {"add": ["KILL"], "drop": ["ALL"]}},
+		"compute": {"cpu": 1, "mem": "1Gi", "limits": {"cpu": 2, "mem": "2Gi"}, "devices": {"a.b/c": 1}, "resource_claim_templates": ["t"]}}]}}]`,
 	"container": `[{"name": "a", "kind": "RealtimeAPI", "pod": {"containers": [
 		{"name": "c", "image": "i", "env": {"A": "b"}, "command": ["x", "y"], "args": ["z"],
 		 "compute": {"cpu": 1, "mem": "1Gi", "gpu": 1, "inf": 0, "shm": "1Mi"}}]}}]`,
@@ -270,6 +283,15 @@ func TestFullDocumentsHaveEveryField(t *testing.T) {
 	}
 	keys = append(keys, names(computeSection.fields, workload.Realtime)...)
 	keys = append(keys, names(autoscalingSection.fields, workload.Realtime)...)
+	keys = append(keys, names(tolerationSection.fields, workload.Realtime)...)
+	keys = append(keys, names(podSecuritySection.fields, workload.Realtime)...)
+	keys = append(keys, names(volumeSection.fields, workload.Realtime)...)
+	keys = append(keys, names(emptyDirSection.fields, workload.Realtime)...)
+	keys = append(keys, names(envFromSection.fields, workload.Realtime)...)
+	keys = append(keys, names(securitySection.fields, workload.Realtime)...)
+	keys = append(keys, names(capabilitiesSection.fields, workload.Realtime)...)
+	keys = append(keys, names(mountSection.fields, workload.Realtime)...)
+	keys = append(keys, names(limitsSection.fields, workload.Realtime)...)
 	keys = append(keys, names(updateSection.fields, workload.Realtime)...)
 	keys = append(keys, names(networkingSection.fields, workload.Realtime)...)
 	keys = append(keys, names(targetSection.fields, workload.Splitter)...)

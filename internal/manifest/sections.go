@@ -137,6 +137,7 @@ func decodeList[T any](s *scope, sec *section[T], v value, into *[]T, empty func
 }
 
 var targetSection = section[workload.Target]{
+	inList: oneShadow,
 	fields: []field[workload.Target]{
 		{
 			key: "name", required: true, doc: "the name of a RealtimeAPI",

@@ -7,7 +7,7 @@ import (
 )
 
 var podSection = section[workload.Pod]{
-	fields: []field[workload.Pod]{
+	fields: append([]field[workload.Pod]{
 		{
 			key: "port", nullable: true, on: has("pod.port"), doc: "the port that receives requests, exported as CORTEX_PORT",
 			schema: wholeSchema("pod.port", workload.DefaultPort),
@@ -44,11 +44,12 @@ var podSection = section[workload.Pod]{
 				}
 			},
 		},
-	},
+	}, placeFields()...),
 }
 
 var containerSection = section[workload.Container]{
-	fields: []field[workload.Container]{
+	inList: withCommand,
+	fields: append([]field[workload.Container]{
 		{
 			key: "name", required: true, doc: "the name of the container, unique in its pod",
 			schema: containerNameSchema,
@@ -99,11 +100,11 @@ var containerSection = section[workload.Container]{
 				decodeSection(s, &computeSection, v, t.Compute)
 			},
 		},
-	},
+	}, containerPlaceFields()...),
 }
 
 var computeSection = section[workload.Compute]{
-	fields: []field[workload.Compute]{
+	fields: append([]field[workload.Compute]{
 		amount("cpu", "cores, such as 200m or 1.5; null requests none",
 			func(t *workload.Compute) **workload.Quantity { return &t.CPU }),
 		amount("mem", "memory, such as 256Mi",
@@ -112,7 +113,7 @@ var computeSection = section[workload.Compute]{
 		devices("inf", "Inferentia chips", func(t *workload.Compute) *int64 { return &t.Inf }),
 		amount("shm", "the size of /dev/shm, part of mem and at most as much",
 			func(t *workload.Compute) **workload.Quantity { return &t.Shm }),
-	},
+	}, computePlaceFields()...),
 }
 
 func amount(key, doc string, into func(*workload.Compute) **workload.Quantity) field[workload.Compute] {

@@ -58,6 +58,9 @@ func (o *Operator) check(file *manifest.File, deployed []store.Workload, words w
 		if o.images {
 			problems = append(problems, withoutImages(e)...)
 		}
+		if o.oneMachine {
+			problems = append(problems, notHere(e)...)
+		}
 		problems = append(problems, against(e, file, deployed, words)...)
 		if runs {
 			problems = append(problems, tooLarge(e, deployed, o.room)...)
@@ -73,6 +76,16 @@ func (o *Operator) check(file *manifest.File, deployed []store.Workload, words w
 		return f.WithHint("nothing was deployed; take %s out of the file: this environment runs only %s", these(unsupported), listed(kinds))
 	}
 	return err
+}
+
+// notHere returns what an API asks for that only Kubernetes has.
+func notHere(e manifest.Entry) (problems []fault.Problem) {
+	for _, v := range e.Spec.OneMachine() {
+		p := e.Problem(v.Path, v.Code, "%s", v.Message)
+		p.Hint = v.Hint
+		problems = append(problems, p)
+	}
+	return problems
 }
 
 // withoutImages returns the containers of an API that have no image.

@@ -51,6 +51,8 @@ type Config struct {
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
+	// OneMachine refuses what only Kubernetes has (workload.Spec.OneMachine).
+	OneMachine bool
 	// Locate finds what the processes of a pod run in a folder, in the folders of their
 	// caller's PATH. Nil: callers are elsewhere, so that their PATH says nothing here.
 	Locate func(pod *workload.Pod, directory, path string) *workload.Programs
@@ -75,6 +77,7 @@ type Operator struct {
 	now    func() time.Time
 
 	images      bool
+	oneMachine  bool
 	locate      func(pod *workload.Pod, directory, path string) *workload.Programs // nil: never
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
@@ -112,7 +115,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, locate: c.Locate, code: c.Code, room: c.Room, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1),
 	}
 	o.changes <- struct{}{}

@@ -72,6 +72,21 @@ func TestPermissionComesBeforeWhatIsDeployed(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyKubernetesHas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	config := strings.Replace(realtime("iris", ""), "command: [./serve]", "command: [./serve]\n        env_from: [{name: TOKEN, secret: s, key: k}]", 1)
+	if _, err := w.Deploy(t.Context(), workload.DeployRequest{Config: config, DryRun: true}); err != nil {
+		t.Fatalf("Deploy() = %v on Kubernetes", err)
+	}
+	w.oneMachine = true
+	_, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: config})
+	f := fault.From(err)
+	if f.Code != workload.CodeNotOnOneMachine || len(f.Problems) != 1 || f.Problems[0].Line == 0 || f.Problems[0].Hint == "" {
+		t.Errorf("Deploy() of a variable from a secret = %+v, want it refused with its position and what to do", f)
+	}
+}
+
 func TestImagesOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -24,13 +24,32 @@ const (
 		pathPart + `(/` + pathPart + `)*` +
 		`(:[0-9A-Za-z_][0-9A-Za-z_.-]{0,127})?` +
 		`(@[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$`
+	// Strings that are Kubernetes'.
+	ObjectPattern     = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$` // DNS-1123 subdomain
+	DataKeyPattern    = `^[-._a-zA-Z0-9]+$`
+	LabelPattern      = `^(` + prefixPart + `/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
+	LabelValuePattern = `^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`
+	DevicePattern     = `^` + prefixPart + `/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
+	EffectPattern     = `^(NoSchedule|PreferNoSchedule|NoExecute)$`
+	AddPattern        = `^(` + capabilities + `)$`
+	DropPattern       = `^(ALL|NET_RAW|` + capabilities + `)$`
+	MountPathPattern  = `^/[^:\x00]+$`
 	// What the strings above must not look like as well.
 	NameNotPattern     = `^b-`
+	EnvNotPattern      = `^(CORTEX_|KUBEXIT_)` // as ReservedEnvPrefixes
+	LabelNotPattern    = `^([a-z0-9.-]+\.)?cortex\.dev/|^(apiName|apiKind|apiID|specID|podID|deploymentID|initialDeploymentTime|pod-template-hash)$`
+	DeviceNotPattern   = `^([a-z0-9.-]+\.)?kubernetes\.io/|^nvidia\.com/gpu$|^aws\.amazon\.com/neuron$`
+	VolumeNotPattern   = `^(mnt|cortex|cortex-bin)$|^shm-`
+	MountNotPattern    = `^/(mnt|cortex|dev|proc|sys)(/|$)|//|/\.\.?(/|$)|/$`
 	EndpointNotPattern = `//|^/$`
 	PathNotPattern     = `//`
 
 	domainPart = `([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])`
 	pathPart   = `[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*`
+	prefixPart = `[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*`
+	// capabilities are those that the baseline pod security standard lets a pod add:
+	// none of them is a way to take over a node.
+	capabilities = `AUDIT_WRITE|CHOWN|DAC_OVERRIDE|FOWNER|FSETID|KILL|MKNOD|NET_BIND_SERVICE|SETFCAP|SETGID|SETPCAP|SETUID|SYS_CHROOT`
 )
 
 var patternWords = map[string]string{
@@ -40,6 +59,20 @@ var patternWords = map[string]string{
 	EnvPattern:         "letters, digits, and the characters _ - ., not beginning with a digit",
 	SharePattern:       "0% to 100%, or a whole number such as 1",
 	NameNotPattern:     `not beginning with "b-"`,
+	ObjectPattern:      "lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
+	DataKeyPattern:     "letters, digits, and the characters - _ .",
+	LabelPattern:       "a label such as team or example.com/team",
+	LabelValuePattern:  "letters, digits, and the characters - _ ., beginning and ending with a letter or digit, at most 63",
+	DevicePattern:      "the name of an extended resource such as nvidia.com/mig-1g.5gb",
+	EffectPattern:      "NoSchedule, PreferNoSchedule or NoExecute",
+	AddPattern:         "those that a pod may add without a way to its node: " + strings.ReplaceAll(capabilities, "|", ", "),
+	DropPattern:        "ALL, NET_RAW, or one that can be added",
+	MountPathPattern:   "an absolute path without a colon",
+	EnvNotPattern:      "not beginning with CORTEX_ or KUBEXIT_",
+	LabelNotPattern:    "not one of Cortex's own",
+	DeviceNotPattern:   "not of kubernetes.io, and not what gpu and inf ask for",
+	VolumeNotPattern:   "not mnt, cortex, cortex-bin or shm-…",
+	MountNotPattern:    "not at or below /mnt, /cortex, /dev, /proc and /sys, and without //, /./, /../ and / at its end",
 	EndpointNotPattern: "not only /, and no two slashes in a row",
 	PathNotPattern:     "no two slashes in a row",
 	ImagePattern:       "such as quay.io/team/iris:1.0",
@@ -55,6 +88,9 @@ const (
 	MaxEndpointLength      = 1000
 	MaxImageLength         = 512
 	MaxQuantityLength      = 64
+	MaxObjectNameLength    = 253
+	MaxLabelLength         = 253
+	MaxMountPathLength     = 512
 )
 
 var (
@@ -92,27 +128,31 @@ var unbounded = math.Inf(1)
 var containerPort = Bounds{Min: 1, Max: 65535, Reserved: []int32{SidecarPort, AdminPort}}
 
 var bounds = map[string]Bounds{
-	"pod.port":                         containerPort,
-	"pod.max_concurrency":              {Min: 1, Max: 30000},
-	"pod.max_queue_length":             {Min: 1, Max: 30000},
-	"pod.containers[].compute.gpu":     {Max: math.MaxInt32},
-	"pod.containers[].compute.inf":     {Max: math.MaxInt32},
-	"probe.http_get.port":              containerPort,
-	"probe.tcp_socket.port":            containerPort,
-	"probe.initial_delay_seconds":      {Max: math.MaxInt32},
-	"probe.timeout_seconds":            {Max: math.MaxInt32},
-	"probe.period_seconds":             {Max: math.MaxInt32},
-	"probe.success_threshold":          {Max: math.MaxInt32},
-	"probe.failure_threshold":          {Max: math.MaxInt32},
-	"apis[].weight":                    {Max: 100},
-	"autoscaling.min_replicas":         {Max: math.MaxInt32},
-	"autoscaling.max_replicas":         {Max: math.MaxInt32, MinOpen: true},
-	"autoscaling.init_replicas":        {Max: math.MaxInt32},
-	"autoscaling.target_in_flight":     {Max: unbounded, MinOpen: true},
-	"autoscaling.max_downscale_factor": {Max: 1, MaxOpen: true},
-	"autoscaling.max_upscale_factor":   {Min: 1, Max: unbounded, MinOpen: true},
-	"autoscaling.downscale_tolerance":  {Max: 1, MaxOpen: true},
-	"autoscaling.upscale_tolerance":    {Max: unbounded},
+	"pod.port":                                       containerPort,
+	"pod.max_concurrency":                            {Min: 1, Max: 30000},
+	"pod.max_queue_length":                           {Min: 1, Max: 30000},
+	"pod.containers[].compute.gpu":                   {Max: math.MaxInt32},
+	"pod.containers[].compute.inf":                   {Max: math.MaxInt32},
+	"probe.http_get.port":                            containerPort,
+	"probe.tcp_socket.port":                          containerPort,
+	"probe.initial_delay_seconds":                    {Max: math.MaxInt32},
+	"probe.timeout_seconds":                          {Max: math.MaxInt32},
+	"probe.period_seconds":                           {Max: math.MaxInt32},
+	"probe.success_threshold":                        {Max: math.MaxInt32},
+	"probe.failure_threshold":                        {Max: math.MaxInt32},
+	"apis[].weight":                                  {Max: 100},
+	"pod.security_context.fs_group":                  {Max: math.MaxInt32},
+	"pod.containers[].security_context.run_as_user":  {Max: math.MaxInt32},
+	"pod.containers[].security_context.run_as_group": {Max: math.MaxInt32},
+	"pod.containers[].compute.devices{}":             {Min: 1, Max: math.MaxInt32},
+	"autoscaling.min_replicas":                       {Max: math.MaxInt32},
+	"autoscaling.max_replicas":                       {Max: math.MaxInt32, MinOpen: true},
+	"autoscaling.init_replicas":                      {Max: math.MaxInt32},
+	"autoscaling.target_in_flight":                   {Max: unbounded, MinOpen: true},
+	"autoscaling.max_downscale_factor":               {Max: 1, MaxOpen: true},
+	"autoscaling.max_upscale_factor":                 {Min: 1, Max: unbounded, MinOpen: true},
+	"autoscaling.downscale_tolerance":                {Max: 1, MaxOpen: true},
+	"autoscaling.upscale_tolerance":                  {Max: unbounded},
 }
 
 var asyncConcurrency = Bounds{Min: 1, Max: 100}

@@ -58,6 +58,10 @@ var least = map[string]Quantity{
 	"pod.containers[].compute.cpu": MinCPU,
 	"pod.containers[].compute.mem": MinMem,
 	"pod.containers[].compute.shm": {},
+
+	"pod.containers[].compute.limits.cpu": MinCPU,
+	"pod.containers[].compute.limits.mem": MinMem,
+	"pod.volumes[].empty_dir.size":        MinMem,
 }
 
 // LeastOf returns the least that the quantity at a key path may be; none is negative.
@@ -119,7 +123,7 @@ func (w *walker) value(path, key string, v reflect.Value) {
 		if floor := LeastOf(key); x != nil && x.Cmp(floor) < 0 {
 			w.vs.add(Violation{
 				Path: path, Code: CodeGreaterOrEqual, Found: x.String(),
-				Message: "must be at least " + floor.String(), Allowed: floor.String() + " or more, or null to request nothing",
+				Message: "must be at least " + floor.String(), Allowed: floor.String() + " or more, or null for none",
 			})
 		}
 		return
@@ -136,12 +140,19 @@ func (w *walker) value(path, key string, v reflect.Value) {
 	case reflect.Struct:
 		w.object(path, key, v)
 	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.Struct {
-			for i := range v.Len() {
-				w.object(fmt.Sprintf("%s[%d]", path, i), key+"[]", v.Index(i))
+		for i := range v.Len() {
+			switch at, e := fmt.Sprintf("%s[%d]", path, i), v.Index(i); e.Kind() {
+			case reflect.Struct:
+				w.object(at, key+"[]", e)
+			case reflect.String:
+				w.text(at, key+"[]", e.String(), false)
 			}
 		}
-	case reflect.String, reflect.Bool, reflect.Map, reflect.Interface: // have rules of their own
+	case reflect.Map:
+		w.entries(path, key, v)
+	case reflect.String:
+		w.text(path, key, v.String(), false)
+	case reflect.Bool, reflect.Interface: // have rules of their own
 	default:
 		panic("workload: no rule is known for a " + v.Kind().String() + " such as " + path)
 	}

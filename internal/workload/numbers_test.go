@@ -23,6 +23,8 @@ func fields(t reflect.Type, path string) (found []string) {
 		return fields(t.Elem(), path)
 	case reflect.Slice:
 		return fields(t.Elem(), path+"[]")
+	case reflect.Map:
+		return fields(t.Elem(), path+"{}")
 	case reflect.Struct:
 		for i := range t.NumField() {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")

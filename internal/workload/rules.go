@@ -45,7 +45,7 @@ var rules = sync.OnceValue(func() []Rule {
 	pods, split := slices.Concat(jobs, scaled), []Kind{Splitter}
 	a := NewAutoscaling(0)
 	least, most := orDefault("self", "min_replicas", a.MinReplicas), orDefault("self", "max_replicas", a.MaxReplicas)
-	return []Rule{
+	return append([]Rule{
 		across("autoscaling", scaled, minAboveMax,
 			inCEL(".min_replicas", "must not be greater than max_replicas", least+" <= "+most)),
 		across("autoscaling", scaled, initAboveMax,
@@ -80,7 +80,7 @@ var rules = sync.OnceValue(func() []Rule {
 				"self.filter(target, !(has(target.shadow) && target.shadow)).map(target, target.weight).sum() == 100")),
 		across("apis", split, oneShadow,
 			inCEL("", "at most one target may be the shadow", "self.filter(target, has(target.shadow) && target.shadow).size() <= 1")),
-	}
+	}, podRules(pods)...)
 })
 
 // orDefault is a number in CEL, or what is meant where it is absent.

@@ -68,6 +68,14 @@ type Pod struct {
 	// TerminationGracePeriod is between the decision to stop a replica and SIGKILL, for
 	// kinds that scale. Nil is that of the installation (Grace).
 	TerminationGracePeriod *Duration `json:"termination_grace_period,omitempty"`
+	// ServiceAccount gives the pod rights in a cloud. Empty: the installation's.
+	ServiceAccount  string              `json:"service_account,omitempty"`
+	NodeSelector    map[string]string   `json:"node_selector,omitempty"` // labels of nodes
+	Tolerations     []Toleration        `json:"tolerations,omitempty"`
+	Labels          map[string]string   `json:"labels,omitempty"`
+	Annotations     map[string]string   `json:"annotations,omitempty"`
+	SecurityContext *PodSecurityContext `json:"security_context,omitempty"`
+	Volumes         []Volume            `json:"volumes,omitempty"`
 }
 
 // Container is one process or image of a pod.
@@ -82,6 +90,10 @@ type Container struct {
 	LivenessProbe  *Probe            `json:"liveness_probe"`
 	PreStop        *PreStop          `json:"pre_stop"`
 	Compute        *Compute          `json:"compute"`
+	// EnvFrom are variables whose values the cluster keeps.
+	EnvFrom         []EnvFrom        `json:"env_from,omitempty"`
+	SecurityContext *SecurityContext `json:"security_context,omitempty"`
+	VolumeMounts    []VolumeMount    `json:"volume_mounts,omitempty"`
 }
 
 // Compute is what a container requests. Nil quantities request nothing.
@@ -91,6 +103,19 @@ type Compute struct {
 	GPU int64     `json:"gpu"` // devices
 	Inf int64     `json:"inf"` // Inferentia chips
 	Shm *Quantity `json:"shm"` // bytes of /dev/shm
+	// Limits are what a container never gets more of. Nil: what is free may be used.
+	Limits *Limits `json:"limits,omitempty"`
+	// Devices are counts of extended resources by the names of their plugins.
+	Devices map[string]int64 `json:"devices,omitempty"`
+	// ResourceClaimTemplates name what a claim is made of for each replica (dynamic
+	// resource allocation).
+	ResourceClaimTemplates []string `json:"resource_claim_templates,omitempty"`
+}
+
+// Limits of a container. A nil quantity is no limit.
+type Limits struct {
+	CPU *Quantity `json:"cpu"`
+	Mem *Quantity `json:"mem"`
 }
 
 // Probe asks one question of a container, periodically. Exactly one of the

@@ -102,7 +102,6 @@ func (vs *violations) env(path string, env map[string]string) {
 				Allowed: WordsOf(EnvPattern),
 			})
 		}
-		vs.text(at, env[key])
 	}
 }
 

@@ -135,10 +135,33 @@ func (in *section) objects(out *v1.JSONSchemaProps) {
 		in.take("allOf")
 		out.Required = append(out.Required, "image")
 	}
-	if _, ok := in.object["propertyNames"]; ok && in.path == environment {
-		in.take("propertyNames")
+	switch names, ok := in.take("propertyNames").(object); {
+	case ok && in.path == environment:
 		out.XValidations = append(out.XValidations, environmentNames()...)
+	case ok:
+		out.XValidations = append(out.XValidations, c.keys(in.path, names)...)
 	}
+}
+
+// keys are the rules of the keys of a map, for which a structural schema has no place.
+func (c *converter) keys(path string, names object) (rules []v1.ValidationRule) {
+	all := func(cond, message string) {
+		rules = append(rules, v1.ValidationRule{Rule: "self.all(key, " + cond + ")", Message: message})
+	}
+	for keyword, v := range names {
+		if p, ok := v.(string); ok && keyword == "pattern" {
+			all("key.matches("+quote(p)+")", "a key must be "+workload.WordsOf(p))
+		} else if not, ok := v.(object); ok && keyword == "not" && not["pattern"] != nil {
+			p := not["pattern"].(string)
+			all("!key.matches("+quote(p)+")", "a key must be "+workload.WordsOf(p))
+		} else if n, ok := v.(float64); ok && keyword == "maxLength" {
+			all(fmt.Sprintf("key.size() <= %.0f", n), fmt.Sprintf("a key must be no longer than %.0f characters", n))
+		} else if keyword != "type" {
+			c.fail(path, "no rule is known for %s of keys", keyword)
+		}
+	}
+	slices.SortFunc(rules, func(a, b v1.ValidationRule) int { return strings.Compare(a.Rule, b.Rule) })
+	return rules
 }
 
 // exactlyOne is the rule that one of several keys is given.
@@ -252,6 +275,8 @@ func (in *section) not(not object, out *v1.JSONSchemaProps) {
 		})
 	case isPattern && p == `\x00` && out.Pattern == `^([^@]|$)`:
 		out.Pattern = `^([^@\x00][^\x00]*)?$`
+	case isPattern && workload.WordsOf(p) != "" && unlike[p] == "":
+		out.XValidations = append(out.XValidations, v1.ValidationRule{Rule: "!self.matches(" + quote(p) + ")", Message: "must be " + workload.WordsOf(p)})
 	case isPattern && unlike[p] != "":
 		out.XValidations = append(out.XValidations, v1.ValidationRule{Rule: "!self.matches(" + quote(p) + ")", Message: unlike[p]})
 	default:

@@ -92,6 +92,9 @@ const (
 	maxVariables    = 1000
 	maxNodeGroups   = 100
 	maxDurationText = 100
+	maxVolumes      = 20
+	maxLabels       = 64
+	maxEnvFrom      = 100
 )
 
 // bound adds the bounds that the manifest does not have.
@@ -105,6 +108,15 @@ func bound(path string, out *v1.JSONSchemaProps) {
 		out.MaxLength = ptr(int64(workload.MaxNameLength)) // no API has a longer one
 	case path == environment:
 		out.MaxProperties = ptr(int64(maxVariables))
+	case slices.Contains([]string{"pod.volumes", "pod.tolerations", containers + ".volume_mounts"}, path):
+		out.MaxItems = ptr(int64(maxVolumes))
+	case slices.Contains([]string{"pod.labels", "pod.annotations", "pod.node_selector", containers + ".compute.devices"}, path):
+		out.MaxProperties = ptr(int64(maxLabels))
+	case path == containers+".env_from":
+		out.MaxItems = ptr(int64(maxEnvFrom))
+	case strings.HasPrefix(path, containers+".env_from[]."), strings.HasPrefix(path, containers+".security_context.capabilities.") && strings.HasSuffix(path, "[]"),
+		path == "pod.tolerations[].effect", path == "pod.tolerations[].value", path == "pod.labels{}", path == "pod.node_selector{}":
+		out.MaxLength = orElse(out.MaxLength, ptr(int64(workload.MaxObjectNameLength)))
 	case path == "node_groups":
 		out.MaxItems = ptr(int64(maxNodeGroups))
 	case strings.HasSuffix(path, ".http_get.path"):

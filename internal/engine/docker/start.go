@@ -114,8 +114,11 @@ func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 		if q.CPU != nil {
 			h.CPUShares = min(max(q.CPU.Milli()*1024/1000, 2), 262144) // what the kernel takes
 		}
-		if q.Mem != nil {
-			h.Memory = q.Mem.Value()
+		if q.Limits != nil && q.Limits.CPU != nil {
+			h.NanoCPUs = q.Limits.CPU.Milli() * 1_000_000
+		}
+		if mem := q.MaxMem(); mem != nil {
+			h.Memory = mem.Value()
 			h.MemorySwap = h.Memory // both together
 		}
 		if q.Shm != nil {

@@ -38,7 +38,7 @@ func containerOf(cfg PodConfig, r *workload.Revision, i int) corev1.Container {
 			{Name: volumeProgram, MountPath: sidecarFolder, ReadOnly: true},
 		},
 		SecurityContext: securityOf(cfg, r, c),
-		Resources:       resourcesOf(c.Compute),
+		Resources:       resourcesOf(c.Compute, i),
 		// The last words of a container that failed stay with the pod, also where its
 		// node does not answer any more.
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -49,11 +49,12 @@ func containerOf(cfg PodConfig, r *workload.Revision, i int) corev1.Container {
 	if c.Compute != nil && c.Compute.Shm != nil {
 		out.VolumeMounts = append(out.VolumeMounts, corev1.VolumeMount{Name: volumeShm + strconv.Itoa(i), MountPath: "/dev/shm"})
 	}
+	out.VolumeMounts = append(out.VolumeMounts, mountsOf(c)...)
 	return out
 }
 
-// envOf lists the platform's variables first, then the installation's, then the
-// user's, each by name: Kubernetes expands $(NAME) only of variables that stand
+// envOf lists the platform's variables first, then the installation's, then those of
+// secrets and config maps, then the user's own, each by name: Kubernetes expands $(NAME) only of variables that stand
 // before. A name stands once, since server-side apply takes it for the key; the
 // user's value wins over the installation's, and nobody's over the platform's.
 func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.EnvVar {
@@ -69,6 +70,9 @@ func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.
 	for _, v := range env {
 		known[v.Name] = true
 	}
+	for _, v := range c.EnvFrom {
+		known[v.Name] = true // of whom the installation says it too, the user's wins
+	}
 	add := func(from, later map[string]string) {
 		for _, name := range slices.Sorted(maps.Keys(from)) {
 			if _, again := later[name]; !again && !known[name] {
@@ -77,39 +81,68 @@ func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.
 		}
 	}
 	add(cfg.Env, c.Env)
+	for _, v := range c.EnvFrom {
+		env = append(env, corev1.EnvVar{Name: v.Name, ValueFrom: sourceOf(v)})
+	}
 	add(c.Env, nil)
 	return env
 }
 
-// resourcesOf asks for what the user does, and limits neither CPU nor memory: what
-// is free on a node may be used. Devices and huge pages are never shared, so for
-// them Kubernetes wants a limit that is the request.
-func resourcesOf(c *workload.Compute) corev1.ResourceRequirements {
+// sourceOf is where the value of a variable is kept. It has to be there: a container
+// without it is not started, and says so.
+func sourceOf(v workload.EnvFrom) *corev1.EnvVarSource {
+	if v.Secret != "" {
+		return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: v.Secret}, Key: v.Key}}
+	}
+	return &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: v.ConfigMap}, Key: v.Key}}
+}
+
+// resourcesOf asks for what the user does, and limits CPU and memory only where the user
+// does: else what is free on a node may be used. Devices and huge pages are never
+// shared, so for them Kubernetes wants a limit that is the request.
+func resourcesOf(c *workload.Compute, container int) corev1.ResourceRequirements {
 	if c == nil {
 		return corev1.ResourceRequirements{}
 	}
-	exact := corev1.ResourceList{}
+	limits := corev1.ResourceList{}
 	if c.GPU > 0 {
-		exact[gpuResource] = *resource.NewQuantity(c.GPU, resource.DecimalSI)
+		limits[gpuResource] = *resource.NewQuantity(c.GPU, resource.DecimalSI)
 	}
 	if c.Inf > 0 {
-		exact[infResource] = *resource.NewQuantity(c.Inf, resource.DecimalSI)
-		exact[hugePages] = *resource.NewQuantity(c.Inf*infPages, resource.BinarySI)
+		limits[infResource] = *resource.NewQuantity(c.Inf, resource.DecimalSI)
+		limits[hugePages] = *resource.NewQuantity(c.Inf*infPages, resource.BinarySI)
 	}
-	requests := maps.Clone(exact)
-	if c.CPU != nil {
-		requests[corev1.ResourceCPU] = coresOf(c.CPU)
+	for name, n := range c.Devices {
+		limits[corev1.ResourceName(name)] = *resource.NewQuantity(n, resource.DecimalSI)
 	}
-	if c.Mem != nil {
-		requests[corev1.ResourceMemory] = bytesOf(c.Mem)
+	requests := maps.Clone(limits)
+	var most workload.Limits
+	if c.Limits != nil {
+		most = *c.Limits
 	}
-	if c.Inf > 0 && c.CPU == nil && c.Mem == nil {
+	for _, r := range []struct {
+		name           corev1.ResourceName
+		request, limit *workload.Quantity
+		amount         func(*workload.Quantity) resource.Quantity
+	}{{corev1.ResourceCPU, c.CPU, most.CPU, coresOf}, {corev1.ResourceMemory, c.Mem, most.Mem, bytesOf}} {
+		if r.limit != nil {
+			limits[r.name] = r.amount(r.limit)
+		}
+		// Without a request Kubernetes takes the limit for it.
+		if request := cmp.Or(r.request, r.limit); request != nil {
+			requests[r.name] = r.amount(request)
+		}
+	}
+	if c.Inf > 0 && requests.Cpu().IsZero() && requests.Memory().IsZero() {
 		least := workload.MinCPU // Kubernetes refuses huge pages without CPU or memory
 		requests[corev1.ResourceCPU] = coresOf(&least)
 	}
 	out := corev1.ResourceRequirements{}
-	if len(exact) > 0 {
-		out.Limits = exact
+	for j := range c.ResourceClaimTemplates {
+		out.Claims = append(out.Claims, corev1.ResourceClaim{Name: claimName(container, j)})
+	}
+	if len(limits) > 0 {
+		out.Limits = limits
 	}
 	if len(requests) > 0 {
 		out.Requests = requests
@@ -130,24 +163,6 @@ func bytesOf(q *workload.Quantity) resource.Quantity {
 		format = resource.BinarySI // as the user wrote it
 	}
 	return *resource.NewQuantity(q.Value(), format)
-}
-
-// securityOf lets a container do what the runtime's default capabilities allow and
-// nothing that it did not start with. That is what most images are made for: those
-// that run as root, change owners and listen on port 80 keep working, those that
-// rely on sudo or other programs with a set-user-ID bit do not.
-func securityOf(cfg PodConfig, r *workload.Revision, c *workload.Container) *corev1.SecurityContext {
-	none, yes := false, true
-	if slices.Contains(cfg.Unconfined, r.Name+"/"+c.Name) {
-		return &corev1.SecurityContext{Privileged: &yes}
-	}
-	s := &corev1.SecurityContext{AllowPrivilegeEscalation: &none}
-	if c.Compute != nil && c.Compute.Inf > 0 {
-		// The driver of the chips wants both (REFERENCE 1.4). The container starts with
-		// them, so it still need not gain any.
-		s.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN", "IPC_LOCK"}}
-	}
-	return s
 }
 
 // probeOf is a probe as Kubernetes has it. Zeros mean its defaults, which are also

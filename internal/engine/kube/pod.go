@@ -49,6 +49,12 @@ type PodConfig struct {
 	// may deploy an API may not thereby take over a node. Their namespace must admit
 	// privileged pods.
 	Unconfined []string
+	// Restricted makes pods for a namespace that enforces the restricted pod security
+	// standard: no container is root or has a capability that its file does not ask for.
+	Restricted bool
+	// Zones reports whether nodes are in several zones, over which new replicas spread
+	// then. Nil: nobody knows, and they do not.
+	Zones func() bool
 }
 
 // Traces is where sidecars send traces.
@@ -115,10 +121,9 @@ func wholeSeconds(d time.Duration) int64 { return max(int64(d/time.Second), 1) }
 
 // templateOf returns the pods of a revision.
 func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
-	labels := maps.Clone(cfg.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
+	labels := map[string]string{}
+	maps.Copy(labels, cfg.Labels)
+	maps.Copy(labels, r.Pod.Labels)
 	maps.Copy(labels, map[string]string{
 		labelAPI: "true", labelName: r.Name, labelKind: string(r.Kind), labelPodID: r.PodID, labelDeployment: r.DeploymentID,
 	})
@@ -134,6 +139,7 @@ func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
 		annotations["karpenter.sh/do-not-disrupt"] = "true"
 	}
 	maps.Copy(annotations, cfg.Annotations)
+	maps.Copy(annotations, r.Pod.Annotations)
 	maps.Copy(annotations, map[string]string{
 		annotationAPIID:       r.ID,
 		annotationConcurrency: strconv.FormatInt(r.Pod.MaxConcurrency, 10),
@@ -142,21 +148,21 @@ func templateOf(cfg PodConfig, r *workload.Revision) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations}, Spec: podOf(cfg, r)}
 }
 
-// podOf leaves how replicas spread over nodes and zones to the scheduler: its own
-// constraints are soft and count the replicas of one revision, which is what is
-// wanted, while constraints in the pod would not count where nodes have no zone.
+// podOf leaves how replicas spread over nodes to the scheduler, whose own constraints
+// are soft and count the replicas of one revision.
 func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
 	none, grace := false, cfg.grace(r.Pod)
 	pod := corev1.PodSpec{
 		// A native sidecar: it is there before the containers and ends after them.
 		InitContainers:                []corev1.Container{sidecarOf(cfg, r)},
 		TerminationGracePeriodSeconds: &grace,
-		ServiceAccountName:            cfg.ServiceAccount,
+		ServiceAccountName:            cmp.Or(r.Pod.ServiceAccount, cfg.ServiceAccount),
 		AutomountServiceAccountToken:  &none,
 		// A variable for every service of the namespace would be a surprise to programs.
 		EnableServiceLinks: &none,
-		SecurityContext:    &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		SecurityContext:    podSecurityOf(r.Pod),
 		Affinity:           affinityOf(cfg, r.NodeGroups),
+		NodeSelector:       maps.Clone(r.Pod.NodeSelector),
 		Tolerations:        tolerationsOf(r.Pod),
 		ImagePullSecrets:   pullSecretsOf(cfg),
 		Volumes:            []corev1.Volume{folder(volumeScratch, nil), folder(volumeCortex, nil), folder(volumeProgram, nil)},
@@ -167,6 +173,13 @@ func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
 		if c.Compute != nil && c.Compute.Shm != nil {
 			pod.Volumes = append(pod.Volumes, folder(volumeShm+strconv.Itoa(i), c.Compute.Shm))
 		}
+		pod.ResourceClaims = append(pod.ResourceClaims, claimsOf(c.Compute, i)...)
+	}
+	for i := range r.Pod.Volumes {
+		pod.Volumes = append(pod.Volumes, volumeOf(&r.Pod.Volumes[i]))
+	}
+	if cfg.Zones != nil && cfg.Zones() {
+		pod.TopologySpreadConstraints = spreadOf(r)
 	}
 	return pod
 }
@@ -181,6 +194,13 @@ func tolerationsOf(p *workload.Pod) []corev1.Toleration {
 		}
 	}
 	var out []corev1.Toleration
+	for _, t := range p.Tolerations {
+		operator := corev1.TolerationOpExists
+		if t.Value != "" {
+			operator = corev1.TolerationOpEqual
+		}
+		out = append(out, corev1.Toleration{Key: t.Key, Operator: operator, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
+	}
 	for _, taint := range []struct {
 		key    string
 		wanted int64

@@ -85,6 +85,41 @@ func TestPodsAreAccepted(t *testing.T) {
 	}
 }
 
+// TestPodsAreRestricted has the admission of the restricted pod security standard look at
+// pods: those that it has to take, and one that shows that it looks.
+func TestPodsAreRestricted(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t)
+	ns, err := s.client.CoreV1().Namespaces().Get(t.Context(), s.namespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ns.Labels == nil {
+		ns.Labels = map[string]string{}
+	}
+	ns.Labels["pod-security.kubernetes.io/enforce"] = "restricted"
+	if _, err := s.client.CoreV1().Namespaces().Update(t.Context(), ns, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	if _, err := s.client.CoreV1().ServiceAccounts(s.namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	all := golden(t)
+	for name, allowed := range map[string]bool{"restricted": true, "non-root": true, "says": true, "minimal": false} {
+		template := all[name].Spec.Template
+		pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+		pod.Name, pod.Namespace, pod.Spec.ServiceAccountName = "dry-run-"+name, s.namespace, ""
+		_, err := s.client.CoreV1().Pods(s.namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		switch {
+		case allowed && err != nil:
+			t.Errorf("a pod of %s is refused: %v", name, err)
+		case !allowed && (err == nil || !strings.Contains(err.Error(), "violates PodSecurity")):
+			t.Errorf("a pod of %s: %v, want it refused by the standard", name, err)
+		}
+	}
+}
+
 // TestApplyingTwice looks at what only the API server knows: whether what it made
 // of a Deployment, with its defaults, is a change when it comes back.
 func TestApplyingTwice(t *testing.T) {

@@ -31,7 +31,12 @@ var groups = []NodeGroup{{Name: "cpu", Priority: 1}, {Name: "gpu", Priority: 5},
 var installations = map[string]func(*PodConfig){
 	"any-node-group": func(c *PodConfig) { c.NodeGroups = groups },
 	"node-groups":    func(c *PodConfig) { c.NodeGroups = groups },
-	"unconfined":     func(c *PodConfig) { c.Unconfined = []string{"iris/odd", "other/api"} },
+	"restricted":     func(c *PodConfig) { c.Restricted = true },
+	"zones":          func(c *PodConfig) { c.Zones = func() bool { return true } },
+	"says": func(c *PodConfig) {
+		c.ServiceAccount, c.Env = "of-the-installation", map[string]string{"REGION": "of-the-installation"}
+	},
+	"unconfined": func(c *PodConfig) { c.Unconfined = []string{"iris/odd", "other/api"} },
 	"installation": func(c *PodConfig) {
 		c.SidecarImage, c.SidecarPull, c.PullPolicy = "mirror.example.com/cortex/sidecar:1.2.3", corev1.PullAlways, corev1.PullNever
 		c.PullSecrets, c.ServiceAccount, c.Grace = []string{"one", "two"}, "models", 5*time.Minute

@@ -129,6 +129,9 @@ func startReason(container, reason, message string) *workload.Reason {
 		Evidence: engineSays(message), Fix: "the evidence has the words of the node",
 	}
 	switch {
+	case reason == "CreateContainerConfigError" && containsAny(text, "runasnonroot"):
+		r.Message = fmt.Sprintf("the image of container %s runs as root, or as a user without a number, and it must not run as root", container)
+		r.Fix = "say a user that the image can run as (security_context.run_as_user), or build it with a numeric USER; it must not be root because the file says so, or the installation (apis.podSecurity: restricted)"
 	case reason == "CreateContainerConfigError":
 		r.Fix = "create what it refers to; it is started by itself then"
 	case containsAny(text, "no such file or directory", "executable file not found"):

@@ -123,12 +123,26 @@ func (r *Room) Against(s *workload.Spec) []workload.Violation {
 	return r.against(s, r.known())
 }
 
+// Zones reports whether every node is in a zone, and not all in one.
+func (r *Room) Zones() bool { return severalZones(r.known()) }
+
+func severalZones(nodes []*corev1.Node) bool {
+	zones := map[string]bool{}
+	for _, n := range nodes {
+		zones[n.Labels[corev1.LabelTopologyZone]] = true
+	}
+	return len(zones) > 1 && !zones[""]
+}
+
 func (r *Room) against(s *workload.Spec, nodes []*corev1.Node) []workload.Violation {
 	if s.Pod == nil || len(nodes) == 0 {
 		return nil
 	}
 	if unknown := r.unknown(s.NodeGroups, nodes); len(unknown) > 0 {
 		return unknown
+	}
+	if len(s.Pod.NodeSelector) > 0 {
+		return nil // which nodes may come to have these labels, nobody knows
 	}
 	refusal := capacity.Decide(requestsOf(r.cfg.Pods, s), r.groups(s, nodes))
 	if refusal == nil {
@@ -285,12 +299,12 @@ var passing = []string{
 	"karpenter.sh/", "node.cilium.io/agent-not-ready", "ebs.csi.aws.com/agent-not-ready", "efs.csi.aws.com/agent-not-ready",
 }
 
-// keptBy returns the taint that keeps pods with these tolerations, which are for any
-// value, off a node for good; "" when none does.
+// keptBy returns the taint that keeps pods with these tolerations off a node for good;
+// "" when none does.
 func keptBy(taints []corev1.Taint, tolerations []corev1.Toleration) string {
 	for _, t := range taints {
 		tolerated := slices.ContainsFunc(tolerations, func(o corev1.Toleration) bool {
-			return o.Key == t.Key && o.Operator == corev1.TolerationOpExists && (o.Effect == "" || o.Effect == t.Effect)
+			return o.Key == t.Key && (o.Operator == corev1.TolerationOpExists || o.Value == t.Value) && (o.Effect == "" || o.Effect == t.Effect)
 		})
 		passes := slices.ContainsFunc(passing, func(beginning string) bool { return strings.HasPrefix(t.Key, beginning) })
 		if t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerated && !passes {
@@ -303,8 +317,13 @@ func keptBy(taints []corev1.Taint, tolerations []corev1.Toleration) string {
 // trimNode keeps what decides here: clusters may have thousands of nodes.
 func (r *Room) trimNode(n *corev1.Node) *corev1.Node {
 	out := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
-	if g := r.groupOf(n); g != "" {
-		out.Labels = map[string]string{r.cfg.Pods.nodeLabel(): g}
+	for _, label := range []string{r.cfg.Pods.nodeLabel(), corev1.LabelTopologyZone} {
+		if value := n.Labels[label]; value != "" {
+			if out.Labels == nil {
+				out.Labels = map[string]string{}
+			}
+			out.Labels[label] = value
+		}
 	}
 	out.Spec.Taints = n.Spec.Taints
 	out.Status.Allocatable, out.Status.Capacity = trimResources(n.Status.Allocatable), trimResources(n.Status.Capacity)

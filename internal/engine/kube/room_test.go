@@ -199,3 +199,33 @@ func TestRequestsAreThoseOfThePod(t *testing.T) {
 		}
 	})
 }
+
+func TestSeveralZones(t *testing.T) {
+	t.Parallel()
+	in := func(zones ...string) (nodes []*corev1.Node) {
+		for _, z := range zones {
+			n := &corev1.Node{}
+			if z != "" {
+				n.Labels = map[string]string{corev1.LabelTopologyZone: z}
+			}
+			nodes = append(nodes, n)
+		}
+		return nodes
+	}
+	for _, tt := range []struct {
+		name  string
+		nodes []*corev1.Node
+		want  bool
+	}{
+		{"no nodes", nil, false},
+		{"no zones", in("", ""), false},
+		{"one zone", in("a", "a"), false},
+		{"two zones", in("a", "b", "a"), true},
+		// The scheduler would not look whether that node is a good one.
+		{"a node without a zone", in("a", "b", ""), false},
+	} {
+		if got := severalZones(tt.nodes); got != tt.want {
+			t.Errorf("%s: severalZones() = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

@@ -124,14 +124,14 @@ func (g groups) add(mark string, q *workload.Compute) *group {
 			c.cpu = dir
 		}
 	}
-	if q.Mem != nil && c.memory != "" {
+	if mem := q.MaxMem(); mem != nil && c.memory != "" {
 		if g.unified {
-			_ = set(c.memory, "memory.max", q.Mem.Value())
+			_ = set(c.memory, "memory.max", mem.Value())
 			_ = set(c.memory, "memory.swap.max", 0)
 			_ = set(c.memory, "memory.oom.group", 1)
 		} else {
-			_ = set(c.memory, "memory.limit_in_bytes", q.Mem.Value())
-			_ = set(c.memory, "memory.memsw.limit_in_bytes", q.Mem.Value()) // where swap is counted
+			_ = set(c.memory, "memory.limit_in_bytes", mem.Value())
+			_ = set(c.memory, "memory.memsw.limit_in_bytes", mem.Value()) // where swap is counted
 		}
 	}
 	if q.CPU != nil && c.cpu != "" {

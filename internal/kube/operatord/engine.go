@@ -8,9 +8,14 @@ import (
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 )
 
-// newEngine runs replicas as pods.
-func newEngine(cfg *rest.Config, c Config) (engine.Engine, error) {
-	return enginekube.New(enginekube.Config{REST: cfg, Pods: podsOf(c), Log: c.Log})
+// newEngine runs replicas as pods, spread over the zones of the nodes that room knows;
+// nil knows none.
+func newEngine(cfg *rest.Config, c Config, room *enginekube.Room) (engine.Engine, error) {
+	pods := podsOf(c)
+	if room != nil {
+		pods.Zones = room.Zones
+	}
+	return enginekube.New(enginekube.Config{REST: cfg, Pods: pods, Log: c.Log})
 }
 
 // newRoom knows which of these pods could ever be placed.
@@ -23,6 +28,7 @@ func newRoom(cfg *rest.Config, c Config) (*enginekube.Room, error) {
 func podsOf(c Config) enginekube.PodConfig {
 	pods := enginekube.PodConfig{
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
+		Restricted: c.PodSecurity == "restricted",
 		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
 		Traces: enginekube.Traces{Endpoint: c.Traces.Endpoint, Ratio: c.Traces.Ratio, Cluster: c.ClusterName},
 	}

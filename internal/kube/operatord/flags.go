@@ -33,6 +33,7 @@ POD_NAME and POD_NAMESPACE have to be set.
   --sidecar-image IMAGE       of the proxy beside each replica
   --pull-policy POLICY        of the images of pods: Always, IfNotPresent or Never (IfNotPresent)
   --pull-secret NAME          of an image pull secret of pods; may be repeated
+  --pod-security STANDARD     that their namespace enforces: privileged, baseline or restricted (baseline)
   --unconfined API/CONTAINER  a container that runs privileged; may be repeated
   --node-group NAME=PRIORITY  a group of nodes that APIs may ask for; may be repeated
   --largest-node GROUP:SIZE   a size that nodes may come to have, without GROUP: those of
@@ -75,6 +76,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.AuditFile, "audit", "-", "")
 	text(&c.SidecarImage, "sidecar-image", "", "")
 	text(&c.PullPolicy, "pull-policy", "IfNotPresent", "")
+	text(&c.PodSecurity, "pod-security", "baseline", "")
 	f.List("pull-secret", &c.PullSecrets)
 	f.List("unconfined", &c.Unconfined)
 	f.List("node-group", &groups)
@@ -113,6 +115,11 @@ func check(f *program.Flags, c *Config, groups []string) {
 	case "Always", "IfNotPresent", "Never":
 	default:
 		f.Complain(true, "--pull-policy %q is not Always, IfNotPresent or Never", c.PullPolicy)
+	}
+	switch c.PodSecurity {
+	case "privileged", "baseline", "restricted":
+	default:
+		f.Complain(true, "--pod-security %q is not privileged, baseline or restricted", c.PodSecurity)
 	}
 	for _, secret := range c.PullSecrets {
 		f.Name("--pull-secret", secret)

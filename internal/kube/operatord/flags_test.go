@@ -39,7 +39,7 @@ func TestOperatorFlags(t *testing.T) {
 			Account: "111122223333", Region: "us-west-2", ClusterName: "cortex", SessionTTL: 15 * time.Minute, STSPerSecond: 20, AuditFile: "-",
 			PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
 		},
-		SidecarImage: "cortex.dev/sidecar:1", PullPolicy: "IfNotPresent",
+		SidecarImage: "cortex.dev/sidecar:1", PullPolicy: "IfNotPresent", PodSecurity: "baseline",
 		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}},
 		LargestNodes: map[string][]capacity.Amount{
 			"gpu": {{CPU: 8000, Mem: 32 << 30, GPU: 1}, {CPU: 4000, Mem: 64 << 30}},
@@ -79,6 +79,7 @@ func TestWrongFlags(t *testing.T) {
 			args: append(right, "--largest-node=gpu:cpu=8,mem=1Gi", "--largest-node=cpu=8", "--largest-node=much", "--node-reserve=cpu=1,gpu=1", "--capacity-check=often"),
 			want: []string{"there is no --node-group gpu", `"cpu=8" is not a size such as cpu=8,mem=32Gi,gpu=1: a node has cpu and mem`, `"much" is not a size`, "devices are not reserved", "--capacity-check"},
 		},
+		{name: "pod security", args: append(right, "--pod-security=strict"), clause: 1, want: []string{"--pod-security"}},
 		{name: "pull policy", args: append(right, "--pull-policy=maybe"), clause: 1, want: []string{"--pull-policy"}},
 		{name: "role", args: append(right, "--platform-role=arn:aws:iam::111122223333:user/a"), clause: 1, want: []string{"--platform-role"}},
 		{name: "address", args: append(right, "--listen=8443"), clause: 1, want: []string{"--listen"}},

@@ -50,6 +50,7 @@ type Config struct {
 
 	SidecarImage   string
 	PullPolicy     string
+	PodSecurity    string // standard that the namespace of workloads enforces
 	PullSecrets    []string
 	Unconfined     []string // api/container: run privileged
 	NodeGroups     []NodeGroup
@@ -166,17 +167,19 @@ func (p *operatorProgram) run(ctx context.Context) error {
 		return err
 	}
 	defer st.Close()
-	eng := p.cfg.Engine
-	if eng == nil {
-		if eng, err = newEngine(p.rest, p.cfg); err != nil {
-			return err
-		}
-	}
-	working := []lifecycle.Task{{Name: "engine", Run: eng.Run}}
 	if p.cfg.CapacityCheck {
 		if p.room, err = newRoom(p.rest, p.cfg); err != nil {
 			return err
 		}
+	}
+	eng := p.cfg.Engine
+	if eng == nil {
+		if eng, err = newEngine(p.rest, p.cfg, p.room); err != nil {
+			return err
+		}
+	}
+	working := []lifecycle.Task{{Name: "engine", Run: eng.Run}}
+	if p.room != nil {
 		working = append(working, lifecycle.Task{Name: "nodes", Run: p.room.Run})
 	}
 	p.standby.Store(true)

@@ -1,0 +1,123 @@
+package workload
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Shape is what a string looks like. An empty one is absent.
+type Shape struct {
+	Pattern, Not string // Not: what it must not look like as well; empty: nothing
+	Max          int    // characters; 0: as the pattern says
+	Required     bool
+	is           string // what it is not, where it does not fit
+}
+
+var (
+	objectName = Shape{Pattern: ObjectPattern, Max: MaxObjectNameLength, is: "the name of an object of Kubernetes"}
+	labelKey   = Shape{Pattern: LabelPattern, Not: LabelNotPattern, Max: MaxLabelLength, is: "a key of labels and annotations"}
+	labelValue = Shape{Pattern: LabelValuePattern, is: "the value of a label"}
+)
+
+func (s Shape) required() Shape {
+	s.Required = true
+	return s
+}
+
+// shapes are those of strings at key paths. The keys of a map are at its path and {key},
+// its values at its path and {}.
+var shapes = map[string]Shape{
+	"pod.service_account":                   objectName,
+	"pod.labels{key}":                       labelKey,
+	"pod.labels{}":                          labelValue,
+	"pod.annotations{key}":                  labelKey,
+	"pod.node_selector{key}":                {Pattern: LabelPattern, Max: MaxLabelLength, is: "the key of a label"},
+	"pod.node_selector{}":                   labelValue,
+	"pod.tolerations[].key":                 {Pattern: LabelPattern, Max: MaxLabelLength, Required: true, is: "the key of a taint"},
+	"pod.tolerations[].value":               labelValue,
+	"pod.tolerations[].effect":              {Pattern: EffectPattern, is: "the effect of a taint"},
+	"pod.volumes[].name":                    {Pattern: NamePattern, Not: VolumeNotPattern, Max: MaxContainerNameLength, Required: true, is: "the name of a volume"},
+	"pod.volumes[].config_map":              objectName,
+	"pod.volumes[].secret":                  objectName,
+	"pod.volumes[].persistent_volume_claim": objectName,
+
+	"pod.containers[].env_from[].name":            {Pattern: EnvPattern, Not: EnvNotPattern, Required: true, is: "the name of an environment variable"},
+	"pod.containers[].env_from[].secret":          objectName,
+	"pod.containers[].env_from[].config_map":      objectName,
+	"pod.containers[].env_from[].key":             {Pattern: DataKeyPattern, Max: MaxObjectNameLength, Required: true, is: "a key of a secret or config map"},
+	"pod.containers[].volume_mounts[].name":       {Pattern: NamePattern, Max: MaxContainerNameLength, Required: true, is: "the name of a volume"},
+	"pod.containers[].volume_mounts[].mount_path": {Pattern: MountPathPattern, Not: MountNotPattern, Max: MaxMountPathLength, Required: true, is: "a path to mount at"},
+
+	"pod.containers[].security_context.capabilities.add[]":  {Pattern: AddPattern, Required: true, is: "a capability that can be added"},
+	"pod.containers[].security_context.capabilities.drop[]": {Pattern: DropPattern, Required: true, is: "a capability that can be dropped"},
+	"pod.containers[].compute.devices{key}":                 {Pattern: DevicePattern, Not: DeviceNotPattern, Max: MaxLabelLength, is: "the name of a device"},
+	"pod.containers[].compute.resource_claim_templates[]":   objectName.required(),
+}
+
+// ShapeOf returns the shape of the strings at a key path, as BoundsOf does for numbers.
+func ShapeOf(path string) Shape { return declared(shapes, path) }
+
+// HasShape reports whether one is declared.
+func HasShape(path string) bool {
+	_, ok := shapes[path]
+	return ok
+}
+
+// compiledShapes has the patterns: they are compiled when the first string is looked at.
+var compiledShapes = sync.OnceValue(func() map[string]*regexp.Regexp {
+	all := map[string]*regexp.Regexp{}
+	for _, s := range shapes {
+		for _, p := range []string{s.Pattern, s.Not} {
+			if p != "" && all[p] == nil {
+				all[p] = regexp.MustCompile(p)
+			}
+		}
+	}
+	return all
+})
+
+// text holds a string to its shape, where it has one here.
+func (w *walker) text(path, key, text string, ofKey bool) {
+	s, ok := shapes[key]
+	if !ok || text == "" && !s.Required && !ofKey {
+		return
+	}
+	v := Violation{Path: path, OfKey: ofKey, Code: CodeInvalidString, Found: abbreviate(text), Message: "is not " + s.is, Allowed: WordsOf(s.Pattern)}
+	switch all := compiledShapes(); {
+	case text == "" && !ofKey && !strings.HasSuffix(path, "]"):
+		w.vs.missing(path, path[strings.LastIndexByte(path, '.')+1:], WordsOf(s.Pattern))
+		return
+	case s.Max > 0 && len(text) > s.Max:
+		v.Code, v.Message, v.Allowed = CodeTooLong, fmt.Sprintf("must be no longer than %d characters, and has %d", s.Max, len(text)), ""
+	case !all[s.Pattern].MatchString(text):
+	case s.Not != "" && all[s.Not].MatchString(text):
+		v.Code, v.Message, v.Allowed = CodeDisallowedValue, "cannot be used here", WordsOf(s.Not)
+	default:
+		return
+	}
+	w.vs.add(v)
+}
+
+// entries holds the keys and the values of a map to what is declared for them.
+func (w *walker) entries(path, key string, v reflect.Value) {
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	for _, k := range keys {
+		at := joinPath(path, k.String())
+		w.text(at, key+"{key}", k.String(), true)
+		switch e := v.MapIndex(k); e.Kind() {
+		case reflect.String:
+			w.text(at, key+"{}", e.String(), false)
+			w.vs.text(at, e.String())
+		case reflect.Int64:
+			w.number(at, key+"{}", float64(e.Int()))
+		case reflect.Interface: // has rules of its own
+		default:
+			panic("workload: no rule is known for the values of " + path)
+		}
+	}
+}
