@@ -108,6 +108,11 @@ func TestRunWritesTheEnginesEvents(t *testing.T) {
 		return s
 	}
 	stop := w.run()
+	eventually(t, "the engine is watched", func() bool { // whoever begins later hears of no event
+		w.feed.mu.Lock()
+		defer w.feed.mu.Unlock()
+		return len(w.feed.watchers) > 0
+	})
 	w.deploy(realtime("iris", ""))
 	want := []string{"Anonymous", "Deployed", "ReplicaReady", "Live"}
 	eventually(t, "the events are there", func() bool { return len(reasons(t, w.Operator, "iris")) == len(want) })
