@@ -44,6 +44,9 @@ func list[T, E any](key, doc string, sec *section[E], into func(*T) *[]E) field[
 		schema: func(k workload.Kind) object { o := listSchema(sec)(k); delete(o, "minItems"); return o },
 		set: func(s *scope, t *T, v value) {
 			decodeList(s, sec, v, into(t), func() (e E) { return e })
+			if len(*into(t)) == 0 {
+				*into(t) = nil // says the same as an absent one, and is kept as such
+			}
 		},
 	}
 }
