@@ -75,14 +75,18 @@ func sectionSchema[T any](sec *section[T]) func(workload.Kind) object {
 			o["required"] = required
 		}
 		if len(sec.oneOf) > 0 {
-			var one []any
-			for _, key := range sec.oneOf {
-				one = append(one, object{"required": []string{key}})
-			}
-			o["oneOf"] = one
+			o["oneOf"] = exactlyOne(sec.oneOf)
 		}
 		return o
 	}
+}
+
+// exactlyOne is the oneOf of an object that has one of these keys.
+func exactlyOne(keys []string) (one []any) {
+	for _, key := range keys {
+		one = append(one, object{"required": []string{key}})
+	}
+	return one
 }
 
 // orNull widens a schema by null, keeping what editors show.
@@ -129,11 +133,7 @@ func withCommand(k workload.Kind, _, item object) {
 func handlersSchema[T any](name string, sec *section[T]) func(workload.Kind) object {
 	return func(k workload.Kind) object {
 		o := sectionSchema(sec)(k)
-		var one []any
-		for _, h := range workload.Handlers(k, name) {
-			one = append(one, object{"required": []string{h}})
-		}
-		o["oneOf"] = one
+		o["oneOf"] = exactlyOne(workload.Handlers(k, name))
 		return o
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -247,23 +246,14 @@ func shmWithinMem(vs *violations, s *Spec) {
 // oneHandler asks for exactly one handler in each probe and hook.
 func oneHandler(vs *violations, s *Spec) {
 	exactlyOne := func(container, section string, h *HTTPGet, t *TCPSocket, e *Exec) {
-		path, allowed := joinPath(container, section), Handlers(s.Kind, section)
 		present := map[string]bool{"http_get": h != nil, "tcp_socket": t != nil, "exec": e != nil}
-		var set, related []string
-		for _, key := range allowed {
-			related = append(related, joinPath(path, key))
-			if present[key] {
-				set = append(set, key)
-			}
+		var handlers []given
+		for _, key := range Handlers(s.Kind, section) {
+			handlers = append(handlers, given{key, present[key]})
 		}
-		if len(set) == 1 || len(allowed) == 0 { // none: the kind does not have the section
-			return
+		if len(handlers) > 0 { // none: the kind does not have the section
+			vs.exactlyOne(joinPath(container, section), handlers...)
 		}
-		vs.add(Violation{
-			Path: path, Code: CodeExactlyOneField, Allowed: orList(allowed),
-			Message: "exactly one of " + orList(allowed) + " must be specified",
-			Found:   strings.Join(set, " and "), Related: related,
-		})
 	}
 	eachContainer(s, func(path string, c *Container) {
 		if p := c.ReadinessProbe; p != nil {

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -34,8 +35,14 @@ func podRules(pods []Kind) []Rule {
 	}
 }
 
-func (vs *violations) twice(path, name, what string) {
-	vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: what, Found: abbreviate(name)})
+// once refuses a name that was seen already in its scope; one that is missing is another
+// rule's. What says in words what is there twice.
+func (vs *violations) once(seen map[string]bool, scope, path, name, what string) {
+	key := scope + " " + name
+	if name != "" && seen[key] {
+		vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: what, Found: abbreviate(name)})
+	}
+	seen[key] = true
 }
 
 func variableTwice(vs *violations, s *Spec) {
@@ -49,10 +56,7 @@ func variableTwice(vs *violations, s *Spec) {
 					Hint: "keep one of the two", Related: []string{joinPath(path+".env", v.Name)},
 				})
 			}
-			if v.Name != "" && seen[v.Name] {
-				vs.twice(at, v.Name, "is a variable twice")
-			}
-			seen[v.Name] = true
+			vs.once(seen, "", at, v.Name, "is a variable twice")
 		}
 	})
 }
@@ -137,12 +141,7 @@ func oneSource(vs *violations, s *Spec) {
 
 func volumeNames(vs *violations, s *Spec) {
 	seen := map[string]bool{}
-	eachVolume(s, func(path string, v *Volume) {
-		if v.Name != "" && seen[v.Name] {
-			vs.twice(path+".name", v.Name, "is a volume twice")
-		}
-		seen[v.Name] = true
-	})
+	eachVolume(s, func(path string, v *Volume) { vs.once(seen, "", path+".name", v.Name, "is a volume twice") })
 }
 
 func eachMount(s *Spec, fn func(container, path string, m VolumeMount)) {
@@ -156,20 +155,14 @@ func eachMount(s *Spec, fn func(container, path string, m VolumeMount)) {
 func mountedTwice(vs *violations, s *Spec) {
 	seen := map[string]bool{}
 	eachMount(s, func(container, path string, m VolumeMount) {
-		if m.Name != "" && seen[container+" "+m.Name] {
-			vs.twice(path+".name", m.Name, "is mounted twice in one container")
-		}
-		seen[container+" "+m.Name] = true
+		vs.once(seen, container, path+".name", m.Name, "is mounted twice in one container")
 	})
 }
 
 func pathTwice(vs *violations, s *Spec) {
 	seen := map[string]bool{}
 	eachMount(s, func(container, path string, m VolumeMount) {
-		if m.MountPath != "" && seen[container+" "+m.MountPath] {
-			vs.twice(path+".mount_path", m.MountPath, "is mounted at by another volume")
-		}
-		seen[container+" "+m.MountPath] = true
+		vs.once(seen, container, path+".mount_path", m.MountPath, "is mounted at by another volume")
 	})
 }
 
@@ -177,12 +170,7 @@ func mountedVolumes(vs *violations, s *Spec) {
 	var names []string
 	eachVolume(s, func(_ string, v *Volume) { names = append(names, v.Name) })
 	eachMount(s, func(_, path string, m VolumeMount) {
-		for _, name := range names {
-			if name == m.Name {
-				return
-			}
-		}
-		if m.Name != "" {
+		if m.Name != "" && !slices.Contains(names, m.Name) {
 			vs.add(Violation{
 				Path: path + ".name", Code: CodeDisallowedValue, Message: "is not a volume of the pod", Found: m.Name, Allowed: orList(names),
 				Hint: "add it to pod.volumes", Related: []string{"pod.volumes"},
