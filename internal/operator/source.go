@@ -36,7 +36,6 @@ type sourceController struct {
 	restart  context.CancelFunc           // has the store tell its declarations again
 	deployed map[string]string            // revision by name
 	shown    map[string]shown             // by name: what the store has
-	refused  map[string]string            // by resource: what was last said about it
 }
 
 // shown is what a workload's writers see. The revision is in it so that each one is
@@ -53,7 +52,7 @@ func newSourceController(o *Operator) *sourceController {
 	}
 	a := &sourceController{
 		Operator: o, pending: map[string]store.Declaration{}, deployed: map[string]string{}, shown: map[string]shown{},
-		refused: map[string]string{}, restart: func() {},
+		restart: func() {},
 	}
 	a.resolving = newWorkqueue(a.resolve, func(source string, err error) {
 		o.log.Warn("will try again", "doing", "deploying what was declared", "declared", source, "error", err)
@@ -147,11 +146,15 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 		return verdict
 	}
 	verdict = asResource(verdict)
+	before := a.refusals()[d.Name]
 	if err := a.source.Resolve(ctx, d, verdict); err != nil {
 		return err
 	}
 	a.forget(d)
-	defer a.sayRefused(ctx, d, verdict)
+	// What waits is judged again and again; only what is new is an event.
+	if now, ok := a.refusals()[d.Name]; ok && verdict != nil && now != before {
+		defer a.record(ctx, d.Name, warning, "Refused", "%s was refused: %s", d.Resource, verdict.Error())
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if fault.Is(verdict, fault.Conflict) {
@@ -161,23 +164,6 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 		}
 	}
 	return nil
-}
-
-// sayRefused leaves an event of a refusal behind, once for each that says something new.
-func (a *sourceController) sayRefused(ctx context.Context, d store.Declaration, verdict error) {
-	text := ""
-	if verdict != nil {
-		text = verdict.Error()
-	}
-	a.mu.Lock()
-	before := a.refused[d.Resource]
-	if a.refused[d.Resource] = text; text == "" {
-		delete(a.refused, d.Resource)
-	}
-	a.mu.Unlock()
-	if text != "" && text != before {
-		a.record(ctx, d.Name, warning, "Refused", "%s was refused: %s", d.Resource, text)
-	}
 }
 
 // forget drops what was resolved, unless something newer was told meanwhile.
