@@ -17,7 +17,7 @@ import (
 // Helm wait. By those a resource with Reconciling is on its way, one with Stalled has
 // failed, and one without either and with Ready is done.
 func settle(s *status, kind workload.Kind, outcome workload.Outcome) {
-	ready := metav1.Condition{Type: crd.Ready, Status: metav1.ConditionFalse, Reason: camelCase(s.Phase), Message: s.Reason}
+	ready := metav1.Condition{Status: metav1.ConditionFalse, Reason: camelCase(s.Phase), Message: s.Reason}
 	onItsWay, stuck := false, false
 	switch verdict := meta.FindStatusCondition(s.Conditions, crd.Accepted); {
 	case verdict == nil: // nobody has looked at the specification
@@ -35,27 +35,30 @@ func settle(s *status, kind workload.Kind, outcome workload.Outcome) {
 		stuck = s.Phase == string(workload.PhaseFailed) || s.Phase == string(workload.PhaseDegraded)
 		onItsWay = !stuck
 	}
-	set := func(c metav1.Condition) {
-		c.ObservedGeneration = s.ObservedGeneration
-		meta.SetStatusCondition(&s.Conditions, c)
-	}
-	set(ready)
-	for condition, holds := range map[string]bool{crd.Reconciling: onItsWay, crd.Stalled: stuck} {
-		if !holds {
-			meta.RemoveStatusCondition(&s.Conditions, condition)
-			continue
-		}
-		set(metav1.Condition{Type: condition, Status: metav1.ConditionTrue, Reason: ready.Reason, Message: ready.Message})
-	}
+	stand(&s.Conditions, ready, s.ObservedGeneration, onItsWay, stuck)
 	if kind.Scales() && s.Deployed != nil {
 		scaled := metav1.Condition{
-			Type: crd.Scaled, Status: metav1.ConditionTrue, Reason: "Scaled",
+			Type: crd.Scaled, Status: metav1.ConditionTrue, Reason: "Scaled", ObservedGeneration: s.ObservedGeneration,
 			Message: fmt.Sprintf("%d of %d replicas ready", s.Ready, s.Requested),
 		}
 		if s.Ready != s.Requested {
 			scaled.Status, scaled.Reason = metav1.ConditionFalse, "Scaling"
 		}
-		set(scaled)
+		meta.SetStatusCondition(&s.Conditions, scaled)
+	}
+}
+
+// stand sets Ready, and of Reconciling and Stalled the one that holds; the other goes.
+func stand(conditions *[]metav1.Condition, ready metav1.Condition, generation int64, onItsWay, stuck bool) {
+	ready.Type, ready.ObservedGeneration = crd.Ready, generation
+	meta.SetStatusCondition(conditions, ready)
+	ready.Status = metav1.ConditionTrue
+	for condition, holds := range map[string]bool{crd.Reconciling: onItsWay, crd.Stalled: stuck} {
+		if ready.Type = condition; holds {
+			meta.SetStatusCondition(conditions, ready)
+		} else {
+			meta.RemoveStatusCondition(conditions, condition)
+		}
 	}
 }
 

@@ -121,15 +121,9 @@ func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome erro
 		status.ObservedGeneration = o.Generation
 		verdict := accepted(outcome, "the job passed every rule", o.Generation)
 		meta.SetStatusCondition(&status.Conditions, verdict)
-		// For tools that wait for resources without knowing them: what is refused has
-		// failed, what is accepted is on its way. See settle.
-		verdict.Type, verdict.Status = crd.Ready, metav1.ConditionFalse
-		meta.SetStatusCondition(&status.Conditions, verdict)
-		verdict.Type, verdict.Status = crd.Reconciling, metav1.ConditionTrue
-		if outcome != nil {
-			verdict.Type = crd.Stalled
-		}
-		meta.SetStatusCondition(&status.Conditions, verdict)
+		// What is refused has failed, what is accepted is on its way.
+		verdict.Status = metav1.ConditionFalse
+		stand(&status.Conditions, verdict, o.Generation, outcome == nil, outcome != nil)
 		_, again, err = s.putStatus(ctx, o, status)
 		return again, s.failure(ctx, doing, err)
 	})

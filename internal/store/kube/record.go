@@ -65,7 +65,8 @@ func entryOf(o *object) (entry, error) {
 	if o.DeletionTimestamp != nil {
 		return e, nil
 	}
-	d, err := deployedOf(o)
+	s := statusOf(o)
+	d, err := s.record(o)
 	if err != nil {
 		e.problem = err
 		return e, nil
@@ -73,7 +74,6 @@ func entryOf(o *object) (entry, error) {
 	if d != nil {
 		e.work = workloadOf(o, d)
 	}
-	s := statusOf(o)
 	if isPending(o, s) {
 		e.pending = &pending{version: writing(o), spec: o.Spec}
 	}
@@ -101,21 +101,15 @@ func refusalOf(o *object, s status) *store.Refusal {
 }
 
 // deployedOf reads the record in a resource, or nil when it holds none.
-func deployedOf(o *object) (*crd.Deployed, error) {
-	var closed struct {
-		Deployed json.RawMessage `json:"deployed"`
+func deployedOf(o *object) (*crd.Deployed, error) { return statusOf(o).record(o) }
+
+// record reads the record in s, the status of o, or nil when it holds none.
+func (s status) record(o *object) (*crd.Deployed, error) {
+	if len(s.Deployed) == 0 || bytes.Equal(s.Deployed, []byte("null")) {
+		return nil, nil
 	}
 	var d crd.Deployed
-	var err error
-	if len(o.Status) > 0 {
-		err = decode(o.Status, &closed)
-	}
-	if err == nil {
-		if len(closed.Deployed) == 0 || bytes.Equal(closed.Deployed, []byte("null")) {
-			return nil, nil
-		}
-		err = decode(closed.Deployed, &d)
-	}
+	err := decode(s.Deployed, &d)
 	if err == nil && (d.Revision == nil || d.Revision.Name != o.Name || string(d.Revision.Kind) != o.Kind || d.Serial <= 0) {
 		err = fmt.Errorf("it is not the record of %s %s", o.Kind, o.Name)
 	}
@@ -135,15 +129,21 @@ func workloadOf(o *object, d *crd.Deployed) *store.Workload {
 	}
 }
 
-// statusOf reads the status of a resource. One that cannot be read is as good as
-// none: it only says what is, and is written again. The record in it is another matter:
-// deployedOf.
+// statusOf reads the status of a resource. What cannot be read of it is as good as
+// absent: it only says what is, and is written again. The record is not: it stays, and
+// where not even that can be told, all there is stands for it and is refused (record).
 func statusOf(o *object) status {
 	var s status
-	if len(o.Status) > 0 && decode(o.Status, &s) != nil {
-		return status{}
+	if len(o.Status) == 0 || decode(o.Status, &s) == nil {
+		return s
 	}
-	return s
+	var only struct {
+		Deployed json.RawMessage `json:"deployed"`
+	}
+	if decode(o.Status, &only) != nil {
+		only.Deployed = o.Status
+	}
+	return status{Deployed: only.Deployed}
 }
 
 // specFor returns the specification that o is to have once w is deployed, or nil when

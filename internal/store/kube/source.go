@@ -162,7 +162,7 @@ func (s *Store) setStatus(ctx context.Context, o *object, change func(*status)) 
 	before, after := statusOf(o), statusOf(o)
 	change(&after)
 	outcome := workload.Outcome{}
-	if d, err := deployedOf(o); err == nil && d != nil {
+	if d, err := before.record(o); err == nil && d != nil {
 		outcome = d.Outcome
 	}
 	settle(&after, workload.Kind(o.Kind), outcome)

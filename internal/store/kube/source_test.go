@@ -32,6 +32,18 @@ func declared(t *testing.T, s *Store) <-chan store.Declaration {
 	return list
 }
 
+// declaredAs is a workload that was made from a declaration.
+func declaredAs(t *testing.T, d store.Declaration) store.Workload {
+	t.Helper()
+	w := storetest.Sample(d.Name, 1)
+	var submitted []any
+	if err := json.Unmarshal([]byte(d.Config), &submitted); err != nil {
+		t.Fatal(err)
+	}
+	w.Revision.SubmittedAPISpec = submitted[0]
+	return w
+}
+
 func TestAppliedIsPendingAndResolved(t *testing.T) {
 	t.Parallel()
 	s := open(t, config(t, cluster(t)))
@@ -89,13 +101,7 @@ func TestDeployOfAnAppliedResource(t *testing.T) {
 	apply(t, s, workload.Realtime, "iris", minimal)
 	list := declared(t, s)
 	d := next(t, list)
-	w := storetest.Sample("iris", 1)
-	var submitted []any
-	if err := json.Unmarshal([]byte(d.Config), &submitted); err != nil {
-		t.Fatal(err)
-	}
-	w.Revision.SubmittedAPISpec = submitted[0]
-	w = put(t, s, w)
+	w := put(t, s, declaredAs(t, d))
 	o := read(t, s, workload.Realtime, "iris")
 	if got, want := string(o.Spec), minimal; hashOf(t, got) != hashOf(t, want) {
 		t.Errorf("Put() left the specification %s, want it as its author wrote it: %s", got, want)
@@ -162,13 +168,7 @@ func TestReplacingKeepsWhatIsDeployed(t *testing.T) {
 	apply(t, s, workload.Realtime, "iris", minimal)
 	list := declared(t, s)
 	d := next(t, list)
-	w := storetest.Sample("iris", 1)
-	var submitted []any
-	if err := json.Unmarshal([]byte(d.Config), &submitted); err != nil {
-		t.Fatal(err)
-	}
-	w.Revision.SubmittedAPISpec = submitted[0]
-	w = put(t, s, w)
+	w := put(t, s, declaredAs(t, d))
 
 	before := read(t, s, workload.Realtime, "iris")
 	replace(t, s, "iris", minimal)
