@@ -37,20 +37,16 @@ func (e *Engine) budget(ctx context.Context, d engine.Deployment, of *appsv1.Dep
 }
 
 func budgetOf(d *appsv1.Deployment) *policyv1.PodDisruptionBudget {
-	most, yes := intstr.FromString(maxEvicted), true
+	most := intstr.FromString(maxEvicted)
+	// A replica that is not ready serves nobody, and may well be why the node is drained.
+	unready := policyv1.AlwaysAllow
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta: metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: d.Name, Namespace: d.Namespace,
 			Labels:          map[string]string{labelAPI: "true", labelName: d.Labels[labelName], labelKind: d.Labels[labelKind]},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: d.Name, UID: d.UID, Controller: &yes, BlockOwnerDeletion: &yes}},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(d, appsv1.SchemeGroupVersion.WithKind("Deployment"))},
 		},
-		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable: &most, Selector: d.Spec.Selector.DeepCopy(),
-			// A replica that is not ready serves nobody, and may well be why the node is drained.
-			UnhealthyPodEvictionPolicy: ptrTo(policyv1.AlwaysAllow),
-		},
+		Spec: policyv1.PodDisruptionBudgetSpec{MaxUnavailable: &most, Selector: d.Spec.Selector.DeepCopy(), UnhealthyPodEvictionPolicy: &unready},
 	}
 }
-
-func ptrTo[T any](v T) *T { return &v }

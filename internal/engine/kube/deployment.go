@@ -95,10 +95,8 @@ func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, b
 		out.Labels[labelTrial] = "true"
 	}
 	if d.Owner != "" {
-		yes := true
-		out.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: crd.GroupVersion.String(), Kind: string(r.Kind), Name: r.Name, UID: types.UID(d.Owner), Controller: &yes, BlockOwnerDeletion: &yes,
-		}}
+		owner := &metav1.ObjectMeta{Name: r.Name, UID: types.UID(d.Owner)}
+		out.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, crd.GroupVersion.WithKind(string(r.Kind)))}
 		metav1.SetMetaDataAnnotation(&out.ObjectMeta, annotationOwner, d.Owner)
 	}
 	if samePod(before, runs) {

@@ -41,32 +41,28 @@ func (a *applied) follow(wake func(name string)) {
 	a.wake = wake
 }
 
-// begin notes that name is being applied. What it returns is called with what came of
-// it, or with nil; a second call does nothing.
-func (a *applied) begin(name string) (finish func(*appsv1.Deployment)) {
+// begin notes that name is being applied.
+func (a *applied) begin(name string) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	s := a.states[name]
 	s.busy++
 	a.states[name] = s
+}
+
+// end notes what came of it; nil when nothing did.
+func (a *applied) end(name string, d *appsv1.Deployment) {
+	a.mu.Lock()
+	s := a.states[name]
+	s.busy--
+	if d != nil {
+		s.uid, s.generation = d.UID, d.Generation
+	}
+	a.states[name] = s
+	wake := a.wake
 	a.mu.Unlock()
-	done := false
-	return func(d *appsv1.Deployment) {
-		if done {
-			return
-		}
-		done = true
-		a.mu.Lock()
-		s := a.states[name]
-		s.busy--
-		if d != nil {
-			s.uid, s.generation = d.UID, d.Generation
-		}
-		a.states[name] = s
-		wake := a.wake
-		a.mu.Unlock()
-		if wake != nil {
-			wake(name)
-		}
+	if wake != nil {
+		wake(name)
 	}
 }
 
@@ -74,6 +70,7 @@ func (a *applied) begin(name string) (finish func(*appsv1.Deployment)) {
 func (a *applied) forget(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	delete(a.pending, name)
 	s := a.states[name]
 	if s.uid, s.generation = "", 0; s.busy == 0 {
 		delete(a.states, name)

@@ -34,27 +34,39 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 	if err := runnable(d); err != nil {
 		return err
 	}
+	e.applied.begin(d.Revision.Name)
+	after, err := e.apply(ctx, d)
+	e.applied.end(d.Revision.Name, after)
+	if err != nil {
+		return err
+	}
+	if err := e.budget(ctx, d, after); err != nil {
+		return failed(ctx, "applying the PodDisruptionBudget of "+d.Revision.Name, err)
+	}
+	return e.awaitSight(ctx, after)
+}
+
+// apply writes the Deployment of d, and returns it as it is then.
+func (e *Engine) apply(ctx context.Context, d engine.Deployment) (*appsv1.Deployment, error) {
 	doing := "applying the Deployment of " + d.Revision.Name
-	finish := e.applied.begin(d.Revision.Name)
-	defer func() { finish(nil) }()
 	for range tries {
 		before, err := e.present(ctx, d.Revision.Name)
 		if err != nil {
-			return failed(ctx, doing, err)
+			return nil, failed(ctx, doing, err)
 		}
 		if before != nil && !isOurs(before, d.Revision.Name) {
-			return inTheWay(before, d.Revision.Name)
+			return nil, inTheWay(before, d.Revision.Name)
 		}
 		serving, err := e.countServing(ctx, d)
 		if err != nil {
-			return failed(ctx, doing, err)
+			return nil, failed(ctx, doing, err)
 		}
 		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, templateRevision(d, before, serving), before), before)
 		if isAnother(err) {
 			continue
 		}
 		if err != nil {
-			return failed(ctx, doing, err)
+			return nil, failed(ctx, doing, err)
 		}
 		if what, drifted := e.applied.drift(d.Revision.Name, before, after); drifted {
 			e.applied.say(d.Revision.Name, workload.Event{
@@ -62,13 +74,9 @@ func (e *Engine) Apply(ctx context.Context, d engine.Deployment) error {
 				Message: "somebody changed what Cortex manages, and it was put right: " + what,
 			})
 		}
-		finish(after)
-		if err := e.budget(ctx, d, after); err != nil {
-			return failed(ctx, "applying the PodDisruptionBudget of "+d.Revision.Name, err)
-		}
-		return e.awaitSight(ctx, after)
+		return after, nil
 	}
-	return fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)
+	return nil, fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)
 }
 
 // inTheWay refuses to take over what belongs to others.

@@ -132,10 +132,7 @@ func desiredOf(d *appsv1.Deployment) int {
 	if d.DeletionTimestamp != nil || isTrial(d) {
 		return 0
 	}
-	if d.Spec.Replicas == nil {
-		return 1 // the API server's default
-	}
-	return int(*d.Spec.Replicas)
+	return int(replicasOf(d))
 }
 
 // refusal returns why the API server refuses to create pods of d; else "".
