@@ -193,6 +193,28 @@ func TestNamesOfKeysAreDistinct(t *testing.T) {
 	}
 }
 
+// What cannot be read of a status must not take the record with it when the rest is
+// written again.
+func TestTheRecordOutlivesTheRest(t *testing.T) {
+	t.Parallel()
+	const record = `{"serial":3,"revision":{"name":"iris","kind":"RealtimeAPI"}}`
+	for text, want := range map[string]string{
+		`{"deployed":` + record + `,"ready":1}`:   record,
+		`{"deployed":` + record + `,"ready":"x"}`: record,
+		`{"ready":"x"}`: "",
+		`7`:             `7`,
+	} {
+		o := &object{Status: json.RawMessage(text)}
+		o.Name, o.Kind = "iris", "RealtimeAPI"
+		if got := string(statusOf(o).Deployed); got != want {
+			t.Errorf("statusOf(%s) has the record %s, want %s", text, got, want)
+		}
+		if _, err := deployedOf(o); (err != nil) != (want == `7`) {
+			t.Errorf("deployedOf(%s) = %v, want an error only of what is no status", text, err)
+		}
+	}
+}
+
 // Whatever stands in a status, reading it is an error at most, and what cannot be read
 // is not taken for a resource without a record.
 func FuzzStatus(f *testing.F) {
