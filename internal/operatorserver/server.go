@@ -10,6 +10,7 @@
 package operatorserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -103,6 +104,25 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.cfg = cfg
 	s.measure()
 	return s, nil
+}
+
+// Check returns what New would say of the policy, the roles and how STS is reached, and
+// asks nobody.
+func Check(ctx context.Context, cfg hostconfig.Management) error {
+	if _, err := iam.NewSTS(ctx, iam.STSConfig{Region: cfg.Region, Endpoint: cfg.STSEndpoint, Proxy: cfg.STSProxy}); err != nil {
+		return err
+	}
+	roles, err := platformRoles(cfg.PlatformRoles)
+	if err != nil {
+		return err
+	}
+	// The account decides for whom policies hold, not whether they can be read; it may
+	// be one that only STS knows.
+	_, err = policy.New(policy.Config{
+		Account: cmp.Or(cfg.Account, "000000000000"), Partition: iam.PartitionOf(cfg.Region), Environment: cfg.ClusterName,
+		PlatformRoles: roles, File: cfg.PolicyFile, Log: slog.New(slog.DiscardHandler),
+	})
+	return err
 }
 
 // Guard stands before every operation; it is for httpapi.Options.

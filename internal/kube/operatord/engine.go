@@ -2,6 +2,7 @@ package operatord
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/rest"
 
 	"cortex.dev/cortex/internal/engine"
@@ -27,6 +28,7 @@ func newRoom(cfg *rest.Config, c Config) (*enginekube.Room, error) {
 
 func podsOf(c Config) enginekube.PodConfig {
 	pods := enginekube.PodConfig{
+		SidecarCPU: *resource.NewMilliQuantity(c.SidecarSize.CPU, resource.DecimalSI), SidecarMem: *resource.NewQuantity(c.SidecarSize.Mem, resource.BinarySI),
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
 		Restricted: c.PodSecurity == "restricted",
 		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),

@@ -31,6 +31,7 @@ POD_NAME and POD_NAMESPACE have to be set.
   --tls-name NAME             one more name of a certificate of its own; may be repeated
   --audit FILE                audit log, - for the standard output (-)
   --sidecar-image IMAGE       of the proxy beside each replica
+  --sidecar-size SIZE         what it requests: cpu=100m,mem=100Mi
   --pull-policy POLICY        of the images of pods: Always, IfNotPresent or Never (IfNotPresent)
   --pull-secret NAME          of an image pull secret of pods; may be repeated
   --pod-security STANDARD     that their namespace enforces: privileged, baseline or restricted (baseline)
@@ -57,7 +58,7 @@ POD_NAME and POD_NAMESPACE have to be set.
 func parse(args []string, getenv func(string) string) (Config, error) {
 	var c Config
 	var groups, largest []string
-	var reserve string
+	var reserve, sidecar string
 	f := program.NewFlags("cortex-operator")
 	text := f.Set.StringVar
 	text(&c.Namespace, "namespace", "cortex-apis", "")
@@ -75,6 +76,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.List("tls-name", &c.TLSNames)
 	text(&c.AuditFile, "audit", "-", "")
 	text(&c.SidecarImage, "sidecar-image", "", "")
+	text(&sidecar, "sidecar-size", "cpu=100m,mem=100Mi", "")
 	text(&c.PullPolicy, "pull-policy", "IfNotPresent", "")
 	text(&c.PodSecurity, "pod-security", "baseline", "")
 	f.List("pull-secret", &c.PullSecrets)
@@ -98,6 +100,10 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	c.Pod, c.SystemNamespace = f.Pod(getenv)
 	check(f, &c, groups)
 	readCapacity(f, &c, largest, reserve)
+	var err error
+	c.SidecarSize, err = capacity.Parse(sidecar)
+	f.Complain(err != nil || c.SidecarSize.CPU == 0 || c.SidecarSize.Mem == 0 || c.SidecarSize.GPU > 0 || c.SidecarSize.Inf > 0,
+		"--sidecar-size %q is not a size such as cpu=100m,mem=100Mi", sidecar)
 	return c, f.Fault()
 }
 

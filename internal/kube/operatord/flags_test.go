@@ -27,7 +27,7 @@ func TestOperatorFlags(t *testing.T) {
 	got, err := parse([]string{
 		"--region=us-west-2", "--account-id", "111122223333", "--sidecar-image=cortex.dev/sidecar:1", "--namespace=apis",
 		"--platform-role=arn:aws:iam::111122223333:role/a", "--platform-role=arn:aws:iam::111122223333:role/b",
-		"--node-group=gpu=10", "--node-group", "cpu=1", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
+		"--node-group=gpu=10", "--node-group", "cpu=1", "--sidecar-size=cpu=50m,mem=64Mi", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
 		"--largest-node=gpu:cpu=8,mem=32Gi,gpu=1", "--largest-node=gpu:cpu=4,mem=64Gi", "--largest-node=cpu=96,mem=384Gi", "--node-reserve=cpu=250m,mem=400Mi", "--api-endpoint=https://apis.example.com/",
 	}, podEnv)
 	if err != nil {
@@ -39,7 +39,7 @@ func TestOperatorFlags(t *testing.T) {
 			Account: "111122223333", Region: "us-west-2", ClusterName: "cortex", SessionTTL: 15 * time.Minute, STSPerSecond: 20, AuditFile: "-",
 			PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
 		},
-		SidecarImage: "cortex.dev/sidecar:1", PullPolicy: "IfNotPresent", PodSecurity: "baseline",
+		SidecarImage: "cortex.dev/sidecar:1", SidecarSize: capacity.Amount{CPU: 50, Mem: 64 << 20}, PullPolicy: "IfNotPresent", PodSecurity: "baseline",
 		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}},
 		LargestNodes: map[string][]capacity.Amount{
 			"gpu": {{CPU: 8000, Mem: 32 << 30, GPU: 1}, {CPU: 4000, Mem: 64 << 30}},
@@ -71,6 +71,7 @@ func TestWrongFlags(t *testing.T) {
 		},
 		{name: "half a certificate", args: append(right, "--tls-cert=a"), clause: 1, want: []string{"--tls-cert and --tls-key go together"}},
 		{name: "account", args: append(right, "--account-id=12"), clause: 1, want: []string{"--account-id"}},
+		{name: "size of a sidecar", args: append(slices.Clone(right), "--sidecar-size=cpu=1"), clause: 1, want: []string{`--sidecar-size "cpu=1" is not a size`}},
 		{name: "region", args: []string{"--region=Oregon", "--sidecar-image=s"}, clause: 1, want: []string{"--region"}},
 		{name: "cluster name", args: append(right, "--cluster-name=A"), clause: 1, want: []string{"--cluster-name"}},
 		{name: "node group", args: append(right, "--node-group=a", "--node-group=b=0", "--node-group=b=2"), clause: 3, want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},

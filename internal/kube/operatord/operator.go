@@ -49,6 +49,7 @@ type Config struct {
 	hostconfig.Management
 
 	SidecarImage   string
+	SidecarSize    capacity.Amount // what a sidecar requests
 	PullPolicy     string
 	PodSecurity    string // standard that the namespace of workloads enforces
 	PullSecrets    []string
@@ -182,6 +183,9 @@ func (p *operatorProgram) run(ctx context.Context) error {
 	if p.room != nil {
 		working = append(working, lifecycle.Task{Name: "nodes", Run: p.room.Run})
 	}
+	if err := p.canLead(ctx); err != nil {
+		return err
+	}
 	p.standby.Store(true)
 	defer context.AfterFunc(ctx, func() { p.standby.Store(false) })()
 	election := electionConfig{
@@ -199,6 +203,17 @@ func (p *operatorProgram) run(ctx context.Context) error {
 			return err
 		}}},
 	)
+}
+
+// canLead reads what only a leader uses. A replica that it is wrong with ends here and is
+// never ready, so that a rollout stops while those before it still serve.
+func (p *operatorProgram) canLead(ctx context.Context) error {
+	if p.cfg.TLSCert != "" || p.cfg.TLSKey != "" {
+		if _, err := certificate.Open(ctx, certificate.Config{Cert: p.cfg.TLSCert, Key: p.cfg.TLSKey, Log: p.cfg.Log}); err != nil {
+			return err
+		}
+	}
+	return operatorserver.Check(ctx, p.cfg.Management)
 }
 
 // stay keeps this pod's address alive for a moment, in which services learn who leads

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -101,6 +102,36 @@ func (h *Health) Run(ctx context.Context) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.HandleFunc("GET /startz", h.start)
 	mux.Handle("GET /metrics", h.Metrics.Handler())
 	return httpserve.Serve(ctx, h.Listener, mux)
+}
+
+// The longest that a question whether the program has started is held, which is less
+// than the probe of the chart waits, and how often it is looked meanwhile.
+const (
+	startWithin = 50 * time.Second
+	startEvery  = 20 * time.Millisecond
+)
+
+// start answers when the program is ready. A probe that is refused until then would
+// leave a warning at every healthy pod.
+func (h *Health) start(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), startWithin)
+	defer cancel()
+	tick := time.NewTicker(startEvery)
+	defer tick.Stop()
+	for {
+		err := h.Ready()
+		if err == nil {
+			fmt.Fprintln(w, "ok")
+			return
+		}
+		select {
+		case <-ctx.Done():
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		case <-tick.C:
+		}
+	}
 }
