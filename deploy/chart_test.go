@@ -15,6 +15,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/kube"
+	release "helm.sh/helm/v4/pkg/release/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -186,6 +190,43 @@ func TestServerAccepts(t *testing.T) {
 	}
 }
 
+// Of a number of gateways that null leaves to others nothing is written.
+func TestReplicasOfNobody(t *testing.T) {
+	t.Parallel()
+	for _, u := range objects(t, mustRender(t, "cortex", "gateway: {replicas: null}")) {
+		if _, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "replicas"); u.GetKind() == "Deployment" && found != (u.GetName() == "cortex-operator") {
+			t.Errorf("%s has a number of replicas: %v", u.GetName(), found)
+		}
+	}
+}
+
+// What is printed after helm install fits how the operator is reached.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{
+		"LoadBalancer": ".status.loadBalancer.ingress[0]", "NodePort": "--operator-endpoint https://ADDRESS:PORT", "ClusterIP": "cortex-operator-lb.cortex.svc",
+	} {
+		v, err := install.Values([][]byte{[]byte(required)}, []string{"operator.loadBalancer.type=" + kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := action.NewInstall(action.NewConfiguration())
+		do.ReleaseName, do.Namespace, do.DryRunStrategy, do.WaitStrategy = install.Release, "cortex", action.DryRunClient, kube.HookOnlyStrategy
+		do.KubeVersion = &common.KubeVersion{Version: "v1.29.0", Major: "1", Minor: "29"}
+		c, err := loader.Load("chart")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := do.RunWithContext(t.Context(), c, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notes := found.(*release.Release).Info.Notes; !strings.Contains(notes, want) {
+			t.Errorf("the notes for %s are\n%s\nwant %q in them", kind, notes, want)
+		}
+	}
+}
+
 func TestValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, values, want string }{
@@ -199,7 +240,7 @@ func TestValuesAreRefused(t *testing.T) {
 		{"unknown inner key", `gateway: {replicaCount: 3}`, "gateway: additional properties 'replicaCount' not allowed"},
 		{"unknown key of a balancer", `operator: {loadBalancer: {certificateARN: x}}`, "operator.loadBalancer: additional properties 'certificateARN' not allowed"},
 		{"no gateway", `gateway: {replicas: 0}`, "gateway.replicas: minimum: got 0, want 1"},
-		{"replicas as text", `gateway: {replicas: "2"}`, "gateway.replicas: got string, want integer"},
+		{"replicas as text", `gateway: {replicas: "2"}`, "gateway.replicas: got string, want null or integer"},
 		{"type of a service", `gateway: {loadBalancer: {type: Balancer}}`, "gateway.loadBalancer.type: value must be one of"},
 		{"scheme", `gateway: {loadBalancer: {scheme: public}}`, "gateway.loadBalancer.scheme: value must be one of"},
 		{"networks", `operator: {loadBalancer: {cidrs: [10.0.0.1]}}`, "operator.loadBalancer.cidrs.0:"},
@@ -219,6 +260,13 @@ func TestValuesAreRefused(t *testing.T) {
 		{"duration", `tick: 10`, "tick: got number, want string"},
 		{"pull policy", `image: {pullPolicy: Sometimes}`, "image.pullPolicy: value must be one of"},
 		{"pod security", `apis: {podSecurity: lax}`, "apis.podSecurity: value must be one of"},
+		{"digest", `image: {digests: {gateway: abc}}`, "image.digests.gateway:"},
+		{"address of callers", `gateway: {loadBalancer: {externalTrafficPolicy: Nearby}}`, "gateway.loadBalancer.externalTrafficPolicy: value must be one of"},
+		{"families", `operator: {loadBalancer: {ipFamilyPolicy: Both}}`, "operator.loadBalancer.ipFamilyPolicy: value must be one of"},
+		{"share of CPU", `gateway: {autoscaling: {targetCPU: 0}}`, "gateway.autoscaling.targetCPU: minimum: got 0, want 1"},
+		{"route to nowhere", `gateway: {route: {enabled: true}}`, "gateway.route.parentRefs is missing"},
+		{"blocked in words", `networkPolicies: {blocked: [metadata]}`, "networkPolicies.blocked.0:"},
+		{"priority", `priorityClass: {value: 2000000000}`, "priorityClass.value: maximum:"},
 		{"drain", `gateway: {drainSeconds: 60s}`, "gateway.drainSeconds: got string, want integer"},
 	} {
 		_, err := render(t, "cortex", tt.values)

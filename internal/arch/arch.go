@@ -41,6 +41,7 @@ const (
 	klog       = "k8s.io/klog/v2" // what client-go logs with; it is only ever silenced
 	helm       = "helm.sh/helm/v4"
 	k8syaml    = "sigs.k8s.io/yaml"
+	k8smerge   = "sigs.k8s.io/structured-merge-diff/v6" // which fields belong to whom
 	registry   = "github.com/google/go-containerregistry"
 
 	otlp     = "go.opentelemetry.io/proto/otlp"
@@ -162,7 +163,7 @@ var Rules = map[string]Rule{
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"deploy":           {}, // the chart, embedded
-	"internal/install": {Internal: []string{"deploy", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml}},
+	"internal/install": {Internal: []string{"deploy", "internal/auth/policy", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml, k8smerge}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
 	"internal/kubetest/testcluster": {Internal: []string{"internal/auth/authtest"}},
 	"internal/kubetest":             {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},

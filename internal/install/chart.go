@@ -19,6 +19,7 @@ import (
 	"helm.sh/helm/v4/pkg/kube"
 	release "helm.sh/helm/v4/pkg/release/v1"
 	"helm.sh/helm/v4/pkg/strvals"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"cortex.dev/cortex/deploy"
 	"cortex.dev/cortex/internal/fault"
@@ -27,17 +28,36 @@ import (
 // chart returns the embedded chart with this program's version.
 func (w *work) chart() (*chart.Chart, error) { return loadChart(deploy.Chart(), w.cfg.Version) }
 
+// plan is what is to be written.
+type plan struct {
+	chart       *chart.Chart
+	objects     []*unstructured.Unstructured
+	definitions []change
+	adopting    bool // what was applied without Helm
+}
+
 // prepare looks at everything that could stand in the way, before anything is changed,
 // and returns what is to be written.
-func (w *work) prepare(ctx context.Context) (*chart.Chart, error) {
-	c, err := w.chart()
+func (w *work) prepare(ctx context.Context, adopting bool) (p plan, err error) {
+	p.adopting = adopting
+	if p.chart, err = w.chart(); err != nil {
+		return p, err
+	}
+	manifest, err := render(p.chart, w.cfg)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	if _, err := Render(w.cfg); err != nil {
-		return nil, err
+	if p.objects, err = decode(manifest); err != nil {
+		return p, err
 	}
-	return c, w.preflight(ctx)
+	all, err := crdsOf(p.chart)
+	if err != nil {
+		return p, err
+	}
+	if p.definitions, err = w.changes(ctx, all); err != nil {
+		return p, err
+	}
+	return p, w.preflight(ctx, p)
 }
 
 func loadChart(files fs.FS, version string) (*chart.Chart, error) {
@@ -74,12 +94,29 @@ func Render(cfg Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	manifest, err := render(c, cfg)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	for _, crd := range slices.SortedFunc(slices.Values(c.CRDObjects()), func(a, b chart.CRD) int { return strings.Compare(a.Name, b.Name) }) {
+		fmt.Fprintf(&b, "---\n# Source: %s\n%s\n", crd.Filename, bytes.TrimSpace(bytes.TrimPrefix(crd.File.Data, []byte("---\n"))))
+	}
+	b.WriteString(manifest)
+	return b.String(), nil
+}
+
+// render returns the objects of a chart but for the definitions.
+func render(c *chart.Chart, cfg Config) (string, error) {
 	do := action.NewInstall(action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler)))
 	do.ReleaseName, do.Namespace, do.DryRunStrategy, do.WaitStrategy = Release, cfg.Namespace, action.DryRunClient, kube.HookOnlyStrategy
 	do.KubeVersion = &common.KubeVersion{Version: "v1.29.0", Major: "1", Minor: "29"} // the oldest that there may be
 	values := cfg.Values
 	if values == nil {
 		values = map[string]any{}
+	}
+	if err := checkValues(values); err != nil {
+		return "", err
 	}
 	found, err := do.RunWithContext(context.Background(), c, values)
 	if err != nil {
@@ -89,12 +126,7 @@ func Render(cfg Config) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("rendering the chart: a release of an unknown kind (%T)", found)
 	}
-	var b bytes.Buffer
-	for _, crd := range slices.SortedFunc(slices.Values(c.CRDObjects()), func(a, b chart.CRD) int { return strings.Compare(a.Name, b.Name) }) {
-		fmt.Fprintf(&b, "---\n# Source: %s\n%s\n", crd.Filename, bytes.TrimSpace(bytes.TrimPrefix(crd.File.Data, []byte("---\n"))))
-	}
-	b.WriteString(rendered.Manifest)
-	return b.String(), nil
+	return rendered.Manifest, nil
 }
 
 // missingValue is what Helm says when a template lacks a value that it requires.
@@ -104,7 +136,7 @@ var missingValue = regexp.MustCompile(`execution error at \([^)]*\): (.*)`)
 func badValues(err error) error {
 	text := err.Error()
 	if m := missingValue.FindStringSubmatch(text); m != nil {
-		return fault.New(fault.Invalid, "install.values", "%s", m[1]).WithHint("--account-id, --region and --cluster-name say it; so does --values")
+		return fault.New(fault.Invalid, "install.values", "%s", m[1]).WithHint("--account-id, --region and --cluster-name say it, or --values and --set")
 	}
 	if !strings.Contains(text, "values don't meet the specifications") {
 		return fmt.Errorf("rendering the chart: %w", err)

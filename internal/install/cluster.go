@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/kube"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
@@ -34,12 +35,16 @@ type work struct {
 	helm    *action.Configuration
 }
 
-// quiet keeps the libraries from writing to the standard error past us.
-var quiet = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandler)) })
+// prepareLibraries keeps the libraries from writing to the standard error past us, and
+// Helm's from calling itself by the name of our program's file.
+var prepareLibraries = sync.OnceFunc(func() {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	kube.ManagedFieldsManager = helmManager
+})
 
 // begin connects to nothing yet.
 func begin(cfg Config) (*work, error) {
-	quiet()
+	prepareLibraries()
 	if cfg.Namespace == "" {
 		cfg.Namespace = DefaultNamespace
 	}

@@ -55,6 +55,7 @@ func newSite(t *testing.T) *site {
 		for _, err := range []error{
 			rbac.ClusterRoles().Delete(context.Background(), "cortex-operator-"+s.Namespace, metav1.DeleteOptions{}),
 			rbac.ClusterRoleBindings().Delete(context.Background(), "cortex-operator-"+s.Namespace, metav1.DeleteOptions{}),
+			clients.SchedulingV1().PriorityClasses().Delete(context.Background(), "cortex-"+s.Namespace, metav1.DeleteOptions{}),
 		} {
 			if err != nil && !apierrors.IsNotFound(err) {
 				t.Error(err)

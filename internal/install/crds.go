@@ -26,6 +26,8 @@ const (
 	// stampKey is the annotation that names the file which a definition was written
 	// from, so that another version's can be told from this one's.
 	stampKey = "cortex.dev/file-sha256"
+	// versionKey is the annotation that names the program which wrote it.
+	versionKey = "cortex.dev/version"
 )
 
 var crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
@@ -68,27 +70,45 @@ func merged(annotations map[string]string, key, value string) map[string]string 
 	return annotations
 }
 
-// applyCRDs writes this build's definitions and waits until they are served. Helm
-// would write them at the first installation only.
-func (w *work) applyCRDs(ctx context.Context, c *chart.Chart) error {
+// applyCRDs writes the definitions that are to be written and waits until all are
+// served. Helm would write them at the first installation only.
+func (w *work) applyCRDs(ctx context.Context, changes []change) error {
 	started := w.now()
-	all, err := crdsOf(c)
-	if err != nil {
-		return err
-	}
-	for _, d := range all {
-		if _, err := w.objects.Resource(crdResource).Apply(ctx, d.name, d.object, metav1.ApplyOptions{FieldManager: fieldManager, Force: true}); err != nil {
-			return asFault("writing the custom resource "+d.name, err)
+	var kept []string
+	for _, c := range changes {
+		if c.keep {
+			kept = append(kept, c.name)
+			continue
+		}
+		if err := w.applyCRD(ctx, c.crd); err != nil {
+			return asFault("writing the custom resource "+c.name, err)
 		}
 	}
-	for _, d := range all {
-		if err := w.awaitServed(ctx, d); err != nil {
+	for _, c := range changes {
+		if err := w.awaitServed(ctx, c.crd); err != nil {
 			return err
 		}
 	}
 	w.access.discovery.Invalidate()
-	w.done("custom resources", started, "%d kinds of %s", len(all), group)
+	detail := fmt.Sprintf("%d kinds of %s", len(changes), group)
+	if len(kept) > 0 {
+		detail += fmt.Sprintf("; %d are of a newer version and stay", len(kept))
+	}
+	w.done("custom resources", started, "%s", detail)
 	return nil
+}
+
+// applyCRD writes one definition, and takes over what other names of ours own of it: a
+// rule that only they know would stay for ever.
+func (w *work) applyCRD(ctx context.Context, d crd) error {
+	at := w.objects.Resource(crdResource)
+	if err := takeOver(ctx, at, d.name, definitionManager, formerManager, byHelm, byKubectl); err != nil {
+		return err
+	}
+	u := d.object.DeepCopy()
+	u.SetAnnotations(merged(u.GetAnnotations(), versionKey, w.cfg.Version))
+	_, err := at.Apply(ctx, d.name, u, metav1.ApplyOptions{FieldManager: definitionManager, Force: true})
+	return err
 }
 
 func (w *work) awaitServed(ctx context.Context, d crd) error {

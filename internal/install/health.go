@@ -35,10 +35,18 @@ func Health(ctx context.Context, cfg Config) ([]Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	if last == nil {
-		return nil, notInstalled(w.cfg.Namespace)
+	if last != nil {
+		w.cfg.Values = Merge(last.Config, w.cfg.Values)
+	} else {
+		there, err := w.applied(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if there == nil {
+			return nil, notInstalled(w.cfg.Namespace)
+		}
+		w.cfg.Values = Merge(map[string]any{"apis": map[string]any{"namespace": there.apis}}, w.cfg.Values)
 	}
-	w.cfg.Values = Merge(last.Config, w.cfg.Values)
 	checks := []Check{w.checkOperator(ctx)}
 	for _, look := range []func(context.Context) Check{w.checkGateways, w.checkCRDs, w.checkNamespace, w.checkDNS, w.checkAuthority} {
 		checks = append(checks, look(ctx))
@@ -124,7 +132,7 @@ func (w *work) checkCRDs(ctx context.Context) Check {
 		default:
 			if ok, _ := established(u); !ok {
 				missing = append(missing, d.name)
-			} else if was := u.GetAnnotations()[stampKey]; was != "" && was != d.object.GetAnnotations()[stampKey] {
+			} else if was := u.GetAnnotations()[stampKey]; was != "" && was != d.object.GetAnnotations()[stampKey] && !decide(d, u, w.cfg.Version).keep {
 				other = append(other, d.name)
 			}
 		}

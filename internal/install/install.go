@@ -22,6 +22,7 @@ import (
 	"helm.sh/helm/v4/pkg/kube"
 	release "helm.sh/helm/v4/pkg/release/v1"
 	"helm.sh/helm/v4/pkg/storage/driver"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"cortex.dev/cortex/internal/fault"
 )
@@ -90,27 +91,47 @@ func Install(ctx context.Context, cfg Config) (Info, error) {
 	if err := canInstall(before, w.cfg.Namespace); err != nil {
 		return Info{}, err
 	}
-	chart, err := w.prepare(ctx)
+	if there, err := w.applied(ctx); err != nil || there != nil {
+		return Info{}, errors.Join(err, there.exists())
+	}
+	return w.install(ctx, false)
+}
+
+// install writes the first release; adopting takes over what was applied without one.
+func (w *work) install(ctx context.Context, adopting bool) (Info, error) {
+	p, err := w.prepare(ctx, adopting)
 	if err != nil {
 		return Info{}, err
 	}
-	if err := w.applyCRDs(ctx, chart); err != nil {
-		return Info{}, err
-	}
-	if err := w.ensureNamespace(ctx); err != nil {
+	if err := w.write(ctx, p); err != nil {
 		return Info{}, err
 	}
 	started := w.now()
 	do := action.NewInstall(w.helm)
-	do.ReleaseName, do.Namespace, do.SkipCRDs, do.Replace = Release, w.cfg.Namespace, true, true
-	do.ServerSideApply, do.WaitStrategy, do.Timeout = true, kube.HookOnlyStrategy, w.cfg.Timeout
+	do.ReleaseName, do.Namespace, do.SkipCRDs, do.Replace, do.TakeOwnership = Release, w.cfg.Namespace, true, true, adopting
+	do.ServerSideApply, do.ForceConflicts, do.WaitStrategy, do.Timeout = true, true, kube.HookOnlyStrategy, w.cfg.Timeout
 	// Half an installation is worse than a late one: the objects are written even if
 	// the user has lost patience; only the waiting ends at once.
-	if _, err := do.RunWithContext(context.WithoutCancel(ctx), chart, w.cfg.Values); err != nil {
+	if _, err := do.RunWithContext(context.WithoutCancel(ctx), p.chart, w.cfg.Values); err != nil {
 		return Info{}, asFault("installing", err)
 	}
-	w.done("objects", started, "installed version %s", chart.Metadata.AppVersion)
+	w.done("objects", started, "installed version %s", p.chart.Metadata.AppVersion)
 	return w.finish(ctx)
+}
+
+// write makes what the objects of the chart need, before Helm writes them.
+func (w *work) write(ctx context.Context, p plan) error {
+	if err := w.applyCRDs(ctx, p.definitions); err != nil {
+		return err
+	}
+	if err := w.ensureNamespace(ctx); err != nil {
+		return err
+	}
+	from := []func(metav1.ManagedFieldsEntry) bool{formerManager}
+	if p.adopting {
+		from = append(from, byKubectl)
+	}
+	return w.takeOverObjects(ctx, p.objects, from...)
 }
 
 // Upgrade brings an installation to this build's chart and to cfg.Values, which are
@@ -125,32 +146,59 @@ func Upgrade(ctx context.Context, cfg Config) (Info, error) {
 		return Info{}, err
 	}
 	if before == nil {
-		return Info{}, notInstalled(w.cfg.Namespace)
+		return w.adopt(ctx)
 	}
 	w.cfg.Values = Merge(before.Config, w.cfg.Values)
-	chart, err := w.prepare(ctx)
+	p, err := w.prepare(ctx, false)
 	if err != nil {
 		return Info{}, err
 	}
 	if err := w.unlock(before); err != nil {
 		return Info{}, err
 	}
-	if err := w.applyCRDs(ctx, chart); err != nil {
+	if err := w.write(ctx, p); err != nil {
 		return Info{}, err
 	}
 	started := w.now()
 	do := action.NewUpgrade(w.helm)
 	do.Namespace, do.SkipCRDs, do.ResetValues, do.MaxHistory = w.cfg.Namespace, true, true, 5
-	do.ServerSideApply, do.WaitStrategy, do.Timeout = "true", kube.HookOnlyStrategy, w.cfg.Timeout
-	if _, err := do.RunWithContext(context.WithoutCancel(ctx), Release, chart, w.cfg.Values); err != nil {
+	do.ServerSideApply, do.ForceConflicts, do.WaitStrategy, do.Timeout = "true", true, kube.HookOnlyStrategy, w.cfg.Timeout
+	if _, err := do.RunWithContext(context.WithoutCancel(ctx), Release, p.chart, w.cfg.Values); err != nil {
 		return Info{}, asFault("upgrading", err)
 	}
-	w.done("objects", started, "from version %s to %s", before.Chart.AppVersion(), chart.Metadata.AppVersion)
+	w.done("objects", started, "from version %s to %s", before.Chart.AppVersion(), p.chart.Metadata.AppVersion)
 	return w.finish(ctx)
+}
+
+// adopt upgrades what was applied without Helm, and is a release from then on.
+func (w *work) adopt(ctx context.Context) (Info, error) {
+	there, err := w.applied(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	if there == nil {
+		return Info{}, notInstalled(w.cfg.Namespace)
+	}
+	if err := there.mayChange(); err != nil {
+		return Info{}, err
+	}
+	c, err := w.chart()
+	if err != nil {
+		return Info{}, err
+	}
+	values, err := there.adopt(c.Values)
+	if err != nil {
+		return Info{}, err
+	}
+	w.cfg.Values = Merge(values, w.cfg.Values)
+	return w.install(ctx, true)
 }
 
 // finish waits if it is asked to, and says what users need.
 func (w *work) finish(ctx context.Context) (Info, error) {
+	if err := w.renew(ctx); err != nil {
+		return Info{}, err
+	}
 	if w.cfg.Wait {
 		if err := w.awaitPrograms(ctx); err != nil {
 			return Info{}, err

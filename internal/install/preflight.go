@@ -27,7 +27,12 @@ type facts struct {
 	Nodes      int      // ready and schedulable; -1: may not be looked at
 	Ending     []string // namespaces of ours that are being removed
 	NoAPIs     string   // namespace of APIs that is neither there nor made by the chart
-	Monitors   bool     // asked for, and the Prometheus operator's kinds are not there
+	Unknown    []string // kinds that the chart needs and the cluster lacks
+	Secret     string   // what is wrong with the certificate for users, in words
+	Metrics    bool     // of pods are needed to scale the gateways, and there are none
+	Shared     string   // with whom the namespace of APIs would be shared, in words
+	Foreign    []foreigner
+	Diverged   []string // definitions that neither take ours nor serve what ours do, in words
 }
 
 // obstacle is one thing that stands in the way, and what to do about it.
@@ -51,14 +56,28 @@ func obstacles(f facts) []obstacle {
 		add(true, "wait until `kubectl get namespace` lists it no more, or take another one", "namespace %s is being removed", ns)
 	}
 	add(f.NoAPIs != "", "make it, or let the chart make it (apis.createNamespace)", "namespace %s does not exist", f.NoAPIs)
-	add(f.Monitors, "install the Prometheus operator, or leave metrics.serviceMonitor.enabled off", "the cluster has no ServiceMonitor and PodMonitor kinds")
+	add(f.Shared != "", "give this one another with --apis-namespace", "%s", f.Shared)
+	for _, o := range f.Foreign {
+		do := "delete it, or give this installation another namespace"
+		if o.kind == "Namespace" {
+			do = "apis.createNamespace=false uses it as it is; --apis-namespace takes another"
+		}
+		add(true, do, "%s is there already, %s", o.what, o.whose)
+	}
+	for _, text := range f.Diverged {
+		add(true, "use a program that knows both", "%s", text)
+	}
+	add(len(f.Unknown) > 0, "install what brings them, or leave the values off that ask for them: metrics.serviceMonitor, gateway.route",
+		"the cluster does not know the kinds %s", strings.Join(f.Unknown, ", "))
+	add(f.Secret != "", "make it of type kubernetes.io/tls, with a certificate and its key; or leave operator.tls.secretName off", "%s", f.Secret)
+	add(f.Metrics, "install a metrics server, or leave gateway.autoscaling.enabled off", "the cluster does not measure pods (metrics.k8s.io)")
 	return found
 }
 
 // preflight looks at everything and refuses with everything.
-func (w *work) preflight(ctx context.Context) error {
+func (w *work) preflight(ctx context.Context, p plan) error {
 	started := w.now()
-	f, err := w.look(ctx)
+	f, err := w.look(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -82,7 +101,7 @@ func (w *work) preflight(ctx context.Context) error {
 	return nil
 }
 
-func (w *work) look(ctx context.Context) (facts, error) {
+func (w *work) look(ctx context.Context, p plan) (facts, error) {
 	f := facts{Nodes: -1}
 	v, err := w.clients.Discovery().ServerVersion()
 	if err != nil {
@@ -107,11 +126,25 @@ func (w *work) look(ctx context.Context) (facts, error) {
 			f.Ending = append(f.Ending, name)
 		}
 	}
-	if w.boolean(false, "metrics", "serviceMonitor", "enabled") {
-		_, err := w.clients.Discovery().ServerResourcesForGroupVersion("monitoring.coreos.com/v1")
-		f.Monitors = err != nil
+	others, err := w.others(ctx)
+	if err != nil {
+		return f, err
 	}
-	return f, nil
+	f.Shared = shares(others, apis)
+	if f.Foreign, f.Unknown, err = w.foreign(ctx, p.objects, p.adopting); err != nil {
+		return f, err
+	}
+	for _, d := range p.definitions {
+		if d.refuse != "" {
+			f.Diverged = append(f.Diverged, d.refuse)
+		}
+	}
+	if w.boolean(false, "gateway", "autoscaling", "enabled") {
+		_, err := w.clients.Discovery().ServerResourcesForGroupVersion("metrics.k8s.io/v1beta1")
+		f.Metrics = err != nil
+	}
+	f.Secret, err = w.certificate(ctx)
+	return f, err
 }
 
 // usable counts the nodes that take pods.
@@ -172,6 +205,7 @@ var rights = []right{
 	{"patch", "networking.k8s.io", "networkpolicies", system},
 	{"patch", "networking.k8s.io", "networkpolicies", apis},
 	{"patch", "policy", "poddisruptionbudgets", system},
+	{"patch", "scheduling.k8s.io", "priorityclasses", everywhere},
 	{"create", "authentication.k8s.io", "tokenreviews", everywhere},
 }
 

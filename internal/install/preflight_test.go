@@ -41,7 +41,14 @@ func TestObstacles(t *testing.T) {
 		{"nodes may not be looked at", func(f *facts) { f.Nodes = -1 }, nil},
 		{"being removed", func(f *facts) { f.Ending = []string{"cortex", "cortex-apis"} }, []string{"namespace cortex is being removed", "namespace cortex-apis is being removed"}},
 		{"no namespace", func(f *facts) { f.NoAPIs = "models" }, []string{"namespace models does not exist"}},
-		{"no monitors", func(f *facts) { f.Monitors = true }, []string{"the cluster has no ServiceMonitor and PodMonitor kinds"}},
+		{"no monitors", func(f *facts) { f.Unknown = []string{"ServiceMonitor", "PodMonitor"} }, []string{"the cluster does not know the kinds ServiceMonitor, PodMonitor"}},
+		{"no certificate", func(f *facts) { f.Secret = "secret x does not exist" }, []string{"secret x does not exist"}},
+		{"nothing measures", func(f *facts) { f.Metrics = true }, []string{"the cluster does not measure pods (metrics.k8s.io)"}},
+		{"names that are taken", func(f *facts) {
+			f.Foreign = []foreigner{{"service cortex-gateway in namespace cortex", "Service", "not of Helm"}, {"namespace models", "Namespace", "not of Helm"}}
+		}, []string{"service cortex-gateway in namespace cortex is there already, not of Helm", "namespace models is there already, not of Helm"}},
+		{"shared apis", func(f *facts) { f.Shared = "namespace x belongs to the installation in namespace y" }, []string{"namespace x belongs to the installation in namespace y"}},
+		{"other definitions", func(f *facts) { f.Diverged = []string{"the definition a serves b"} }, []string{"the definition a serves b"}},
 		{"all at once", func(f *facts) { *f = facts{Version: "1.20.0"} }, []string{
 			"kubernetes 1.20.0 is too old: sidecars need 1.29 or newer", "the cluster has no working DNS, by which gateways find the operator", "no node is ready and takes pods"}},
 	} {

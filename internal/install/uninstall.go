@@ -167,7 +167,7 @@ func (w *work) removeNamespaces(ctx context.Context) error {
 		if err != nil {
 			return asFault("looking at namespace "+name, err)
 		}
-		byChart := ns.Annotations["meta.helm.sh/release-name"] == Release && ns.Annotations["meta.helm.sh/release-namespace"] == w.cfg.Namespace
+		byChart := ns.Annotations[releaseName] == Release && ns.Annotations[releaseNamespace] == w.cfg.Namespace
 		if !byChart && ns.Labels[mark] == "" {
 			if name == w.cfg.Namespace {
 				if err := w.removeState(ctx); err != nil {
@@ -218,10 +218,18 @@ func (w *work) removeState(ctx context.Context) error {
 	return nil
 }
 
-// removeCRDs deletes the definitions, unless somebody else's resources need them:
-// these would be deleted with them.
+// removeCRDs deletes the definitions, unless another installation needs them, or
+// somebody's resources do: these would be deleted with them.
 func (w *work) removeCRDs(ctx context.Context) error {
 	started := w.now()
+	others, err := w.others(ctx)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		w.done("custom resources", started, "kept: the installation in namespace %s needs them", others[0].namespace)
+		return nil
+	}
 	all, err := definitions()
 	if err != nil {
 		return err

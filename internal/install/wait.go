@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -92,7 +93,72 @@ func (w *work) progress(ctx context.Context, p program) (progress, error) {
 	if err != nil {
 		return progress{}, err
 	}
-	return judge(p, d, pods.Items), nil
+	sets, err := w.clients.AppsV1().ReplicaSets(w.cfg.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels).String()})
+	if err != nil {
+		return progress{}, err
+	}
+	return judge(p, d, newest(d, sets.Items, pods.Items)), nil
+}
+
+// revisionKey is the annotation by which Kubernetes says which replica set a Deployment
+// wants now.
+const revisionKey = "deployment.kubernetes.io/revision"
+
+// newest are the pods of what the Deployment wants now: those of an earlier rollout, which
+// may be what this one repairs, say nothing about it. While Kubernetes has not looked at
+// the Deployment there are none.
+func newest(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) []corev1.Pod {
+	if d.Status.ObservedGeneration < d.Generation {
+		return nil
+	}
+	var found []corev1.Pod
+	for _, set := range sets {
+		if !metav1.IsControlledBy(&set, d) || set.Annotations[revisionKey] != d.Annotations[revisionKey] {
+			continue
+		}
+		for i := range pods {
+			if metav1.IsControlledBy(&pods[i], &set) {
+				found = append(found, pods[i])
+			}
+		}
+	}
+	return found
+}
+
+// renew deletes the pods that were broken before this work, so that they start with what
+// was written now: a container that ended again and again would only be tried minutes
+// later, and what it said last is about what was there before.
+func (w *work) renew(ctx context.Context) error {
+	for _, p := range programs {
+		d, err := w.clients.AppsV1().Deployments(w.cfg.Namespace).Get(ctx, p.deployment, metav1.GetOptions{})
+		if err != nil {
+			return asFault("looking at the "+p.name, err)
+		}
+		pods := w.clients.CoreV1().Pods(w.cfg.Namespace)
+		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels).String()})
+		if err != nil {
+			return asFault("looking at the "+p.name, err)
+		}
+		for i := range list.Items {
+			pod := &list.Items[i]
+			if !broken(pod) {
+				continue
+			}
+			only := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}}
+			if err := pods.Delete(ctx, pod.Name, only); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+				return asFault("deleting the broken pod "+pod.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// broken says whether a container of the pod waits to be tried again.
+func broken(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		waits := c.State.Waiting
+		return waits != nil && (waits.Reason == "CrashLoopBackOff" || waits.Reason == "ImagePullBackOff")
+	})
 }
 
 // judge says how far a rollout is, from the Deployment and its pods.

@@ -15,13 +15,52 @@ app.kubernetes.io/name: {{ . }}
 {{/* The image of one of our programs: include "cortex.image" (list $ "operator"). */}}
 {{- define "cortex.image" -}}
 {{- $root := index . 0 -}}
-{{ printf "%s/%s:%s" (trimSuffix "/" $root.Values.image.registry) (index . 1) (default $root.Chart.AppVersion $root.Values.image.tag) }}
+{{- $digest := get $root.Values.image.digests (index . 1) -}}
+{{ printf "%s/%s:%s" (trimSuffix "/" $root.Values.image.registry) (index . 1) (default $root.Chart.AppVersion $root.Values.image.tag) }}{{ with $digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/*
+How many pods a Deployment has: include "cortex.replicas" (list $ "gateway" .Values.gateway).
+Nothing where an autoscaler says it, the chart's own or one that is found on the cluster:
+the number would jump at each upgrade. Until it has spoken for the first time the number
+of now is written, because a field that nobody owns any more falls back to 1.
+*/}}
+{{- define "cortex.replicas" -}}
+{{- $root := index . 0 }}{{ $deployment := printf "cortex-%s" (index . 1) }}{{ $values := index . 2 -}}
+{{- $scaled := and $values.autoscaling $values.autoscaling.enabled -}}
+{{- range (lookup "autoscaling/v2" "HorizontalPodAutoscaler" $root.Release.Namespace "").items -}}
+{{- if and (eq .spec.scaleTargetRef.kind "Deployment") (eq .spec.scaleTargetRef.name $deployment) }}{{ $scaled = true }}{{ end -}}
+{{- end -}}
+{{- if not $scaled -}}
+{{- with $values.replicas }}replicas: {{ . }}{{ end -}}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" $root.Release.Namespace $deployment -}}
+{{- $spoken := false -}}
+{{- range dig "metadata" "managedFields" list ($live | default dict) }}{{ if eq (.subresource | default "") "scale" }}{{ $spoken = true }}{{ end }}{{ end -}}
+{{- if and $live (not $spoken) }}replicas: {{ $live.spec.replicas }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The class of our pods: nothing that APIs run may push them off a full node. */}}
+{{- define "cortex.priorityClass" -}}
+{{- $root := index . 0 }}{{ $values := index . 1 -}}
+{{- if $values.priorityClassName }}{{ $values.priorityClassName }}
+{{- else if $root.Values.priorityClass.create }}{{ include "cortex.ownPriorityClass" $root }}
+{{- end -}}
+{{- end }}
+
+{{/* It is one of the cluster, so the namespace is in its name (which `helm lint` does not have). */}}
+{{- define "cortex.ownPriorityClass" -}}
+{{ printf "cortex-%s" .Release.Namespace | trimSuffix "-" }}
 {{- end }}
 
 {{/* What all our pods have in common: include "cortex.pod" (list $ "operator" .Values.operator). */}}
 {{- define "cortex.pod" -}}
 {{- $root := index . 0 }}{{ $name := index . 1 }}{{ $values := index . 2 -}}
 serviceAccountName: cortex-{{ $name }}
+{{- with include "cortex.priorityClass" (list $root $values) }}
+priorityClassName: {{ . }}
+{{- end }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -45,6 +84,10 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -60,6 +103,8 @@ tolerations:
 {{- $root := index . 0 }}{{ $name := index . 1 }}{{ $values := index . 2 -}}
 image: {{ include "cortex.image" (list $root $name) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+# Why a program ended is in the status of its pod.
+terminationMessagePolicy: FallbackToLogsOnError
 resources:
   {{- toYaml $values.resources | nindent 2 }}
 securityContext:
@@ -90,6 +135,57 @@ env:
 {{- end }}
 {{- end }}
 
+{{/* The probes of our programs: one that starts answers when it is ready, so that none fails meanwhile. */}}
+{{- define "cortex.probes" -}}
+startupProbe:
+  httpGet: {path: /startz, port: health}
+  periodSeconds: 1
+  timeoutSeconds: 60
+  failureThreshold: 10
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 10
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 1
+  failureThreshold: 2
+{{- end }}
+
+{{/* Annotations and labels that an installation adds to pods. */}}
+{{- define "cortex.podMetadata" -}}
+{{- $root := index . 0 }}{{ $name := index . 1 }}{{ $values := index . 2 -}}
+{{- with $values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+labels:
+  {{- with $values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- include "cortex.labels" $root | nindent 2 }}
+  {{- include "cortex.selector" $name | nindent 2 }}
+{{- end }}
+
+{{/* How a Service is reached from outside, but for its ports. */}}
+{{- define "cortex.serviceType" -}}
+type: {{ .type }}
+{{- if eq .type "LoadBalancer" }}
+{{- with .class }}
+loadBalancerClass: {{ . }}
+{{- end }}
+{{- with .cidrs }}
+loadBalancerSourceRanges:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- if and .externalTrafficPolicy (ne .type "ClusterIP") }}
+externalTrafficPolicy: {{ .externalTrafficPolicy }}
+{{- end }}
+{{- with .ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- end }}
+
 {{/* Annotations of a load balancer: scheme and certificate as clouds read them. */}}
 {{- define "cortex.loadBalancerAnnotations" -}}
 {{- $lb := . }}{{ $notes := dict -}}
@@ -107,6 +203,13 @@ env:
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Networks of one family, with those of the other left out: (list . "4"). */}}
+{{- define "cortex.networks" -}}
+{{- $found := list }}{{ $six := eq (index . 1) "6" -}}
+{{- range index . 0 }}{{ if eq (contains ":" .) $six }}{{ $found = append $found . }}{{ end }}{{ end -}}
+{{- toJson $found -}}
 {{- end }}
 
 {{/* Who may read metrics, as the from of an ingress rule. */}}
