@@ -138,6 +138,10 @@ bench-kube: need-go ## measure on the Kubernetes of kube-up, beside HAProxy, kub
 docs: need-go ## write the generated pages of docs/ again
 	@$(GO) test ./internal/cli ./internal/manifest -run Reference -update
 
+.PHONY: images
+images: need-go ## build the images for clusters, without Docker: into dist/, or REGISTRY=host/path PUSH=1
+	@$(GO) run ./scripts/images -tag '$(VERSION)' $(if $(REGISTRY),-registry '$(REGISTRY)') $(if $(PUSH),-push)
+
 .PHONY: release
 release: need-go ## build static binaries for linux and darwin, amd64 and arm64, into dist/
 	@rm -rf dist && mkdir dist

@@ -68,7 +68,8 @@ func objects(t *testing.T, text string) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	for _, doc := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
 		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
+		// Strict, as Flux and kustomize are: a key that is there twice is an error.
+		if err := yaml.UnmarshalStrict([]byte(doc), &u.Object); err != nil {
 			t.Fatalf("%v in\n%s", err, doc)
 		}
 		if len(u.Object) > 0 {
@@ -163,8 +164,8 @@ func TestServerAccepts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, u := range objects(t, text) {
-			if u.GroupVersionKind().Group == "monitoring.coreos.com" {
-				continue // a kind of the Prometheus operator, which this cluster may lack
+			if group := u.GroupVersionKind().Group; group == "monitoring.coreos.com" || group == "gateway.networking.k8s.io" {
+				continue // kinds of the Prometheus operator and of gateways, which this cluster may lack
 			}
 			what := name + ": " + u.GetKind() + " " + u.GetName()
 			mapping, err := mapper.RESTMapping(u.GroupVersionKind().GroupKind(), u.GroupVersionKind().Version)

@@ -31,7 +31,7 @@ func main() {
 func config(c cli.ClusterConfig) install.Config {
 	return install.Config{
 		Kubeconfigs: c.Kubeconfigs, Context: c.Context, Namespace: c.Namespace, Values: c.Values,
-		Version: c.Version, Wait: c.Wait, Timeout: c.Timeout,
+		Version: c.Version, Images: c.Images, Wait: c.Wait, Timeout: c.Timeout,
 		Progress: func(s install.Step) { c.Progress(cli.ClusterStep(s)) },
 	}
 }

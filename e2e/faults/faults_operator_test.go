@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // leaders are the operators that say of themselves that they answer.
@@ -137,4 +139,49 @@ func (p *place) versions(t *testing.T, name string) int {
 		return json.Unmarshal([]byte(out), &list)
 	})
 	return len(list)
+}
+
+// TestBrokenPolicy rolls operators out that cannot read their policy, past every check of
+// an upgrade: none of them becomes ready, so the ones before go on, and an upgrade
+// repairs it.
+func TestBrokenPolicy(t *testing.T) {
+	p := newPlace(t)
+	l := p.load(t, "steady")
+	t.Cleanup(func() { p.upgrade(t, p.cortex, "--set", "policy=") })
+	p.upgrade(t, p.cortex, "--set", "policy=permit(principal\\, action\\, resource);")
+	p.settle(t)
+	leader := p.leader(t, "")
+	ctx := t.Context()
+	broken := []byte(`{"data":{"policy.cedar":"permit(nobody knows);"}}`)
+	if _, err := p.client.CoreV1().ConfigMaps(system).Patch(ctx, "cortex-policy", types.MergePatchType, broken, metav1.PatchOptions{FieldManager: "kubectl"}); err != nil {
+		t.Fatal(err)
+	}
+	restart := []byte(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`)
+	if _, err := p.client.AppsV1().Deployments(system).Patch(ctx, "cortex-operator", types.StrategicMergePatchType, restart, metav1.PatchOptions{FieldManager: "kubectl"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the new operator says what is wrong", func() error {
+		pods, err := p.podsOf(system, "app.kubernetes.io/name=operator")
+		if err != nil {
+			return err
+		}
+		for i := range pods {
+			for _, c := range pods[i].Status.ContainerStatuses {
+				if ended := c.LastTerminationState.Terminated; ended != nil && strings.Contains(ended.Message, "policy") {
+					if isReady(&pods[i]) {
+						t.Errorf("%s is ready with a policy that does not parse", pods[i].Name)
+					}
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("none of %d does", len(pods))
+	})
+	if now := p.leader(t, ""); now.Name != leader.Name {
+		t.Errorf("%s leads, want still %s", now.Name, leader.Name)
+	}
+	p.run(t, "get", "steady")
+	p.upgrade(t, p.cortex, "--set", "policy=permit(principal\\, action\\, resource);")
+	p.settle(t)
+	l.end(0)
 }

@@ -13,7 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/images"
 )
 
 // registry is one of images, that has one image or none. Nodes speak HTTP with it
@@ -28,7 +28,7 @@ func newRegistry(t *testing.T, program string) *registry {
 	t.Helper()
 	// Its folder makes it another image than the one that was loaded: a node that has
 	// pulled an image once asks the registry for it again.
-	image, err := kubetest.Image{Name: "model", Files: map[string]string{"/server": program}, Dir: "/tmp"}.Build()
+	image, err := images.Image{Name: "model", Files: map[string]string{"/server": program}, Dir: "/tmp"}.Build("")
 	if err != nil {
 		t.Fatal(err)
 	}

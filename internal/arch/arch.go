@@ -163,10 +163,11 @@ var Rules = map[string]Rule{
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"deploy":           {}, // the chart, embedded
-	"internal/install": {Internal: []string{"deploy", "internal/auth/policy", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml, k8smerge}},
+	"internal/install": {Internal: []string{"deploy", "internal/auth/policy", "internal/images", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml, k8smerge}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
 	"internal/kubetest/testcluster": {Internal: []string{"internal/auth/authtest"}},
-	"internal/kubetest":             {Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
+	"internal/images":               {Internal: []string{"internal/fault"}, Outside: []string{registry}},
+	"internal/kubetest":             {Internal: []string{"internal/images"}, Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
 	"cmd/cortex-operator": {Internal: []string{"internal/kube/operatord", "internal/kube/program"}},

@@ -34,6 +34,7 @@ type ClusterConfig struct {
 	ValueFiles  [][]byte       // contents, each laid over the one before
 	Assignments []string       // key=value, laid over the files
 	Values      map[string]any // from flags, laid over both
+	Images      string         // an archive of images to push first; empty: none
 	Wait        bool
 	Timeout     time.Duration
 	Version     string
@@ -104,6 +105,7 @@ type valueFlags struct {
 	clusterName   string
 	files         []string
 	set           []string
+	images        string
 	noWait        bool
 	timeout       time.Duration
 	dryRun        bool
@@ -117,10 +119,12 @@ func (f *valueFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.apisNamespace, "apis-namespace", "", "namespace of what is deployed (default: cortex-apis)")
 	flags.StringArrayVar(&f.files, "values", nil, "file of values of the chart; may be repeated, the last one wins")
 	flags.StringArrayVar(&f.set, "set", nil, "one value of the chart as key=value, such as gateway.replicas=3; may be repeated")
+	flags.StringVar(&f.images, "load-images", "", "archive of images (make images) to push first to the registry of the values")
 	flags.BoolVar(&f.noWait, "no-wait", false, "return before everything is available")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Minute, "how long to wait")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the objects and change nothing")
 	_ = cmd.MarkFlagFilename("values", "yaml", "yml")
+	_ = cmd.MarkFlagFilename("load-images", "tar")
 }
 
 // maxValues bounds a file of values.
@@ -141,6 +145,7 @@ func (f *valueFlags) fill(cfg *ClusterConfig) error {
 		}
 		cfg.ValueFiles = append(cfg.ValueFiles, data)
 	}
+	cfg.Images = f.images
 	cfg.Assignments, cfg.Wait, cfg.Timeout, cfg.Values = f.set, !f.noWait, f.timeout, map[string]any{}
 	for key, v := range map[string]string{"account": f.account, "region": f.region, "clusterName": f.clusterName} {
 		if v != "" {

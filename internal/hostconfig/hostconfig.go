@@ -46,6 +46,9 @@ type Management struct {
 	TLSNames      []string  // more names of a certificate of our own
 	AuditFile     string    // "-" is AuditOut
 	AuditOut      io.Writer // the standard output of the program
+	AuditCopy     bool      // what is written to a file goes to AuditOut too
+	AuditBytes    int64     // of one file; 0: the audit's own default
+	AuditKeep     int       // how many older files; 0: the audit's own default
 }
 
 // Server is the environment of one machine for a team. AuditFile may be empty here: a

@@ -44,7 +44,7 @@ func newSite(t *testing.T) *site {
 	s := &site{clients: clients, apis: kubetest.Namespace(t, restConfig)}
 	s.Config = Config{
 		Kubeconfigs: []string{kubeconfig(t, restConfig)}, Namespace: kubetest.Namespace(t, restConfig),
-		Values: map[string]any{"account": "123456789012", "region": "us-west-2",
+		Values: map[string]any{"account": "123456789012", "region": "us-west-2", "image": map[string]any{"pullPolicy": "Never"},
 			"apis":     map[string]any{"namespace": s.apis, "createNamespace": false},
 			"operator": map[string]any{"nodeSelector": nobody}, "gateway": map[string]any{"nodeSelector": nobody}},
 		Version: "1.2.3", Timeout: 20 * time.Second, shared: true,

@@ -46,6 +46,7 @@ type Config struct {
 	// the chart's own; at an upgrade, what the installation has.
 	Values   map[string]any
 	Version  string        // of the programs, and the tag of their images; empty: the chart's
+	Images   string        // an archive of images to push first to where the values say; empty: none
 	Wait     bool          // until everything is available
 	Timeout  time.Duration // of waiting; 0: five minutes
 	Progress func(Step)    // is told of each step as it ends; may be nil
@@ -121,6 +122,11 @@ func (w *work) install(ctx context.Context, adopting bool) (Info, error) {
 
 // write makes what the objects of the chart need, before Helm writes them.
 func (w *work) write(ctx context.Context, p plan) error {
+	if w.cfg.Images != "" {
+		if err := w.pushImages(ctx, imagesOf(p.objects)); err != nil {
+			return err
+		}
+	}
 	if err := w.applyCRDs(ctx, p.definitions); err != nil {
 		return err
 	}

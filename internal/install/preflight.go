@@ -32,6 +32,7 @@ type facts struct {
 	Metrics    bool     // of pods are needed to scale the gateways, and there are none
 	Shared     string   // with whom the namespace of APIs would be shared, in words
 	Foreign    []foreigner
+	Images     []string // that their registry does not have
 	Diverged   []string // definitions that neither take ours nor serve what ours do, in words
 }
 
@@ -69,6 +70,10 @@ func obstacles(f facts) []obstacle {
 	}
 	add(len(f.Unknown) > 0, "install what brings them, or leave the values off that ask for them: metrics.serviceMonitor, gateway.route",
 		"the cluster does not know the kinds %s", strings.Join(f.Unknown, ", "))
+	for _, ref := range f.Images {
+		add(true, "`make images REGISTRY=… PUSH=1` makes and pushes them, --load-images pushes those of an archive; image.registry and image.tag say which",
+			"the image %s does not exist", ref)
+	}
 	add(f.Secret != "", "make it of type kubernetes.io/tls, with a certificate and its key; or leave operator.tls.secretName off", "%s", f.Secret)
 	add(f.Metrics, "install a metrics server, or leave gateway.autoscaling.enabled off", "the cluster does not measure pods (metrics.k8s.io)")
 	return found
@@ -80,6 +85,16 @@ func (w *work) preflight(ctx context.Context, p plan) error {
 	f, err := w.look(ctx, p)
 	if err != nil {
 		return err
+	}
+	note := ""
+	if refs := imagesOf(p.objects); w.cfg.Images == "" {
+		f.Images, note = w.lookForImages(ctx, refs)
+	} else {
+		archive, err := w.openImages(refs)
+		if err != nil {
+			return err
+		}
+		_ = archive.Close()
 	}
 	if w.cfg.shared {
 		f.DNSUnknown, f.Nodes = true, -1
@@ -98,6 +113,9 @@ func (w *work) preflight(ctx context.Context, p plan) error {
 		nodes = ""
 	}
 	w.done("cluster", started, "kubernetes %s%s, rights, dns; no storage is needed", f.Version, nodes)
+	if note != "" {
+		w.done("images", started, "%s", note)
+	}
 	return nil
 }
 

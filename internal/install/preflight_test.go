@@ -43,6 +43,7 @@ func TestObstacles(t *testing.T) {
 		{"no namespace", func(f *facts) { f.NoAPIs = "models" }, []string{"namespace models does not exist"}},
 		{"no monitors", func(f *facts) { f.Unknown = []string{"ServiceMonitor", "PodMonitor"} }, []string{"the cluster does not know the kinds ServiceMonitor, PodMonitor"}},
 		{"no certificate", func(f *facts) { f.Secret = "secret x does not exist" }, []string{"secret x does not exist"}},
+		{"no images", func(f *facts) { f.Images = []string{"r.example/operator:1", "r.example/sidecar:1"} }, []string{"the image r.example/operator:1 does not exist", "the image r.example/sidecar:1 does not exist"}},
 		{"nothing measures", func(f *facts) { f.Metrics = true }, []string{"the cluster does not measure pods (metrics.k8s.io)"}},
 		{"names that are taken", func(f *facts) {
 			f.Foreign = []foreigner{{"service cortex-gateway in namespace cortex", "Service", "not of Helm"}, {"namespace models", "Namespace", "not of Helm"}}

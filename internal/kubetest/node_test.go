@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -184,39 +183,5 @@ func TestSidecarsStartFirstAndEndLast(t *testing.T) {
 		if err != nil || string(text) != want {
 			t.Errorf("the log of %s = %q, %v, want %q", container, text, err, want)
 		}
-	}
-}
-
-func TestImagesWithoutTagAreNamedByTheirContent(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "file")
-	digest := func(content string) string {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		image, err := kubetest.Image{Name: "cortex.dev/x", Files: map[string]string{"/x": file}}.Build()
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash, err := image.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return hash.Hex
-	}
-	one, again, other := digest("one"), digest("one"), digest("other")
-	if one != again {
-		t.Errorf("Build() of the same files = %s and %s, want the same", one, again)
-	}
-	if one == other {
-		t.Errorf("Build() of other files = %s twice, want another", one)
-	}
-}
-
-func TestImageWithoutEntrypoint(t *testing.T) {
-	t.Parallel()
-	_, err := kubetest.Image{Name: "cortex.dev/x", Files: map[string]string{"/a": "a", "/b": "b"}}.Build()
-	if err == nil || !strings.Contains(err.Error(), "2 files and no entrypoint") {
-		t.Errorf("Build() of two files without entrypoint = %v, want an error that says so", err)
 	}
 }

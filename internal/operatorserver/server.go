@@ -97,7 +97,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if s.audit, err = audit.Open(audit.Config{Path: cfg.AuditFile, Out: cfg.AuditOut, Log: cfg.Log}); err != nil {
+	record := audit.Config{Path: cfg.AuditFile, Out: cfg.AuditOut, MaxBytes: cfg.AuditBytes, Keep: cfg.AuditKeep, Log: cfg.Log}
+	if cfg.AuditCopy {
+		record.Copy = cfg.AuditOut
+	}
+	if s.audit, err = audit.Open(record); err != nil {
 		return nil, err
 	}
 	s.guard = guard.New(guard.Config{IAM: s.iam, Policy: s.policy, Audit: s.audit, Environment: cfg.ClusterName})

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	imagefiles "cortex.dev/cortex/internal/images"
 	"cortex.dev/cortex/internal/kubetest"
 )
 
@@ -56,7 +57,7 @@ func images(ctx context.Context, n *node) error {
 	if _, err := os.Stat(socket); err != nil {
 		return errors.New("there is no node to load images into: make kube-up starts one")
 	}
-	var built []kubetest.Image
+	var built []imagefiles.Image
 	content := sha256.New()
 	for _, s := range sources() {
 		if missing := s.missing(n.root); missing != "" {
@@ -75,7 +76,7 @@ func images(ctx context.Context, n *node) error {
 	if err := n.step("images", func() (string, error) {
 		for _, image := range built {
 			image.Name += ":" + tag
-			if _, err := image.Load(ctx, n.containerd()); err != nil {
+			if _, err := n.containerd().Load(ctx, image); err != nil {
 				return "", err
 			}
 		}
@@ -87,7 +88,7 @@ func images(ctx context.Context, n *node) error {
 }
 
 // addContent adds the name of an image and of its files, and what is in them.
-func addContent(to io.Writer, image kubetest.Image) error {
+func addContent(to io.Writer, image imagefiles.Image) error {
 	fmt.Fprintf(to, "%q\n", image.Name)
 	for _, target := range slices.Sorted(maps.Keys(image.Files)) {
 		text, err := os.ReadFile(image.Files[target])
@@ -118,8 +119,8 @@ func (s source) missing(root string) string {
 }
 
 // build makes the image of a source; its name has no tag yet.
-func (n *node) build(ctx context.Context, s source) (kubetest.Image, error) {
-	image := kubetest.Image{Name: "cortex.dev/" + s.name, Files: map[string]string{}}
+func (n *node) build(ctx context.Context, s source) (imagefiles.Image, error) {
+	image := imagefiles.Image{Name: "cortex.dev/" + s.name, Files: map[string]string{}}
 	for target, pkg := range s.programs {
 		file := n.path("images", s.name, filepath.Base(target))
 		if err := n.buildStatic(ctx, pkg, file); err != nil {
@@ -149,7 +150,7 @@ func (n *node) loadPause(ctx context.Context) error {
 	if err := n.buildStatic(ctx, "./scripts/kube/pause", file); err != nil {
 		return err
 	}
-	_, err := kubetest.Image{Name: pauseImage, Files: map[string]string{"/pause": file}}.Load(ctx, n.containerd())
+	_, err := n.containerd().Load(ctx, imagefiles.Image{Name: pauseImage, Files: map[string]string{"/pause": file}})
 	if err != nil {
 		return fmt.Errorf("loading the pause image: %w", err)
 	}

@@ -128,8 +128,8 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 	}
 	apis := "http://" + bridgeAddr + ":" + apisPort
 	values := map[string]any{
-		"image": map[string]any{"tag": tag},
-		"tick":  "1s", // of a demo that is watched
+		"image": map[string]any{"tag": tag, "pullPolicy": "Never"}, // they were loaded into the node
+		"tick":  "1s",                                              // of a demo that is watched
 		"apis":  map[string]any{"endpoint": apis},
 		"operator": map[string]any{
 			"stsEndpoint": "https://" + stsName, "authorities": string(authority),

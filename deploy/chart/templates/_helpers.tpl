@@ -151,7 +151,7 @@ readinessProbe:
   failureThreshold: 2
 {{- end }}
 
-{{/* Annotations and labels that an installation adds to pods. */}}
+{{/* Annotations and labels that an installation adds to pods; ours stay as they are. */}}
 {{- define "cortex.podMetadata" -}}
 {{- $root := index . 0 }}{{ $name := index . 1 }}{{ $values := index . 2 -}}
 {{- with $values.podAnnotations }}
@@ -159,11 +159,8 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 labels:
-  {{- with $values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- include "cortex.labels" $root | nindent 2 }}
-  {{- include "cortex.selector" $name | nindent 2 }}
+  {{- $ours := merge (fromYaml (include "cortex.labels" $root)) (fromYaml (include "cortex.selector" $name)) }}
+  {{- merge $ours ($values.podLabels | default dict) | toYaml | nindent 2 }}
 {{- end }}
 
 {{/* How a Service is reached from outside, but for its ports. */}}

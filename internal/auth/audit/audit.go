@@ -60,6 +60,7 @@ const (
 type Config struct {
 	Path     string           // of the file; "-" for Out
 	Out      io.Writer        // what "-" means; os.Stdout
+	Copy     io.Writer        // gets every line of a file too; nil: nobody
 	MaxBytes int64            // of one file; DefaultMaxBytes
 	Keep     int              // how many rotated files (path.1 is the newest); DefaultKeep
 	Now      func() time.Time // time.Now
@@ -185,6 +186,9 @@ func (l *Log) put(e *auth.Entry, now time.Time) error {
 	line := l.buf[1:]
 	if l.torn {
 		line = l.buf
+	}
+	if l.cfg.Copy != nil && l.out == nil {
+		_, _ = l.cfg.Copy.Write(l.buf[1:]) // the file is the record
 	}
 	n, err := out.Write(line)
 	l.size += int64(n)

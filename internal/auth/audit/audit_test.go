@@ -387,3 +387,26 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+func TestACopyOfEveryLine(t *testing.T) {
+	t.Parallel()
+	var copied bytes.Buffer
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l, err := Open(Config{Path: path, Copy: &copied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		l.Write(sample(n))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Count(kept, []byte("\n")) != 3 || !bytes.Equal(kept, copied.Bytes()) {
+		t.Errorf("the file has\n%sand the copy\n%swant the same three lines", kept, copied.Bytes())
+	}
+}

@@ -243,7 +243,8 @@ func (p *place) operator(pod string) *operatorLife {
 		return Run(ctx, Config{
 			Pod: pod, SystemNamespace: p.system, Namespace: p.workloads,
 			Management: hostconfig.Management{
-				Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts, AuditFile: "-", AuditOut: o.audit,
+				Account: alice.Account, Region: "us-west-2", ClusterName: "team", STSEndpoint: p.sts,
+				AuditFile: filepath.Join(p.t.TempDir(), "audit.log"), AuditOut: o.audit, AuditCopy: true,
 			},
 			SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
 			APIEndpoint: "http://apis.example.com", CapacityCheck: true,

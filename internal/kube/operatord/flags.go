@@ -29,7 +29,7 @@ POD_NAME and POD_NAMESPACE have to be set.
   --sts-calls-per-second N    limit of calls to STS (20)
   --tls-cert, --tls-key FILE  certificate of the management API, as PEM (of an authority of its own)
   --tls-name NAME             one more name of a certificate of its own; may be repeated
-  --audit FILE                audit log, - for the standard output (-)
+  --audit FILE                audit log, which goes to the standard output too; - for that alone (-)
   --sidecar-image IMAGE       of the proxy beside each replica
   --sidecar-size SIZE         what it requests: cpu=100m,mem=100Mi
   --pull-policy POLICY        of the images of pods: Always, IfNotPresent or Never (IfNotPresent)
@@ -75,6 +75,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.TLSKey, "tls-key", "", "")
 	f.List("tls-name", &c.TLSNames)
 	text(&c.AuditFile, "audit", "-", "")
+	c.AuditCopy, c.AuditBytes, c.AuditKeep = true, auditBytes, auditFiles-1
 	text(&c.SidecarImage, "sidecar-image", "", "")
 	text(&sidecar, "sidecar-size", "cpu=100m,mem=100Mi", "")
 	text(&c.PullPolicy, "pull-policy", "IfNotPresent", "")

@@ -36,7 +36,7 @@ func TestOperatorFlags(t *testing.T) {
 	want := Config{
 		Pod: "operator-0", SystemNamespace: "cortex", Namespace: "apis",
 		Management: hostconfig.Management{
-			Account: "111122223333", Region: "us-west-2", ClusterName: "cortex", SessionTTL: 15 * time.Minute, STSPerSecond: 20, AuditFile: "-",
+			Account: "111122223333", Region: "us-west-2", ClusterName: "cortex", SessionTTL: 15 * time.Minute, STSPerSecond: 20, AuditFile: "-", AuditCopy: true, AuditBytes: 16 << 20, AuditKeep: 5,
 			PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
 		},
 		SidecarImage: "cortex.dev/sidecar:1", SidecarSize: capacity.Amount{CPU: 50, Mem: 64 << 20}, PullPolicy: "IfNotPresent", PodSecurity: "baseline",

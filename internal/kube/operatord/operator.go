@@ -79,6 +79,13 @@ type NodeGroup struct {
 	Priority int32
 }
 
+// The audit that a pod keeps is at most auditFiles of auditBytes, for which the volume of
+// the chart has room (128Mi).
+const (
+	auditBytes = 16 << 20
+	auditFiles = 6
+)
+
 // Names that the chart and this program agree on.
 const (
 	leaseName       = "cortex-operator"

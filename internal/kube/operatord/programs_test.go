@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -47,6 +48,15 @@ func TestDeployRequestScale(t *testing.T) {
 	}
 	if !o.audit.has(`"action":"deploy"`) {
 		t.Error("the audit is not on the standard output")
+	}
+	kept := 0
+	if err := client.Audit(t.Context(), auth.AuditQuery{Principal: "user/alice"}, func(e auth.Entry) error {
+		if e.Action == auth.ActionDeploy {
+			kept++
+		}
+		return nil
+	}); err != nil || kept != 1 {
+		t.Errorf("Audit() = %d deploys, %v, want the one", kept, err)
 	}
 	waiting := make(chan int, 10)
 	for range cap(waiting) {

@@ -1,0 +1,109 @@
+package install
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/images"
+)
+
+// askRegistry is how long registries have to say what they have.
+const askRegistry = 15 * time.Second
+
+// imagesOf are the references of what the objects start, the sidecars of APIs among it.
+func imagesOf(objects []*unstructured.Unstructured) []string {
+	var refs []string
+	add := func(ref string) {
+		if ref != "" && !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
+	}
+	for _, u := range objects {
+		containers, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+		for _, c := range containers {
+			container, _ := c.(map[string]any)
+			image, _ := container["image"].(string)
+			add(image)
+			args, _, _ := unstructured.NestedStringSlice(container, "args")
+			for _, arg := range args {
+				if ref, ok := strings.CutPrefix(arg, "--sidecar-image="); ok {
+					add(ref)
+				}
+			}
+		}
+	}
+	return refs
+}
+
+// lookForImages asks the registries for every image, so that nothing is installed that no
+// node could start. Missing are those that are not there, in words; unknown says why it
+// could not be asked, which stands in nobody's way: nodes may reach more than this
+// machine, with other credentials.
+func (w *work) lookForImages(ctx context.Context, refs []string) (missing []string, unknown string) {
+	if w.text("", "image", "pullPolicy") == "Never" {
+		return nil, "not looked for: they are never pulled"
+	}
+	ctx, cancel := context.WithTimeout(ctx, askRegistry)
+	defer cancel()
+	for _, f := range images.Find(ctx, refs) {
+		switch {
+		case f.Missing:
+			missing = append(missing, f.Reference)
+		case f.Err != nil && unknown == "":
+			unknown = "not looked for: " + images.Why(f.Err)
+		}
+	}
+	return missing, unknown
+}
+
+// openImages opens the archive that is to be pushed and sees that it has what is asked
+// for.
+func (w *work) openImages(refs []string) (*images.Archive, error) {
+	archive, err := images.OpenArchive(w.cfg.Images)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range refs {
+		if _, ok := archived(archive, ref); !ok {
+			_ = archive.Close() // the reason is known already
+			return nil, fault.New(fault.Invalid, "images.archive", "the archive %s has no image for %s", w.cfg.Images, ref)
+		}
+	}
+	return archive, nil
+}
+
+// pushImages gives the registries of the values the images of an archive.
+func (w *work) pushImages(ctx context.Context, refs []string) error {
+	started := w.now()
+	archive, err := w.openImages(refs)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }()
+	for _, ref := range refs {
+		image, _ := archived(archive, ref)
+		if _, err := images.Push(ctx, ref, image); err != nil {
+			return err
+		}
+	}
+	w.done("images", started, "%d pushed to %s", len(refs), path.Dir(refs[0]))
+	return nil
+}
+
+// archived is the image of an archive that a reference such as r.example/cortex/operator:v1
+// is to be.
+func archived(archive *images.Archive, ref string) (images.Named, bool) {
+	name, _, _ := strings.Cut(path.Base(ref), "@")
+	name, _, _ = strings.Cut(name, ":")
+	at := slices.IndexFunc(archive.Images, func(n images.Named) bool { return n.Name == name })
+	if at < 0 {
+		return images.Named{}, false
+	}
+	return archive.Images[at], true
+}
