@@ -18,6 +18,7 @@ import (
 var version = "dev" // set by the linker in releases
 
 func main() {
+	process.KeepInherited()
 	if process.ReaperMain(os.Args[1:]) {
 		return
 	}

@@ -91,6 +91,10 @@ type Entry struct {
 	Policies   []string  `json:"policies,omitempty"`   // that decided
 	Reason     string    `json:"reason,omitempty"`     // of a refusal before proof: one word of a fixed list
 	Source     string    `json:"source"`               // address of the caller
+	Operation  string    `json:"operation,omitempty"`  // of a change that is over: deploy, dry_run, rollback, refresh, delete
+	Outcome    string    `json:"outcome,omitempty"`    // of such a change: done, none (nothing was to be changed), failed
+	Version    string    `json:"version,omitempty"`    // that it made: v12
+	Code       string    `json:"code,omitempty"`       // of why it failed
 	Suppressed int       `json:"suppressed,omitempty"` // entries like this one that were left out since the last
 }
 
@@ -99,6 +103,23 @@ const (
 	Allow = "allow"
 	Deny  = "deny"
 )
+
+// What became of a change that was allowed.
+const (
+	OutcomeDone   = "done"
+	OutcomeNone   = "none" // nothing was to be changed
+	OutcomeFailed = "failed"
+)
+
+// Conclusion is what became of a change that was allowed.
+type Conclusion struct {
+	Action    Action
+	Resource  Resource
+	Operation string
+	Outcome   string
+	Version   string // that it made; empty: none
+	Code      string // why it failed
+}
 
 // AuditQuery selects entries. Zero members select everything.
 type AuditQuery struct {
@@ -202,10 +223,15 @@ type Guard interface {
 	// Permit decides whether the Caller of ctx may, writes that down, and returns
 	// fault.Forbidden with the policies that stopped them when not.
 	Permit(ctx context.Context, a Action, r Resource) error
+	// PermitAll is Permit for an action on several resources, that is done to all of
+	// them or to none. A refusal is one error, and one line of the audit.
+	PermitAll(ctx context.Context, a Action, all []Resource) error
 	// Visible says which of several resources the caller may see in a list, in one
 	// line of the audit. When it is none of them, and not the environment as a whole
 	// either, the error is that of Permit.
 	Visible(ctx context.Context, a Action, all []Resource) ([]bool, error)
+	// Conclude writes down what became of a change that Permit or PermitAll has allowed.
+	Conclude(ctx context.Context, c Conclusion)
 	// May decides without a line in the audit: for what goes on within an operation
 	// that is in it already.
 	May(ctx context.Context, a Action, r Resource) bool

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
@@ -159,10 +160,21 @@ func (s *Source) next(ctx context.Context, old *shown) (*shown, error) {
 	if err != nil {
 		return nil, unusable(place, err)
 	}
-	if now := s.cfg.Now(); now.After(pair.Leaf.NotAfter) {
-		return nil, unusable(place, errors.New("it ended on "+pair.Leaf.NotAfter.Format(time.DateOnly)))
+	if err := inForce(pair.Leaf, s.cfg.Now()); err != nil {
+		return nil, unusable(place, err)
 	}
 	return &shown{files: files, authority: ca, certificate: &pair, fingerprint: auth.Fingerprint(pair.Leaf.Raw)}, nil
+}
+
+// inForce returns why a certificate is not valid now.
+func inForce(c *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(c.NotAfter):
+		return errors.New("it ended on " + c.NotAfter.Format(time.DateOnly))
+	case now.Before(c.NotBefore):
+		return errors.New("it begins on " + c.NotBefore.Format(time.DateOnly) + ": is the clock right, and was it when this was made?")
+	}
+	return nil
 }
 
 func unusable(file string, err error) error {

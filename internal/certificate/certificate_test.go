@@ -311,3 +311,45 @@ func TestSharedAuthorityThatIsDamaged(t *testing.T) {
 		t.Errorf("Open() = %v at version %d, want server.bad_authority and nothing written", err, values.version)
 	}
 }
+
+// A certificate that was made while the clock was ahead is renewed when it is right again.
+func TestACertificateFromTheFuture(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	dir := filepath.Join(t.TempDir(), "tls")
+	open(t, dir, &now, "localhost")
+	now = now.Add(300 * 24 * time.Hour) // the authority is of the right time, the next certificate is not
+	ahead := open(t, dir, &now, "localhost")
+	wrong := ahead.Fingerprint()
+	now = now.Add(-300 * 24 * time.Hour)
+	s := open(t, dir, &now, "localhost")
+	if s.Fingerprint() == wrong {
+		t.Error("a certificate that is not valid yet is still shown")
+	}
+	if _, err := handshake(t, s, "localhost"); err != nil {
+		t.Errorf("handshake = %v", err)
+	}
+	// The same, in a server that runs while its clock is set.
+	s.look(t.Context())
+	before := s.Fingerprint()
+	now = now.Add(300 * 24 * time.Hour)
+	s.look(t.Context())
+	now = now.Add(-300 * 24 * time.Hour)
+	s.look(t.Context())
+	if _, err := handshake(t, s, "localhost"); err != nil {
+		t.Errorf("handshake after the clock was ahead for a while = %v (before: %s, now: %s)", err, before, s.Fingerprint())
+	}
+}
+
+// An authority from the future is nobody's to exchange in silence: clients were given it.
+func TestAnAuthorityFromTheFuture(t *testing.T) {
+	t.Parallel()
+	now := time.Now().Add(400 * 24 * time.Hour)
+	dir := filepath.Join(t.TempDir(), "tls")
+	open(t, dir, &now, "localhost")
+	now = time.Now()
+	_, err := Open(t.Context(), Config{Dir: dir, Names: []string{"localhost"}, Now: func() time.Time { return now }})
+	if fault.Code(err) != "server.bad_authority" || !strings.Contains(err.Error(), "is the clock right") {
+		t.Errorf("Open() = %v, want an error that asks about the clock", err)
+	}
+}

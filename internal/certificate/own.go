@@ -160,8 +160,8 @@ func (s *Source) authority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, error)
 	if !ok || !key.PublicKey.Equal(ca.PublicKey) {
 		return nil, nil, broken(errors.New("the key is not that of the certificate"))
 	}
-	if s.cfg.Now().After(ca.NotAfter) {
-		return nil, nil, broken(errors.New("it ended on " + ca.NotAfter.Format(time.DateOnly)))
+	if err := inForce(ca, s.cfg.Now()); err != nil {
+		return nil, nil, broken(err)
 	}
 	return ca, key, nil
 }
@@ -195,7 +195,8 @@ func (s *Source) newAuthority(k keep) (*x509.Certificate, *ecdsa.PrivateKey, err
 // fits reports whether a certificate of ours can go on being shown.
 func (s *Source) fits(leaf, ca *x509.Certificate, wanted []string) bool {
 	// One that ends with its authority cannot be renewed before.
-	asLong := !leaf.NotAfter.Before(ca.NotAfter) && s.cfg.Now().Before(leaf.NotAfter)
+	now := s.cfg.Now()
+	asLong := !leaf.NotAfter.Before(ca.NotAfter) && now.Before(leaf.NotAfter) && !now.Before(leaf.NotBefore)
 	return leaf.CheckSignatureFrom(ca) == nil && (s.young(leaf) || asLong) && named(leaf, wanted)
 }
 
@@ -205,9 +206,10 @@ func named(leaf *x509.Certificate, wanted []string) bool {
 	return containsAll(leaf.DNSNames, names) && containsAll(addressTexts(leaf.IPAddresses), addressTexts(addresses))
 }
 
-// young reports whether a certificate is not in the last third of its life.
+// young reports whether a certificate is valid and not in the last third of its life. One
+// that was made while the clock was ahead is not valid yet.
 func (s *Source) young(leaf *x509.Certificate) bool {
-	return leaf.NotAfter.Sub(s.cfg.Now()) > leaf.NotAfter.Sub(leaf.NotBefore)/3
+	return !s.cfg.Now().Before(leaf.NotBefore) && leaf.NotAfter.Sub(s.cfg.Now()) > leaf.NotAfter.Sub(leaf.NotBefore)/3
 }
 
 func containsAll(have, want []string) bool {

@@ -92,6 +92,8 @@ func (a *app) sayEntry(e auth.Entry) error {
 	}
 	why := ""
 	switch {
+	case e.Outcome != "":
+		why = strings.Join(strings.Fields(strings.Join([]string{e.Operation, e.Version, e.Outcome, e.Code}, " ")), " ")
 	case e.Reason != "":
 		why = e.Reason
 	case len(e.Policies) > 0:

@@ -105,22 +105,26 @@ func (h *handler) authorize(r *http.Request, rt route, in input) (context.Contex
 	case rt.action == auth.ActionWhoAmI: // whoever is proven may know it
 	case rt.each: // asked for each API that it is about, once those are known
 	default:
-		err = h.opts.Guard.Permit(ctx, rt.action, h.resource(in.name))
+		err = h.opts.Guard.Permit(ctx, rt.action, h.resource(ctx, in.name))
 	}
 	return ctx, err
 }
 
-// Permit returns what the operator asks before it deploys an API of a file.
-func Permit(g auth.Guard) func(ctx context.Context, name string, kind workload.Kind) error {
-	return func(ctx context.Context, name string, kind workload.Kind) error {
-		return g.Permit(ctx, auth.ActionDeploy, auth.Resource{API: name, Kind: string(kind)})
+// Permit returns what the operator asks before it deploys what a file has.
+func Permit(g auth.Guard) func(context.Context, []workload.Subject) error {
+	return func(ctx context.Context, all []workload.Subject) error {
+		resources := make([]auth.Resource, len(all))
+		for i, s := range all {
+			resources[i] = auth.Resource{API: s.Name, Kind: string(s.Kind)}
+		}
+		return g.PermitAll(ctx, auth.ActionDeploy, resources)
 	}
 }
 
-func (h *handler) resource(name string) auth.Resource {
+func (h *handler) resource(ctx context.Context, name string) auth.Resource {
 	r := auth.Resource{API: name}
 	if name != "" && h.opts.Kind != nil {
-		r.Kind = string(h.opts.Kind(name))
+		r.Kind = string(h.opts.Kind(ctx, name))
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -72,6 +73,14 @@ func (g *gate) Permit(_ context.Context, a auth.Action, r auth.Resource) error {
 	return nil
 }
 
+func (g *gate) PermitAll(ctx context.Context, a auth.Action, all []auth.Resource) error {
+	var err error
+	for _, r := range all {
+		err = errors.Join(err, g.Permit(ctx, a, r))
+	}
+	return err
+}
+
 func (g *gate) Visible(_ context.Context, a auth.Action, all []auth.Resource) ([]bool, error) {
 	g.asked = append(g.asked, "visible "+string(a))
 	seen := make([]bool, len(all))
@@ -79,6 +88,10 @@ func (g *gate) Visible(_ context.Context, a auth.Action, all []auth.Resource) ([
 		seen[i] = r.API != "hidden"
 	}
 	return seen, nil
+}
+
+func (g *gate) Conclude(_ context.Context, c auth.Conclusion) {
+	g.asked = append(g.asked, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s of %s %s", c.Outcome, c.Operation, c.Version, c.Resource.API, c.Code)), " "))
 }
 
 func (g *gate) May(_ context.Context, _ auth.Action, r auth.Resource) bool { return r.API != "hidden" }
@@ -125,7 +138,7 @@ func TestNothingIsDoneBeforeTheGuard(t *testing.T) {
 				t.Parallel()
 				target := strings.NewReplacer("{name}", "iris", "{id}", "123456").Replace(path) + "?nonsense=1"
 				ask := func(g *gate, token string) int {
-					h := httpapi.NewHandler(untouched{}, httpapi.Options{Guard: g, Kind: func(string) workload.Kind { return workload.Realtime }})
+					h := httpapi.NewHandler(untouched{}, httpapi.Options{Guard: g, Kind: func(context.Context, string) workload.Kind { return workload.Realtime }})
 					header := http.Header{}
 					if token != "" {
 						header.Set("Authorization", token)

@@ -48,8 +48,9 @@ type Options struct {
 	// Guard stands before every operation that is not open, and brings the
 	// operations that prove identities with it. Nil lets everybody do everything.
 	Guard auth.Guard
-	// Kind returns the kind of a deployed API, for the guard; "" when there is none.
-	Kind func(name string) workload.Kind
+	// Kind returns the kind of an API that is deployed, or was, for the guard; "" when
+	// there is none.
+	Kind func(ctx context.Context, name string) workload.Kind
 }
 
 type handler struct {

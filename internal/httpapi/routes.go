@@ -215,7 +215,7 @@ func readEvents(ctx context.Context, s services, in input, emit func(workload.Ev
 	if in.name == "" && s.guard != nil {
 		// Whoever may list may be kept from single APIs.
 		show = func(e workload.Event) error {
-			if !s.guard.May(ctx, auth.ActionGet, auth.Resource{API: e.API}) {
+			if !s.guard.May(ctx, auth.ActionGet, auth.Resource{API: e.API, Kind: string(e.Kind)}) {
 				return nil
 			}
 			return emit(e)

@@ -53,6 +53,11 @@ func Parse(file string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(items) > workload.MaxAPIs {
+		p := problemAt(file, 0, 0, codeTooMany, "the file has too many APIs")
+		p.Found, p.Allowed = fmt.Sprint(len(items)), fmt.Sprintf("at most %d", workload.MaxAPIs)
+		return nil, malformed(p, "split it into several files")
+	}
 	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf}
 	entries := make([]Entry, len(items))
 	specs := make([]workload.Spec, len(items))

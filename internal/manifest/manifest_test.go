@@ -48,6 +48,7 @@ func TestTextThatCannotBeReadIsOneClearError(t *testing.T) {
 		{"10,000 brackets", deep("[", 10_001) + strings.Repeat("]", 10_001), codeInvalidYAML, "7:3", "max depth"},
 		{"10,000 dashes", strings.Repeat("- ", 10_001) + "a", codeInvalidYAML, "1:1", "max depth"},
 		{"10,000 maps", deep("{a: ", 10_001) + strings.Repeat("}", 10_001), codeInvalidYAML, "7:3", "max depth"},
+		{"too many APIs", strings.Repeat("- {}\n", workload.MaxAPIs+1), codeTooMany, "0:0", "too many APIs; found 2001; allowed: at most 2000"},
 		{"too many values", "[" + strings.Repeat("a,", maxMarks) + "]", codeInvalidYAML, "0:0", "more than 500000 values"},
 		{"50 MB", strings.Repeat("#", 50<<20), codeInvalidYAML, "0:0", "too large; found 52428800 bytes; allowed: at most 8388608 bytes"},
 	} {

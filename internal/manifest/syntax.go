@@ -18,7 +18,7 @@ import (
 
 const (
 	codeInvalidYAML = "configreader.invalid_yaml"
-
+	codeTooMany     = "configreader.too_many_apis"
 	// maxMarks bounds the characters that can begin a value, and with them the
 	// values the YAML library allocates: each takes about 200 bytes, in a text
 	// that may need only two. A file of a thousand APIs has about 70,000.

@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -198,9 +200,23 @@ func (o *Operator) measure(registry *telemetry.Registry) {
 	})
 }
 
-// Kind returns the kind of a deployed API, as Run has last seen it; "" when there
-// is none of that name.
-func (o *Operator) Kind(name string) workload.Kind {
+// Kind returns the kind of a deployed API, as Run has last seen it, or of a deleted one
+// that has left events behind; "" when there is none of that name.
+func (o *Operator) Kind(ctx context.Context, name string) workload.Kind {
+	kind := o.cachedKind(name)
+	if kind != "" {
+		return kind
+	}
+	if err := o.store.Events(ctx, workload.EventQuery{Name: name}, func(e workload.Event) error {
+		kind = cmp.Or(e.Kind, kind)
+		return nil
+	}); err != nil {
+		o.log.Warn("the kind of an API is not known", "api", name, "error", err)
+	}
+	return kind
+}
+
+func (o *Operator) cachedKind(name string) workload.Kind {
 	o.cache.mu.Lock()
 	defer o.cache.mu.Unlock()
 	if w, ok := o.cache.desired[name]; ok {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"path"
 	"reflect"
 	"strings"
 
@@ -20,8 +21,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		return nil, fault.New(fault.Malformed, "configreader.too_long", "%s has %d bytes, more than the %d that a file may have",
 			req.FileName, len(req.Config), workload.MaxConfigBytes).WithHint("split it into several files")
 	}
-	// Reading needs nothing that another change could alter.
-	file, err := manifest.Parse(req.FileName, []byte(req.Config))
+	file, err := o.read(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +32,9 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 	err = o.change(ctx, func(ctx context.Context) error {
 		deployed, err := o.store.List(ctx)
 		if err != nil {
+			return err
+		}
+		if err := o.permittedBeside(ctx, file, deployed); err != nil {
 			return err
 		}
 		if err := o.check(file, deployed, inFile); err != nil {
@@ -46,26 +49,75 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 	return results, err
 }
 
-// permitted asks for every API of the file, so that a file is deployed whole or
-// not at all, and the caller hears of everything that is forbidden at once.
+// readAtOnce bounds the memory for files, of which the largest take a few hundred MB:
+// whoever may do nothing can send them too.
+const readAtOnce = 2
+
+// read reads a file, which needs nothing that another change could alter.
+func (o *Operator) read(ctx context.Context, req workload.DeployRequest) (*manifest.File, error) {
+	select {
+	case o.reading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-o.reading }()
+	return manifest.Parse(req.FileName, []byte(req.Config))
+}
+
+// permitted asks for every API of the file, so that a file is deployed whole or not
+// at all, before what is deployed is looked at.
 func (o *Operator) permitted(ctx context.Context, file *manifest.File) error {
 	if o.permit == nil {
 		return nil
 	}
-	var refused []*fault.Fault
-	for _, e := range file.Entries {
-		if err := o.permit(ctx, e.Spec.Name, e.Spec.Kind); err != nil {
-			refused = append(refused, fault.From(err))
-		}
+	all := make([]workload.Subject, len(file.Entries))
+	for i, e := range file.Entries {
+		all[i] = e.Spec.Subject()
 	}
-	if len(refused) == 0 {
+	return o.permit(ctx, all)
+}
+
+// permittedBeside asks for the APIs that are not in the file and that it touches all the
+// same: the targets of splitters, which get traffic, show their state and can no longer
+// be deleted; and those above whose endpoint there is another now, which loses them
+// requests.
+func (o *Operator) permittedBeside(ctx context.Context, file *manifest.File, deployed []store.Workload) error {
+	if o.permit == nil {
 		return nil
 	}
-	all := *refused[0]
-	for _, f := range refused[1:] {
-		all.Message += "\n" + f.Message
+	inFile := make(map[string]bool, len(file.Entries))
+	for _, e := range file.Entries {
+		inFile[e.Spec.Name] = true
 	}
-	return &all
+	kinds := make(map[string]workload.Kind, len(deployed))
+	at := make(map[string]string, len(deployed)) // names by endpoint
+	for _, w := range deployed {
+		kinds[w.Name()] = w.Revision.Kind
+		if n := w.Revision.Networking; n != nil {
+			at[strings.TrimRight(n.Endpoint, "/")] = w.Name()
+		}
+	}
+	var beside []workload.Subject
+	touch := func(name string) {
+		if name != "" && !inFile[name] {
+			inFile[name] = true // once is enough
+			beside = append(beside, workload.Subject{Name: name, Kind: kinds[name]})
+		}
+	}
+	for _, e := range file.Entries {
+		for _, t := range e.Spec.APIs {
+			touch(t.Name)
+		}
+		if n := e.Spec.Networking; n != nil {
+			for above := path.Dir(strings.TrimRight(n.Endpoint, "/")); len(above) > 1; above = path.Dir(above) {
+				touch(at[above])
+			}
+		}
+	}
+	if len(beside) == 0 {
+		return nil
+	}
+	return o.permit(ctx, beside)
 }
 
 // applyAll applies the APIs of the file, some at a time because each waits for several
@@ -114,7 +166,7 @@ func (o *Operator) applyOne(ctx context.Context, d deploying, e manifest.Entry, 
 		return result
 	}
 	f := fault.From(err)
-	result = workload.DeployResult{Error: "error: " + f.Message, Code: f.Code}
+	result = workload.DeployResult{Name: e.Spec.Name, Error: "error: " + f.Message, Code: f.Code}
 	if f.Hint != "" {
 		result.Error += " (" + f.Hint + ")"
 	}
@@ -206,7 +258,7 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 	if err != nil {
 		return workload.DeployResult{}, err
 	}
-	o.record(ctx, c.name, normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
+	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
 	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
 }
 
@@ -257,7 +309,7 @@ func (o *Operator) create(ctx context.Context, c plannedChange) (workload.Deploy
 	}
 	o.remembered.Store(c.name, remembered{}) // this revision is in no history yet
 	o.settled(ctx, w)
-	o.record(ctx, w.Name(), normal, "Deployed", "deployed version %s", c.next.ID)
+	o.record(ctx, spec.Subject(), normal, "Deployed", "deployed version %s", c.next.ID)
 	return o.result(ctx, w, workload.ActionCreate, nil, doing(spec.Kind, "creat")+" "+label(spec))
 }
 
@@ -327,7 +379,7 @@ func (o *Operator) result(ctx context.Context, w store.Workload, action workload
 		o.log.Warn("status after a deploy", "api", w.Name(), "error", err)
 	}
 	api.Spec, api.Endpoint = w.Revision, o.endpoint(w.Revision)
-	return workload.DeployResult{API: &api, Action: action, Changes: changes, Message: message}, nil
+	return workload.DeployResult{Name: w.Name(), API: &api, Action: action, Changes: changes, Message: message}, nil
 }
 
 // Refresh replaces every replica without changing the spec. Processes run the code that
@@ -357,7 +409,7 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		if _, err := o.replace(ctx, w, es, next, "refresh", false); err != nil {
 			return err
 		}
-		o.record(ctx, name, normal, "Refreshed", "replacing every replica, version %s", next.ID)
+		o.record(ctx, spec.Subject(), normal, "Refreshed", "replacing every replica, version %s", next.ID)
 		message.Message = "updating " + label(spec)
 		if next.CodeDigest() != w.Revision.CodeDigest() {
 			message.Message += " to the code that is now in " + next.Directory

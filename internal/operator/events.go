@@ -15,10 +15,10 @@ const (
 )
 
 // record notes what happened. An event that cannot be kept fails nothing.
-func (o *Operator) record(ctx context.Context, name, kind, reason, format string, args ...any) {
-	e := workload.Event{Time: o.now().UTC(), API: name, Type: kind, Reason: reason, Message: fmt.Sprintf(format, args...)}
+func (o *Operator) record(ctx context.Context, s workload.Subject, kind, reason, format string, args ...any) {
+	e := workload.Event{Time: o.now().UTC(), API: s.Name, Kind: s.Kind, Type: kind, Reason: reason, Message: fmt.Sprintf(format, args...)}
 	if err := o.store.Record(ctx, e); err != nil {
-		o.log.Warn("an event was lost", "api", name, "event", reason, "error", err)
+		o.log.Warn("an event was lost", "api", s.Name, "event", reason, "error", err)
 	}
 }
 

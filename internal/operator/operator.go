@@ -46,8 +46,9 @@ type Config struct {
 	APIEndpoint func() string
 	// Engines says which ways of running containers work here now. Nil says none.
 	Engines func(context.Context) []workload.Engine
-	// Permit is asked before an API of a file is deployed. Nil permits everything.
-	Permit func(ctx context.Context, name string, kind workload.Kind) error
+	// Permit is asked before a file is deployed, for everything that it is about at once.
+	// Nil permits everything.
+	Permit func(context.Context, []workload.Subject) error
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
@@ -83,7 +84,8 @@ type Operator struct {
 	room        Room                                                               // nil: everything fits
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
-	permit      func(ctx context.Context, name string, kind workload.Kind) error
+	permit      func(context.Context, []workload.Subject) error // nil: everything is permitted
+	reading     chan struct{}                                   // its holders read a file
 
 	// changes serialises what checks the deployed workloads against each other:
 	// two files at once must not both take an endpoint, and a target must not
@@ -116,7 +118,7 @@ func New(c Config) (*Operator, error) {
 	}
 	o := &Operator{
 		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, apiEndpoint: c.APIEndpoint,
-		changes: make(chan struct{}, 1),
+		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}
 	o.measure(c.Telemetry)

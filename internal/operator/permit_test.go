@@ -12,6 +12,23 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
+// permitBut permits everything but some names, and writes down what it is asked for.
+func permitBut(asked *[]string, forbidden ...string) func(context.Context, []workload.Subject) error {
+	return func(_ context.Context, all []workload.Subject) error {
+		var refused []string
+		for _, s := range all {
+			*asked = append(*asked, strings.TrimSpace(s.Name+" "+string(s.Kind)))
+			if slices.Contains(forbidden, s.Name) {
+				refused = append(refused, s.Name)
+			}
+		}
+		if len(refused) > 0 {
+			return fault.New(fault.Forbidden, "auth.forbidden", "no %s", strings.Join(refused, ", "))
+		}
+		return nil
+	}
+}
+
 // A file is permitted whole or not at all: every API of it is asked for, before
 // anything of it is checked against what is deployed or applied.
 func TestEveryAPIOfAFileIsAskedFor(t *testing.T) {
@@ -23,19 +40,13 @@ func TestEveryAPIOfAFileIsAskedFor(t *testing.T) {
 	}{
 		{"all permitted", nil, ""},
 		{"one forbidden", []string{"b"}, "no b"},
-		{"two forbidden", []string{"a", "split"}, "no a\nno split"},
+		{"two forbidden", []string{"a", "split"}, "no a, split"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			var asked []string
-			w.permit = func(_ context.Context, name string, kind workload.Kind) error {
-				asked = append(asked, name+" "+string(kind))
-				if slices.Contains(tt.forbidden, name) {
-					return fault.New(fault.Forbidden, "auth.forbidden", "no %s", name)
-				}
-				return nil
-			}
+			w.permit = permitBut(&asked, tt.forbidden...)
 			file := realtime("a", "") + realtime("b", "") + splitter("split", "a")
 			_, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: file, Directory: "/srv"})
 			if diff := cmp.Diff([]string{"a RealtimeAPI", "b RealtimeAPI", "split TrafficSplitter"}, asked); diff != "" {
@@ -63,7 +74,7 @@ func TestPermissionComesBeforeWhatIsDeployed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.deploy(realtime("iris", ""))
-	w.permit = func(context.Context, string, workload.Kind) error {
+	w.permit = func(context.Context, []workload.Subject) error {
 		return fault.New(fault.Forbidden, "auth.forbidden", "no")
 	}
 	_, err := w.Deploy(t.Context(), workload.DeployRequest{Config: splitter("iris", "gone"), DryRun: true})
@@ -99,5 +110,71 @@ func TestImagesOnly(t *testing.T) {
 	image := strings.Replace(realtime("iris", ""), "command: [./serve]", "image: serve:1", 1)
 	if _, err := w.Deploy(t.Context(), workload.DeployRequest{Config: image}); err != nil {
 		t.Errorf("Deploy() of an image = %v", err)
+	}
+}
+
+// What is not in the file and is touched all the same is asked for too: targets of
+// splitters, and APIs whose endpoint is above a new one.
+func TestWhatAFileTouchesIsAskedFor(t *testing.T) {
+	t.Parallel()
+	below := func(name, endpoint string) string {
+		return realtime(name, "  networking: {endpoint: "+endpoint+"}\n")
+	}
+	for _, tt := range []struct {
+		name, file string
+		forbidden  string
+		beside     []string // that is asked for besides the file
+		want       string   // empty: deployed
+	}{
+		{"a target", splitter("mine", "theirs"), "theirs", []string{"theirs RealtimeAPI"}, "no theirs"},
+		{"a target that may be used", splitter("mine", "theirs"), "", []string{"theirs RealtimeAPI"}, ""},
+		{"a target of the file", realtime("own", "") + splitter("mine", "own"), "theirs", nil, ""},
+		{"a target that is not there", splitter("mine", "nobody"), "nobody", []string{"nobody"}, "no nobody"},
+		{"below another", below("mine", "/theirs/v2/x"), "theirs", []string{"theirs RealtimeAPI"}, "no theirs"},
+		{"beside another", below("mine", "/theirs-v2"), "theirs", nil, ""},
+		{"above another", below("mine", "/deep"), "theirs", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			deploy := func(file string) error {
+				_, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: file, Directory: "/srv"})
+				return err
+			}
+			if err := deploy(realtime("theirs", "") + below("other", "/deep/down")); err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			w.permit = permitBut(&asked, tt.forbidden)
+			err := deploy(tt.file)
+			if tt.want == "" && err != nil || tt.want != "" && (!fault.Is(err, fault.Forbidden) || fault.From(err).Message != tt.want) {
+				t.Errorf("Deploy() = %v, want %q", err, tt.want)
+			}
+			for _, name := range tt.beside {
+				if !slices.Contains(asked, name) {
+					t.Errorf("asked for %q, want %q among it", asked, name)
+				}
+			}
+			if tt.beside == nil && slices.ContainsFunc(asked, func(s string) bool { return strings.HasPrefix(s, "theirs") || strings.HasPrefix(s, "other") }) {
+				t.Errorf("asked for %q, want only what is in the file", asked)
+			}
+		})
+	}
+}
+
+// An earlier version of a splitter may have led where its author may not send requests
+// any more.
+func TestRollbackAsksForTargets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, file := range []string{realtime("a", "") + realtime("b", "") + splitter("split", "a"), splitter("split", "b")} {
+		if _, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: file, Directory: "/srv"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked []string
+	w.permit = permitBut(&asked, "a")
+	if _, err := w.Rollback(t.Context(), "split", ""); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("Rollback() to a target that is forbidden = %v, want a refusal", err)
 	}
 }

@@ -168,7 +168,7 @@ func (o *Operator) observe(es engine.Status, events chan<- workload.Event) {
 // phaseEvent is the event of a workload that has become live or has failed.
 func phaseEvent(w store.Workload, before, after *engine.Status, now time.Time) (workload.Event, bool) {
 	was, is := statusOf(w, before), statusOf(w, after)
-	e := workload.Event{Time: now.UTC(), API: w.Name(), Type: normal}
+	e := workload.Event{Time: now.UTC(), API: w.Name(), Kind: w.Revision.Kind, Type: normal}
 	switch {
 	case was.Phase == is.Phase:
 		return e, false
@@ -187,6 +187,9 @@ func phaseEvent(w store.Workload, before, after *engine.Status, now time.Time) (
 // write keeps the queued events until ctx ends, and then those that still wait.
 func (o *Operator) write(ctx context.Context, events <-chan workload.Event) {
 	keep := func(ctx context.Context, e workload.Event) {
+		if e.Kind == "" { // an engine does not know it
+			e.Kind = o.cachedKind(e.API)
+		}
 		if err := o.store.Record(ctx, e); err != nil {
 			o.log.Warn("an event was lost", "api", e.API, "event", e.Reason, "error", err)
 		}

@@ -29,7 +29,7 @@ func (o *Operator) Delete(ctx context.Context, name string, opts workload.Delete
 			return err
 		}
 		o.remembered.Delete(name)
-		o.record(ctx, name, normal, "Deleted", "deleted")
+		o.record(ctx, w.Revision.Subject(), normal, "Deleted", "deleted")
 		message.Message = "deleting " + name
 		return nil
 	})

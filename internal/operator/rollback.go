@@ -68,5 +68,9 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 	if err != nil {
 		return err
 	}
-	return o.check(&manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}, deployed, inHistory)
+	file := &manifest.File{Entries: []manifest.Entry{{Spec: r.Spec}}}
+	if err := o.permittedBeside(ctx, file, deployed); err != nil {
+		return err
+	}
+	return o.check(file, deployed, inHistory)
 }

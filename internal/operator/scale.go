@@ -51,7 +51,7 @@ func (o *Operator) scale(ctx context.Context, name, reason string, want func(*st
 	if after.Replicas < before.Replicas {
 		event = "ScaledDown"
 	}
-	o.record(ctx, name, normal, event, "from %d to %s: %s", before.Replicas, count(after.Replicas, "replica"), reason)
+	o.record(ctx, after.Revision.Subject(), normal, event, "from %d to %s: %s", before.Replicas, count(after.Replicas, "replica"), reason)
 	return nil
 }
 

@@ -100,7 +100,7 @@ func (o *Operator) note(ctx context.Context, name string) error {
 		return learn(w, es, o.now()), nil
 	})
 	if err == nil && isTrial(before) && after.Outcome.WasLive() {
-		o.record(ctx, name, normal, "Live", "1 replica ready: this version has proven itself")
+		o.record(ctx, after.Revision.Subject(), normal, "Live", "1 replica ready: this version has proven itself")
 	}
 	return err
 }

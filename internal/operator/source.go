@@ -153,7 +153,7 @@ func (a *sourceController) resolve(ctx context.Context, source string) error {
 	a.forget(d)
 	// What waits is judged again and again; only what is new is an event.
 	if now, ok := a.refusals()[d.Name]; ok && verdict != nil && now != before {
-		defer a.record(ctx, d.Name, warning, "Refused", "%s was refused: %s", d.Resource, verdict.Error())
+		defer a.record(ctx, workload.Subject{Name: d.Name, Kind: d.Kind}, warning, "Refused", "%s was refused: %s", d.Resource, verdict.Error())
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

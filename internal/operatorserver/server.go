@@ -132,8 +132,8 @@ func Check(ctx context.Context, cfg hostconfig.Management) error {
 // Guard stands before every operation; it is for httpapi.Options.
 func (s *Server) Guard() auth.Guard { return s.guard }
 
-// Permit is what the operator asks before it deploys an API of a file.
-func (s *Server) Permit() func(ctx context.Context, name string, kind workload.Kind) error {
+// Permit is what the operator asks before it deploys what a file has.
+func (s *Server) Permit() func(context.Context, []workload.Subject) error {
 	return httpapi.Permit(s.guard)
 }
 

@@ -34,7 +34,7 @@ type ServerConfig struct {
 // Serve is Run for a team: the same system, managed over the network by whoever
 // proves an AWS identity and is allowed to. There is no management socket.
 func Serve(ctx context.Context, cfg ServerConfig) error {
-	if err := makeStateDir(cfg.StateDir); err != nil {
+	if err := makeStateDir(cfg.StateDir, cfg.Log); err != nil {
 		return err
 	}
 	st, err := bolt.Open(ctx, bolt.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
@@ -191,14 +191,6 @@ func certificateNames(listen string, more []string) []string {
 	names = append(names, more...)
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-func makeStateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fault.New(fault.Unavailable, "local.state_dir", "making the state folder: %w", err).
-			WithHint("choose a folder that you can write, with --state-dir or CORTEX_CLI_CONFIG_DIR")
-	}
-	return nil
 }
 
 func listenTCP(address, flag string) (net.Listener, error) {

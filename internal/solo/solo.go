@@ -46,7 +46,7 @@ func (c Config) codeDir() string { return filepath.Join(c.StateDir, "code") }
 // and returns. Errors are faults that say what to do: the state folder is in use,
 // the port is taken, the disk is full.
 func Run(ctx context.Context, cfg Config) error {
-	if err := makeStateDir(cfg.StateDir); err != nil {
+	if err := makeStateDir(cfg.StateDir, cfg.Log); err != nil {
 		return err
 	}
 	st, err := bolt.Open(ctx, bolt.Config{Dir: filepath.Join(cfg.StateDir, "store"), Log: cfg.Log})
@@ -84,7 +84,7 @@ type managed struct {
 	listener net.Listener
 	options  httpapi.Options
 	info     workload.Info // what it says of itself
-	permit   func(ctx context.Context, name string, kind workload.Kind) error
+	permit   func(context.Context, []workload.Subject) error
 	images   bool // no processes
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
 	code     operator.Code // nil: processes run in their folder

@@ -41,7 +41,7 @@ const (
 	DeviceNotPattern   = `^([a-z0-9.-]+\.)?kubernetes\.io/|^nvidia\.com/gpu$|^aws\.amazon\.com/neuron$`
 	VolumeNotPattern   = `^(mnt|cortex|cortex-bin)$|^shm-`
 	MountNotPattern    = `^/(mnt|cortex|dev|proc|sys)(/|$)|//|/\.\.?(/|$)|/$`
-	EndpointNotPattern = `//|^/$`
+	EndpointNotPattern = `//|^/$|(^|/)\.\.?(/|$)`
 	PathNotPattern     = `//`
 
 	domainPart = `([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])`
@@ -73,7 +73,7 @@ var patternWords = map[string]string{
 	DeviceNotPattern:   "not of kubernetes.io, and not what gpu and inf ask for",
 	VolumeNotPattern:   "not mnt, cortex, cortex-bin or shm-…",
 	MountNotPattern:    "not at or below /mnt, /cortex, /dev, /proc and /sys, and without //, /./, /../ and / at its end",
-	EndpointNotPattern: "not only /, and no two slashes in a row",
+	EndpointNotPattern: "not only /, no two slashes in a row, and no segment . or ..",
 	PathNotPattern:     "no two slashes in a row",
 	ImagePattern:       "such as quay.io/team/iris:1.0",
 }
@@ -99,7 +99,13 @@ var (
 	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
 	envShape       = regexp.MustCompile(EnvPattern)
 	shareShape     = regexp.MustCompile(SharePattern)
+	dotSegment     = regexp.MustCompile(`(^|/)\.\.?(/|$)`)
 )
+
+// IsName reports whether an API could have a name.
+func IsName(text string) bool {
+	return len(text) <= MaxNameLength && nameShape.MatchString(text) && !strings.HasPrefix(text, "b-")
+}
 
 // imageShape takes milliseconds to compile, which only those pay who check a file.
 var imageShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(ImagePattern) })

@@ -73,8 +73,20 @@ type DeployRequest struct {
 	NoVerify bool `json:"no_verify,omitempty"`
 }
 
-// MaxConfigBytes bounds a cortex.yaml.
-const MaxConfigBytes = 8 << 20
+// MaxConfigBytes and MaxAPIs bound a cortex.yaml.
+const (
+	MaxConfigBytes = 8 << 20
+	MaxAPIs        = 2000
+)
+
+// Subject is what a deploy is about: an API of the file, or another one that it touches.
+type Subject struct {
+	Name string
+	Kind Kind // empty: there is none of that name
+}
+
+// Subject is the API that a specification is of.
+func (s *Spec) Subject() Subject { return Subject{s.Name, s.Kind} }
 
 // Action is what a deploy did, or would do, to one API.
 type Action string
@@ -88,6 +100,7 @@ const (
 
 // DeployResult is the outcome for one API of the file.
 type DeployResult struct {
+	Name    string       `json:"name,omitempty"`
 	API     *APIResponse `json:"api"`
 	Action  Action       `json:"action,omitempty"`
 	Changes []string     `json:"changes,omitempty"` // key paths that differ from what is deployed
@@ -199,8 +212,9 @@ type EventQuery struct {
 type Event struct {
 	Time    time.Time `json:"time"`
 	API     string    `json:"api"`
-	Type    string    `json:"type"`   // normal, warning
-	Reason  string    `json:"reason"` // CamelCase, stable: Deployed, ScaledUp, ReplicaFailed, …
+	Kind    Kind      `json:"kind,omitempty"` // of the API; empty in events of earlier builds
+	Type    string    `json:"type"`           // normal, warning
+	Reason  string    `json:"reason"`         // CamelCase, stable: Deployed, ScaledUp, ReplicaFailed, …
 	Message string    `json:"message"`
 	Replica string    `json:"replica,omitempty"`
 }

@@ -161,6 +161,8 @@ func (vs *violations) networking(n *Networking) {
 		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "is not an endpoint", Found: abbreviate(e), Allowed: WordsOf(EndpointPattern)})
 	case strings.Contains(e, "//"):
 		vs.add(Violation{Path: path, Code: CodeEndpointSlashes, Message: "must not contain two slashes in a row", Found: e})
+	case dotSegment.MatchString(e): // gateways refuse such a path, so nobody would reach it
+		vs.add(Violation{Path: path, Code: CodeEndpoint, Message: "must not have a segment . or ..", Found: abbreviate(e)})
 	}
 }
 

@@ -13,9 +13,12 @@
 package audit
 
 import (
+	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,11 +45,15 @@ const (
 	DefaultKeep     = 10
 )
 
-// How many refusals before proof are written: anybody can cause them, and they
-// must not wash the rest out of the files that are kept.
+// How many refusals are written, of all strangers together and of each principal:
+// they can be caused without end, and must not wash the rest out of the files that are
+// kept. maxRefused bounds of how many principals refusals are counted.
 const (
-	refusalsPerSecond = 50
-	refusalsBurst     = 100
+	refusalsPerSecond      = 50
+	refusalsBurst          = 100
+	refusalsOfOnePerSecond = 5
+	refusalsOfOneBurst     = 50
+	maxRefused             = 1024
 )
 
 // lookEvery is how often the file is looked for, in case somebody moved it away;
@@ -62,33 +69,35 @@ type Config struct {
 	Out      io.Writer        // what "-" means; os.Stdout
 	Copy     io.Writer        // gets every line of a file too; nil: nobody
 	MaxBytes int64            // of one file; DefaultMaxBytes
-	Keep     int              // how many rotated files (path.1 is the newest); DefaultKeep
+	Keep     int              // how many rotated files (path.1 is the newest) of what was allowed, and of what was refused; DefaultKeep
 	Now      func() time.Time // time.Now
 	Log      *slog.Logger     // told when the record cannot be written; discarded
 }
 
 // Log is the record. Make one with Open; its methods may be called at once.
+//
+// What was refused has files of its own beside those of what was allowed, so that
+// nobody who is refused all the time can push out what others have done.
 type Log struct {
-	cfg      Config
-	refusals *rate.Limiter
+	cfg     Config
+	allowed *trail
+	refused *trail // the same when both go to one output
 
 	mu       sync.Mutex
-	file     *os.File // nil for Out, and when closed
-	out      io.Writer
-	size     int64     // of file
-	torn     bool      // the last line has no end
-	looked   time.Time // when the file was last looked for
-	retry    time.Time // when a rotation that failed is tried again
-	buf      []byte
-	left     int        // refusals left out since the last that was written
-	leftLast auth.Entry // the last of them
-	lost     int        // entries that could not be written since the last that was
-	dropped  int        // … since Open
-	damaged  int        // lines that no Read could read
-	warned   time.Time
+	refusals map[string]*refusals // by principal; strangers have none
 }
 
-// Open opens the file for appending, or makes it (mode 0600) and its folder
+// refusals are those of one principal, or of all strangers.
+type refusals struct {
+	limit *rate.Limiter
+	left  int        // left out since the last that was written
+	last  auth.Entry // of these
+}
+
+// deniedPath is where refusals are kept.
+func deniedPath(path string) string { return path + ".denied" }
+
+// Open opens the files for appending, or makes them (mode 0600) and their folder
 // (0700). Its faults are audit.not_writable (Unavailable) and audit.not_a_file
 // (Invalid).
 func Open(cfg Config) (*Log, error) {
@@ -104,7 +113,140 @@ func Open(cfg Config) (*Log, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{cfg: cfg, refusals: rate.NewLimiter(refusalsPerSecond, refusalsBurst)}
+	l := &Log{cfg: cfg, refusals: map[string]*refusals{}}
+	var err error
+	if l.allowed, err = openTrail(cfg); err != nil {
+		return nil, err
+	}
+	l.refused = l.allowed
+	if l.allowed.out == nil {
+		cfg.Path = deniedPath(l.allowed.cfg.Path) // no link any more
+		if l.refused, err = openTrail(cfg); err != nil {
+			_ = l.allowed.close() // the reason is known already
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// trails are the files, each once.
+func (l *Log) trails() []*trail {
+	if l.refused == l.allowed {
+		return []*trail{l.allowed}
+	}
+	return []*trail{l.allowed, l.refused}
+}
+
+// Write adds an entry. It returns nothing: a request does not fail because its
+// record cannot be written. Dropped and a line of ActionLost say what was lost.
+func (l *Log) Write(e auth.Entry) {
+	now := l.cfg.Now()
+	if e.Decision != auth.Deny {
+		l.allowed.write(&e, now)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.refusalsOf(e.Principal, now)
+	if !r.limit.AllowN(now, 1) {
+		r.left++
+		r.last = e
+		return
+	}
+	e.Suppressed += r.left
+	if l.refused.write(&e, now) {
+		r.left, r.last = 0, auth.Entry{}
+	}
+}
+
+func (l *Log) refusalsOf(principal string, now time.Time) *refusals {
+	if r := l.refusals[principal]; r != nil {
+		return r
+	}
+	if len(l.refusals) >= maxRefused {
+		for name, r := range l.refusals { // any of them
+			l.tell(r, now)
+			delete(l.refusals, name)
+			break
+		}
+	}
+	r := &refusals{limit: rate.NewLimiter(refusalsPerSecond, refusalsBurst)}
+	if principal != "" {
+		r.limit = rate.NewLimiter(refusalsOfOnePerSecond, refusalsOfOneBurst)
+	}
+	l.refusals[principal] = r
+	return r
+}
+
+// tell writes how many refusals were left out.
+func (l *Log) tell(r *refusals, now time.Time) {
+	if r.left > 0 {
+		r.last.Suppressed += r.left - 1
+		l.refused.write(&r.last, now)
+		r.left = 0
+	}
+}
+
+// Dropped is how many entries could not be written since Open.
+func (l *Log) Dropped() int { return l.sum((*trail).lostEntries) }
+
+// Damaged is how many lines the calls of Read could not read and left out.
+func (l *Log) Damaged() int { return l.sum((*trail).damagedLines) }
+
+func (l *Log) sum(of func(*trail) int) (n int) {
+	for _, t := range l.trails() {
+		n += of(t)
+	}
+	return n
+}
+
+// Reopen opens the files again, for those who moved them away and do not want to wait
+// the second until that is noticed.
+func (l *Log) Reopen() error {
+	var errs []error
+	for _, t := range l.trails() {
+		errs = append(errs, t.openAgain())
+	}
+	return errors.Join(errs...)
+}
+
+// Close writes what is still to be said of refusals that were left out, and gives
+// the files free. What is written afterwards is lost, and counted.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.cfg.Now()
+	for _, name := range slices.Sorted(maps.Keys(l.refusals)) {
+		l.tell(l.refusals[name], now)
+	}
+	var errs []error
+	for _, t := range l.trails() {
+		errs = append(errs, t.close())
+	}
+	return errors.Join(errs...)
+}
+
+// trail is one file with those that were rotated, or an output.
+type trail struct {
+	cfg Config
+
+	mu      sync.Mutex
+	file    *os.File // nil for Out, and when closed
+	out     io.Writer
+	size    int64     // of file
+	torn    bool      // the last line has no end
+	looked  time.Time // when the file was last looked for
+	retry   time.Time // when a rotation that failed is tried again
+	buf     []byte
+	lost    int // entries that could not be written since the last that was
+	dropped int // … since Open
+	damaged int // lines that no Read could read
+	warned  time.Time
+}
+
+// openTrail opens the file for appending, or makes it (mode 0600) and its folder (0700).
+func openTrail(cfg Config) (*trail, error) {
+	l := &trail{cfg: cfg}
 	if cfg.Path == Stdout {
 		l.out = cfg.Out
 		if l.out == nil {
@@ -129,28 +271,15 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Write adds an entry. It returns nothing: a request does not fail because its
-// record cannot be written. Dropped and a line of ActionLost say what was lost.
-func (l *Log) Write(e auth.Entry) {
+// write adds an entry, and reports whether it is kept.
+func (l *trail) write(e *auth.Entry, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.cfg.Now()
-	unproven := e.Principal == "" && e.Decision == auth.Deny
-	if unproven {
-		if !l.refusals.AllowN(now, 1) {
-			l.left++
-			l.leftLast = e
-			return
-		}
-		e.Suppressed += l.left
-	}
-	if l.append(&e, now) && unproven {
-		l.left, l.leftLast = 0, auth.Entry{}
-	}
+	return l.append(e, now)
 }
 
 // append writes an entry and, after a failure, first how many were lost.
-func (l *Log) append(e *auth.Entry, now time.Time) bool {
+func (l *trail) append(e *auth.Entry, now time.Time) bool {
 	if e.Time.IsZero() || e.Time.Year() < 0 || e.Time.Year() > 9999 {
 		e.Time = now
 	}
@@ -173,7 +302,7 @@ func (l *Log) append(e *auth.Entry, now time.Time) bool {
 }
 
 // put hands one line to the file in one write.
-func (l *Log) put(e *auth.Entry, now time.Time) error {
+func (l *trail) put(e *auth.Entry, now time.Time) error {
 	// The first byte ends what was left without an end.
 	l.buf = appendEntry(append(l.buf[:0], '\n'), e)
 	out := l.out
@@ -202,7 +331,7 @@ func (l *Log) put(e *auth.Entry, now time.Time) error {
 }
 
 // complain logs, at most once a minute.
-func (l *Log) complain(now time.Time, text string, err error) {
+func (l *trail) complain(now time.Time, text string, err error) {
 	if since := now.Sub(l.warned); !l.warned.IsZero() && since >= 0 && since < complainEvery {
 		return
 	}
@@ -210,23 +339,19 @@ func (l *Log) complain(now time.Time, text string, err error) {
 	l.cfg.Log.Error(text, "path", l.cfg.Path, "lost", l.dropped, "error", err)
 }
 
-// Dropped is how many entries could not be written since Open.
-func (l *Log) Dropped() int {
+func (l *trail) lostEntries() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.dropped
 }
 
-// Damaged is how many lines the calls of Read could not read and left out.
-func (l *Log) Damaged() int {
+func (l *trail) damagedLines() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.damaged
 }
 
-// Reopen opens the path again, for those who moved the file away and do not want
-// to wait the second until that is noticed.
-func (l *Log) Reopen() error {
+func (l *trail) openAgain() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.out != nil {
@@ -241,17 +366,9 @@ func (l *Log) Reopen() error {
 	return nil
 }
 
-// Close writes what is still to be said of refusals that were left out, and gives
-// the file free. What is written afterwards is lost, and counted.
-func (l *Log) Close() error {
+func (l *trail) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.left > 0 {
-		last := l.leftLast
-		last.Suppressed += l.left - 1
-		l.append(&last, l.cfg.Now())
-		l.left, l.leftLast = 0, auth.Entry{}
-	}
 	if l.file == nil {
 		return nil
 	}

@@ -49,6 +49,7 @@ func sample(n int) auth.Entry {
 	return auth.Entry{
 		Time: noon.Add(time.Duration(n) * time.Millisecond), RequestID: fmt.Sprint(n), Principal: alice, Session: "s",
 		Action: auth.ActionDeploy, Resource: "iris", Decision: auth.Allow, Policies: []string{"p0", "p1"}, Source: "192.0.2.1",
+		Operation: "deploy", Outcome: auth.OutcomeDone, Version: "v12", Code: "c",
 	}
 }
 
@@ -144,7 +145,7 @@ func TestEntryHasNoPlaceForASecret(t *testing.T) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[auth.Entry]()) {
 		names = append(names, f.Name)
 	}
-	want := []string{"Time", "RequestID", "Principal", "Session", "Action", "Resource", "Decision", "Policies", "Reason", "Source", "Suppressed"}
+	want := []string{"Time", "RequestID", "Principal", "Session", "Action", "Resource", "Decision", "Policies", "Reason", "Source", "Operation", "Outcome", "Version", "Code", "Suppressed"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("the fields of auth.Entry differ (-want +got):\n%s", diff)
 	}
@@ -178,7 +179,7 @@ func TestRefusalsBeforeProofAreLimited(t *testing.T) {
 	now := &clock{now: noon}
 	path := filepath.Join(t.TempDir(), "audit.log")
 	l := open(t, Config{Path: path, Now: now.Now})
-	lines := func() int { return strings.Count(contents(t, path), "\n") }
+	lines := func() int { return strings.Count(contents(t, path)+contents(t, deniedPath(path)), "\n") }
 	for n := range 1000 {
 		l.Write(unproven(n))
 	}
@@ -191,8 +192,8 @@ func TestRefusalsBeforeProofAreLimited(t *testing.T) {
 		proven.Principal = alice
 		l.Write(proven)
 	}
-	if got := lines(); got != refusalsBurst+600 {
-		t.Errorf("300 grants and 300 refusals after proof made %d lines, want 600: they have no limit", got-refusalsBurst)
+	if got, want := lines()-refusalsBurst, 300+refusalsOfOneBurst; got != want {
+		t.Errorf("300 grants and 300 refusals after proof made %d lines, want %d: all grants, and the refusals of one that fit", got, want)
 	}
 	now.add(time.Second)
 	for n := range 60 {
@@ -200,7 +201,7 @@ func TestRefusalsBeforeProofAreLimited(t *testing.T) {
 	}
 	var counts []int
 	for _, e := range entries(t, l, auth.AuditQuery{Denied: true}) {
-		if e.Suppressed > 0 {
+		if e.Principal == "" && e.Suppressed > 0 {
 			counts = append(counts, e.Suppressed)
 		}
 	}
@@ -385,6 +386,125 @@ func BenchmarkWrite(b *testing.B) {
 				l.Write(e)
 			}
 		})
+	}
+}
+
+// denial is a refusal of somebody who has proven who they are.
+func denial(who string, n int) auth.Entry {
+	e := sample(n)
+	e.Principal, e.Decision = who, auth.Deny
+	return e
+}
+
+// Whoever is refused without end neither fills the record nor pushes out what others
+// have done.
+func TestRefusalsOfOne(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	c := &clock{now: noon}
+	l, err := Open(Config{Path: path, MaxBytes: 4 << 10, Keep: 1, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mallory, bob = "arn:aws:iam::123456789012:user/mallory", "arn:aws:iam::123456789012:user/bob"
+	l.Write(sample(0))
+	for n := range 10_000 {
+		l.Write(denial(mallory, n))
+		c.add(time.Millisecond)
+	}
+	l.Write(denial(bob, 10_001))
+	c.add(time.Minute)
+	l.Write(denial(mallory, 10_002))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var told, left int
+	var allowed, bobs int
+	if _, err := ReadFile(t.Context(), path, auth.AuditQuery{}, func(e auth.Entry) error {
+		switch {
+		case e.Decision == auth.Allow:
+			allowed++
+		case e.Principal == bob:
+			bobs++
+		default:
+			told++
+			left += e.Suppressed
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if allowed != 1 || bobs != 1 {
+		t.Errorf("after 10,001 refusals of mallory there are %d allowed entries and %d of bob, want one each", allowed, bobs)
+	}
+	if told > 40 || left < 4_000 {
+		t.Errorf("mallory has %d lines that stand for %d more, want few that count many", told, left)
+	}
+}
+
+// Reading puts what was allowed and what was refused in one order again.
+func TestReadMerges(t *testing.T) {
+	t.Parallel()
+	l, err := Open(Config{Path: filepath.Join(t.TempDir(), "audit.log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for n := range 20 {
+		if n%3 == 0 {
+			l.Write(denial(alice, n))
+		} else {
+			l.Write(sample(n))
+		}
+	}
+	var got []string
+	enough := errors.New("enough")
+	if err := l.Read(t.Context(), auth.AuditQuery{Since: 100 * 365 * 24 * time.Hour}, func(e auth.Entry) error {
+		got = append(got, e.RequestID)
+		if len(got) == 15 {
+			return enough
+		}
+		return nil
+	}); !errors.Is(err, enough) {
+		t.Errorf("Read() = %v, want the error of its function", err)
+	}
+	for n, id := range got {
+		if id != fmt.Sprint(n) {
+			t.Fatalf("Read() = %q, want them in order of time", got)
+		}
+	}
+}
+
+// The counts of refusals are bounded too, and none of them is lost.
+func TestRefusalsOfVeryMany(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	c := &clock{now: noon}
+	l, err := Open(Config{Path: path, Now: c.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const each = refusalsOfOneBurst + 2
+	for who := range maxRefused + 100 {
+		for n := range each {
+			l.Write(denial(fmt.Sprintf("arn:aws:iam::123456789012:user/u%d", who), n))
+		}
+	}
+	if n := len(l.refusals); n > maxRefused {
+		t.Errorf("%d principals are counted, want at most %d", n, maxRefused)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	if _, err := ReadFile(t.Context(), path, auth.AuditQuery{}, func(e auth.Entry) error {
+		count += 1 + e.Suppressed
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := (maxRefused + 100) * each; count != want {
+		t.Errorf("the record stands for %d refusals, want %d", count, want)
 	}
 }
 

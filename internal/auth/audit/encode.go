@@ -42,6 +42,10 @@ func appendEntry(b []byte, e *auth.Entry) []byte {
 	b = appendOptional(b, `,"reason":`, e.Reason, most)
 	b = append(b, `,"source":`...)
 	b = appendText(b, e.Source, most)
+	b = appendOptional(b, `,"operation":`, e.Operation, most)
+	b = appendOptional(b, `,"outcome":`, e.Outcome, most)
+	b = appendOptional(b, `,"version":`, e.Version, most)
+	b = appendOptional(b, `,"code":`, e.Code, most)
 	if e.Suppressed != 0 {
 		b = append(b, `,"suppressed":`...)
 		b = strconv.AppendInt(b, int64(e.Suppressed), 10)

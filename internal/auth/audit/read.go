@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -28,25 +29,87 @@ const inFlight = 256
 // fn's error when it has one. What is written meanwhile may be left out. Lines
 // that cannot be read are left out; Damaged counts them.
 func (l *Log) Read(ctx context.Context, q auth.AuditQuery, fn func(auth.Entry) error) error {
-	if l.out != nil {
+	if l.allowed.out != nil {
 		return fault.New(fault.Unsupported, "audit.not_kept", "the audit log goes to the standard output and is not kept here").
 			WithHint("look in the journal of the operator, such as journalctl -u cortex or kubectl logs")
 	}
-	damaged, err := read(ctx, l.cfg.Path, selectionOf(q, l.cfg.Now()), fn)
-	if damaged > 0 {
-		l.mu.Lock()
-		l.damaged += damaged
-		l.mu.Unlock()
-		l.cfg.Log.Warn("lines of the audit log cannot be read and were left out", "path", l.cfg.Path, "lines", damaged)
-	}
+	sel := selectionOf(q, l.cfg.Now())
+	_, err := merge(ctx, []source{l.allowed.source(sel), l.refused.source(sel)}, fn)
 	return err
 }
 
 // ReadFile does what Read does for a file that no process of ours need have open,
-// and for the rotated files beside it. It also returns how many lines it left out.
-// Without any such file it returns fault.NotFound, code audit.no_file.
+// and for the rotated files and the refusals beside it. It also returns how many lines
+// it left out. Without any such file it returns fault.NotFound, code audit.no_file.
 func ReadFile(ctx context.Context, path string, q auth.AuditQuery, fn func(auth.Entry) error) (damaged int, err error) {
-	return read(ctx, path, selectionOf(q, time.Now()), fn)
+	sel := selectionOf(q, time.Now())
+	sources := []source{func(ctx context.Context, fn func(auth.Entry) error) (int, error) { return read(ctx, path, sel, fn) }}
+	if denied := deniedPath(path); exists(denied) {
+		sources = append(sources, func(ctx context.Context, fn func(auth.Entry) error) (int, error) { return read(ctx, denied, sel, fn) })
+	}
+	return merge(ctx, sources, fn)
+}
+
+// source calls fn with entries in order of time, and returns how many lines it left out.
+type source func(ctx context.Context, fn func(auth.Entry) error) (damaged int, err error)
+
+func (l *trail) source(sel selection) source {
+	return func(ctx context.Context, fn func(auth.Entry) error) (int, error) {
+		damaged, err := read(ctx, l.cfg.Path, sel, fn)
+		if damaged > 0 {
+			l.mu.Lock()
+			l.damaged += damaged
+			l.mu.Unlock()
+			l.cfg.Log.Warn("lines of the audit log cannot be read and were left out", "path", l.cfg.Path, "lines", damaged)
+		}
+		return damaged, err
+	}
+}
+
+var errEnough = errors.New("nobody reads on")
+
+// merge calls fn with what all sources have, in order of time.
+func merge(ctx context.Context, sources []source, fn func(auth.Entry) error) (damaged int, err error) {
+	type head struct {
+		auth.Entry
+		next func() (auth.Entry, bool)
+	}
+	errs := make([]error, len(sources))
+	var heads []head
+	for i, from := range sources {
+		next, stop := iter.Pull(func(yield func(auth.Entry) bool) {
+			n, err := from(ctx, func(e auth.Entry) error {
+				if !yield(e) {
+					return errEnough
+				}
+				return nil
+			})
+			damaged += n
+			if !errors.Is(err, errEnough) {
+				errs[i] = err
+			}
+		})
+		defer stop()
+		if e, ok := next(); ok {
+			heads = append(heads, head{e, next})
+		}
+	}
+	for len(heads) > 0 && errors.Join(errs...) == nil {
+		first := 0
+		for i := range heads {
+			if heads[i].Time.Before(heads[first].Time) {
+				first = i
+			}
+		}
+		if err := fn(heads[first].Entry); err != nil {
+			return damaged, err
+		}
+		var ok bool
+		if heads[first].Entry, ok = heads[first].next(); !ok {
+			heads = slices.Delete(heads, first, first+1)
+		}
+	}
+	return damaged, errors.Join(errs...)
 }
 
 func read(ctx context.Context, path string, sel selection, fn func(auth.Entry) error) (damaged int, err error) {

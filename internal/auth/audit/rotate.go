@@ -31,7 +31,7 @@ func resolve(path string) (string, error) {
 
 // ready makes sure that the file is ours and has room for size more bytes, the
 // first of which is needed only when the last line has no end.
-func (l *Log) ready(size int, now time.Time) error {
+func (l *trail) ready(size int, now time.Time) error {
 	if l.file == nil {
 		return errClosed()
 	}
@@ -70,7 +70,7 @@ func (l *Log) ready(size int, now time.Time) error {
 
 // moved reports whether the path no longer names the file that is open. When it
 // does, the size is taken from there: somebody may have emptied the file.
-func (l *Log) moved() (bool, error) {
+func (l *trail) moved() (bool, error) {
 	named, err := os.Stat(l.cfg.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -87,7 +87,7 @@ func (l *Log) moved() (bool, error) {
 }
 
 // reopen opens the path and lets go of what was open before.
-func (l *Log) reopen() error {
+func (l *trail) reopen() error {
 	file, size, torn, err := openFile(l.cfg.Path)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func openFile(path string) (file *os.File, size int64, torn bool, err error) {
 // a whole file to a higher number, and the oldest goes only when there is no free
 // number: wherever it is interrupted, no line is lost or doubled, and the next
 // rotation fills the gap.
-func (l *Log) rotate() error {
+func (l *trail) rotate() error {
 	moved, err := l.moved()
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ package guard
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (g *Guard) Challenge(context.Context) (auth.Challenge, error) { return g.cf
 // Exchange implements auth.Guard.
 func (g *Guard) Exchange(ctx context.Context, from auth.Origin, body []byte) (auth.Session, error) {
 	session, err := g.cfg.IAM.Exchange(ctx, from.Source, body)
-	entry := g.entry(auth.ActionAuthenticate, auth.Resource{Environment: g.cfg.Environment}, from)
+	entry := g.entry(auth.ActionAuthenticate, resourceText(auth.Resource{Environment: g.cfg.Environment}), from)
 	who := session.Principal
 	if err != nil {
 		entry.Decision, entry.Reason = auth.Deny, iam.Reason(err)
@@ -62,7 +63,7 @@ func (g *Guard) Exchange(ctx context.Context, from auth.Origin, body []byte) (au
 func (g *Guard) Identify(ctx context.Context, from auth.Origin, token string) (context.Context, error) {
 	caller, err := g.cfg.IAM.Verify(ctx, token)
 	if err != nil {
-		entry := g.entry(auth.ActionAuthenticate, auth.Resource{Environment: g.cfg.Environment}, from)
+		entry := g.entry(auth.ActionAuthenticate, resourceText(auth.Resource{Environment: g.cfg.Environment}), from)
 		entry.Decision, entry.Reason = auth.Deny, iam.Reason(err)
 		g.cfg.Audit.Write(entry)
 		return nil, err
@@ -79,11 +80,56 @@ func (g *Guard) Permit(ctx context.Context, a auth.Action, r auth.Resource) erro
 	}
 	r.Environment = g.cfg.Environment
 	d := g.decide(caller, a, r)
-	g.record(caller, a, r, d)
+	g.record(caller, a, resourceText(r), d)
 	if d.Allowed {
 		return nil
 	}
-	f := fault.New(fault.Forbidden, auth.CodeForbidden, "%s may not %s %s", caller.ARN, verbs[a], resourceText(r))
+	return g.refuse(caller, a, resourceText(r), d)
+}
+
+// PermitAll implements auth.Guard.
+func (g *Guard) PermitAll(ctx context.Context, a auth.Action, all []auth.Resource) error {
+	caller, err := callerOf(ctx)
+	if err != nil {
+		return err
+	}
+	decisions := make([]auth.Decision, len(all))
+	var refused []string
+	var first auth.Decision
+	for i, r := range all {
+		r.Environment = g.cfg.Environment
+		decisions[i] = g.decide(caller, a, r)
+		if decisions[i].Allowed {
+			continue
+		}
+		if len(refused) == 0 {
+			first = decisions[i]
+		}
+		refused = append(refused, r.API)
+	}
+	if len(refused) > 0 {
+		text := some(refused)
+		g.record(caller, a, text, first)
+		return g.refuse(caller, a, text, first)
+	}
+	for i, r := range all {
+		g.record(caller, a, r.API, decisions[i])
+	}
+	return nil
+}
+
+// some names a few.
+func some(names []string) string {
+	const few = 5
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+}
+
+// refuse is the answer to a caller who may not do something.
+func (g *Guard) refuse(caller auth.Caller, a auth.Action, what string, d auth.Decision) error {
+	f := fault.New(fault.Forbidden, auth.CodeForbidden, "%s may not %s %s", caller.ARN, verbs[a], what)
 	if len(d.Policies) > 0 {
 		return f.WithHint("forbidden by policy %s", strings.Join(d.Policies, ", "))
 	}
@@ -109,8 +155,21 @@ func (g *Guard) Visible(ctx context.Context, a auth.Action, all []auth.Resource)
 	if !first.Allowed {
 		return seen, g.Permit(ctx, a, whole)
 	}
-	g.record(caller, a, whole, first)
+	g.record(caller, a, resourceText(whole), first)
 	return seen, nil
+}
+
+// Conclude implements auth.Guard.
+func (g *Guard) Conclude(ctx context.Context, c auth.Conclusion) {
+	caller, err := callerOf(ctx)
+	if err != nil {
+		return
+	}
+	c.Resource.Environment = g.cfg.Environment
+	entry := g.entry(c.Action, resourceText(c.Resource), caller.Origin)
+	entry.Principal, entry.Session = caller.ARN, caller.Session
+	entry.Operation, entry.Outcome, entry.Version, entry.Code = c.Operation, c.Outcome, c.Version, c.Code
+	g.cfg.Audit.Write(entry)
 }
 
 // May implements auth.Guard.
@@ -124,8 +183,8 @@ func (g *Guard) decide(c auth.Caller, a auth.Action, r auth.Resource) auth.Decis
 	return g.cfg.Policy.Authorize(auth.Query{Principal: c.Principal, Action: a, Resource: r})
 }
 
-func (g *Guard) record(c auth.Caller, a auth.Action, r auth.Resource, d auth.Decision) {
-	entry := g.entry(a, r, c.Origin)
+func (g *Guard) record(c auth.Caller, a auth.Action, what string, d auth.Decision) {
+	entry := g.entry(a, what, c.Origin)
 	entry.Principal, entry.Session, entry.Policies = c.ARN, c.Session, d.Policies
 	if !d.Allowed {
 		entry.Decision = auth.Deny
@@ -176,9 +235,9 @@ func callerOf(ctx context.Context) (auth.Caller, error) {
 	return caller, nil
 }
 
-func (g *Guard) entry(a auth.Action, r auth.Resource, from auth.Origin) auth.Entry {
+func (g *Guard) entry(a auth.Action, what string, from auth.Origin) auth.Entry {
 	return auth.Entry{
-		Time: g.cfg.Now().UTC(), RequestID: from.RequestID, Action: a, Resource: resourceText(r),
+		Time: g.cfg.Now().UTC(), RequestID: from.RequestID, Action: a, Resource: what,
 		Decision: auth.Allow, Source: sourceText(from.Source),
 	}
 }

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,47 @@ func TestVisible(t *testing.T) {
 				t.Errorf("the audit (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A file is one question: it is refused in one sentence and one line, whatever it has.
+func TestPermitAll(t *testing.T) {
+	t.Parallel()
+	who, err := auth.ParseARN("arn:aws:iam::" + ownAccount + ":user/alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := auth.WithCaller(t.Context(), auth.Caller{Principal: who})
+	const mine = `@id("mine") permit (principal, action, resource) when { resource has kind && resource.kind == "RealtimeAPI" };`
+	many := make([]auth.Resource, 2000)
+	for i := range many {
+		many[i] = auth.Resource{API: fmt.Sprintf("a%d", i), Kind: "TaskAPI"}
+	}
+	for _, tt := range []struct {
+		name  string
+		all   []auth.Resource
+		says  string // of a refusal
+		lines []string
+	}{
+		{"all", []auth.Resource{{API: "a", Kind: "RealtimeAPI"}, {API: "b", Kind: "RealtimeAPI"}}, "", []string{"allow a [mine]", "allow b [mine]"}},
+		{"one not", []auth.Resource{{API: "a", Kind: "RealtimeAPI"}, {API: "b", Kind: "TaskAPI"}}, "may not deploy b", []string{"deny b []"}},
+		{"very many", many, "may not deploy a0, a1, a2, a3, a4 and 1995 more", []string{"deny a0, a1, a2, a3, a4 and 1995 more []"}},
+	} {
+		g := byPolicy(t, mine)
+		err := g.PermitAll(ctx, auth.ActionDeploy, tt.all)
+		if tt.says == "" && err != nil || tt.says != "" && (!fault.Is(err, fault.Forbidden) || !strings.HasSuffix(fault.From(err).Message, tt.says)) {
+			t.Errorf("%s: PermitAll() = %v, want %q", tt.name, err, tt.says)
+		}
+		var lines []string
+		if err := g.Audit(ctx, auth.AuditQuery{}, func(e auth.Entry) error {
+			lines = append(lines, e.Decision+" "+e.Resource+" ["+strings.Join(e.Policies, " ")+"]")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.lines, lines); diff != "" {
+			t.Errorf("%s: the audit (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }
 

@@ -92,8 +92,8 @@ type world struct {
 	client       *http.Client
 	fingerprint  string
 	auditFile    string
-	auditRead    int64        // how much of it a test has seen
-	received     atomic.Int64 // bytes that the listener has read
+	auditRead    map[string]int // by file: how much of it a test has seen
+	received     atomic.Int64   // bytes that the listener has read
 	service      *service
 	seen         *witness
 }
@@ -134,7 +134,7 @@ func newWorld(t *testing.T, changes ...func(*setup)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.auditFile = filepath.Join(t.TempDir(), "audit.log")
+	w.auditFile, w.auditRead = filepath.Join(t.TempDir(), "audit.log"), map[string]int{}
 	lines, err := audit.Open(audit.Config{Path: w.auditFile, Now: s.now, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +142,7 @@ func newWorld(t *testing.T, changes ...func(*setup)) *world {
 	t.Cleanup(func() {
 		lines.Close()
 		w.seen.file("the audit", w.auditFile)
+		w.seen.file("the audit of refusals", w.auditFile+".denied")
 	})
 	w.guard = guard.New(guard.Config{IAM: w.iam, Policy: rules, Audit: lines, Environment: s.cluster, Now: s.now})
 	w.listen(t, source, httpapi.NewHandler(w.service, httpapi.Options{Guard: w.guard, Log: log, Metrics: s.metrics}), log)
@@ -297,14 +298,16 @@ func presign(t *testing.T, who authtest.Identity, b auth.Binding, at time.Time, 
 // newLines returns the lines of the audit that the test has not seen yet.
 func (w *world) newLines(t *testing.T) [][]byte {
 	t.Helper()
-	data, err := os.ReadFile(w.auditFile)
-	if err != nil {
-		t.Fatal(err)
+	var lines [][]byte
+	for _, file := range []string{w.auditFile, w.auditFile + ".denied"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fresh := bytes.TrimSuffix(data[w.auditRead[file]:], []byte("\n")); len(fresh) > 0 {
+			lines = append(lines, bytes.Split(fresh, []byte("\n"))...)
+		}
+		w.auditRead[file] = len(data)
 	}
-	fresh := bytes.TrimSuffix(data[w.auditRead:], []byte("\n"))
-	w.auditRead = int64(len(data))
-	if len(fresh) == 0 {
-		return nil
-	}
-	return bytes.Split(fresh, []byte("\n"))
+	return lines
 }

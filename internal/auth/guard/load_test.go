@@ -183,6 +183,23 @@ func TestGlobalLimit(t *testing.T) {
 	}
 }
 
+// TestRetriesAreCalls has STS answer with errors, upon which it is asked once more: the
+// limit is of calls, so that an outage is not made worse.
+func TestRetriesAreCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bounded)
+	w.sts.SetDown(true)
+	for i := range 80 {
+		c := w.iam.Challenge()
+		w.seen.secret("a nonce", c.Nonce)
+		body := marshal(t, w.prove(t, w.ids["alice"], w.binding(c.Nonce), w.clock.Now(), nil))
+		_ = w.exchange(t, netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), body)
+	}
+	if n := w.sts.Calls().Total; n != 50 {
+		t.Errorf("80 proofs while STS is down made %d calls, want the limit of 50", n)
+	}
+}
+
 // TestReplaysLeaveRoom sends a used proof again and again: it asks STS nothing, so
 // it takes none of the calls away from others.
 func TestReplaysLeaveRoom(t *testing.T) {

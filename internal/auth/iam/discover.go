@@ -33,7 +33,7 @@ func (s *STS) Discover(ctx context.Context, region string) (auth.Principal, erro
 		return auth.Principal{}, fault.New(fault.Usage, "auth.account_unknown", "the AWS account is not named, and there are no credentials to discover it with").
 			WithHint("%s", hint)
 	}
-	who, err := s.caller(ctx, func(ctx context.Context) (*http.Request, error) { return s.signed(ctx, own, region) })
+	who, err := s.caller(ctx, func() bool { return true }, func(ctx context.Context) (*http.Request, error) { return s.signed(ctx, own, region) })
 	if err != nil {
 		return auth.Principal{}, fault.New(fault.Unavailable, "auth.account_unknown", "the AWS account could not be discovered: STS at %s says %s (%s)", s.url, Reason(err), causeOf(err)).
 			WithHint("%s", hint)

@@ -232,7 +232,7 @@ func (v *IAM) ask(ctx context.Context, proof auth.Proof) (auth.Principal, error)
 	who, err := v.cfg.STS.identify(ctx, auth.Binding{
 		Host: v.cfg.STS.host, Region: v.cfg.Region, ClusterID: v.clusterID,
 		TLSFingerprint: v.cfg.Fingerprint(), Nonce: proof.Nonce,
-	}, proof)
+	}, proof, func() bool { return v.global.AllowN(v.cfg.Now(), 1) }) // the second attempt is a call too
 	v.counts.asked(err, time.Since(begun))
 	switch Reason(err) {
 	case "":

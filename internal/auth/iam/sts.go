@@ -149,8 +149,8 @@ func refuseInside(_, address string, _ syscall.RawConn) error {
 var errNoSuchKey = errors.New("the key is unknown, inactive or over")
 
 // identify sends the request of a proof and reads the answer.
-func (s *STS) identify(ctx context.Context, b auth.Binding, p auth.Proof) (auth.Principal, error) {
-	return s.caller(ctx, func(ctx context.Context) (*http.Request, error) {
+func (s *STS) identify(ctx context.Context, b auth.Binding, p auth.Proof, again func() bool) (auth.Principal, error) {
+	return s.caller(ctx, again, func(ctx context.Context) (*http.Request, error) {
 		req, err := auth.CallerIdentity(ctx, s.url, b, p.AMZDate, p.SecurityToken)
 		if err != nil {
 			return nil, err
@@ -161,8 +161,8 @@ func (s *STS) identify(ctx context.Context, b auth.Binding, p auth.Proof) (auth.
 }
 
 // caller asks STS, once more when the connection broke or STS had an error of its
-// own, and reads who it says it is.
-func (s *STS) caller(ctx context.Context, build func(context.Context) (*http.Request, error)) (auth.Principal, error) {
+// own and again lets it, and reads who it says it is.
+func (s *STS) caller(ctx context.Context, again func() bool, build func(context.Context) (*http.Request, error)) (auth.Principal, error) {
 	deadline := time.Now().Add(s.limit)
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline) // whoever leaves has used the nonce up
 	defer cancel()
@@ -171,9 +171,9 @@ func (s *STS) caller(ctx context.Context, build func(context.Context) (*http.Req
 		if err != nil {
 			return auth.Principal{}, because(unavailable(ReasonDown), err)
 		}
-		who, again, err := s.once(req)
+		who, retry, err := s.once(req)
 		// By the clock: a limit of the transport may end the call before ctx says so.
-		if !again || attempt == 2 || !time.Now().Before(deadline) {
+		if !retry || attempt == 2 || !time.Now().Before(deadline) || !again() {
 			return who, err
 		}
 	}

@@ -42,7 +42,7 @@ func ask(t *testing.T, patience time.Duration, h http.HandlerFunc) error {
 	}
 	_, err = s.identify(t.Context(), auth.Binding{Host: s.host, Region: testRegion, ClusterID: "x", TLSFingerprint: "x", Nonce: "x"}, auth.Proof{
 		AccessKeyID: "AKIAIOSFODNN7EXAMPLE", AMZDate: "20260203T040506Z", Signature: signatureOf(0),
-	})
+	}, func() bool { return true })
 	return err
 }
 
@@ -151,7 +151,7 @@ func TestProxyOfTheEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = s.caller(t.Context(), func(ctx context.Context) (*http.Request, error) {
+		_, _ = s.caller(t.Context(), func() bool { return true }, func(ctx context.Context) (*http.Request, error) {
 			return http.NewRequestWithContext(ctx, http.MethodPost, s.url, nil)
 		})
 		return

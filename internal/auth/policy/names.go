@@ -97,6 +97,8 @@ func entityName(uid cedar.EntityUID, s statement) []fault.Problem {
 		return principalName(uid, s)
 	case typeAction:
 		return actionName(uid, s)
+	case typeAPI:
+		return apiName(string(uid.ID), s)
 	}
 	return typeName(uid.Type, s)
 }
@@ -135,6 +137,20 @@ func principalName(uid cedar.EntityUID, s statement) []fault.Problem {
 	}
 	problem := problemAt(at, codeNeverMatch, "no principal is called %s", uid)
 	problem.Hint = fmt.Sprintf("did you mean %s?", want)
+	return []fault.Problem{problem}
+}
+
+// apiName returns why no API can have a name.
+func apiName(name string, s statement) []fault.Problem {
+	if workload.IsName(name) {
+		return nil
+	}
+	problem := problemAt(s.find(name), codeNeverMatch, "no API can be called %q: names are %s, %s", name, workload.WordsOf(workload.NamePattern), workload.WordsOf(workload.NameNotPattern))
+	if strings.Contains(name, "*") {
+		problem.Hint = `there are no patterns: list the names, as in resource in [Cortex::API::"a", Cortex::API::"b"]`
+	} else if lower := strings.ToLower(name); lower != name && workload.IsName(lower) {
+		problem.Hint = fmt.Sprintf("did you mean %q?", lower)
+	}
 	return []fault.Problem{problem}
 }
 

@@ -27,7 +27,7 @@ var shapes = map[string]string{
 
 // unlike are patterns that must not match, in words.
 var unlike = map[string]string{
-	workload.EndpointNotPattern: "must name a path below / and must not contain two slashes in a row",
+	workload.EndpointNotPattern: "must name a path below /, without two slashes in a row and without a segment . or ..",
 	workload.PathNotPattern:     "must not contain two slashes in a row",
 }
 

@@ -57,11 +57,12 @@ func (s *Store) Record(ctx context.Context, e workload.Event) error {
 
 func (s *Store) event(e workload.Event) *core.Event {
 	about := core.ObjectReference{APIVersion: crd.GroupVersion.String(), Name: e.API, Namespace: s.cfg.Namespace}
-	kind := workload.Kind("")
-	if of, ok := s.view.known(e.API); ok {
+	kind := e.Kind
+	if of, ok := s.view.known(e.API); ok && (kind == "" || kind == of.key.kind) {
 		kind = of.key.kind
-		about.Kind, about.UID = string(kind), of.uid
+		about.UID = of.uid
 	}
+	about.Kind = string(kind)
 	at := metav1.NewTime(e.Time)
 	event := &core.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -88,7 +89,7 @@ func eventOf(e *core.Event) workload.Event {
 		at = e.LastTimestamp.UTC()
 	}
 	return workload.Event{
-		Time: at, API: e.Labels[labelName], Type: strings.ToLower(e.Type), Reason: e.Reason, Message: e.Message,
+		Time: at, API: e.Labels[labelName], Kind: workload.Kind(e.InvolvedObject.Kind), Type: strings.ToLower(e.Type), Reason: e.Reason, Message: e.Message,
 		Replica: e.Annotations[annotationReplica],
 	}
 }

@@ -36,7 +36,7 @@ func mustRecord(t *testing.T, s store.Store, e workload.Event) workload.Event {
 
 func sampleEvent(name string, at time.Time, n int) workload.Event {
 	return workload.Event{
-		Time: at.UTC().Truncate(0), API: name, Type: "normal", Reason: "ScaledUp",
+		Time: at.UTC().Truncate(0), API: name, Kind: workload.Realtime, Type: "normal", Reason: "ScaledUp",
 		Message: fmt.Sprintf("%d", n), Replica: "r1",
 	}
 }
