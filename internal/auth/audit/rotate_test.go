@@ -224,15 +224,27 @@ func TestReadWhileItIsRotated(t *testing.T) {
 	defer stop()
 	var written atomic.Int64
 	l.Write(sample(0))
+	// What is written during one reading are ten files at most: of those that are kept,
+	// none may go before it is read, however slow the reader is.
+	const during = 100
+	may := make(chan struct{}, during)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := 1; ctx.Err() == nil; n++ {
+		for n := 1; ; n++ {
+			select {
+			case <-may:
+			case <-ctx.Done():
+				return
+			}
 			l.Write(sample(n))
 			written.Store(int64(n))
 		}
 	}()
 	for range 100 {
+		for len(may) < during {
+			may <- struct{}{}
+		}
 		next, begun := -1, int(written.Load())
 		_, err := ReadFile(t.Context(), path, auth.AuditQuery{}, func(e auth.Entry) error {
 			n, err := strconv.Atoi(e.RequestID)
