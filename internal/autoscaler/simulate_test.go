@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -284,5 +286,21 @@ func TestResultJSON(t *testing.T) {
 		if !bytes.Contains(data, []byte(key)) {
 			t.Errorf("JSON lacks %s: %.300s", key, data)
 		}
+	}
+}
+
+// Ten requests of 0.3 s at each full second are three in flight, as the gateway measures.
+func TestSimulateSeesTheIntegral(t *testing.T) {
+	t.Parallel()
+	trace := "time,rps\n"
+	for second := range 400 {
+		trace += fmt.Sprintf("%d,1000\n%d.01,0\n", second, second)
+	}
+	spec := defaultSpec()
+	spec.TargetInFlight = 1
+	r := run(t, simulated(spec, 100, 100), parsed(t, trace), SimulateOptions{Latency: 300 * time.Millisecond})
+	last := r.Rows[len(r.Rows)-2]
+	if math.Abs(last.InFlight-3) > 0.05 || last.Requested != 3 {
+		t.Errorf("%v in flight and %d replicas, want 3 and 3", last.InFlight, last.Requested)
 	}
 }

@@ -223,25 +223,15 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	return err
 }
 
-// briefLoad is the sample of an API at which nothing is in flight at the moment,
-// while requests were answered since the sample before: it is not idle.
-const briefLoad = 0.001
-
-// Samples returns the present load of every deployed RealtimeAPI. One caller only:
-// it looks at what came and went since it was called before.
+// Samples returns the load of every deployed RealtimeAPI: how many requests were in flight
+// on average since it was called before. One caller only.
 func (g *Gateway) Samples() []workload.Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	samples := make([]workload.Load, 0, len(g.works))
 	for _, w := range g.works {
 		if w.deployed.Load() {
-			load := w.pool.Load()
-			inFlight := float64(load.Running + load.Waiting)
-			if n := w.counts.forwarded.Load(); n != w.sampled {
-				w.sampled = n
-				inFlight = max(inFlight, briefLoad)
-			}
-			samples = append(samples, workload.Load{Name: w.name, InFlight: inFlight})
+			samples = append(samples, workload.Load{Name: w.name, InFlight: w.pool.MeanLoad()})
 		}
 	}
 	return samples

@@ -12,7 +12,6 @@ import (
 // counts are one workload's.
 type counts struct {
 	requests  *proxymetrics.Series
-	forwarded atomic.Uint64 // requests that had a place
 	held      atomic.Uint64
 	coldStart *telemetry.Durations
 }

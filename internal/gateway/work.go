@@ -20,7 +20,6 @@ type work struct {
 	requested atomic.Int64        // replicas there should be
 	woken     atomic.Int64        // Unix nanoseconds of the last wake-up
 	counts    counts
-	sampled   uint64 // requests forwarded until the latest sample; guarded by Gateway.mu
 }
 
 // replica is one running copy as a place to send requests to. It is a relay.Place:
@@ -45,10 +44,7 @@ func newWork(name string) *work {
 func (r *replica) Upstream() *relay.Upstream { return r.upstream }
 
 // Done gives a slot back after a request.
-func (r *replica) Done(int) {
-	r.backend.Release()
-	r.work.counts.forwarded.Add(1)
-}
+func (r *replica) Done(int) { r.backend.Release() }
 
 // Unreached gives a slot back that could not be used, and leaves the replica out
 // of the choice for a moment: it has died, or is about to be reported.

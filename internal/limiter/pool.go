@@ -3,6 +3,7 @@ package limiter
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Pool shares one queue among backends. A backend stands for a replica and takes a
@@ -23,6 +24,14 @@ type Pool[T any] struct {
 	limit   QueueLimit
 	refusal error // why everything is refused while nothing is ready; nil: nothing is
 	closed  bool
+
+	// load is running + waiting, summed over time; see MeanLoad.
+	load struct {
+		sum   float64       // requests × nanoseconds since began
+		upTo  time.Duration // until when sum goes
+		began time.Duration
+		now   int // requests that run or wait
+	}
 }
 
 // QueueLimit bounds the queue of a pool.
@@ -76,8 +85,45 @@ func (p *Pool[T]) Try() *Backend[T] {
 	if p.queue.first != nil || p.closed {
 		return nil // whoever waits already is first
 	}
-	return p.take()
+	b := p.take()
+	if b != nil {
+		p.change(1)
+	}
+	return b
 }
+
+// MeanLoad returns how many requests ran or waited on average since it was called before.
+// It is the integral and no sample: what comes and goes within a second is in it, at any
+// time of that second.
+func (p *Pool[T]) MeanLoad() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := &p.load
+	p.change(0)
+	elapsed := l.upTo - l.began
+	if elapsed <= 0 {
+		return float64(l.now)
+	}
+	mean := l.sum / float64(elapsed)
+	l.sum, l.began = 0, l.upTo
+	return mean
+}
+
+// change notes that by more requests run or wait now.
+func (p *Pool[T]) change(by int) {
+	l, now := &p.load, clock()
+	if l.began == 0 {
+		l.began = now
+	}
+	l.sum += float64(l.now) * float64(now-l.upTo)
+	l.upTo = now
+	l.now += by
+}
+
+// clock is the time since the program began: half the cost of asking for the date too.
+func clock() time.Duration { return time.Since(start) }
+
+var start = time.Now()
 
 // take takes a slot at the best backend; nil when there is none.
 func (p *Pool[T]) take() *Backend[T] {
@@ -113,6 +159,7 @@ func (p *Pool[T]) Join(size int64, again bool) (*Waiter[T], error) {
 	}
 	if p.queue.first == nil {
 		if b := p.take(); b != nil {
+			p.change(1)
 			return &Waiter[T]{pool: p, backend: b}, nil
 		}
 	}
@@ -121,6 +168,7 @@ func (p *Pool[T]) Join(size int64, again bool) (*Waiter[T], error) {
 	}
 	w := &Waiter[T]{pool: p, size: size, done: make(chan struct{}), held: p.ready == 0}
 	p.queue.push(w)
+	p.change(1)
 	return w, nil
 }
 
@@ -138,7 +186,7 @@ func (p *Pool[T]) Refuse(err error) {
 	p.mu.Lock()
 	p.refusal = err
 	if err != nil && p.ready == 0 {
-		p.queue.fail(err)
+		p.fail(err)
 	}
 	p.mu.Unlock()
 }
@@ -147,8 +195,14 @@ func (p *Pool[T]) Refuse(err error) {
 func (p *Pool[T]) Close() {
 	p.mu.Lock()
 	p.closed = true
-	p.queue.fail(ErrClosed)
+	p.fail(ErrClosed)
 	p.mu.Unlock()
+}
+
+// fail ends every wait.
+func (p *Pool[T]) fail(err error) {
+	p.change(-p.queue.length)
+	p.queue.fail(err)
 }
 
 // Load is what a pool has to do at one moment.
@@ -184,6 +238,7 @@ func (b *Backend[T]) Release() {
 	p := b.pool
 	p.mu.Lock()
 	p.count(b, -1)
+	p.change(-1)
 	if b.running == 0 && b.idle != nil {
 		close(b.idle)
 		b.idle = nil
@@ -221,7 +276,7 @@ func (b *Backend[T]) set(change func(*settings)) {
 		}
 	}
 	if p.ready == 0 && p.refusal != nil { // the last one has gone: who waited for it waits for nobody
-		p.queue.fail(p.refusal)
+		p.fail(p.refusal)
 	}
 	p.dispatch()
 }
