@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -13,8 +14,7 @@ import (
 // are dropped and counted.
 type shadow struct {
 	work    *work
-	weight  uint64 // percent of the requests
-	seen    atomic.Uint64
+	draw    draw // 1: copy it
 	sent    atomic.Uint64
 	dropped atomic.Uint64
 
@@ -28,11 +28,19 @@ const (
 	maxCopyBytes = 64 << 20
 )
 
-// due reports whether the next request is to be copied: of n requests, exactly
-// n × weight percent, rounded down, evenly spaced.
+// newShadow returns one that gets so many percent of the requests.
+func newShadow(w *work, weight int32) *shadow {
+	s := &shadow{work: w}
+	weight = min(max(weight, 0), 100)
+	s.draw.init([]int32{100 - weight, weight}, rand.Uint64())
+	return s
+}
+
+// due reports whether the next request is to be copied: of a hundred, exactly as many as
+// the weight says.
 func (s *shadow) due() bool {
-	n := s.seen.Add(1)
-	return n*s.weight/100 != (n-1)*s.weight/100
+	i, _ := s.draw.pick()
+	return i == 1
 }
 
 // copyFor returns what to do with a copy of the next request; nil: make none.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,15 +91,64 @@ func TestSpreadOfOddWeights(t *testing.T) {
 
 func TestShadowShareIsExact(t *testing.T) {
 	t.Parallel()
-	for weight := range uint64(101) {
-		s := &shadow{weight: weight}
-		copies := uint64(0)
-		for n := uint64(1); n <= 300; n++ {
+	for weight := range int32(101) {
+		s := newShadow(nil, weight)
+		copies := 0
+		for n := 1; n <= 300; n++ {
 			if s.due() {
 				copies++
 			}
-			if copies != n*weight/100 {
+			if n%100 == 0 && copies != n/100*int(weight) {
 				t.Fatalf("with weight %d, %d of %d requests were copied", weight, copies, n)
+			}
+		}
+	}
+}
+
+func TestDrawIsExactInEachBlock(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		weights := weightsOf(t)
+		var d draw
+		d.init(weights, rapid.Uint64().Draw(t, "seed"))
+		for range 5 {
+			counts := make([]int32, len(weights))
+			for range 100 {
+				i, ok := d.pick()
+				if !ok {
+					t.Fatal("nothing was picked")
+				}
+				counts[i]++
+			}
+			if !slices.Equal(counts, weights) {
+				t.Fatalf("of 100, %v were picked, want %v", counts, weights)
+			}
+		}
+	})
+}
+
+// A client that asks for several things in turn gets each of them from every target.
+func TestDrawKnowsNoRhythm(t *testing.T) {
+	t.Parallel()
+	for _, weights := range [][]int32{{50, 50}, {25, 75}, {90, 10}, {34, 33, 33}} {
+		for rhythm := 2; rhythm <= 5; rhythm++ {
+			var d draw
+			d.init(weights, 1)
+			const each = 20_000
+			counts := make([][]int, rhythm)
+			for n := range rhythm * each {
+				i, _ := d.pick()
+				if counts[n%rhythm] == nil {
+					counts[n%rhythm] = make([]int, len(weights))
+				}
+				counts[n%rhythm][i]++
+			}
+			for path, by := range counts {
+				for i, n := range by {
+					if want := each * int(weights[i]) / 100; n < want-want/5 || n > want+want/5 {
+						t.Errorf("weights %v: of %d requests, each %d. of %d went %d times to target %d, want about %d", weights, rhythm*each, path+1, rhythm, n, i, want)
+					}
+				}
 			}
 		}
 	}
@@ -127,6 +177,9 @@ func TestSplitterDividesRequestsUnderItsPath(t *testing.T) {
 	}
 	r.serveAt("blue", pod{10, 10}, says("blue"))
 	r.serveAt("green", pod{10, 10}, says("green"))
+	for range 9 { // of the ten in which the shares are exact, one was refused
+		r.get("/split")
+	}
 	counts := map[string]int{}
 	for range 200 {
 		got := r.get("/split/sub/path?q=1")
