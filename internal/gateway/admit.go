@@ -43,7 +43,7 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 
 func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *relay.Answer) {
 	if again > 0 {
-		return g.acquire(x.Context, x.State.(*work), x.Held(), again, v)
+		return g.acquire(x.Context, x.State.(*work), x.Size(), again, v)
 	}
 	w, strip, s, ans := g.route(x.Target(), v)
 	if ans != nil {
@@ -57,7 +57,18 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 	if s != nil {
 		x.CopyTo(g.copyFor(s.shadow))
 	}
-	return g.acquire(x.Context, w, x.Held(), again, v)
+	if w.cancels.Load() {
+		x.CancelWhenGone()
+	}
+	return g.acquire(x.Context, w, x.Size(), again, v)
+}
+
+// finish is how long a request of w goes on at its server when the caller has left.
+func (g *Gateway) finish(w *work) time.Duration {
+	if w.cancels.Load() {
+		return 0
+	}
+	return g.cfg.Limits.WithDefaults().Finish
 }
 
 // acquire takes a slot of a replica of w, at once or after a wait. The caller owes a

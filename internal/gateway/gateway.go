@@ -180,8 +180,13 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(proxymetrics.Handler(g.spans.Handler(g.http2Handler()), g.nowhere), ln.Addr(), g.log)
-	s := relay.NewServer(relay.Config{Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere))})
+	h2 := http2.New(http2.Config{
+		Handler: proxymetrics.Handler(g.spans.Handler(g.http2Handler()), g.nowhere), Addr: ln.Addr(), Log: g.log, BodyTimeout: g.cfg.Limits.BodyTimeout,
+	})
+	s := relay.NewServer(relay.Config{
+		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars,
+		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere)),
+	})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup
 	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })

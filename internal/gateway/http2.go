@@ -17,7 +17,7 @@ import (
 
 // http2Handler forwards requests that net/http has read.
 func (g *Gateway) http2Handler() http.Handler {
-	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true)}
+	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true), ahead: relay.NewAhead(maxAhead)}
 	return &httputil.ReverseProxy{
 		Transport:      placing,
 		Rewrite:        rewrite,
@@ -78,7 +78,11 @@ func (g *Gateway) markResponse(resp *http.Response) error {
 type placingTransport struct {
 	g            *Gateway
 	http1, http2 http.RoundTripper
+	ahead        *relay.Ahead
 }
+
+// maxAhead bounds what is kept of answers that their clients have yet to take.
+const maxAhead = 64 << 20
 
 // heldHTTP2 is what a request that waits is taken to keep in memory.
 const heldHTTP2 = 16 << 10
@@ -125,6 +129,9 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, v visit, spans *proxyspan.Request) (*http.Response, error) {
 	counted := proxymetrics.Of(req.Context())
 	body := http2.NewBody(req)
+	if err := body.Await(); err != nil {
+		return nil, err
+	}
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request
 	}
@@ -142,7 +149,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		body.Attempt(&out)
 		counted.Placed = true
 		cuts := r.upstream.Cuts()
-		resp, err := next.RoundTrip(&out)
+		resp, err := http2.RoundTrip(next, &out, body, t.g.finish(w))
 		if t.unreached(req, resp, err) && body.Rewind() {
 			if resp != nil {
 				// It may wait for what the attempt is still reading from the client.
@@ -162,7 +169,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		}
 		resp.Request = req
 		status := resp.StatusCode
-		resp.Body = http2.Then(resp.Body, func() { r.Done(status) })
+		resp.Body = t.ahead.Body(resp.Body, func() { r.Done(status) })
 		return resp, nil
 	}
 }

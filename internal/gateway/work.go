@@ -19,6 +19,7 @@ type work struct {
 	deployed  atomic.Bool         // the store has it, as a RealtimeAPI
 	requested atomic.Int64        // replicas there should be
 	woken     atomic.Int64        // Unix nanoseconds of the last wake-up
+	cancels   atomic.Bool         // requests whose callers leave are cancelled
 	counts    counts
 }
 
@@ -29,6 +30,7 @@ type replica struct {
 	work     *work
 	backend  *limiter.Backend[*replica]
 	upstream *relay.Upstream
+	restarts int // of its containers: with each begins another run
 	draining bool
 	ejected  atomic.Bool
 	revision atomic.Pointer[string] // of which it is; a deploy may change it and nothing else
@@ -62,6 +64,7 @@ func (w *work) configure(spec *workload.Spec, requested int, hold HoldLimits) {
 	}
 	w.pool.SetQueueLimit(limiter.QueueLimit{Requests: n, Bytes: hold.Bytes})
 	w.requested.Store(int64(requested))
+	w.cancels.Store(spec.Pod != nil && spec.Pod.OnClientGone == workload.Cancel)
 }
 
 // update brings the replicas in line with what runs.
@@ -83,14 +86,13 @@ func (w *work) update(s engine.Status) {
 // place adds, resizes or takes out the backend of one replica.
 func (w *work) place(from *engine.Replica) {
 	r := w.replicas[from.ID]
-	if r != nil && r.upstream != nil && from.Address != "" && r.upstream.Addr() != from.Address {
-		r.leave() // it was restarted elsewhere
+	if r != nil && from.Address != "" && (r.upstream.Addr() != from.Address || r.restarts != from.Restarts) {
+		// It was started anew, maybe elsewhere. Places are those of one run: who has one of
+		// the run before works on nothing.
+		r.leave()
 		draining := r.draining
-		r = nil
-		if draining {
-			r = w.add(from.ID, from.Address, 0, 0)
-			r.draining = true
-		}
+		r = w.add(from.ID, from.Address, 0, 0)
+		r.restarts, r.draining = from.Restarts, draining
 	}
 	if !from.Ready() || from.Address == "" {
 		if r != nil {
@@ -101,6 +103,7 @@ func (w *work) place(from *engine.Replica) {
 	limit, queue := int(max(from.MaxConcurrency, 1)), int(max(from.MaxQueueLength, 0))
 	if r == nil {
 		r = w.add(from.ID, from.Address, limit, queue)
+		r.restarts = from.Restarts
 	}
 	if was := r.revision.Load(); was == nil || *was != from.APIID {
 		id := from.APIID

@@ -234,7 +234,7 @@ func othersThan(v any) []any {
 // are small, because each value costs a reading of the whole.
 var fullDocuments = map[string]string{
 	"RealtimeAPI": `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"},
-		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "service_account": "a",
+		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "on_client_gone": "cancel", "service_account": "a",
 			"node_selector": {"a": "b"}, "tolerations": [{"key": "a", "value": "b", "effect": "NoExecute"}], "labels": {"a": "b"}, "annotations": {"a": "b"},
 			"security_context": {"fs_group": 1}, "containers": [{"name": "c", "image": "i"}]},
 		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,

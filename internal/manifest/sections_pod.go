@@ -44,7 +44,16 @@ var podSection = section[workload.Pod]{
 				}
 			},
 		},
+		goneField(),
 	}, placeFields()...),
+}
+
+func goneField() field[workload.Pod] {
+	f := word("pod.", "on_client_gone",
+		"a request whose caller leaves while the server works on it: finish lets the server end it, within five minutes, in the place that it has; cancel closes the connection to the server and frees the place, for servers that stop then (default: finish)",
+		func(t *workload.Pod) *string { return &t.OnClientGone })
+	f.on = has("pod.on_client_gone")
+	return f
 }
 
 var containerSection = section[workload.Container]{

@@ -17,7 +17,6 @@ type body struct {
 	trailer []byte
 	tee     *Copy // gets what is read; nil: nothing
 	copied  func(*Copy)
-	kept    *[]byte // gets what is read too, to be sent once more; nil: nothing is kept
 }
 
 var (
@@ -44,9 +43,6 @@ func (b *body) read(p []byte) (int, error) {
 	n, err := b.decode(p)
 	if b.tee != nil {
 		b.take(p[:n])
-	}
-	if b.kept != nil {
-		*b.kept = append(*b.kept, p[:n]...)
 	}
 	return n, err
 }

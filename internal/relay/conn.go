@@ -31,16 +31,24 @@ type conn struct {
 	resBody body
 	uploads *upload // nil: the body went out with the head
 	keep    bool    // the answer promised another exchange
+	early   int     // bytes of the server's budget that the request has
+	using   *upConn // the exchange is on it; nil: none, or the upstream has done its part
+	keepUp  bool    // using can carry another exchange
 
 	mark      atomic.Int64 // see watch.go
 	timedOut  atomic.Bool  // the watch ended an incomplete head
 	uploading atomic.Bool  // the request's body is still being read
 	reading   atomic.Int64 // when the present read of a body began; 0: none
 	writing   atomic.Int64 // when the present write to the client began; 0: none
+	turn      atomic.Int32 // see working
+	left      atomic.Int64 // when the client was seen to have left while the upstream worked; 0: it was not
+	severed   atomic.Int64 // when a tunnel had passed on all that its upstream sent; 0: not yet
+	deaf      int64        // of the watch: since when the upstream of a tunnel is gone; 0: it is not
 
 	mu      sync.Mutex
 	aborted error   // why the exchange is given up; nil: it is not
 	up      *upConn // closed by an abort
+	place   Place   // nil: it was given back
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 }
@@ -65,6 +73,7 @@ type Exchange struct {
 	reason    string // of a relay behind this one; only for an Observer
 	began     time.Duration
 	placed    bool
+	cancel    bool // when the client leaves, the upstream is told at once
 }
 
 // Method returns the request's method.
@@ -98,11 +107,17 @@ func monotonic() time.Duration { return time.Since(start) }
 
 var start = time.Now()
 
+// CancelWhenGone has the upstream connection closed as soon as the client leaves, which
+// gives the place back. Without it a server that works on the whole request is not
+// interrupted, and the place is free when it has answered or closed: most servers cannot
+// be interrupted, and would have more to do at once than the place is worth.
+func (x *Exchange) CancelWhenGone() { x.cancel = true }
+
 // Strip keeps the first n bytes of the target from the upstream.
 func (x *Exchange) Strip(n int) { x.prefix = n }
 
-// Held returns how many bytes of memory the request keeps while it waits.
-func (x *Exchange) Held() int64 { return int64(len(x.conn.in.buf) + cap(x.conn.out)) }
+// Size returns how many bytes of memory the request keeps while it waits.
+func (x *Exchange) Size() int64 { return int64(len(x.conn.in.buf) + cap(x.conn.out)) }
 
 // Context returns a context that ends when the client goes away, with the reason
 // as its cause, or when the exchange is over. It is made on the first call: an
@@ -143,7 +158,7 @@ func (c *conn) serve() {
 		_ = c.nc.Close() // the client may have closed it
 	}()
 	c.in.open(c.nc)
-	c.out = (*smallBuffers.Get().(*[]byte))[:0]
+	c.out = pooled(smallBuffer)[:0]
 	for first := true; ; first = false {
 		if !c.readHead() {
 			break
@@ -165,10 +180,7 @@ func (c *conn) serve() {
 	}
 	// Not deferred: after a panic an upload may still be reading into the buffer.
 	c.in.shut()
-	if cap(c.out) == smallBuffer {
-		b := c.out[:smallBuffer]
-		smallBuffers.Put(&b)
-	}
+	recycle(c.out)
 }
 
 // enter moves to the next phase; false when the watch is closing the connection.
@@ -185,7 +197,8 @@ func (c *conn) rest() {
 	c.in.shrink()
 	c.in.rewind()
 	if cap(c.out) > 2*smallBuffer { // a large head or answer; do not keep it
-		c.out = (*smallBuffers.Get().(*[]byte))[:0]
+		recycle(c.out)
+		c.out = pooled(smallBuffer)[:0]
 	}
 	c.enter(idle)
 }
@@ -345,8 +358,10 @@ func (c *conn) detach() bool {
 	return c.aborted == nil
 }
 
-// end releases what the exchange made.
+// end releases what the exchange made. After a panic that includes its place.
 func (c *conn) end() {
+	c.giveBack(0)
+	c.letEarly()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cancel != nil {

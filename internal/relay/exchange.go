@@ -2,7 +2,7 @@ package relay
 
 import (
 	"errors"
-	"time"
+	"sync/atomic"
 )
 
 // What an attempt to forward came to.
@@ -30,6 +30,15 @@ func (c *conn) exchange() bool {
 	for _, o := range c.srv.watchers {
 		o.Began(x)
 	}
+	for _, mark := range [...]*atomic.Int64{&c.left, &c.reading} {
+		if mark.Load() != 0 { // a store costs more than a look
+			mark.Store(0)
+		}
+	}
+	if !c.awaitBody() {
+		c.ended(0, c.brokenBy(nil, false))
+		return false
+	}
 	for again := 0; ; again++ {
 		place, ans := c.srv.handler.Admit(x, again)
 		if ans != nil {
@@ -39,23 +48,31 @@ func (c *conn) exchange() bool {
 			c.prepare()
 		}
 		x.placed = true
+		c.hold(place)
 		up := place.Upstream()
 		cuts := up.Cuts()
 		result, err := c.forward(up)
 		cut := up.Cuts() != cuts
 		switch result {
 		case answered:
-			place.Done(c.res.status)
+			c.giveBack(c.res.status)
+			if c.left.Load() != 0 {
+				c.ended(0, ClientGone)
+				c.stopUpload()
+				return false
+			}
 			c.ended(c.res.status, x.reason)
 			return c.finish()
 		case unreached:
 			x.placed = false
-			place.Unreached(err)
+			if place := c.takePlace(); place != nil {
+				place.Unreached(err)
+			}
 			continue
 		case unanswered:
-			return c.unanswered(place, err, cut)
+			return c.unanswered(err, cut)
 		default:
-			place.Done(0)
+			c.giveBack(0)
 			c.ended(0, c.brokenBy(err, cut))
 			_ = c.nc.Close() // ends an upload that reads it
 			c.stopUpload()
@@ -66,23 +83,23 @@ func (c *conn) exchange() bool {
 
 // unanswered answers for an upstream that did not, unless it was the client's
 // body that went wrong.
-func (c *conn) unanswered(place Place, err error, cut bool) bool {
+func (c *conn) unanswered(err error, cut bool) bool {
 	if u := c.uploads; u != nil {
 		if fault := u.fault.Load(); fault != nil {
 			<-u.done // it has nothing left to wait for
 			c.uploads = nil
 			var r *refusal
 			if errors.As(*fault, &r) {
-				place.Done(r.status)
+				c.giveBack(r.status)
 				c.ended(r.status, r.code)
 				return c.answerRefusal(r)
 			}
-			place.Done(0) // the client stopped in the middle
+			c.giveBack(0) // the client stopped in the middle
 			c.ended(0, ClientGone)
 			return false
 		}
 	}
-	place.Done(502)
+	c.giveBack(502)
 	if cut {
 		return c.answer(CutOff("api"))
 	}
@@ -144,10 +161,19 @@ func (c *conn) prepare() {
 	c.reqBody.begin(&c.in, h.body, h.length)
 	if h.body == sized {
 		n := min(int64(c.in.w-c.in.r), h.length)
+		if all := c.headLen + int(n); all > cap(c.out) {
+			large := pooled(all)
+			copy(large, c.out)
+			recycle(c.out)
+			c.out = large[:c.headLen]
+		}
 		c.out = append(c.out, c.in.buf[c.in.r:][:n]...)
 		c.in.r += int(n)
 		c.reqBody.left -= n
 		c.reqBody.done = c.reqBody.left == 0
+	}
+	if c.reqBody.done && c.reading.Load() != 0 {
+		c.reading.Store(0)
 	}
 	c.startCopy()
 }
@@ -178,6 +204,10 @@ func (c *conn) forward(u *Upstream) (outcome, error) {
 
 // converse runs the exchange on up, and keeps or closes it.
 func (c *conn) converse(up *upConn, again bool) (outcome, error) {
+	c.turn.Store(sending)
+	if c.reqBody.done {
+		c.sentWhole() // before: send waits for the answer
+	}
 	n, werr := up.send(c.out, c.reqBody.done)
 	if werr != nil && n == 0 && !c.isAborted() { // it was closed before; nothing was sent
 		c.detach()
@@ -190,16 +220,13 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 	if werr == nil && !c.reqBody.done {
 		c.upload(up)
 	}
-	result, keep, err := c.respond(up)
+	c.using, c.keepUp = up, false
+	result, err := c.respond(up)
+	if c.using == nil { // it was settled when the upstream had done its part
+		return result, err
+	}
+	c.using = nil
 	alive := c.detach()
-	if c.uploads != nil && !c.uploads.sent.Load() {
-		keep = false // the rest of the body would be taken for the next request
-	}
-	// Bytes after the answer would be taken for the next one.
-	if keep && alive && result == answered && up.in.r == up.in.w {
-		up.up.put(up, c.srv.clock.now())
-		return result, nil
-	}
 	// The upload still writes to it: closing ends that, the buffer is for respond
 	// alone.
 	up.shut()
@@ -213,6 +240,13 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 		err = werr
 	}
 	return result, err
+}
+
+// sentWhole says that it is the upstream's turn, unless it has begun to answer already.
+func (c *conn) sentWhole() {
+	if !c.x.cancel {
+		c.turn.CompareAndSwap(sending, working)
+	}
 }
 
 func (c *conn) isAborted() bool {
@@ -235,37 +269,38 @@ var errUnreached = errors.New("the replica accepts no connection")
 // errSilent says that the connection ended before the first byte of an answer.
 var errSilent = errors.New("closed before it answered")
 
-// respond reads the answer from up and writes it to the client. keep says that up
-// can carry another exchange.
-func (c *conn) respond(up *upConn) (result outcome, keep bool, err error) {
+// respond reads the answer from up and writes it to the client.
+func (c *conn) respond(up *upConn) (outcome, error) {
 	for informal := 0; ; informal++ {
 		if err := c.readResponseHead(up); err != nil {
 			if informal > 0 {
 				err = noEOF(err) // it did begin to answer
 			}
-			return unanswered, false, err
+			return unanswered, err
 		}
 		h := &c.res
 		switch {
 		case h.status == 101:
 			if !c.x.upgrade {
-				return unanswered, false, errStatusLine
+				return unanswered, errStatusLine
 			}
+			c.turn.Store(answering)
 			c.answering()
-			return c.tunnel(up), false, nil
-		case h.status == 503 && string(c.reason()) == Unreached && c.rewind():
-			return unreached, false, errUnreached
+			return c.tunnel(up), nil
+		case h.status == 503 && string(c.reason()) == Unreached && c.uploads == nil:
+			return unreached, errUnreached // all that was sent is still in out
 		case h.status >= 200:
+			c.turn.Store(answering)
 			c.answering()
 			return c.forwardAnswer(up)
 		case informal >= maxInformal:
-			return unanswered, false, errStatusLine
+			return unanswered, errStatusLine
 		case c.req.minor == 0, h.status == 100 && !c.req.expects:
 			continue // the client cannot know what to do with it
 		}
 		c.info = c.appendInformation(c.info[:0])
-		if c.write(c.info) != nil {
-			return broken, false, nil
+		if c.write(c.info) != nil && c.turn.Load() != working {
+			return broken, nil
 		}
 	}
 }
@@ -298,47 +333,6 @@ func (c *conn) readResponseHead(up *upConn) error {
 			return noEOF(err)
 		}
 	}
-}
-
-// forwardAnswer writes the final answer: head and body in one write when the body
-// is here already, streamed otherwise.
-func (c *conn) forwardAnswer(up *upConn) (outcome, bool, error) {
-	h, b := &c.res, &c.resBody
-	h.frame(c.x.toHead)
-	b.begin(&up.in, h.body, h.length)
-	inChunks := (h.body == chunked || h.body == untilClose) && c.req.minor == 1
-	inNone := h.body == chunked || h.body == untilClose // only closing can end it for HTTP/1.0
-	closing := !c.req.persistent() || c.srv.draining.Load() || c.req.minor == 0 && inNone ||
-		c.req.expects && c.uploading.Load() // it may never send its body
-	c.keep = !closing
-	// An answer with two lengths is not trusted to have ended: what follows it could be
-	// made to pass for the answer to somebody else (RFC 9112, section 6.3).
-	keep := h.persistent() && h.body != untilClose && !(h.transfer && h.length >= 0)
-	if h.idleFor > 0 { // a second early: its clock and ours differ
-		up.keep = max(min(idleTimeout, time.Duration(h.idleFor-1)*time.Second), time.Second/2)
-	}
-	c.out = c.appendResponse(c.out[:0], inChunks, closing)
-	if h.body == sized {
-		n := min(int64(up.in.w-up.in.r), b.left)
-		c.out = append(c.out, up.in.buf[up.in.r:][:n]...)
-		up.in.r += int(n)
-		b.left -= n
-		b.done = b.left == 0
-	}
-	if b.done && h.body != chunked {
-		if c.write(c.out) != nil {
-			return broken, false, nil
-		}
-		return answered, keep, nil
-	}
-	err := c.pump(c.nc, b, inChunks, c.out)
-	switch {
-	case err == nil:
-		return answered, keep, nil
-	case errors.Is(err, errSource):
-		return broken, false, err // the client sees that the body is cut short
-	}
-	return broken, false, nil
 }
 
 var (

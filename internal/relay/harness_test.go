@@ -116,7 +116,7 @@ func relayHandler(t *testing.T, h http.HandlerFunc) (*single, string) {
 
 // script is an upstream that reads a request head and then does what it is told
 // with the connection, once per connection.
-func script(t *testing.T, do func(c net.Conn, r *bufio.Reader)) string {
+func script(t testing.TB, do func(c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

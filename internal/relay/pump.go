@@ -10,7 +10,7 @@ import (
 )
 
 // pump writes head and then the body b to dst, as it arrives and in chunks if
-// asked. The error is errSource or errSink with its cause.
+// asked. The error is errSource or errSink with its cause. Of an answer, it settles the exchange when the last of it was read.
 func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 	// For the watch: which side the client is on, and since when it is waited for.
 	var ignored atomic.Int64 // how long the upstream takes is not judged
@@ -43,7 +43,7 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 				room = copy(buf, head) + chunkRoom
 			}
 		}
-		reading.Store(c.srv.clock.now())
+		reading.CompareAndSwap(0, c.srv.clock.now())
 		n, err := b.read(buf[room : len(buf)-2-len(lastChunk)])
 		reading.Store(0)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -65,13 +65,22 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 			out = append(out, crlf...)
 		}
 		if b.done && inChunks {
-			if len(b.trailer) == 0 {
-				out = append(out, lastChunk...)
-			} else {
-				out = append(append(append(out, "0\r\n"...), b.trailer...), crlf...)
-			}
+			out = b.appendEnd(out)
 		}
 		head = nil
+		switch {
+		case dst != c.nc:
+		case b.done:
+			c.settle()
+		case len(out) > 0:
+			sent, err := dst.writeNow(out)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errSink, err)
+			}
+			if out = out[sent:]; len(out) > 0 {
+				return c.pumpAhead(b, inChunks, out)
+			}
+		}
 		if len(out) > 0 {
 			if err := c.send(dst, writing, out); err != nil {
 				return err
@@ -81,6 +90,14 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 			return nil
 		}
 	}
+}
+
+// appendEnd appends what follows the last chunk.
+func (b *body) appendEnd(out []byte) []byte {
+	if len(b.trailer) == 0 {
+		return append(out, lastChunk...)
+	}
+	return append(append(append(out, "0\r\n"...), b.trailer...), crlf...)
 }
 
 func (c *conn) send(dst *socket, wait *atomic.Int64, p []byte) error {
@@ -106,7 +123,7 @@ func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (don
 	}
 	for b.left > spliceAbove { // a piece at a time: the watch sees progress between them only
 		now := c.srv.clock.now()
-		reading.Store(now)
+		reading.CompareAndSwap(0, now)
 		writing.Store(now)
 		n, err := to.ReadFrom(&io.LimitedReader{R: from, N: min(b.left, splicePiece)})
 		reading.Store(0)

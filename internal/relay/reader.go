@@ -13,6 +13,8 @@ type reader struct {
 	nc   *socket
 	buf  []byte
 	r, w int // buf[r:w] is unread
+
+	outgrown []byte // where buf was before extend: slices may point there
 }
 
 var (
@@ -20,19 +22,41 @@ var (
 
 	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
 	bodyBuffers  = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 )
 
+// pooled returns a buffer of at least n bytes; what recycle is given may come back.
+func pooled(n int) []byte {
+	switch {
+	case n <= smallBuffer:
+		return *smallBuffers.Get().(*[]byte)
+	case n <= largeBuffer:
+		return *largeBuffers.Get().(*[]byte)
+	}
+	return make([]byte, n)
+}
+
+// recycle gives b back; nothing may refer to it any more.
+func recycle(b []byte) {
+	switch cap(b) { // b itself stays on the stack, for those of which nothing is kept
+	case smallBuffer:
+		kept := b[:smallBuffer]
+		smallBuffers.Put(&kept)
+	case largeBuffer:
+		kept := b[:largeBuffer]
+		largeBuffers.Put(&kept)
+	}
+}
+
 func (r *reader) open(nc *socket) {
-	r.nc, r.buf, r.r, r.w = nc, *smallBuffers.Get().(*[]byte), 0, 0
+	r.nc, r.buf, r.r, r.w = nc, pooled(smallBuffer), 0, 0
 }
 
 // shut gives the buffer back; nothing may refer to it any more.
 func (r *reader) shut() {
-	if cap(r.buf) == smallBuffer {
-		b := r.buf[:smallBuffer]
-		smallBuffers.Put(&b)
-	}
-	r.buf, r.r, r.w = nil, 0, 0
+	recycle(r.buf)
+	recycle(r.outgrown)
+	r.buf, r.outgrown, r.r, r.w = nil, nil, 0, 0
 }
 
 func (r *reader) buffered() []byte { return r.buf[r.r:r.w] }
@@ -61,10 +85,7 @@ func (r *reader) fill(limit int) error {
 		}
 		grown := make([]byte, min(2*len(r.buf), limit))
 		copy(grown, r.buf[:r.w])
-		if cap(r.buf) == smallBuffer {
-			b := r.buf[:smallBuffer]
-			smallBuffers.Put(&b)
-		}
+		recycle(r.buf)
 		r.buf = grown
 	}
 	n, err := r.nc.Read(r.buf[r.w:])
@@ -78,11 +99,35 @@ func (r *reader) fill(limit int) error {
 	return err
 }
 
+// extend makes room for n unread bytes. Other than with fill, slices into the buffer
+// stay good until shrink.
+func (r *reader) extend(n int) {
+	if r.r+n <= len(r.buf) {
+		return
+	}
+	grown := pooled(r.r + n)
+	copy(grown, r.buf[:r.w])
+	r.outgrown, r.buf = r.buf, grown
+}
+
+// more reads once from the connection into the room there is, which fill would make.
+func (r *reader) more() error {
+	n, err := r.nc.Read(r.buf[r.w:])
+	r.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
 // shrink goes back to a small buffer after a large head, so that an idle
 // connection does not keep a large one.
 func (r *reader) shrink() {
+	recycle(r.outgrown)
+	r.outgrown = nil
 	if len(r.buf) > smallBuffer && r.r == r.w {
-		r.buf, r.r, r.w = *smallBuffers.Get().(*[]byte), 0, 0
+		recycle(r.buf)
+		r.buf, r.r, r.w = pooled(smallBuffer), 0, 0
 	}
 }
 

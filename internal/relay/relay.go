@@ -27,8 +27,9 @@ type Handler interface {
 type Place interface {
 	// Upstream is where the request goes.
 	Upstream() *Upstream
-	// Done gives the place back, exactly once. status is that of the answer the
-	// client got, or 0 when it got none.
+	// Done gives the place back, exactly once: when the upstream has done its part, even
+	// where the client has yet to take the answer. status is that of the answer, or 0
+	// when there was no whole one. It may be called from another goroutine.
 	Done(status int)
 	// Unreached gives the place back when no connection could be opened, so that
 	// nothing was sent.
@@ -56,10 +57,14 @@ type Limits struct {
 	HeaderTimeout time.Duration // for a head to arrive whole once it began; 10 s
 	IdleTimeout   time.Duration // between exchanges of one connection; 75 s
 	BodyTimeout   time.Duration // without any progress of a body to or from the client; 5 min
+	Finish        time.Duration // that a server may go on after its client has left; 5 min
 	Conns         int           // open client connections; 20,000
+	EarlyBodies   int64         // bytes of small bodies of requests that wait for a place, together; 64 MiB
+	AheadBodies   int64         // bytes of answers that clients have yet to take, together; 64 MiB
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with its defaults in place of zero values.
+func (l Limits) WithDefaults() Limits {
 	if l.Header <= 0 {
 		l.Header = 64 << 10
 	}
@@ -72,16 +77,26 @@ func (l Limits) withDefaults() Limits {
 	if l.BodyTimeout <= 0 {
 		l.BodyTimeout = 5 * time.Minute
 	}
+	if l.Finish <= 0 {
+		l.Finish = 5 * time.Minute
+	}
 	if l.Conns <= 0 {
 		l.Conns = 20_000
+	}
+	if l.EarlyBodies <= 0 {
+		l.EarlyBodies = 64 << 20
+	}
+	if l.AheadBodies <= 0 {
+		l.AheadBodies = 64 << 20
 	}
 	return l
 }
 
 const (
-	smallBuffer = 4 << 10  // a head and a small body
-	bodyBuffer  = 32 << 10 // for bodies that do not fit
-	maxFields   = 500      // fields of one head
+	smallBuffer = 4 << 10                   // a head and a small body
+	bodyBuffer  = 32 << 10                  // for bodies that do not fit
+	largeBuffer = KeptBytes + 2*smallBuffer // a head with a body that is read before there is a place
+	maxFields   = 500                       // fields of one head
 	// What a relay of ours adds to a head must not make the next one refuse it.
 	roomFields  = 16
 	roomHeader  = 4 << 10

@@ -26,7 +26,7 @@ func answeredWith(method string, raw []byte) (out []byte, result outcome) {
 	from := &memory{in: bytes.NewReader(raw)}
 	up := &upConn{nc: newSocket(from)}
 	up.in.open(up.nc)
-	result, _, _ = c.respond(up)
+	result, _ = c.respond(up)
 	return client.out.Bytes(), result
 }
 

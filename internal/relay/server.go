@@ -41,6 +41,8 @@ type Server struct {
 	http2   func(nc net.Conn)
 	front   bool
 	behind  bool
+	early   *Budget
+	ahead   *Ahead
 	// watchers are usually one or two.
 	watchers []Observer
 	// answerHeader bounds the heads of upstreams as limits.Header does those of clients.
@@ -64,9 +66,10 @@ func NewServer(cfg Config) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		handler: cfg.Handler, limits: cfg.Limits.withDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
+		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
 		conns: map[*conn]struct{}{},
 	}
+	s.early, s.ahead = NewBudget(s.limits.EarlyBodies), NewAhead(s.limits.AheadBodies)
 	s.answerHeader = s.limits.Header
 	if s.behind {
 		s.answerHeader += roomHeader

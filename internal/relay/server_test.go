@@ -38,11 +38,28 @@ func TestBodyThatStallsIsEnded(t *testing.T) {
 		s, addr, _ := relayTo(t, backend.Listener.Addr().String(), Limits{BodyTimeout: 100 * time.Millisecond}, nil)
 		return s, addr
 	}()
-	c := dial(t, addr)
-	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
-	c.wantClosed()
-	if got := s.returned(t); len(got) != 1 || got[0] != 0 {
-		t.Errorf("places were given back with %v, want 0", got)
+	for _, tt := range []struct {
+		name, raw string
+		places    int // that are taken for it, and given back
+	}{
+		{"nothing of a small one", "Content-Length: 10\r\n\r\n", 0},
+		{"a part of a small one", "Content-Length: 10\r\n\r\nabc", 0},
+		{"nothing of a large one", "Content-Length: 1000000\r\n\r\n", 0},
+		{"a part of a large one", "Content-Length: 1000000\r\n\r\nabc", 1},
+		{"no chunk", "Transfer-Encoding: chunked\r\n\r\n", 0},
+		{"a chunk", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", 1},
+		{"nothing although it was asked to go on", "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n", 1},
+	} {
+		before := len(s.returned(t))
+		c := dial(t, addr)
+		c.send("POST / HTTP/1.1\r\nHost: a\r\n" + tt.raw)
+		if strings.Contains(tt.raw, "Expect") {
+			c.response("POST")
+		}
+		c.wantClosed()
+		if got := s.returned(t); len(got)-before != tt.places || tt.places > 0 && got[before] != 0 {
+			t.Errorf("%s: places were given back with %v, want %d with 0", tt.name, got[before:], tt.places)
+		}
 	}
 }
 
@@ -298,7 +315,7 @@ func TestCopyIsTheRequestAgain(t *testing.T) {
 		}
 	}
 	c := dial(t, addr)
-	c.send(fmt.Sprintf("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", 2*MaxCopy))
+	c.send(fmt.Sprintf("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nx", 2*MaxCopy))
 	if cp := <-copies; !cp.Over() || cp.Size() > 4096 {
 		t.Errorf("a copy of %d bytes keeps %d", 2*MaxCopy, cp.Size())
 	}
@@ -350,9 +367,27 @@ func BenchmarkRequestHead(b *testing.B) {
 }
 
 func TestOrdinaryExchangeAllocatesNothing(t *testing.T) { // not parallel: it counts every allocation of the process
+	exchange := ordinaryExchange(t)
+	// Less than one: what the runtime allocates now and then is not ours.
+	if n := testing.AllocsPerRun(1000, exchange); n >= 1 {
+		t.Errorf("an exchange allocates %v times, want 0", n)
+	}
+}
+
+func BenchmarkExchange(b *testing.B) {
+	exchange := ordinaryExchange(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		exchange()
+	}
+}
+
+// ordinaryExchange returns what has one client send one request after the other.
+func ordinaryExchange(t testing.TB) func() {
+	t.Helper()
 	request := []byte("POST /x HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
 	reply := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
-	at := script(t, func(c net.Conn, r *bufio.Reader) {
+	at := script(t, func(c net.Conn, _ *bufio.Reader) {
 		buf := make([]byte, 4096)
 		for {
 			n, err := c.Read(buf)
@@ -372,20 +407,21 @@ func TestOrdinaryExchangeAllocatesNothing(t *testing.T) { // not parallel: it co
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- NewServer(Config{Handler: s}).Serve(ctx, ln, time.Second) }()
-	defer func() { cancel(); <-served; s.up.Close() }()
-	c := dial(t, ln.Addr().String())
+	t.Cleanup(func() { cancel(); <-served; s.up.Close() })
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
 	buf := make([]byte, 4096)
 	exchange := func() {
-		if _, err := c.Conn.Write(request); err != nil {
+		if _, err := c.Write(request); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := c.Conn.Read(buf); err != nil || !bytes.HasSuffix(buf[:n], []byte("{}")) {
+		if n, err := c.Read(buf); err != nil || !bytes.HasSuffix(buf[:n], []byte("{}")) {
 			t.Fatalf("%q, %v", buf[:n], err)
 		}
 	}
 	exchange()
-	// Less than one: what the runtime allocates now and then is not ours.
-	if n := testing.AllocsPerRun(1000, exchange); n >= 1 {
-		t.Errorf("an exchange allocates %v times, want 0", n)
-	}
+	return exchange
 }

@@ -20,7 +20,8 @@ type socket struct {
 	raw    syscall.RawConn // nil: not a socket, and Conn does everything
 	in     transfer
 	out    transfer
-	asking bool // the request of ask is still to be sent
+	once   func(fd uintptr) bool // a write that does not wait
+	asking bool                  // the request of ask is still to be sent
 	ask1   func(fd uintptr) bool
 }
 
@@ -41,6 +42,7 @@ func newSocket(nc net.Conn) *socket {
 	}
 	s.in.try = func(fd uintptr) bool { return s.in.took(readNow(fd, s.in.p)) }
 	s.out.try = func(fd uintptr) bool { return s.out.took(writeNow(fd, s.out.p)) }
+	s.once = func(fd uintptr) bool { s.out.try(fd); return true }
 	s.ask1 = func(fd uintptr) bool {
 		if !s.asking {
 			return s.in.try(fd)
@@ -93,6 +95,25 @@ func (s *socket) Write(p []byte) (written int, err error) {
 		written += s.out.n
 	}
 	return written, nil
+}
+
+// writeNow writes what can be written without waiting.
+func (s *socket) writeNow(p []byte) (int, error) {
+	if s.raw == nil {
+		return s.Conn.Write(p)
+	}
+	s.out.p, s.out.n, s.out.errno = p, 0, 0
+	err := s.raw.Write(s.once)
+	s.out.p = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case s.out.errno == syscall.EAGAIN:
+		return 0, nil
+	case s.out.errno != 0:
+		return 0, s.failed("write", s.out.errno)
+	}
+	return s.out.n, nil
 }
 
 // ask writes a request and reads what comes first of its answer into answer: with one

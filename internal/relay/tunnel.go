@@ -7,7 +7,8 @@ import (
 )
 
 // tunnel passes bytes both ways after the upstream switched protocols, until both
-// sides said that they are done, or one failed.
+// sides said that they are done, or one failed; the watch ends one whose upstream is done
+// and whose client does not care.
 func (c *conn) tunnel(up *upConn) outcome {
 	c.keep = false
 	c.enter(tunnelled) // a stalled or half closed tunnel is legal
@@ -27,6 +28,8 @@ func (c *conn) tunnel(up *upConn) outcome {
 	var other sync.WaitGroup
 	other.Go(func() { pass(up.nc.Conn, c.nc.Conn) })
 	pass(c.nc.Conn, up.nc.Conn)
+	c.giveBack(c.res.status) // nobody works on it any more
+	c.severed.Store(c.srv.clock.now())
 	other.Wait()
 	return answered
 }

@@ -15,23 +15,24 @@ type upload struct {
 	sent     atomic.Bool           // the upstream has the whole body
 	complete bool                  // all of it was taken from the client; read after done
 	fault    atomic.Pointer[error] // of the client's body; set before the upstream is lost
-	kept     []byte                // what was sent, where it may be sent once more; read after done
 }
 
-// KeptBytes bounds what of a body that is being sent is kept for a second place: here,
-// of one of known length, what is left of it. Most clients send even small bodies in
-// more than one write.
+// KeptBytes bounds a small body: one that is read before its request has a place, and
+// kept for a second one. Most clients send even small bodies in more than one write.
 const KeptBytes = 64 << 10
+
+// bodyMercy is what a body has at least to go on in when the request gets its place.
+const bodyMercy = 5 * time.Second
 
 // upload sends what prepare left of the body to up.
 func (c *conn) upload(up *upConn) {
 	u := &upload{done: make(chan struct{})}
 	c.uploads = u
 	c.uploading.Store(true)
-	if c.srv.behind && c.req.body == sized && c.reqBody.left <= KeptBytes {
-		u.kept = make([]byte, 0, c.reqBody.left)
-		c.reqBody.kept = &u.kept
-	}
+	// The clock of the body does not start anew: else those who send nothing take turns,
+	// each with all of that time.
+	limit := c.srv.limits.BodyTimeout
+	c.reading.Store(max(c.reading.Load(), c.srv.clock.now()-(limit-min(limit, bodyMercy)).Milliseconds()))
 	go func() {
 		defer close(u.done)
 		defer c.uploading.Store(false)
@@ -41,6 +42,7 @@ func (c *conn) upload(up *upConn) {
 		case err == nil:
 			u.complete = true
 			u.sent.Store(true)
+			c.sentWhole()
 		case errors.Is(err, errSource):
 			u.fault.Store(&err)
 			c.loseUpstream() // it must not take a part for the whole
@@ -50,33 +52,6 @@ func (c *conn) upload(up *upConn) {
 			u.complete = c.discardBody()
 		}
 	}()
-}
-
-// rewind has the whole request in c.out again, so that it can be sent to another
-// place; false when that cannot be. It waits a moment for the rest of the body, which
-// the upstream reads although it has answered.
-func (c *conn) rewind() bool {
-	u := c.uploads
-	if u == nil {
-		return true // all that was sent is still there
-	}
-	if c.reqBody.kept == nil || c.req.expects { // who expects a 100 would wait for it
-		return false
-	}
-	late := time.NewTimer(lingerTime)
-	defer late.Stop()
-	select {
-	case <-u.done:
-	case <-late.C:
-		return false
-	}
-	if !u.complete || u.fault.Load() != nil {
-		return false
-	}
-	c.uploads = nil
-	c.out = append(c.out, u.kept...)
-	c.reqBody.kept = nil
-	return true
 }
 
 // loseUpstream closes the upstream connection without giving the client up.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -99,11 +100,15 @@ func TestClientThatLeavesCancelsItsRequest(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"", "x"} {
 		began, cancelled := make(chan struct{}), make(chan struct{})
-		s, addr := relayHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			close(began)
 			<-r.Context().Done()
 			close(cancelled)
+		}))
+		t.Cleanup(backend.Close)
+		s, addr, _ := relayTo(t, backend.Listener.Addr().String(), Limits{}, func(s *single, _ *Config) {
+			s.admit = func(x *Exchange) { x.CancelWhenGone() }
 		})
 		c := dial(t, addr)
 		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body))

@@ -77,7 +77,7 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 		switch {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
-			p == busy && age >= tick && due(age, s.ticks+c.number):
+			(p == busy || p == tunnelled) && age >= tick && due(age, s.ticks+c.number):
 			late = append(late, suspect{c, m})
 		}
 	}
@@ -117,9 +117,52 @@ func (c *conn) judge(m, now int64) {
 		// The kernel tells the end of what a client sends before all of it was read.
 		// While the body is, whoever reads it finds out whether that was too early.
 		if gone(c.nc, !c.uploading.Load()) {
+			c.leave(now)
+		}
+		if c.writing.Load() != 0 { // or the goroutine of c would find out
+			c.upstreamGone()
+		}
+	case tunnelled:
+		if c.tunnelEnded(now) {
 			c.abort(errGone)
+			_ = c.nc.Close()
 		}
 	}
+}
+
+// tunnelRest is how long a client may keep a tunnel whose upstream has ended, and of
+// which it has everything.
+const tunnelRest = 10 * time.Second
+
+// tunnelEnded reports whether the tunnel of c ends with its upstream, of which the client
+// takes no notice.
+func (c *conn) tunnelEnded(now int64) bool {
+	if at := c.severed.Load(); at != 0 && now-at >= tunnelRest.Milliseconds() {
+		return true
+	}
+	if !c.upstreamGone() {
+		return false
+	}
+	if c.deaf == 0 {
+		c.deaf = now
+	}
+	return now-c.deaf >= c.srv.limits.BodyTimeout.Milliseconds()
+}
+
+// upstreamGone reports whether the upstream sends no more, and gives the place back if so:
+// what the client has yet to take is no work.
+func (c *conn) upstreamGone() bool {
+	c.mu.Lock()
+	over := c.up != nil && gone(c.up.nc, true)
+	var place Place
+	if over {
+		place, c.place = c.place, nil
+	}
+	c.mu.Unlock()
+	if place != nil {
+		place.Done(0)
+	}
+	return over
 }
 
 // stalled reports whether a body made no progress for too long on the client's

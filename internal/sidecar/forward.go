@@ -21,6 +21,9 @@ var _ relay.Handler = (*Sidecar)(nil)
 
 // Admit waits for one of the container's places.
 func (s *Sidecar) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
+	if s.cfg.CancelWhenGone {
+		x.CancelWhenGone()
+	}
 	if ans := s.acquire(x.Context, again, proxyspan.Of(x)); ans != nil {
 		return nil, ans
 	}
@@ -72,7 +75,7 @@ func (p *place) Unreached(error) { p.s.limit.Release() }
 
 // http2Handler forwards requests that came as HTTP/2, which gRPC does.
 func (s *Sidecar) http2Handler() http.Handler {
-	transport := &limited{s: s, http1: http2.Transport(false), http2: http2.Transport(true)}
+	transport := &limited{s: s, http1: http2.Transport(false), http2: http2.Transport(true), ahead: relay.NewAhead(maxAhead)}
 	return &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -111,7 +114,11 @@ func (s *Sidecar) http2Handler() http.Handler {
 type limited struct {
 	s            *Sidecar
 	http1, http2 http.RoundTripper
+	ahead        *relay.Ahead
 }
+
+// maxAhead bounds what is kept of answers that gateways have yet to take.
+const maxAhead = 16 << 20
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	spans := t.s.spans.OfContext(req.Context())
@@ -125,7 +132,14 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	counted := proxymetrics.Of(req.Context())
 	counted.Placed = true
 	cuts := t.s.upstream.Cuts()
-	resp, err := next.RoundTrip(req)
+	out, body := *req, http2.NewBody(req)
+	body.LetGo()
+	body.Attempt(&out)
+	finish := relay.Limits{}.WithDefaults().Finish
+	if t.s.cfg.CancelWhenGone {
+		finish = 0
+	}
+	resp, err := http2.RoundTrip(next, &out, body, finish)
 	if err != nil {
 		t.s.limit.Release()
 		if t.s.upstream.Cuts() != cuts {
@@ -137,6 +151,7 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp.Body = http2.Then(resp.Body, t.s.limit.Release)
+	resp.Request = req
+	resp.Body = t.ahead.Body(resp.Body, t.s.limit.Release)
 	return resp, nil
 }

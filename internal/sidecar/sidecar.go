@@ -37,6 +37,8 @@ type Config struct {
 	// ProbePort makes readiness depend on the target's accepting connections: no
 	// readiness probe of the user looks at it.
 	ProbePort bool
+	// CancelWhenGone: see relay.Exchange. The caller here is a gateway.
+	CancelWhenGone bool
 	// Grace bounds a drain; 60 s.
 	Grace time.Duration
 	// Least and Quiet: a drain takes at least so long, and ends only when no request
@@ -101,7 +103,7 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(proxymetrics.Handler(s.spans.Handler(s.http2Handler()), s.requests), data.Addr(), s.log)
+	h2 := http2.New(http2.Config{Handler: proxymetrics.Handler(s.spans.Handler(s.http2Handler()), s.requests), Addr: data.Addr(), Log: s.log})
 	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Log: s.log,
 		Observers: append(s.spans.Observers(), proxymetrics.Observer(s.seriesOf, s.requests))})
 	var all sync.WaitGroup

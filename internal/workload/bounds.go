@@ -30,6 +30,7 @@ const (
 	LabelPattern      = `^(` + prefixPart + `/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
 	LabelValuePattern = `^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`
 	DevicePattern     = `^` + prefixPart + `/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
+	GonePattern       = `^(finish|cancel)$`
 	EffectPattern     = `^(NoSchedule|PreferNoSchedule|NoExecute)$`
 	AddPattern        = `^(` + capabilities + `)$`
 	DropPattern       = `^(ALL|NET_RAW|` + capabilities + `)$`
@@ -64,6 +65,7 @@ var patternWords = map[string]string{
 	LabelPattern:       "a label such as team or example.com/team",
 	LabelValuePattern:  "letters, digits, and the characters - _ ., beginning and ending with a letter or digit, at most 63",
 	DevicePattern:      "the name of an extended resource such as nvidia.com/mig-1g.5gb",
+	GonePattern:        "finish or cancel",
 	EffectPattern:      "NoSchedule, PreferNoSchedule or NoExecute",
 	AddPattern:         "those that a pod may add without a way to its node: " + strings.ReplaceAll(capabilities, "|", ", "),
 	DropPattern:        "ALL, NET_RAW, or one that can be added",

@@ -21,7 +21,7 @@ func Has(k Kind, path string) bool {
 		return k.Scales()
 	case "pod.port":
 		return k != Splitter && k != Task
-	case "pod.max_queue_length":
+	case "pod.max_queue_length", "pod.on_client_gone":
 		return k == Realtime
 	}
 	key, ok := strings.CutPrefix(path, "pod.containers[].")

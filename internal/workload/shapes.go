@@ -31,6 +31,7 @@ func (s Shape) required() Shape {
 // shapes are those of strings at key paths. The keys of a map are at its path and {key},
 // its values at its path and {}.
 var shapes = map[string]Shape{
+	"pod.on_client_gone":                    {Pattern: GonePattern, is: "what becomes of a request whose caller has left"},
 	"pod.service_account":                   objectName,
 	"pod.labels{key}":                       labelKey,
 	"pod.labels{}":                          labelValue,

@@ -68,6 +68,9 @@ type Pod struct {
 	// TerminationGracePeriod is between the decision to stop a replica and SIGKILL, for
 	// kinds that scale. Nil is that of the installation (Grace).
 	TerminationGracePeriod *Duration `json:"termination_grace_period,omitempty"`
+	// OnClientGone says what becomes of a request whose caller leaves while the server
+	// works on it: Finish or Cancel; empty is Finish. Realtime only.
+	OnClientGone string `json:"on_client_gone,omitempty"`
 	// ServiceAccount gives the pod rights in a cloud. Empty: the installation's.
 	ServiceAccount  string              `json:"service_account,omitempty"`
 	NodeSelector    map[string]string   `json:"node_selector,omitempty"` // labels of nodes
@@ -77,6 +80,12 @@ type Pod struct {
 	SecurityContext *PodSecurityContext `json:"security_context,omitempty"`
 	Volumes         []Volume            `json:"volumes,omitempty"`
 }
+
+// What becomes of a request whose caller has left.
+const (
+	Finish = "finish" // the server goes on, and its place is taken for as long
+	Cancel = "cancel" // the server is told, and its place is free
+)
 
 // Container is one process or image of a pod.
 type Container struct {

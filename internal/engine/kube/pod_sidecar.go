@@ -57,6 +57,9 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 			corev1.ResourceMemory: orDefault(cfg.SidecarMem, "100Mi"),
 		}},
 	}
+	if r.Pod.OnClientGone == workload.Cancel {
+		c.Env = append(c.Env, corev1.EnvVar{Name: "CORTEX_ON_CLIENT_GONE", Value: workload.Cancel})
+	}
 	if !probesPort(r) {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "CORTEX_PROBE_PORT", Value: "true"})
 	}

@@ -2,7 +2,6 @@ package http2
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -127,44 +126,6 @@ func TestFail(t *testing.T) {
 }
 
 // body counts how often it was closed.
-type body struct {
-	io.Reader
-	closed int
-}
-
-var errClosing = errors.New("closing")
-
-func (b *body) Close() error { b.closed++; return errClosing }
-
-func TestThen(t *testing.T) {
-	t.Parallel()
-	for name, length := range map[string]int64{"read to its end": 100, "read in part": 2, "not read": 0} {
-		var calls atomic.Int32
-		inner := &body{Reader: strings.NewReader("hello")}
-		b := Then(inner, func() {
-			if inner.closed == 0 {
-				t.Errorf("%s: the function was called before the body was closed", name)
-			}
-			calls.Add(1)
-		})
-		got, err := io.ReadAll(io.LimitReader(b, length))
-		if want := "hello"[:min(length, 5)]; err != nil || string(got) != want {
-			t.Errorf("%s: read %q, %v; want %q", name, got, err, want)
-		}
-		if n := calls.Load(); n != 0 {
-			t.Errorf("%s: the function was called %d times before Close, want never", name, n)
-		}
-		for range 3 { // a proxy may close twice
-			if err := b.Close(); !errors.Is(err, errClosing) {
-				t.Errorf("%s: Close() = %v, want the body's own error", name, err)
-			}
-		}
-		if n := calls.Load(); n != 1 {
-			t.Errorf("%s: the function was called %d times, want once", name, n)
-		}
-	}
-}
-
 // flushes counts those of an answer.
 type flushes struct {
 	*httptest.ResponseRecorder

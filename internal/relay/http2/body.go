@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 
 	"cortex.dev/cortex/internal/relay"
@@ -19,6 +20,7 @@ import (
 // closes the request's own body; who gave the request ends such a Read.
 type Body struct {
 	from      io.Reader
+	small     int         // how long it says it is, where that is little; 0: it is not, or does not say
 	trailer   http.Header // net/http puts the values in when from has ended
 	announced http.Header // without them
 
@@ -42,8 +44,42 @@ func NewBody(r *http.Request) *Body {
 	if r.ContentLength > relay.KeptBytes {
 		b.bound = 0 // it will not be whole
 	}
+	if r.ContentLength > 0 && r.ContentLength <= relay.KeptBytes {
+		b.small = int(r.ContentLength)
+	}
 	b.changed.L = &b.mu
 	return b
+}
+
+// Await returns when enough of the body is there for the request to ask for a place: all
+// of one that says it is small, the beginning of any other. Call it before any attempt.
+func (b *Body) Await() error {
+	if b == nil {
+		return nil
+	}
+	for {
+		if len(b.kept) == cap(b.kept) { // memory comes with the body, not with what it says
+			b.kept = slices.Grow(b.kept, min(len(b.kept), b.small)+1<<10)
+		}
+		n, err := b.from.Read(b.kept[len(b.kept):cap(b.kept)])
+		b.kept, b.err = b.kept[:len(b.kept)+n], err
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			return err
+		case err != nil, n > 0 && b.small == 0, len(b.kept) > b.small && b.small > 0: // it is longer than it said
+			return nil
+		}
+	}
+}
+
+// Sent reports whether the latest attempt has read the whole body.
+func (b *Body) Sent() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return errors.Is(b.err, io.EOF) && b.had == len(b.kept)
 }
 
 // Attempt gives out, which is a copy of the request, a body and a trailer to be sent.

@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,21 +31,39 @@ type Server struct {
 	closed chan struct{}
 	addr   net.Addr
 	once   sync.Once
+
+	bodyTimeout time.Duration
+	mu          sync.Mutex
+	streams     map[*stream]struct{}
 }
 
-// New returns a server of h. Addr is that of the listener from which connections
-// come; log is told of defects only. Nil: nobody is.
-func New(h http.Handler, addr net.Addr, log *slog.Logger) *Server {
+// Config is what a Server needs.
+type Config struct {
+	Handler http.Handler
+	Addr    net.Addr     // of the listener from which connections come
+	Log     *slog.Logger // defects only; nil: none
+	// BodyTimeout ends a stream whose body makes no progress for so long because of the
+	// client, in either direction; 5 min.
+	BodyTimeout time.Duration
+}
+
+// New returns a server that serves nothing yet.
+func New(cfg Config) *Server {
+	log := cfg.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
+	s := &Server{conns: make(chan net.Conn), closed: make(chan struct{}), addr: cfg.Addr, bodyTimeout: cfg.BodyTimeout, streams: map[*stream]struct{}{}}
+	if s.bodyTimeout <= 0 {
+		s.bodyTimeout = 5 * time.Minute
+	}
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	s.server = &http.Server{
-		Handler: surviving(h, log), Protocols: &protocols,
+		Handler: s.watched(surviving(cfg.Handler, log)), Protocols: &protocols,
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second, MaxHeaderBytes: 64 << 10,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 1 << 20,
+			WriteByteTimeout: s.bodyTimeout},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // what clients do wrong
 	}
 	return s
@@ -84,13 +101,17 @@ func (s *Server) Take(nc net.Conn) {
 // most grace.
 func (s *Server) Run(ctx context.Context, grace time.Duration) {
 	var both sync.WaitGroup
-	both.Go(func() { _ = s.server.Serve(acceptor{s}) }) // ends with Shutdown, and says just that
+	both.Go(func() { _ = s.server.Serve(acceptor{s}) })           // ends with Shutdown, and says just that
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx)) // what is finished after ctx has clients, too
+	defer stop()
+	both.Go(func() { s.watch(watch) })
 	<-ctx.Done()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if s.server.Shutdown(last) != nil {
 		_ = s.server.Close() // what is left had its time
 	}
+	stop()
 	both.Wait()
 }
 
@@ -222,21 +243,6 @@ func Fail(w http.ResponseWriter, r *http.Request, err error, origin string) *rel
 	}
 	Answer(w, r, a)
 	return a
-}
-
-// Then returns body with done called once, when it is closed.
-func Then(body io.ReadCloser, done func()) io.ReadCloser { return &then{ReadCloser: body, done: done} }
-
-type then struct {
-	io.ReadCloser
-	once sync.Once
-	done func()
-}
-
-func (b *then) Close() error {
-	err := b.ReadCloser.Close()
-	b.once.Do(b.done)
-	return err
 }
 
 // IsGRPC reports whether r is a gRPC call.

@@ -32,7 +32,7 @@ func serve(t *testing.T, h http.HandlerFunc) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(h, ln.Addr(), nil)
+	s := New(Config{Handler: h, Addr: ln.Addr()})
 	r := relay.NewServer(relay.Config{Handler: refuser{}, HTTP2: s.Take})
 	ctx, cancel := context.WithCancel(context.Background())
 	var both sync.WaitGroup
@@ -174,7 +174,7 @@ func overPipes(t *testing.T, grace time.Duration, h http.HandlerFunc) *piped {
 	ctx, cancel := context.WithCancel(t.Context())
 	log := new(strings.Builder)
 	p := &piped{
-		Server: New(h, &net.TCPAddr{}, slog.New(slog.NewTextHandler(log, nil))), client: priorKnowledge(t),
+		Server: New(Config{Handler: h, Addr: &net.TCPAddr{}, Log: slog.New(slog.NewTextHandler(log, nil))}), client: priorKnowledge(t),
 		taken: make(chan error, 10), run: make(chan struct{}), end: cancel, log: log,
 	}
 	p.client.DialContext = func(context.Context, string, string) (net.Conn, error) {
@@ -362,7 +362,7 @@ func TestADefectCostsItsStream(t *testing.T) {
 func TestAServerThatEndedBeforeItRan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := New(http.NotFoundHandler(), &net.TCPAddr{}, nil)
+		s := New(Config{Handler: http.NotFoundHandler(), Addr: &net.TCPAddr{}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		s.Run(ctx, time.Hour)

@@ -1,0 +1,239 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// open returns how many places are taken.
+func (s *single) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.given - len(s.statuses) - s.unreach
+}
+
+// A place is for work: it is free when the answer is here, whoever has yet to take it.
+func TestWhoReadsNothingHasNoPlace(t *testing.T) {
+	t.Parallel()
+	answer := bytes.Repeat([]byte("x"), 40_000) // within what is kept of an answer
+	for _, length := range []string{"Content-Length: 40000\r\n", "Transfer-Encoding: chunked\r\n"} {
+		backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if strings.HasPrefix(length, "Content-Length") {
+				w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
+			}
+			_, _ = w.Write(answer)
+		}))
+		t.Cleanup(backend.Close)
+		var served atomic.Pointer[conn]
+		s, addr, _ := relayTo(t, backend.Listener.Addr().String(), Limits{}, func(s *single, _ *Config) {
+			s.admit = func(x *Exchange) { served.Store(x.conn) }
+		})
+		c := dial(t, addr)
+		// More than the kernel keeps, and nothing of it is read.
+		const n = 500
+		go func() { _, _ = io.WriteString(c.Conn, strings.Repeat(get, n)) }()
+		until(t, func() bool {
+			rc := served.Load()
+			if rc == nil {
+				return false
+			}
+			since := rc.writing.Load()
+			return since != 0 && rc.srv.clock.now()-since > 200 && s.open() == 0
+		}, "the place to be given back while the answer waits")
+		for range 5 {
+			if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != string(answer) {
+				t.Fatalf("then came %s with %d bytes, want the whole answer", resp.Status, len(body))
+			}
+		}
+	}
+}
+
+// A server that cannot be interrupted works on, and its place is taken for as long.
+func TestPlaceIsTakenWhileTheServerWorks(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"", "x"} {
+		began, release := make(chan struct{}, 1), make(chan struct{})
+		backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			began <- struct{}{}
+			select {
+			case <-release:
+			case <-r.Context().Done():
+				t.Error("the server was interrupted")
+			}
+		}))
+		t.Cleanup(backend.Close)
+		var served atomic.Pointer[conn]
+		s, addr, _ := relayTo(t, backend.Listener.Addr().String(), Limits{}, func(s *single, _ *Config) {
+			s.admit = func(x *Exchange) { served.Store(x.conn) }
+		})
+		c := dial(t, addr)
+		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		<-began
+		c.Close()
+		until(t, func() bool { return served.Load().left.Load() != 0 }, "the relay to notice that the client left")
+		if s.open() != 1 {
+			t.Errorf("%d places are taken, want the one of the request", s.open())
+		}
+		close(release)
+		if got := s.returned(t); got[0] != 200 {
+			t.Errorf("the place was given back with %d, want 200: the server has done its work", got[0])
+		}
+	}
+}
+
+func TestServerWithoutItsClientHasABound(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{}, 1)
+	at := script(t, func(_ net.Conn, r *bufio.Reader) {
+		readHead(r)
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r) // until it is given up
+	})
+	s, addr, _ := relayTo(t, at, Limits{Finish: 100 * time.Millisecond}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	<-began
+	c.Close()
+	if got := s.returned(t); got[0] != 0 {
+		t.Errorf("the place was given back with %d, want 0", got[0])
+	}
+}
+
+func TestTheEndWaitsForNoAnswerThatNobodyWants(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{}, 1)
+	at := script(t, func(_ net.Conn, r *bufio.Reader) {
+		readHead(r)
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r) // until it is given up
+	})
+	s := &single{up: NewUpstream(at)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- NewServer(Config{Handler: s}).Serve(ctx, ln, time.Hour) }()
+	c := dial(t, ln.Addr().String())
+	c.send(get)
+	<-began
+	c.Close()
+	cancel()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the end waits for an answer that nobody wants")
+	}
+}
+
+// overfill writes more than anybody keeps, and has c vanish as with a container's network.
+func overfill(c net.Conn) {
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second / 2))
+	for {
+		if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+			break
+		}
+	}
+	_ = c.(*net.TCPConn).SetLinger(0)
+}
+
+// A tunnel ends with its server, also where the client takes no notice.
+func TestPlaceOfATunnelEndsWithItsServer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		fill bool // the client reads nothing, and the kernel's buffers are full
+	}{{"idle", false}, {"full", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			die := make(chan struct{})
+			at := script(t, func(c net.Conn, r *bufio.Reader) {
+				readHead(r)
+				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				if tt.fill {
+					overfill(c)
+				} else {
+					<-die
+				}
+			})
+			s, addr, _ := relayTo(t, at, Limits{}, nil)
+			c := dial(t, addr)
+			c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			c.response("GET")
+			if !tt.fill && s.open() != 1 {
+				t.Errorf("%d places are taken by a tunnel, want 1", s.open())
+			}
+			close(die)
+			s.returned(t) // and the client has done nothing
+		})
+	}
+}
+
+// The same of a stream that nobody reads.
+func TestPlaceOfAnUnreadStreamEndsWithItsServer(t *testing.T) {
+	t.Parallel()
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+		overfill(c)
+	})
+	s, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	c.response("GET")
+	s.returned(t)
+}
+
+// The clock of a body begins when it could come, not when its request has its turn; a
+// request of which everything is here waits as long as it has to.
+func TestBodyIsNotWaitedForInTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, whole := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\n\r\n"} {
+		waiting := make(chan context.Context, 2)
+		release := make(chan struct{})
+		_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{BodyTimeout: 100 * time.Millisecond}, func(s *single, _ *Config) {
+			s.refuse = &Answer{Status: 503, Code: "late"}
+			s.admit = func(x *Exchange) {
+				ctx := x.Context()
+				waiting <- ctx
+				select {
+				case <-ctx.Done():
+				case <-release:
+				}
+			}
+		})
+		first := dial(t, addr)
+		first.send("POST / HTTP/1.1\r\nHost: a\r\n" + whole)
+		here := <-waiting
+		second := dial(t, addr)
+		second.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n") // and no more
+		stalls := <-waiting
+		select {
+		case <-stalls.Done():
+		case <-time.After(20 * time.Second):
+			t.Fatal("it waits for its turn, to send nothing then")
+		}
+		if here.Err() != nil {
+			t.Errorf("%q: a request that is here whole was ended in the queue", whole)
+		}
+		close(release)
+		if resp, _ := first.answer("POST"); resp.StatusCode != 503 {
+			t.Errorf("%q: answered %s, want the 503 of its turn", whole, resp.Status)
+		}
+	}
+}
