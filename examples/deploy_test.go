@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"google.golang.org/grpc"
@@ -48,6 +53,46 @@ func TestIrisInPython(t *testing.T) {
 	url := deploy(t, "iris/python/cortex.yaml", "iris-python")
 	if status, body := call(t, "POST", url, setosa); status != 200 || !strings.Contains(body, `"species": "setosa"`) {
 		t.Errorf("POST %s = %d %s, want setosa", url, status, body)
+	}
+}
+
+// Whatever a body by GET says, the server takes it for no request: it closes instead.
+func TestIrisInPythonTakesNoBodyForARequest(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 on this machine: the Python server is not run")
+	}
+	server := exec.CommandContext(t.Context(), python, "server.py")
+	server.Dir, server.Env = "iris/python", append(os.Environ(), "CORTEX_PORT=0")
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("it said %q, and then %v", line, err)
+	}
+	_, port, _ := strings.Cut(strings.TrimSpace(line), "on port ")
+	smuggled := "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+	for _, framing := range []string{fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(smuggled), smuggled), "Transfer-Encoding: chunked\r\n\r\n" + smuggled} {
+		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // a hang is a failure
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: a\r\n"+framing)
+		answers, _ := io.ReadAll(c) // maybe reset, with what was not read
+		if n := strings.Count(string(answers), "HTTP/1.1 "); n != 1 || !strings.Contains(string(answers), "Connection: close\r\n") {
+			t.Errorf("%.30q: %d answers, want one that says that the connection closes: %q", framing, n, answers)
+		}
+		_ = c.Close()
 	}
 }
 

@@ -147,6 +147,9 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		u.Host = r.upstream.Addr()
 		out.URL = &u
 		body.Attempt(&out)
+		// A server may not look for a body where it has no meaning, and take it for the
+		// next request.
+		out.Close = body != nil && !t.g.cfg.Sidecars && relay.Meaningless(req.Method)
 		counted.Placed = true
 		cuts := r.upstream.Cuts()
 		resp, err := http2.RoundTrip(next, &out, body, t.g.finish(w))

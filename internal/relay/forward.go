@@ -18,7 +18,7 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 	c.keep = !closing
 	// An answer with two lengths is not trusted to have ended: what follows it could be
 	// made to pass for the answer to somebody else (RFC 9112, section 6.3).
-	c.keepUp = h.persistent() && h.body != untilClose && !(h.transfer && h.length >= 0)
+	c.keepUp = h.persistent() && h.body != untilClose && !(h.transfer && h.length >= 0) && !c.unreadBody()
 	if h.idleFor > 0 { // a second early: its clock and ours differ
 		up.keep = max(min(idleTimeout, time.Duration(h.idleFor-1)*time.Second), time.Second/2)
 	}
@@ -46,4 +46,21 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 		return broken, err // the client sees that the body is cut short
 	}
 	return broken, nil
+}
+
+// unreadBody reports whether the upstream may not have read the body that it has, and may
+// take it for the next request. Servers do not look for a body where the method gives it
+// no meaning, and many who refuse a request do not read it. A relay of ours reads all.
+func (c *conn) unreadBody() bool {
+	return c.req.body != noBody && !c.srv.behind && (c.res.status >= 400 || Meaningless(string(c.req.method)))
+}
+
+// Meaningless reports whether a body of a request by that method has no meaning (RFC 9110,
+// section 9.3).
+func Meaningless(method string) bool {
+	switch method {
+	case "GET", "HEAD", "DELETE", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
 }

@@ -58,6 +58,47 @@ func TestWhoReadsNothingHasNoPlace(t *testing.T) {
 	}
 }
 
+// A server that has not read the body of a request takes it for the next request.
+func TestConnectionsWithUnreadBodiesAreNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		method, status string
+		again          bool
+	}{
+		{"GET", "200 OK", false}, {"HEAD", "200 OK", false}, {"DELETE", "200 OK", false}, {"OPTIONS", "200 OK", false}, {"TRACE", "200 OK", false},
+		{"POST", "404 Not Found", false}, {"POST", "503 Busy", false}, {"POST", "200 OK", true}, {"PUT", "201 Created", true},
+	} {
+		var connections atomic.Int64
+		closes := make(chan bool, 10)
+		at := script(t, func(c net.Conn, r *bufio.Reader) { // where it can, it looks for no body
+			connections.Add(1)
+			for {
+				head := readHead(r)
+				if head == "" {
+					return
+				}
+				closes <- strings.Contains(head, "Connection: close\r\n")
+				if tt.again && !strings.HasPrefix(head, "GET") {
+					_, _ = io.ReadFull(r, make([]byte, 2))
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 "+tt.status+"\r\nContent-Length: 0\r\n\r\n")
+			}
+		})
+		_, addr, _ := relayTo(t, at, Limits{}, nil)
+		c := dial(t, addr)
+		c.send(tt.method + " / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
+		c.answer(tt.method)
+		c.send(get)
+		c.answer("GET")
+		if n := connections.Load(); (n == 1) != tt.again {
+			t.Errorf("%s with a body, answered %s: %d connections for it and the next, want the same one %t", tt.method, tt.status, n, tt.again)
+		}
+		if told := <-closes; told != Meaningless(tt.method) {
+			t.Errorf("%s with a body: the upstream was told to close %t, want %t", tt.method, told, Meaningless(tt.method))
+		}
+	}
+}
+
 // A server that cannot be interrupted works on, and its place is taken for as long.
 func TestPlaceIsTakenWhileTheServerWorks(t *testing.T) {
 	t.Parallel()

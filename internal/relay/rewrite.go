@@ -20,8 +20,11 @@ func (c *conn) appendRequest(out []byte) []byte {
 	if h.expects {
 		out = append(out, "Expect: 100-continue\r\n"...)
 	}
-	if x.upgrade {
+	switch {
+	case x.upgrade:
 		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
+	case h.body != noBody && Meaningless(string(h.method)) && !c.srv.behind:
+		out = append(out, "Connection: close\r\n"...) // see unreadBody
 	}
 	return append(out, crlf...)
 }

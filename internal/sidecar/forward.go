@@ -135,6 +135,7 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	out, body := *req, http2.NewBody(req)
 	body.LetGo()
 	body.Attempt(&out)
+	out.Close = body != nil && relay.Meaningless(req.Method)
 	finish := relay.Limits{}.WithDefaults().Finish
 	if t.s.cfg.CancelWhenGone {
 		finish = 0

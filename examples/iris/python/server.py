@@ -111,6 +111,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        # A body has no meaning here, so it is not read; but what stays on the connection
+        # would be taken for the next request.
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
         if self.path == "/healthz":
             self.reply(HTTPStatus.OK, "text/plain", b"ok\n")
         else:
