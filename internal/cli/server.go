@@ -19,6 +19,7 @@ type serverFlags struct {
 	cfg       hostconfig.Server
 	operators []string
 	apis      []string
+	proxies   []string
 }
 
 func (a *app) serverCommand() *cobra.Command {
@@ -63,6 +64,8 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&c.MetricsListen, "metrics-listen", "127.0.0.1:9464", "address of the metrics page, which asks for no identity; empty for none")
 	flags.StringSliceVar(&f.operators, "operator-load-balancer-cidr-white-list", nil, "networks from which the management api may be reached (default: any)")
 	flags.StringSliceVar(&f.apis, "api-load-balancer-cidr-white-list", nil, "networks from which apis may be reached (default: any)")
+	flags.StringSliceVar(&f.proxies, "trusted-proxies", nil, "networks of proxies in front of apis, whose x-forwarded headers are passed on (default: none)")
+	flags.IntVar(&c.APIConns, "api-connections-per-address", 5000, "connections that one address may have to apis; trusted proxies may have any number")
 	flags.StringVar(&c.PolicyFile, "policy", "", "cedar policy file (default: every identity of the account may do everything)")
 	flags.StringArrayVar(&c.PlatformRoles, "platform-role", nil, "arn of a role that may never manage, such as one that apis run with; may be repeated")
 	flags.BoolVar(&c.ImagesOnly, "images-only", false, "refuse containers without an image: as processes they could read this server's keys")
@@ -99,6 +102,9 @@ func (f *serverFlags) config(getenv func(string) string) (hostconfig.Server, err
 	}
 	if c.APICIDRs, err = hostconfig.ParseCIDRs(f.apis); err != nil {
 		wrong = append(wrong, "--api-load-balancer-cidr-white-list: "+err.Error())
+	}
+	if c.TrustedProxies, err = hostconfig.ParseCIDRs(f.proxies); err != nil {
+		wrong = append(wrong, "--trusted-proxies: "+err.Error())
 	}
 	if len(wrong) > 0 {
 		return c, fault.New(fault.Usage, "server.half_configured", "the server does not start:\n  %s", strings.Join(wrong, "\n  ")).

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,8 @@ type Config struct {
 	Log       *slog.Logger        // nil: none
 	Hold      HoldLimits
 	Limits    relay.Limits
+	// Trusted are proxies in front; see relay.Config.
+	Trusted []netip.Prefix
 	// Sidecars says that replicas are reached through sidecars: what those say of a
 	// request that did not reach the container is heard.
 	Sidecars bool
@@ -184,7 +187,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		Handler: proxymetrics.Handler(g.spans.Handler(g.http2Handler()), g.nowhere), Addr: ln.Addr(), Log: g.log, BodyTimeout: g.cfg.Limits.BodyTimeout,
 	})
 	s := relay.NewServer(relay.Config{
-		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars,
+		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
 		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere)),
 	})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails

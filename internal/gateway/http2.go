@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -20,7 +21,7 @@ func (g *Gateway) http2Handler() http.Handler {
 	placing := &placingTransport{g: g, http1: http2.Transport(false), http2: http2.Transport(true), ahead: relay.NewAhead(maxAhead)}
 	return &httputil.ReverseProxy{
 		Transport:      placing,
-		Rewrite:        rewrite,
+		Rewrite:        g.rewrite,
 		ModifyResponse: g.markResponse,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { // r is the request that was to be sent
 			a := http2.Fail(w, r, err, "api")
@@ -31,17 +32,21 @@ func (g *Gateway) http2Handler() http.Handler {
 	}
 }
 
-func rewrite(p *httputil.ProxyRequest) {
+func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	h := p.Out.Header
-	for name := range h {
-		if strings.HasPrefix(name, "X-Cortex-") {
+	peer, err := netip.ParseAddrPort(p.In.RemoteAddr)
+	trusted := err == nil && relay.Within(g.cfg.Trusted, peer.Addr())
+	for name := range h { // the proxy has taken X-Forwarded-For, -Host and -Proto out
+		if !relay.Travels(name, trusted, http2.IsGRPC(p.In)) {
 			delete(h, name)
 		}
 	}
-	h["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+	if trusted {
+		h["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+	}
 	p.SetXForwarded()
-	for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Host"} {
-		if given := p.In.Header.Values(name); len(given) > 0 {
+	for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"} {
+		if given := p.In.Header.Values(name); trusted && len(given) > 0 {
 			h[name] = given
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -199,3 +200,39 @@ func TestPlacesAreThoseOfARun(t *testing.T) {
 		}
 	}
 }
+
+func TestForwardedFieldsOfHTTP2(t *testing.T) {
+	t.Parallel()
+	given := http.Header{
+		"X-Forwarded-For": {"10.1.1.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"outer"}, "X-Forwarded-Ssl": {"on"},
+		"Forwarded": {"for=10.1.1.1"}, "X-Real-Ip": {"10.1.1.1"}, "X_forwarded_for": {"10.1.1.1"}, "X-Kept": {"1"},
+	}
+	for _, trusted := range []bool{false, true} {
+		r := startRig(t, func(c *Config) {
+			if trusted {
+				c.Trusted = append(c.Trusted, loopback)
+			}
+		})
+		got := make(chan http.Header, 1)
+		r.serveAt("api", pod{1, 1}, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { got <- req.Header }))
+		r.client = overHTTP2(t)
+		if a := r.do("GET", "/api", nil, given); a.status != 200 {
+			t.Fatal(a)
+		}
+		want := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": r.addr, "X-Kept": "1"}
+		if trusted {
+			want = map[string]string{
+				"X-Forwarded-For": "10.1.1.1, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "outer", "X-Forwarded-Ssl": "on",
+				"Forwarded": "for=10.1.1.1", "X-Real-Ip": "10.1.1.1", "X-Kept": "1",
+			}
+		}
+		h := <-got
+		for name := range given {
+			if value := h.Get(name); value != want[name] {
+				t.Errorf("trusted %t: %s: %q, want %q", trusted, name, value, want[name])
+			}
+		}
+	}
+}
+
+var loopback = netip.MustParsePrefix("127.0.0.0/8")

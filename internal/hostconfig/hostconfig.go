@@ -55,15 +55,17 @@ type Management struct {
 // file in the state folder.
 type Server struct {
 	Management
-	StateDir      string
-	Listen        string // host:port of the management API, with TLS
-	APIListen     string // host:port on which APIs are served
-	MetricsListen string // host:port of the metrics page, without TLS or identity; empty: none
-	OperatorCIDRs []netip.Prefix
-	APICIDRs      []netip.Prefix
-	ImagesOnly    bool // refuse containers without an image
-	Tick          time.Duration
-	Traces        tracing.Settings
+	StateDir       string
+	Listen         string // host:port of the management API, with TLS
+	APIListen      string // host:port on which APIs are served
+	MetricsListen  string // host:port of the metrics page, without TLS or identity; empty: none
+	OperatorCIDRs  []netip.Prefix
+	APICIDRs       []netip.Prefix
+	TrustedProxies []netip.Prefix // in front of APIs; what they say of their callers is passed on
+	APIConns       int            // connections of one address to APIs
+	ImagesOnly     bool           // refuse containers without an image
+	Tick           time.Duration
+	Traces         tracing.Settings
 }
 
 // ServerInfo is what those who configure clients of a server have to know.
@@ -127,6 +129,7 @@ func (s *Server) Problems() []string {
 		p.when((err != nil || port == "") && (l.address != "" || l.flag != "metrics-listen"), "--%s %q is not an address: host:port", l.flag, l.address)
 	}
 	p.of("autoscaling-tick", CheckTick(s.Tick))
+	p.when(s.APIConns < 0 || s.APIConns > 20_000, "--api-connections-per-address %d is not between 1 and 20000", s.APIConns)
 	return append(p, s.Traces.Problems()...)
 }
 

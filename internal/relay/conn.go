@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,9 @@ type conn struct {
 	ip  string
 	// number tells connections apart, so that they are not all looked at in one tick.
 	number uint64
+	// trusted says that the peer is a proxy whose word on its own client counts.
+	trusted bool
+	peer    netip.Addr // whose connections are counted; invalid: nobody's
 
 	in  reader
 	out []byte // what is written next
@@ -138,10 +142,13 @@ func (x *Exchange) Context() context.Context {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: newSocket(nc)}
 	c.x.conn = c
-	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
-		c.ip = host
-	} else {
-		c.ip = "unknown"
+	c.ip = "unknown"
+	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
+		c.ip = peer.Addr().String()
+		c.trusted = Within(s.trusted, peer.Addr())
+		if !c.trusted && !s.front {
+			c.peer = household(peer.Addr())
+		}
 	}
 	c.mark.Store(mark(idle, s.clock.now()))
 	return c

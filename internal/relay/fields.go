@@ -86,6 +86,8 @@ const (
 	kTracestate
 	kCortex // X-Cortex-…: ours, never a client's
 	kDate
+	kClaim      // what else says of a request who asks, and how
+	kUnderscore // a name that servers may take for another one
 
 	kConnection // the first of those that end at this hop
 	kKeepAlive
@@ -102,6 +104,9 @@ func (k kind) isHop() bool { return k >= kConnection }
 // kindOf is a switch on length and first letter, so that an ordinary field costs
 // one comparison or none.
 func kindOf(n []byte) kind {
+	if bytes.IndexByte(n, '_') >= 0 {
+		return kUnderscore
+	}
 	c := n[0] | 0x20
 	switch len(n) {
 	case 2:
@@ -118,6 +123,13 @@ func kindOf(n []byte) kind {
 			return named(n, "upgrade", kUpgrade)
 		}
 		return named(n, "trailer", kTrailer)
+	case 9:
+		if c == 'f' {
+			return named(n, "forwarded", kClaim)
+		}
+		if c == 'x' && equalFold(n, "x-real-ip") {
+			return kClaim
+		}
 	case 10:
 		switch c {
 		case 'c':
@@ -167,6 +179,9 @@ func kindOf(n []byte) kind {
 	}
 	if c == 'x' && len(n) > 9 && equalFold(n[:9], "x-cortex-") {
 		return kCortex
+	}
+	if c == 'x' && len(n) > 12 && equalFold(n[:12], "x-forwarded-") {
+		return kClaim
 	}
 	return ordinary
 }
@@ -235,4 +250,19 @@ func keepAliveTimeout(v []byte) int64 {
 		}
 	}
 	return 0
+}
+
+// Travels reports whether a field that a client sent by HTTP/2 goes on; see travels.
+// trusted says that the client is a proxy whose word counts, exact that the server knows
+// names with an underscore from others.
+func Travels(name string, trusted, exact bool) bool {
+	switch kindOf([]byte(name)) {
+	case kCortex:
+		return false
+	case kUnderscore:
+		return exact
+	case kClaim, kForwardedFor, kForwardedProto, kForwardedHost:
+		return trusted
+	}
+	return true
 }

@@ -6,18 +6,41 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 )
 
-// What earlier proxies said stays: beside ours where anybody may be in front, as it is
-// where only a relay of ours is.
-func TestForwardedFieldsOfEarlierProxies(t *testing.T) {
+// What is said of whoever asks reaches the upstream from a proxy that is trusted, and from
+// a relay of ours; of a stranger only what the relay sees.
+func TestForwardedFields(t *testing.T) {
 	t.Parallel()
-	const raw = "GET / HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\nX-Kept: 1\r\n\r\n"
-	for front, from := range map[bool]string{false: "10.0.0.1, 192.0.2.7", true: "10.0.0.1"} {
-		out, err := relayedBy(Config{Front: front}, []byte(raw))
+	const raw = "GET / HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outer\r\n" +
+		"X-Forwarded-Ssl: on\r\nX-Forwarded-Protocol: ssl\r\nForwarded: for=10.0.0.1;proto=https\r\nX-Real-IP: 10.0.0.1\r\n" +
+		"X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_Proto: https\r\nApi_Key: 1\r\nX-Kept: 1\r\n\r\n"
+	said := http.Header{
+		"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"outer"}, "X-Forwarded-Ssl": {"on"},
+		"X-Forwarded-Protocol": {"ssl"}, "Forwarded": {"for=10.0.0.1;proto=https"}, "X-Real-Ip": {"10.0.0.1"}, "X-Kept": {"1"},
+	}
+	more := func(h http.Header, name, value string) http.Header {
+		h = h.Clone()
+		h.Set(name, value)
+		return h
+	}
+	withUnderscores := more(more(more(said, "X_forwarded_for", "10.0.0.1"), "X-Forwarded_proto", "https"), "Api_key", "1")
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		want http.Header
+	}{
+		{"a stranger", Config{}, http.Header{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"inner"}, "X-Kept": {"1"}}},
+		{"beside the trusted ones", Config{Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
+			http.Header{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"inner"}, "X-Kept": {"1"}}},
+		{"a trusted proxy", Config{Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, more(said, "X-Forwarded-For", "10.0.0.1, 192.0.2.7")},
+		{"a relay of ours", Config{Front: true}, withUnderscores},
+	} {
+		out, err := relayedBy(tt.cfg, []byte(raw))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,9 +50,8 @@ func TestForwardedFieldsOfEarlierProxies(t *testing.T) {
 		}
 		req.Header.Del("Traceparent")
 		req.Header.Del("X-Request-Id")
-		want := http.Header{"X-Forwarded-For": {from}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"outer"}, "X-Kept": {"1"}}
-		if d := diffHeader(req.Header, want); d != "" {
-			t.Errorf("with a relay in front %t, forwarded fields: %s", front, d)
+		if d := diffHeader(req.Header, tt.want); d != "" {
+			t.Errorf("behind %s: %s", tt.name, d)
 		}
 	}
 }

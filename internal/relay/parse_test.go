@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"slices"
 	"strings"
@@ -166,7 +167,7 @@ func TestFieldsThatReachTheUpstream(t *testing.T) {
 		"Proxy-Connection: x\r\nProxy-Authorization: secret\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n" +
 		"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\nX-Cortex-Origin: forged\r\nx-cortex-anything: forged\r\n" +
 		"X-Request-ID: mine-1\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: a=b\r\nContent-Length: 002\r\n\r\nhi"
-	out, err := relayed([]byte(raw))
+	out, err := relayedBy(Config{Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}}, []byte(raw))
 	if err != nil {
 		t.Fatal(err)
 	}

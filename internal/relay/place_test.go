@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -276,5 +277,32 @@ func TestBodyIsNotWaitedForInTheQueue(t *testing.T) {
 		if resp, _ := first.answer("POST"); resp.StatusCode != 503 {
 			t.Errorf("%q: answered %s, want the 503 of its turn", whole, resp.Status)
 		}
+	}
+}
+
+func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, trusted := range []bool{false, true} {
+		_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{ConnsPerAddr: 2}, func(s *single, cfg *Config) {
+			s.refuse = &Answer{Status: 404, Code: "x"}
+			if trusted {
+				cfg.Trusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			}
+		})
+		ask := func() (*client, bool) {
+			c := dial(t, addr)
+			_, _ = io.WriteString(c.Conn, get) // may fail already
+			_, err := http.ReadResponse(c.r, nil)
+			return c, err == nil
+		}
+		first, ok := ask()
+		if _, second := ask(); !ok || !second {
+			t.Fatal("two connections were not answered")
+		}
+		if _, third := ask(); third != trusted {
+			t.Errorf("trusted %t: the third was answered %t", trusted, third)
+		}
+		first.Close()
+		until(t, func() bool { _, ok := ask(); return ok }, "a place for another connection")
 	}
 }

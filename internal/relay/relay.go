@@ -59,8 +59,12 @@ type Limits struct {
 	BodyTimeout   time.Duration // without any progress of a body to or from the client; 5 min
 	Finish        time.Duration // that a server may go on after its client has left; 5 min
 	Conns         int           // open client connections; 20,000
-	EarlyBodies   int64         // bytes of small bodies of requests that wait for a place, together; 64 MiB
-	AheadBodies   int64         // bytes of answers that clients have yet to take, together; 64 MiB
+	// ConnsPerAddr bounds those of one address, or of one /64 of IPv6, so that nobody has
+	// them all. Many may stand behind one address: a quarter of Conns. It does not bind
+	// proxies that are trusted.
+	ConnsPerAddr int
+	EarlyBodies  int64 // bytes of small bodies of requests that wait for a place, together; 64 MiB
+	AheadBodies  int64 // bytes of answers that clients have yet to take, together; 64 MiB
 }
 
 // WithDefaults returns l with its defaults in place of zero values.
@@ -82,6 +86,9 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.Conns <= 0 {
 		l.Conns = 20_000
+	}
+	if l.ConnsPerAddr <= 0 {
+		l.ConnsPerAddr = max(l.Conns/4, 1)
 	}
 	if l.EarlyBodies <= 0 {
 		l.EarlyBodies = 64 << 20

@@ -29,6 +29,27 @@ func (c *conn) appendRequest(out []byte) []byte {
 	return append(out, crlf...)
 }
 
+// travels reports whether f goes upstream as it came. What relays of ours have in front
+// has looked already.
+func (c *conn) travels(f *field) bool {
+	if f.hop {
+		return false
+	}
+	switch f.kind {
+	case ordinary, kDate:
+		return true
+	case kTrailer: // only chunks are followed by a trailer that could be announced
+		return c.req.body == chunked
+	case kTracestate: // it is about the traceparent that came with it, not about one made here
+		return c.x.traced
+	case kUnderscore: // WSGI and CGI take X_Forwarded_For for X-Forwarded-For
+		return c.srv.front
+	case kClaim: // anybody could say so
+		return c.srv.front || c.trusted
+	}
+	return false
+}
+
 // appendFields appends the part of a head that says what is asked and not how it
 // is sent: the request line in origin form without the prefix, the fields that
 // travel on, and ours.
@@ -42,11 +63,7 @@ func (c *conn) appendFields(out []byte) []byte {
 	out = append(append(out, target...), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, h.host...), crlf...)
 	for i := range h.fields {
-		f := &h.fields[i]
-		// Only chunks are followed by a trailer that could be announced; and a tracestate
-		// is about the traceparent that came with it, not about one made here.
-		if f.kind == ordinary && !f.hop || f.kind == kDate || f.kind == kTrailer && h.body == chunked ||
-			f.kind == kTracestate && x.traced {
+		if f := &h.fields[i]; c.travels(f) {
 			out = append(append(out, f.line...), crlf...)
 		}
 	}
@@ -62,7 +79,7 @@ func (c *conn) appendFields(out []byte) []byte {
 const crlf = "\r\n"
 
 // appendForwarded appends X-Forwarded-For with this hop added, and the scheme and
-// host that the client used unless an earlier proxy already said so.
+// host that the client used unless a proxy that is trusted already said so.
 func (c *conn) appendForwarded(out []byte) []byte {
 	h := &c.req
 	if c.srv.front {
@@ -74,7 +91,7 @@ func (c *conn) appendForwarded(out []byte) []byte {
 		return out
 	}
 	out = append(out, "X-Forwarded-For: "...)
-	if h.xff >= 0 {
+	if h.xff >= 0 && c.trusted {
 		for i := range h.fields {
 			if h.fields[i].kind == kForwardedFor && len(h.fields[i].value) > 0 {
 				out = append(append(out, h.fields[i].value...), ", "...)
@@ -82,13 +99,13 @@ func (c *conn) appendForwarded(out []byte) []byte {
 		}
 	}
 	out = append(out, c.ip...)
-	if h.xfp >= 0 {
+	if h.xfp >= 0 && c.trusted {
 		out = append(append(out, "\r\nX-Forwarded-Proto: "...), h.fields[h.xfp].value...)
 	} else {
 		out = append(out, "\r\nX-Forwarded-Proto: http"...)
 	}
 	out = append(out, "\r\nX-Forwarded-Host: "...)
-	if h.xfh >= 0 {
+	if h.xfh >= 0 && c.trusted {
 		out = append(out, h.fields[h.xfh].value...)
 	} else {
 		out = append(out, h.host...)

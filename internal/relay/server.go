@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,9 @@ type Config struct {
 	// Front says that a relay of ours is in front, and nobody else: what it says of
 	// the client (X-Forwarded-…) stands, and nothing is added to it.
 	Front bool
+	// Trusted are the addresses of proxies in front whose word on their clients stands,
+	// with this hop added. What anybody else says of itself is not passed on.
+	Trusted []netip.Prefix
 	// Behind says that the upstreams are relays of ours: their X-Cortex-Reason
 	// travels on, and an answer with the reason Unreached is none: the request, if it
 	// is still here whole, goes to another place.
@@ -41,6 +45,7 @@ type Server struct {
 	http2   func(nc net.Conn)
 	front   bool
 	behind  bool
+	trusted []netip.Prefix
 	early   *Budget
 	ahead   *Ahead
 	// watchers are usually one or two.
@@ -54,8 +59,9 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	ticks uint64 // looks at them
-	taken uint64 // connections ever
+	peers map[netip.Addr]int // connections of each address that is bounded
+	ticks uint64             // looks at them
+	taken uint64             // connections ever
 	work  sync.WaitGroup
 }
 
@@ -67,7 +73,7 @@ func NewServer(cfg Config) *Server {
 	}
 	s := &Server{
 		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
-		conns: map[*conn]struct{}{},
+		conns: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted,
 	}
 	s.early, s.ahead = NewBudget(s.limits.EarlyBodies), NewAhead(s.limits.AheadBodies)
 	s.answerHeader = s.limits.Header
@@ -135,11 +141,14 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 func (s *Server) start(nc net.Conn) {
 	c := newConn(s, nc)
 	s.mu.Lock()
-	ok := len(s.conns) < s.limits.Conns
+	ok := len(s.conns) < s.limits.Conns && (!c.peer.IsValid() || s.peers[c.peer] < s.limits.ConnsPerAddr)
 	if ok {
 		s.taken++
 		c.number = s.taken
 		s.conns[c] = struct{}{}
+		if c.peer.IsValid() {
+			s.peers[c.peer]++
+		}
 	}
 	s.mu.Unlock()
 	if !ok {
@@ -154,8 +163,14 @@ func (s *Server) start(nc net.Conn) {
 
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.mu.Unlock()
+	if !c.peer.IsValid() {
+		return
+	}
+	if s.peers[c.peer]--; s.peers[c.peer] == 0 {
+		delete(s.peers, c.peer)
+	}
 }
 
 // drain returns when the last connection is closed; after grace it closes them.

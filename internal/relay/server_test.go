@@ -194,7 +194,7 @@ func TestServeEndsWhatOutlivesItsGrace(t *testing.T) {
 
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
-	_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{Conns: 2}, func(s *single, _ *Config) {
+	_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{Conns: 2, ConnsPerAddr: 2}, func(s *single, _ *Config) {
 		s.refuse = &Answer{Status: 404, Code: "x"}
 	})
 	a, b := dial(t, addr), dial(t, addr)

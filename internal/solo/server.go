@@ -66,6 +66,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	local := Config{Local: hostconfig.Local{StateDir: cfg.StateDir, Tick: cfg.Tick}, Version: cfg.Version, Log: cfg.Log}
+	local.trusted, local.conns = cfg.TrustedProxies, cfg.APIConns
 	parts, err := assemble(local, st, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, tracer))
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,6 +38,9 @@ type Config struct {
 	hostconfig.Local
 	Version string
 	Log     *slog.Logger
+
+	trusted []netip.Prefix // proxies in front of APIs
+	conns   int            // connections of one address to APIs; 0: the default
 }
 
 // codeDir has the copies of the folders of processes.
@@ -120,7 +124,9 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	if err != nil {
 		return nil, err
 	}
-	gate, err = gateway.New(gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log})
+	front := gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
+	front.Limits.ConnsPerAddr = cfg.conns
+	gate, err = gateway.New(front)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ POD_NAMESPACE have to be set.
   --health-listen ADDRESS  of /healthz, /readyz and /metrics (:8081)
   --shutdown-delay TIME    still takes requests for so long after it is told to stop (5s)
   --drain-timeout TIME     requests under way may then take so long (60s)
+  --trusted-proxies CIDR   of a proxy in front, whose X-Forwarded headers are passed on; may be repeated (none)
+  --connections-per-address N  connections that one address may have, but for trusted proxies (5000)
   --trace-endpoint URL     of the collector to which traces are sent, OTLP over HTTP (none)
   --trace-ratio RATIO      of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
   --kubeconfig FILE        how to reach the API server (as a pod does)
@@ -39,6 +41,8 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.HealthListen, "health-listen", ":8081", "")
 	f.Duration(&c.ShutdownDelay, "shutdown-delay", 5*time.Second)
 	f.Duration(&c.DrainTimeout, "drain-timeout", time.Minute)
+	f.Networks(&c.Trusted, "trusted-proxies")
+	f.Set.IntVar(&c.ConnsPerAddr, "connections-per-address", 5000, "")
 	f.Traces(&c.Traces)
 	text(&c.Kubeconfig, "kubeconfig", "", "")
 	if err := f.Parse(args); err != nil {
@@ -50,6 +54,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	if c.Resource, err = tracing.ParseResource(getenv("OTEL_RESOURCE_ATTRIBUTES")); err != nil {
 		f.Complain(true, "OTEL_RESOURCE_ATTRIBUTES: %v", err)
 	}
+	f.Complain(c.ConnsPerAddr < 1 || c.ConnsPerAddr > 20_000, "--connections-per-address %d is not between 1 and 20000", c.ConnsPerAddr)
 	if c.Operator == "" {
 		c.Operator = "https://" + program.OperatorService + "." + namespace + ".svc:8444"
 	}

@@ -1,12 +1,14 @@
 package gatewayd
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/kube/program"
@@ -21,7 +23,7 @@ func noEnv(string) string { return "" }
 
 func TestGatewayFlags(t *testing.T) {
 	t.Parallel()
-	got, err := parse([]string{"--shutdown-delay=1s", "--trace-endpoint=http://collector:4318", "--trace-ratio=0.5"}, podEnv)
+	got, err := parse([]string{"--shutdown-delay=1s", "--trace-endpoint=http://collector:4318", "--trace-ratio=0.5", "--trusted-proxies=10.1.2.3/8", "--connections-per-address=200"}, podEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,9 +31,10 @@ func TestGatewayFlags(t *testing.T) {
 		Pod: "gateway-0", Namespace: "cortex-apis", Operator: "https://cortex-operator.cortex.svc:8444",
 		TokenFile: "/var/run/secrets/cortex/token", CAFile: "/etc/cortex/authority/ca.crt",
 		Listen: ":8080", HealthListen: ":8081", ShutdownDelay: time.Second, DrainTimeout: time.Minute,
+		Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, ConnsPerAddr: 200,
 		Traces: tracing.Settings{Endpoint: "http://collector:4318", Ratio: 0.5},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("parse() (-want +got):\n%s", diff)
 	}
 }
@@ -57,9 +60,9 @@ func TestWrongFlags(t *testing.T) {
 		},
 		{name: "nothing of a pod", env: noEnv, clause: 2, want: []string{"POD_NAME is not set", "POD_NAMESPACE is not set"}},
 		{
-			name: "everything", clause: 5,
-			args: []string{"--operator=http://o", "--token-file=", "--drain-timeout=0s", "--shutdown-delay=-1s", "--listen=x"},
-			want: []string{"--operator", "--token-file", "--drain-timeout", "--shutdown-delay", "--listen"},
+			name: "everything", clause: 7,
+			args: []string{"--trusted-proxies=10.0.0.1", "--connections-per-address=0", "--operator=http://o", "--token-file=", "--drain-timeout=0s", "--shutdown-delay=-1s", "--listen=x"},
+			want: []string{"--trusted-proxies", "--connections-per-address", "--operator", "--token-file", "--drain-timeout", "--shutdown-delay", "--listen"},
 		},
 	} {
 		if tt.env == nil {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,8 @@ type Config struct {
 	Listen, HealthListen string
 	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
 	DrainTimeout         time.Duration
+	Trusted              []netip.Prefix // proxies in front
+	ConnsPerAddr         int            // connections of one address
 	Traces               tracing.Settings
 	Resource             []tracing.Attribute // of its traces, beside the service
 
@@ -142,10 +145,13 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	if err != nil {
 		return err
 	}
-	gate, err = gateway.New(gateway.Config{
+	front := gateway.Config{
 		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
 		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
-	})
+		Trusted: p.cfg.Trusted,
+	}
+	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
+	gate, err = gateway.New(front)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,6 +38,18 @@ func NewFlags(program string) *Flags {
 func (f *Flags) List(name string, to *[]string) {
 	f.Set.Func(name, "", func(text string) error {
 		*to = append(*to, text)
+		return nil
+	})
+}
+
+// Networks is a flag that may be repeated, of networks.
+func (f *Flags) Networks(to *[]netip.Prefix, name string) {
+	f.Set.Func(name, "", func(text string) error {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return errors.New("not a network (for example 10.0.0.0/8)")
+		}
+		*to = append(*to, p.Masked())
 		return nil
 	})
 }
