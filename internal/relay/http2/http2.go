@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cortex.dev/cortex/internal/relay"
@@ -89,7 +90,7 @@ func surviving(h http.Handler, log *slog.Logger) http.Handler {
 // Take serves one connection, of which nothing was read, and returns when it is
 // closed. Of a server that has ended it returns at once.
 func (s *Server) Take(nc net.Conn) {
-	c := &takenConn{Conn: nc, closed: make(chan struct{})}
+	c := &takenConn{Conn: nc, closed: make(chan struct{}), in: frames{skip: len(preface)}, left: floodBurst, at: time.Now()}
 	select {
 	case s.conns <- c:
 		<-c.closed
@@ -134,11 +135,21 @@ func (a acceptor) Close() error {
 
 func (a acceptor) Addr() net.Addr { return a.s.addr }
 
-// takenConn tells when its server closed it.
+// takenConn tells when its server closed it, and ends when it is flooded.
 type takenConn struct {
 	net.Conn
 	once   sync.Once
 	closed chan struct{}
+
+	in    frames
+	left  float64 // of the budget for frames that do nothing
+	at    time.Time
+	moved atomic.Int64 // bytes that were written since the budget was renewed
+	reset atomic.Int64 // streams that the server reset since then
+
+	writing sync.Mutex // guards the rest
+	out     frames
+	broken  bool // a write failed
 }
 
 func (c *takenConn) Close() error {

@@ -3,8 +3,10 @@ package http2
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -18,10 +20,11 @@ func frame(kind, flags byte, stream uint32, payload string) string {
 	return string(head) + payload
 }
 
+// Heads of requests for http://a/, by the static table of HPACK.
 const (
-	preface  = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	getBlock = "\x82\x86\x84\x41\x01a"    // GET http://a/, by the static table of HPACK
-	noWindow = "\x00\x04\x00\x00\x00\x00" // INITIAL_WINDOW_SIZE = 0
+	getBlock  = "\x82\x86\x84\x41\x01a"
+	postBlock = "\x83\x86\x84\x41\x01a"
+	noWindow  = "\x00\x04\x00\x00\x00\x00" // INITIAL_WINDOW_SIZE = 0
 )
 
 func TestAStreamThatTakesNothingEnds(t *testing.T) {
@@ -39,7 +42,7 @@ func TestAStreamThatTakesNothingEnds(t *testing.T) {
 			}
 			go fmt.Fprint(c, preface+frame(4, 0, 0, noWindow)+frame(1, 5, 1, getBlock))
 			began := time.Now()
-			if code := binary.BigEndian.Uint32(frameOf(t, c, 3)); code == 0 {
+			if code := binary.BigEndian.Uint32(frameOf(t, c, frameReset)); code == 0 {
 				t.Error("the stream was reset without an error")
 			}
 			if took := time.Since(began); took < 4*time.Minute || took > 6*time.Minute {
@@ -126,6 +129,114 @@ func TestAStreamThatWaitsForItsServerGoesOn(t *testing.T) {
 		p.client.CloseIdleConnections()
 		p.end()
 		<-p.run
+	})
+}
+
+func TestFloodsEnd(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ begin, each string }{
+		"pings":      {"", frame(6, 0, 0, "12345678")},
+		"settings":   {"", frame(4, 0, 0, "")},
+		"priorities": {"", frame(2, 0, 1, "\x00\x00\x00\x00\x10")},
+		"windows":    {"", frame(8, 0, 0, "\x00\x00\x00\x01")},
+		"unknown":    {"", frame(0xfa, 0, 0, "")},
+		"empty data": {frame(1, 4, 1, postBlock), frame(frameData, 0, 1, "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantCalm(t, func(c net.Conn) {
+				fmt.Fprint(c, tt.begin)
+				many := ""
+				for range 100 {
+					many += tt.each
+				}
+				for {
+					if _, err := io.WriteString(c, many); err != nil {
+						return
+					}
+				}
+			})
+		})
+	}
+	t.Run("resets", func(t *testing.T) {
+		t.Parallel()
+		wantCalm(t, func(c net.Conn) {
+			for id := uint32(1); ; id += 2 {
+				if _, err := io.WriteString(c, frame(1, 5, id, getBlock)+frame(frameReset, 0, id, "\x00\x00\x00\x08")); err != nil {
+					return
+				}
+			}
+		})
+	})
+}
+
+// wantCalm checks that whoever does this is told to calm down.
+func wantCalm(t *testing.T, flood func(net.Conn)) {
+	t.Helper()
+	addr := serve(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // a hang is a failure
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, preface+frame(4, 0, 0, ""))
+	go flood(c)
+	if said := frameOf(t, c, frameGoAway); binary.BigEndian.Uint32(said[4:]) != 0xb {
+		t.Errorf("the connection ended with %x, want ENHANCE_YOUR_CALM", said)
+	}
+}
+
+// What a healthy client does for years is no flood, however long it goes on.
+func TestFramesOfAHealthyConnectionAreNoFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		c := &takenConn{Conn: theirs, closed: make(chan struct{}), left: floodBurst, at: time.Now()}
+		go func() {
+			for range 10_000 { // a ping and two windows for each token of a stream
+				if _, err := io.WriteString(ours, frame(6, 0, 0, "12345678")+frame(8, 0, 0, "abcd")+frame(8, 0, 1, "abcd")); err != nil {
+					return
+				}
+				<-time.After(20 * time.Millisecond)
+			}
+			ours.Close()
+		}()
+		buf := make([]byte, 4096)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				if errors.Is(err, errFlood) {
+					t.Error("it was taken for a flood")
+				}
+				return
+			}
+		}
+	})
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte(frame(6, 0, 0, "12345678")+frame(4, 0, 0, "")+frame(1, 5, 3, getBlock)), 3)
+	f.Fuzz(func(t *testing.T, raw []byte, piece int) {
+		if piece < 1 || len(raw) > 1<<16 {
+			return
+		}
+		var whole, inPieces []byte // the headers
+		follow := func(f *frames, p []byte, into *[]byte) {
+			for rest, ok := f.next(p); ok; rest, ok = f.next(rest) {
+				*into = append(*into, f.head[:]...)
+			}
+		}
+		var a, b frames
+		follow(&a, raw, &whole)
+		for p := raw; len(p) > 0; p = p[min(piece, len(p)):] {
+			follow(&b, p[:min(piece, len(p))], &inPieces)
+		}
+		if string(whole) != string(inPieces) {
+			t.Errorf("in pieces of %d the headers are %x, want %x", piece, inPieces, whole)
+		}
 	})
 }
 
