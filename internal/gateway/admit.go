@@ -24,8 +24,10 @@ type failedError struct {
 	reason *workload.Reason
 }
 
+// Error is for callers. What it is about the machine, in reason, is for the owner of the
+// API, who is told by its status and by explain.
 func (e *failedError) Error() string {
-	return fmt.Sprintf("%s cannot start: %s", e.name, e.reason.Message)
+	return e.name + " cannot start; whoever runs it finds the reason with `cortex explain " + e.name + "`"
 }
 
 var _ relay.Handler = (*Gateway)(nil)
@@ -43,7 +45,11 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 
 func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *relay.Answer) {
 	if again > 0 {
-		return g.acquire(x.Context, x.State.(*work), x.Size(), again, v)
+		r, ans := g.acquire(x.Context, x.State.(*work), x.Size(), again, v)
+		if v.held {
+			x.Held()
+		}
+		return r, ans
 	}
 	w, strip, s, ans := g.route(x.Target(), v)
 	if ans != nil {
@@ -60,7 +66,11 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 	if w.cancels.Load() {
 		x.CancelWhenGone()
 	}
-	return g.acquire(x.Context, w, x.Size(), again, v)
+	r, ans := g.acquire(x.Context, w, x.Size(), again, v)
+	if v.held {
+		x.Held()
+	}
+	return r, ans
 }
 
 // finish is how long a request of w goes on at its server when the caller has left.
@@ -84,6 +94,7 @@ func (g *Gateway) acquire(ctx func() context.Context, w *work, size int64, again
 // visit is what is learned of a request while it is admitted. It is recorded once, at
 // the end.
 type visit struct {
+	held  bool   // it waited for a first replica
 	route *route // nil: it was found before, or there is none
 	work  *work  // that the route led to; nil: it leads nowhere
 	proxyspan.Admission
@@ -165,6 +176,7 @@ func (g *Gateway) wait(ctx context.Context, w *work, size int64, again int, v *v
 		return s.Value, nil
 	}
 	v.Waits(proxyspan.ColdStart)
+	v.held = true
 	w.counts.held.Add(1)
 	g.wake(w, v.Since())
 	s, err := t.Wait(ctx, g.cfg.Hold.Time)

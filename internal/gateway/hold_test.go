@@ -119,8 +119,8 @@ func TestFailedRolloutAnswersAtOnceWithItsReason(t *testing.T) {
 	r.replicas.send(engine.Status{Name: "api", Desired: 1, Failed: failed})
 	for _, a := range []answer{<-held, r.get("/api")} {
 		wantRefusal(t, a, 503, "crash_loop", "activator")
-		if !strings.Contains(a.body, failed.Message) {
-			t.Errorf("body %q does not say why", a.body)
+		if strings.Contains(a.body, failed.Message) || !strings.Contains(a.body, "api cannot start") {
+			t.Errorf("body %q, want that it cannot start, and nothing of the machine", a.body)
 		}
 	}
 	// An older replica that is ready still answers, and so does the next revision.

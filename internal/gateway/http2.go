@@ -63,15 +63,14 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 }
 
 func (g *Gateway) markResponse(resp *http.Response) error {
-	for name := range resp.Header {
-		if strings.HasPrefix(name, "X-Cortex-") && !(g.cfg.Sidecars && name == "X-Cortex-Reason") {
+	for name := range resp.Header { // place has set the origin
+		if strings.HasPrefix(name, "X-Cortex-") && name != originField && !(g.cfg.Sidecars && name == "X-Cortex-Reason") {
 			delete(resp.Header, name)
 		}
 	}
 	http2.ForwardAtOnce(resp)
 	g.spans.OfContext(resp.Request.Context()).Answering(resp)
 	proxymetrics.Of(resp.Request.Context()).Answering(resp)
-	resp.Header.Set("X-Cortex-Origin", "api")
 	if resp.Header.Get("X-Request-Id") == "" {
 		resp.Header.Set("X-Request-Id", resp.Request.Header.Get("X-Request-Id"))
 	}
@@ -88,6 +87,8 @@ type placingTransport struct {
 
 // maxAhead bounds what is kept of answers that their clients have yet to take.
 const maxAhead = 64 << 20
+
+const originField = "X-Cortex-Origin"
 
 // heldHTTP2 is what a request that waits is taken to keep in memory.
 const heldHTTP2 = 16 << 10
@@ -107,6 +108,9 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	refuse := func(ans *relay.Answer) (*http.Response, error) {
 		v.record(spans, nil)
 		return nil, http2.Refused{Answer: ans}
+	}
+	if ans == nil {
+		ans = relay.CheckRequest(req.Method, req.Host)
 	}
 	if ans != nil {
 		return refuse(ans)
@@ -140,9 +144,13 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request
 	}
+	origin := "api"
 	for again := 0; ; again++ {
 		r, ans := t.g.acquire(req.Context, w, heldHTTP2+body.Kept(), again, &v)
 		v.record(spans, r)
+		if v.held {
+			origin = "activator"
+		}
 		v = visit{} // of the next attempt
 		if ans != nil {
 			return nil, http2.Refused{Answer: ans}
@@ -176,6 +184,7 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 			return nil, err
 		}
 		resp.Request = req
+		resp.Header.Set(originField, origin)
 		status := resp.StatusCode
 		resp.Body = t.ahead.Body(resp.Body, func() { r.Done(status) })
 		return resp, nil

@@ -11,9 +11,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
+	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -55,6 +57,27 @@ func (s streams) head(n int, method, path string, last bool) {
 	}
 	literal := func(name byte, value string) string { return string([]byte{name, byte(len(value))}) + value }
 	s.frame(1, flags, uint32(2*n+1), literal(0x02, method)+"\x86"+literal(0x04, path)+literal(0x01, "a"))
+}
+
+// answerHead returns the fields of the answer to the n-th request.
+func (s streams) answerHead(n int) []byte {
+	s.t.Helper()
+	if err := s.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // a hang is a failure
+		s.t.Fatal(err)
+	}
+	for {
+		head := make([]byte, 9)
+		if _, err := io.ReadFull(s, head); err != nil {
+			s.t.Fatal(err)
+		}
+		payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+		if _, err := io.ReadFull(s, payload); err != nil {
+			s.t.Fatal(err)
+		}
+		if head[3] == 1 && binary.BigEndian.Uint32(head[5:]) == uint32(2*n+1) {
+			return payload
+		}
+	}
 }
 
 // How many streams one caller opens, and takes nothing of, is nothing to others.
@@ -198,6 +221,58 @@ func TestPlacesAreThoseOfARun(t *testing.T) {
 		if a := r.get("/ws"); a.status == 503 {
 			t.Errorf("moved %t: %v, want an answer of the second run", moved, a)
 		}
+	}
+}
+
+func TestHeldRequestsSaySo(t *testing.T) {
+	t.Parallel()
+	for _, over2 := range []bool{false, true} {
+		r := startRig(t, nil)
+		if over2 {
+			r.client = overHTTP2(t)
+		}
+		p := pod{10, 10}
+		r.deploy(realtime("api", "/api", p), 0)
+		held := make(chan answer, 1)
+		go func() { held <- r.get("/api") }()
+		r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+		r.run("api", ready("a", r.server(says("api")), p))
+		for _, tt := range []struct {
+			got  answer
+			want string
+		}{{<-held, "activator"}, {r.get("/api"), "api"}} {
+			if origin := tt.got.header.Values(originField); tt.got.status != 200 || len(origin) != 1 || origin[0] != tt.want {
+				t.Errorf("HTTP/2 %t: %v from %v, want 200 from %s", over2, tt.got, origin, tt.want)
+			}
+		}
+	}
+}
+
+// What HTTP/1 refuses of a request line, HTTP/2 has no way around.
+func TestHTTP2RefusesWhatHTTP1CouldNotSay(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	asked := make(chan string, 10)
+	r.serveAt("api", pod{1, 1}, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { asked <- req.Method }))
+	for _, tt := range []struct {
+		method string
+		code   int
+		reason string
+	}{
+		{"GET /x HTTP/1.1", 400, "malformed_request_line"}, {"GE\tT", 400, "malformed_request_line"}, {"CONNECT", 405, "connect_refused"},
+	} {
+		if a := relay.CheckRequest(tt.method, "a"); a == nil || a.Status != tt.code || a.Code != tt.reason {
+			t.Errorf("CheckRequest(%q) = %v, want %d %s", tt.method, a, tt.code, tt.reason)
+		}
+	}
+	s := r.openStreams()
+	s.head(0, "GET /x HTTP/1.1", "/api", true)
+	if head := s.answerHead(0); head[0] != 0x80|12 { // :status 400 of HPACK's static table
+		t.Errorf("a method with a space was answered with %x, want 400", head)
+	}
+	s.head(1, "FETCH", "/api", true)
+	if got := receive(t, asked); got != "FETCH" {
+		t.Errorf("the server was asked to %s", got)
 	}
 }
 

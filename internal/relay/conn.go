@@ -77,6 +77,7 @@ type Exchange struct {
 	reason    string // of a relay behind this one; only for an Observer
 	began     time.Duration
 	placed    bool
+	held      bool // the answer says that it waited for a first replica
 	cancel    bool // when the client leaves, the upstream is told at once
 }
 
@@ -110,6 +111,9 @@ func (x *Exchange) Placed() bool { return x.placed }
 func monotonic() time.Duration { return time.Since(start) }
 
 var start = time.Now()
+
+// Held has the answer say that the request waited for a first replica.
+func (x *Exchange) Held() { x.held = true }
 
 // CancelWhenGone has the upstream connection closed as soon as the client leaves, which
 // gives the place back. Without it a server that works on the whole request is not

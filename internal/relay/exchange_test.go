@@ -74,6 +74,8 @@ func TestUpstreamsThatDoNotSpeakHTTPAreAnsweredFor(t *testing.T) {
 		{"NUL", "HTTP/1.1 200 OK\r\nX: \x00\r\n\r\n", "upstream_malformed"},
 		{"huge head", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 100_000) + "\r\n\r\n", "upstream_malformed"},
 		{"switch nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "upstream_malformed"},
+		{"malformed first chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n", "upstream_malformed"},
+		{"no chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\nhi", "upstream_malformed"},
 		{"endless information", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 200), "upstream_malformed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

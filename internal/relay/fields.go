@@ -252,6 +252,28 @@ func keepAliveTimeout(v []byte) int64 {
 	return 0
 }
 
+// CheckRequest returns the answer to a request that did not come as HTTP/1 and could not
+// have come so: of such a method, or for such a host.
+func CheckRequest(method, host string) *Answer {
+	r := (*refusal)(nil)
+	for i := range len(method) {
+		if class[method[i]]&isToken == 0 {
+			r = errRequestLine
+		}
+	}
+	switch {
+	case method == "" || r != nil:
+		r = errRequestLine
+	case method == "CONNECT":
+		r = errConnect
+	case !validHost([]byte(host)):
+		r = errHost
+	default:
+		return nil
+	}
+	return &Answer{Status: r.status, Code: r.code, Message: r.message}
+}
+
 // Travels reports whether a field that a client sent by HTTP/2 goes on; see travels.
 // trusted says that the client is a proxy whose word counts, exact that the server knows
 // names with an underscore from others.

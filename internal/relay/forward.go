@@ -37,11 +37,13 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 		}
 		return answered, nil
 	}
-	err := c.pump(c.nc, b, inChunks, c.out)
+	begun, err := c.pump(c.nc, b, inChunks, c.out)
 	switch {
 	case err == nil:
 		c.settle()
 		return answered, nil
+	case errors.Is(err, errSource) && !begun:
+		return unanswered, noEOF(err) // the client has nothing yet, and can be told
 	case errors.Is(err, errSource):
 		return broken, err // the client sees that the body is cut short
 	}

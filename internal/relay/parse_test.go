@@ -50,7 +50,7 @@ func relayedBy(cfg Config, raw []byte) (out []byte, err error) {
 	up := &memory{}
 	up.Write(c.out)
 	if !c.reqBody.done {
-		err = c.pump(newSocket(up), &c.reqBody, c.req.body == chunked, nil)
+		_, err = c.pump(newSocket(up), &c.reqBody, c.req.body == chunked, nil)
 	}
 	return up.out.Bytes(), err
 }

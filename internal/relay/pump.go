@@ -10,8 +10,9 @@ import (
 )
 
 // pump writes head and then the body b to dst, as it arrives and in chunks if
-// asked. The error is errSource or errSink with its cause. Of an answer, it settles the exchange when the last of it was read.
-func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
+// asked. begun says that something was written. The error is errSource or errSink with
+// its cause. Of an answer, it settles the exchange when the last of it was read.
+func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) (begun bool, err error) {
 	// For the watch: which side the client is on, and since when it is waited for.
 	var ignored atomic.Int64 // how long the upstream takes is not judged
 	reading, writing := &c.reading, &ignored
@@ -21,13 +22,13 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 	// What is here already goes out with the head.
 	if len(head) > 0 && !b.ready() && !b.done {
 		if err := c.send(dst, writing, head); err != nil {
-			return err
+			return true, err
 		}
-		head = nil
+		head, begun = nil, true
 	}
 	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil && b.tee == nil {
 		if done, err := c.splice(dst, b, reading, writing); done || err != nil {
-			return err
+			return true, err
 		}
 	}
 	buf := *bodyBuffers.Get().(*[]byte)
@@ -37,8 +38,9 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 		if len(head) > 0 {
 			if len(head)+chunkRoom > len(buf)/2 {
 				if err := c.send(dst, writing, head); err != nil {
-					return err
+					return true, err
 				}
+				begun = true
 			} else {
 				room = copy(buf, head) + chunkRoom
 			}
@@ -47,7 +49,7 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 		n, err := b.read(buf[room : len(buf)-2-len(lastChunk)])
 		reading.Store(0)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: %w", errSource, err)
+			return begun, fmt.Errorf("%w: %w", errSource, err)
 		}
 		// The data stays where it is; what goes before it moves up to it.
 		begin := room
@@ -75,19 +77,21 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) error {
 		case len(out) > 0:
 			sent, err := dst.writeNow(out)
 			if err != nil {
-				return fmt.Errorf("%w: %w", errSink, err)
+				return true, fmt.Errorf("%w: %w", errSink, err)
 			}
 			if out = out[sent:]; len(out) > 0 {
-				return c.pumpAhead(b, inChunks, out)
+				return true, c.pumpAhead(b, inChunks, out)
 			}
+			begun = true
 		}
 		if len(out) > 0 {
 			if err := c.send(dst, writing, out); err != nil {
-				return err
+				return true, err
 			}
+			begun = true
 		}
 		if b.done {
-			return nil
+			return begun, nil
 		}
 	}
 }

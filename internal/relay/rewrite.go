@@ -207,7 +207,11 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 	if h.requestID == -1 {
 		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
 	}
-	out = append(out, "X-Cortex-Origin: api\r\n"...)
+	if x.held {
+		out = append(out, "X-Cortex-Origin: activator\r\n"...)
+	} else {
+		out = append(out, "X-Cortex-Origin: api\r\n"...)
+	}
 	if r := c.reason(); len(r) > 0 {
 		out = append(append(append(out, "X-Cortex-Reason: "...), r...), crlf...)
 	}

@@ -37,7 +37,7 @@ func (c *conn) upload(up *upConn) {
 		defer close(u.done)
 		defer c.uploading.Store(false)
 		inChunks := c.req.body == chunked
-		err := c.pump(up.nc, &c.reqBody, inChunks, nil)
+		_, err := c.pump(up.nc, &c.reqBody, inChunks, nil)
 		switch {
 		case err == nil:
 			u.complete = true

@@ -122,6 +122,9 @@ const maxAhead = 16 << 20
 
 func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	spans := t.s.spans.OfContext(req.Context())
+	if ans := relay.CheckRequest(req.Method, req.Host); ans != nil {
+		return nil, http2.Refused{Answer: ans}
+	}
 	if ans := t.s.acquire(req.Context, 0, spans); ans != nil {
 		return nil, http2.Refused{Answer: ans}
 	}
