@@ -165,8 +165,8 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 		out.Close = body != nil && !t.g.cfg.Sidecars && relay.Meaningless(req.Method)
 		counted.Placed = true
 		cuts := r.upstream.Cuts()
-		resp, err := http2.RoundTrip(next, &out, body, t.g.finish(w))
-		if t.unreached(req, resp, err) && body.Rewind() {
+		resp, sent, err := http2.RoundTrip(next, &out, body, t.g.finish(w))
+		if t.unreached(req, resp, sent, err) && body.Rewind() {
 			if resp != nil {
 				// It may wait for what the attempt is still reading from the client.
 				t.g.tasks.Go(func() { _ = resp.Body.Close() })
@@ -192,10 +192,11 @@ func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTrip
 }
 
 // unreached reports whether what came of req says that nothing of it reached the
-// container: the dial failed, or the sidecar says so.
-func (t *placingTransport) unreached(req *http.Request, resp *http.Response, err error) bool {
+// container: the dial failed, and there was no connection before on which it was sent, or
+// the sidecar says so.
+func (t *placingTransport) unreached(req *http.Request, resp *http.Response, sent bool, err error) bool {
 	if err != nil {
-		return relay.Unreachable(err) && req.Context().Err() == nil
+		return relay.Unreachable(err) && !sent && req.Context().Err() == nil
 	}
 	return t.g.cfg.Sidecars && http2.Unreached(resp)
 }

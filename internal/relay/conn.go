@@ -38,6 +38,10 @@ type conn struct {
 	early   int     // bytes of the server's budget that the request has
 	using   *upConn // the exchange is on it; nil: none, or the upstream has done its part
 	keepUp  bool    // using can carry another exchange
+	// resent says that the request was sent on a kept connection which ended without an
+	// answer. Maybe that was an old one; maybe the request has ended the server, and it
+	// must not end another one.
+	resent bool
 
 	mark      atomic.Int64 // see watch.go
 	timedOut  atomic.Bool  // the watch ended an incomplete head

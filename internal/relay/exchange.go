@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 )
 
 // What an attempt to forward came to.
@@ -30,6 +31,7 @@ func (c *conn) exchange() bool {
 	for _, o := range c.srv.watchers {
 		o.Began(x)
 	}
+	c.resent = false
 	for _, mark := range [...]*atomic.Int64{&c.left, &c.reading} {
 		if mark.Load() != 0 { // a store costs more than a look
 			mark.Store(0)
@@ -186,8 +188,11 @@ func (c *conn) forward(u *Upstream) (outcome, error) {
 	for fresh := false; ; fresh = true {
 		up, err := u.get(&c.x, again, fresh)
 		if err != nil {
-			if c.isAborted() {
+			switch {
+			case c.isAborted():
 				return broken, err
+			case c.resent:
+				return unanswered, errSilent
 			}
 			return unreached, err
 		}
@@ -195,8 +200,10 @@ func (c *conn) forward(u *Upstream) (outcome, error) {
 			up.shut()
 			return broken, errGone
 		}
-		result, err := c.converse(up, again)
-		if result != retry {
+		switch result, err := c.converse(up, again); {
+		case result == unreached && c.resent:
+			return unanswered, errSilent
+		case result != retry:
 			return result, err
 		}
 	}
@@ -234,6 +241,7 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 		return broken, errGone
 	}
 	if result == unanswered && err == errSilent && up.reused && again && c.uploads == nil {
+		c.resent = true
 		return retry, nil
 	}
 	if result == unanswered && werr != nil {
@@ -293,7 +301,7 @@ func (c *conn) respond(up *upConn) (outcome, error) {
 			c.turn.Store(answering)
 			c.answering()
 			return c.forwardAnswer(up)
-		case informal >= maxInformal:
+		case informal >= maxInformal+int(c.x.Age()/time.Second):
 			return unanswered, errStatusLine
 		case c.req.minor == 0, h.status == 100 && !c.req.expects:
 			continue // the client cannot know what to do with it

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -299,6 +300,29 @@ func TestInformationIsPassedOn(t *testing.T) {
 			if resp := c.response("GET"); resp.StatusCode != status {
 				t.Errorf("HTTP/%s got %d, want %d", version, resp.StatusCode, status)
 			}
+		}
+	}
+}
+
+// Who works for long may say so for as long.
+func TestInformationHasARate(t *testing.T) {
+	t.Parallel()
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		readHead(r)
+		_, _ = io.WriteString(c, strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 150)+"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	for minutes, want := range map[time.Duration]int{0: 502, 10: 200} {
+		_, addr, _ := relayTo(t, at, Limits{}, func(s *single, _ *Config) {
+			s.admit = func(x *Exchange) { x.began -= minutes * time.Minute }
+		})
+		c := dial(t, addr)
+		c.send(get)
+		resp, _ := c.answer("GET")
+		for resp.StatusCode == 102 {
+			resp, _ = c.answer("GET")
+		}
+		if resp.StatusCode != want {
+			t.Errorf("150 of them within %d minutes: %s, want %d", minutes, resp.Status, want)
 		}
 	}
 }

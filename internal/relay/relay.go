@@ -107,6 +107,6 @@ const (
 	// What a relay of ours adds to a head must not make the next one refuse it.
 	roomFields  = 16
 	roomHeader  = 4 << 10
-	maxInformal = 100      // 1xx answers to one request
+	maxInformal = 100      // 1xx answers to one request, and one more for each second of it
 	maxTrailer  = 16 << 10 // bytes of a trailer section
 )

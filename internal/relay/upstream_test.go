@@ -60,6 +60,40 @@ func TestRequestThatCannotBeRepeatedIsSentOnce(t *testing.T) {
 	}
 }
 
+// A request that was sent, and after which there is no server, may be why: it ends no
+// second one.
+func TestARequestCostsOneReplica(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan string, 10)
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		r := bufio.NewReader(c)
+		seen <- readHead(r)[:5]
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		seen <- readHead(r)[:5]
+		ln.Close()
+		c.Close()
+	}()
+	s, addr, _ := relayTo(t, ln.Addr().String(), Limits{}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	c.answer("GET")
+	c.send(get)
+	if resp, _ := c.answer("GET"); resp.StatusCode != 502 || resp.Header.Get("X-Cortex-Reason") != "upstream_closed" {
+		t.Errorf("answered %s %v, want 502 upstream_closed", resp.Status, resp.Header)
+	}
+	if got := s.returned(t); len(got) != 2 || s.unreach != 0 {
+		t.Errorf("places were given back with %v, and %d as not reached: another replica gets the request", got, s.unreach)
+	}
+}
+
 func TestUnreachableUpstreamLosesNothing(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

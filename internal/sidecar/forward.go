@@ -143,13 +143,13 @@ func (t *limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.s.cfg.CancelWhenGone {
 		finish = 0
 	}
-	resp, err := http2.RoundTrip(next, &out, body, finish)
+	resp, sent, err := http2.RoundTrip(next, &out, body, finish)
 	if err != nil {
 		t.s.limit.Release()
 		if t.s.upstream.Cuts() != cuts {
 			return nil, http2.Refused{Answer: relay.CutOff("")}
 		}
-		if relay.Unreachable(err) && req.Context().Err() == nil {
+		if relay.Unreachable(err) && !sent && req.Context().Err() == nil {
 			counted.Placed = false
 			return nil, http2.Refused{Answer: t.s.acquire(req.Context, 1, spans)}
 		}

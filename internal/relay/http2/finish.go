@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 )
 
@@ -12,7 +13,19 @@ import (
 // finish at most, so that what it has to do at once stays what it should be; see
 // relay.Exchange.CancelWhenGone. A request that is not whole cannot be finished, and a
 // call of gRPC is cancelled: it has a word for that, which every server of it hears.
-func RoundTrip(next http.RoundTripper, r *http.Request, body *Body, finish time.Duration) (*http.Response, error) {
+//
+// sent says that there was a connection for r, where next may send it once more by another
+// one: when there is none then, r may be why.
+func RoundTrip(next http.RoundTripper, r *http.Request, body *Body, finish time.Duration) (resp *http.Response, sent bool, err error) {
+	if !IsGRPC(r) { // which is sent again only where the server says that it has not seen it
+		trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }}
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
+	}
+	resp, err = roundTrip(next, r, body, finish)
+	return resp, sent, err
+}
+
+func roundTrip(next http.RoundTripper, r *http.Request, body *Body, finish time.Duration) (*http.Response, error) {
 	if finish <= 0 || IsGRPC(r) {
 		return next.RoundTrip(r)
 	}

@@ -280,7 +280,7 @@ func TestAServerFinishesForAClientThatLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 				req.Header.Set("Content-Type", tt.kind)
-				go func() { _, _ = RoundTrip(f, req, NewBody(req), tt.finish) }()
+				go func() { _, _, _ = RoundTrip(f, req, NewBody(req), tt.finish) }()
 				synctest.Wait()
 				began := time.Now()
 				leave()
