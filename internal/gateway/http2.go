@@ -115,8 +115,9 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if ans != nil {
 		return refuse(ans)
 	}
-	if split != nil && split.shadow != nil && split.shadow.due() {
-		split.shadow.dropped.Add(1) // copies are made of HTTP/1 requests only
+	var copyTo func(*relay.Copy)
+	if split != nil {
+		copyTo = t.g.copyFor(split.shadow)
 	}
 	next := t.http1
 	if http2.IsGRPC(req) {
@@ -130,16 +131,20 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if err := stripTarget(req.URL, string(target[strip:])); err != nil {
 		return refuse(&relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()})
 	}
-	return t.place(req, w, next, v, spans)
+	return t.place(req, w, next, copyTo, v, spans)
 }
 
 // place sends req to a replica of w, and to another one as long as nothing of it has
-// reached a container and all of it is still at hand.
-func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, v visit, spans *proxyspan.Request) (*http.Response, error) {
+// reached a container and all of it is still at hand. copyTo gets a copy; nil: none is made.
+func (t *placingTransport) place(req *http.Request, w *work, next http.RoundTripper, copyTo func(*relay.Copy), v visit, spans *proxyspan.Request) (*http.Response, error) {
 	counted := proxymetrics.Of(req.Context())
 	body := http2.NewBody(req)
 	if err := body.Await(); err != nil {
 		return nil, err
+	}
+	if copyTo != nil { // copies are HTTP/1, of requests that are here whole
+		all, whole := body.Whole()
+		copyTo(relay.NewCopy(req, all, whole && !http2.IsGRPC(req)))
 	}
 	if !t.g.cfg.Sidecars {
 		body.LetGo() // a replica that accepts a connection has the request

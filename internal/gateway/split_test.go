@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 
@@ -258,6 +259,37 @@ func TestShadowGetsCopiesAndChangesNothing(t *testing.T) {
 	case got := <-copies:
 		t.Errorf("one copy too many: %q", got)
 	default:
+	}
+}
+
+func TestShadowGetsCopiesOfHTTP2(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	r.client = overHTTP2(t)
+	copies := make(chan string, 10)
+	r.serveAt("dark", pod{50, 50}, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		copies <- req.Proto + " " + req.Method + " " + req.RequestURI + " " + string(b) + req.Header.Get("X-Request-Id")
+	}))
+	r.serveAt("main", pod{50, 50}, says("main"))
+	r.deploy(splitter("split", workload.Target{Name: "main", Weight: 100}, workload.Target{Name: "dark", Weight: 100, Shadow: true}), 0)
+	header := http.Header{"X-Request-Id": {"me"}}
+	for _, tt := range []struct{ method, body, want string }{
+		{"POST", "body ", "HTTP/1.1 POST /a%2Fb?q=%zz body me"}, {"GET", "", "HTTP/1.1 GET /a%2Fb?q=%zz me"},
+	} {
+		if got := r.do(tt.method, "/split/a%2Fb?q=%zz", strings.NewReader(tt.body), header); got.status != 200 || got.body != "main /a%2Fb?q=%zz "+tt.body {
+			t.Fatalf("%s = %v", tt.method, got)
+		}
+		if got := receive(t, copies); got != tt.want {
+			t.Errorf("the copy was %q, want %q", got, tt.want)
+		}
+	}
+	s := r.g.snap.Load().routes["/split"].split.shadow
+	if a := r.do("POST", "/split", strings.NewReader(strings.Repeat("x", relay.KeptBytes+1)), nil); a.status != 200 {
+		t.Fatal(a)
+	}
+	if n := s.dropped.Load(); n != 1 {
+		t.Errorf("%d copies were dropped, want that of the body that is not here whole", n)
 	}
 }
 

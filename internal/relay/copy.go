@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -24,6 +26,18 @@ func (c *Copy) Size() int64 { return int64(len(c.head) + len(c.body)) }
 
 // Over reports whether the body was longer than MaxCopy, so that c is of no use.
 func (c *Copy) Over() bool { return c.over }
+
+// NewCopy returns a copy of r, which is about to be forwarded and did not come as HTTP/1,
+// with the body that it has; whole says that this is all of it. Else the copy is over.
+func NewCopy(r *http.Request, body []byte, whole bool) *Copy {
+	if !whole {
+		return &Copy{over: true}
+	}
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.URL.RequestURI(), r.Host)
+	_ = r.Header.WriteSubset(&head, map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Te": true}) // to memory
+	return &Copy{head: head.Bytes(), body: body, hasBody: r.ContentLength != 0 || len(body) > 0}
+}
 
 // CopyTo hands a copy of the request to fn once its body was read completely. fn
 // must not block: the exchange waits for it. Upgrades are not copied.

@@ -72,6 +72,16 @@ func (b *Body) Await() error {
 	}
 }
 
+// Whole returns the body, if all of it is here and nothing was sent yet.
+func (b *Body) Whole() ([]byte, bool) {
+	if b == nil {
+		return nil, true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kept, errors.Is(b.err, io.EOF) && b.had == 0 && !b.lost
+}
+
 // Sent reports whether the latest attempt has read the whole body.
 func (b *Body) Sent() bool {
 	if b == nil {
