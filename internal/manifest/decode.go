@@ -15,12 +15,15 @@ import (
 type decoder struct {
 	file      string
 	problems  []fault.Problem
-	dropped   int // problems beyond maxProblems
-	budget    int // values that may still be looked at
+	warnings  []fault.Problem // what was read and means less than it says
+	dropped   int             // problems beyond maxProblems
+	budget    int             // values that may still be looked at
 	exhausted bool
 	// placeOf is the function of that name. It reads the tables whose setters lead
 	// here, which Go allows through a variable only.
 	placeOf func(key string, k workload.Kind) string
+	// oldKey says what became of a key of an earlier release, and which keys it stands for.
+	oldKey func(path string) (hint string, replaces []string)
 }
 
 // scope is the reading of one API.
@@ -63,6 +66,7 @@ type field[T any] struct {
 	on       func(workload.Kind) bool // the kinds that have it; nil means all
 	required bool
 	nullable bool
+	old      bool // read, and suggested to nobody
 	schema   func(workload.Kind) object
 	set      func(s *scope, t *T, v value) // never called with null
 	null     func(t *T)                    // what null does, where it is more than nothing
@@ -116,6 +120,11 @@ func (s *scope) violation(v workload.Violation) {
 			return
 		}
 	}
+	s.report(s.placed(v))
+}
+
+// placed is a broken rule with its place in the file.
+func (s *scope) placed(v workload.Violation) fault.Problem {
 	if s.index == nil {
 		s.index = pairIndex{}
 	}
@@ -126,10 +135,10 @@ func (s *scope) violation(v workload.Violation) {
 	} else if v.Found != "" && whole && found.node.Kind == yaml.ScalarNode && !isNull(found.node) {
 		v.Found = asWritten(found.node)
 	}
-	s.report(fault.Problem{
+	return fault.Problem{
 		Line: at.Line, Column: at.Column, Path: v.Path, Code: v.Code,
 		Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint,
-	})
+	}
 }
 
 // isWrong reports whether the value at path, one that holds it or one directly in
@@ -306,7 +315,7 @@ func fieldOf[T any](fields []field[T], key string) int {
 func names[T any](fields []field[T], k workload.Kind) []string {
 	var keys []string
 	for i := range fields {
-		if fields[i].has(k) {
+		if fields[i].has(k) && !fields[i].old {
 			keys = append(keys, fields[i].key)
 		}
 	}
@@ -365,7 +374,7 @@ func (s *scope) unknown(at, v value, keys []string) []string {
 		Message: fmt.Sprintf("the key %s is not supported", quote(key)),
 	}
 	var meant []string
-	if old, replaced := oldKey(v.path); old != "" {
+	if old, replaced := s.d.oldKey(v.path); old != "" {
 		p.Hint, meant = old, replaced
 	} else if close := suggest.Nearest(key, keys); close != "" {
 		p.Hint, meant = fmt.Sprintf("did you mean %q?", close), []string{close}

@@ -1,14 +1,16 @@
-// Package manifest reads the user's cortex.yaml, strictly.
+// Package manifest reads the files that users write, strictly: a cortex.yaml with Parse,
+// a cluster file with ParseCluster.
 //
 // It promises that Parse either returns specs that keep every rule a file can
 // keep on its own, with all defaults filled in, or one fault that carries every
 // problem of the file at once, each with file, line, column, key path, what was
 // found, what is allowed and what to do. Whatever the bytes are, it neither
 // panics nor uses more memory than a fixed multiple of workload.MaxConfigBytes.
+// ParseCluster promises the same of a cluster file.
 //
 // It must not know what is deployed or where: those rules are the operator's,
 // which gets their positions from Entry.Problem. Rules about values live in
-// package workload; here are only the keys, the types and the positions.
+// packages workload and cluster; here are only the keys, the types and the positions.
 package manifest
 
 import (
@@ -45,7 +47,7 @@ const maxProblems = 500
 // with one problem when the text cannot be read as a list, otherwise Invalid with
 // all of them, in the order of the file.
 func Parse(file string, data []byte) (*File, error) {
-	root, err := parseYAML(file, data)
+	root, err := parseYAML(file, data, cortexYAML)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func Parse(file string, data []byte) (*File, error) {
 		p.Found, p.Allowed = fmt.Sprint(len(items)), fmt.Sprintf("at most %d", workload.MaxAPIs)
 		return nil, malformed(p, "split it into several files")
 	}
-	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf}
+	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf, oldKey: oldKey}
 	entries := make([]Entry, len(items))
 	specs := make([]workload.Spec, len(items))
 	scopes := make([]*scope, len(items))
@@ -76,12 +78,8 @@ func Parse(file string, data []byte) (*File, error) {
 			entries[i].Submitted = d.plain(scopes[i].root, 0)
 		}
 	}
-	if d.exhausted {
-		return nil, malformed(problemAt(file, 0, 0, codeInvalidYAML,
-			"the file's aliases expand to more than %d values", maxVisits), "write the repeated parts out, or split the file")
-	}
-	if len(d.problems) > 0 {
-		return nil, d.fault()
+	if err := d.fault(); err != nil {
+		return nil, err
 	}
 	return &File{Entries: entries}, nil
 }
@@ -108,13 +106,22 @@ func label(kind, name string, index int) string {
 	return fmt.Sprintf("%s (%s)", shorten(name, 60), kind)
 }
 
-// fault returns all problems in the order of the file.
+// fault returns all problems in the order of the file, or nil where there are none.
 func (d *decoder) fault() error {
-	slices.SortStableFunc(d.problems, func(a, b fault.Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	if d.exhausted {
+		return malformed(problemAt(d.file, 0, 0, codeInvalidYAML,
+			"the file's aliases expand to more than %d values", maxVisits), "write the repeated parts out, or split the file")
+	}
+	inOrder(d.problems)
 	if d.dropped > 0 {
 		d.problems = append(d.problems, problemAt(d.file, 0, 0, d.problems[0].Code, "and %d more problems", d.dropped))
 	}
 	return fault.OfProblems(d.problems)
+}
+
+// inOrder sorts problems by where they are in the file.
+func inOrder(problems []fault.Problem) {
+	slices.SortStableFunc(problems, func(a, b fault.Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 }

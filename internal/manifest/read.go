@@ -18,7 +18,7 @@ func Read(path string) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.New(fault.NotFound, "cli.cortex_yaml_not_found", "%s: there is no such file", path).
-			WithHint("name the cortex.yaml to read, or change to its folder")
+			WithHint("name the file to read, or change to its folder")
 	case err != nil:
 		return nil, fault.New(fault.Invalid, "cli.cortex_yaml_not_found", "%s: cannot be read: %w", path, reason(err))
 	case info.IsDir():

@@ -28,9 +28,18 @@ const (
 // marksOfYAML are the characters that can begin a value.
 var marksOfYAML = [256]int{'\n': 1, ',': 1, ':': 1, '-': 1, '?': 1, '[': 1, '{': 1}
 
+// layout is what a file of one sort looks like, for hints.
+type layout struct {
+	name    string // what such a file is usually called
+	depth   string // how deep it nests
+	oneOnly string // what to do about a second document
+}
+
+var cortexYAML = layout{"cortex.yaml", "six levels", "put all APIs into one list, without a line of three dashes between them"}
+
 // parseYAML returns the one document of data, or nil when it is empty.
-func parseYAML(file string, data []byte) (*yaml.Node, error) {
-	data, err := checkText(file, data)
+func parseYAML(file string, data []byte, like layout) (*yaml.Node, error) {
+	data, err := checkText(file, data, like)
 	if err != nil {
 		return nil, err
 	}
@@ -40,16 +49,16 @@ func parseYAML(file string, data []byte) (*yaml.Node, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, syntaxFault(file, data, err)
+		return nil, syntaxFault(file, data, err, like)
 	}
 	second, err := nextDocument(dec)
 	switch {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		return nil, syntaxFault(file, data, err)
+		return nil, syntaxFault(file, data, err, like)
 	default:
 		return nil, malformed(problemAt(file, second.Line, second.Column, workload.CodeMalformed,
-			"the file holds more than one YAML document"), "put all APIs into one list, without a line of three dashes between them")
+			"the file holds more than one YAML document"), like.oneOnly)
 	}
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
 		return doc.Content[0], nil
@@ -71,7 +80,7 @@ func nextDocument(dec *yaml.Decoder) (doc *yaml.Node, err error) {
 
 // checkText refuses what is not worth parsing, in the order of cost, and returns
 // the text without its byte order mark.
-func checkText(file string, data []byte) ([]byte, error) {
+func checkText(file string, data []byte, like layout) ([]byte, error) {
 	if len(data) > workload.MaxConfigBytes {
 		return nil, tooLarge(file, int64(len(data)))
 	}
@@ -88,11 +97,11 @@ func checkText(file string, data []byte) ([]byte, error) {
 		case c >= utf8.RuneSelf:
 			r, size := utf8.DecodeRune(data[i:])
 			if r == utf8.RuneError && size == 1 {
-				return nil, badCharacter(file, data, i, "the file is not UTF-8: it holds the byte 0x%02x", c)
+				return nil, badCharacter(file, data, i, like, "the file is not UTF-8: it holds the byte 0x%02x", c)
 			}
 			i += size - 1
 		case c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f:
-			return nil, badCharacter(file, data, i, "the file holds the control character 0x%02x", c)
+			return nil, badCharacter(file, data, i, like, "the file holds the control character 0x%02x", c)
 		default:
 			marks += marksOfYAML[c]
 		}
@@ -103,10 +112,10 @@ func checkText(file string, data []byte) ([]byte, error) {
 	return data, nil
 }
 
-func badCharacter(file string, data []byte, at int, format string, args ...any) error {
+func badCharacter(file string, data []byte, at int, like layout, format string, args ...any) error {
 	line := 1 + bytes.Count(data[:at], []byte("\n"))
 	column := 1 + utf8.RuneCount(data[bytes.LastIndexByte(data[:at], '\n')+1:at])
-	return malformed(problemAt(file, line, column, codeInvalidYAML, format, args...), "is this a cortex.yaml?")
+	return malformed(problemAt(file, line, column, codeInvalidYAML, format, args...), "is this a "+like.name+"?")
 }
 
 func tooLarge(file string, size int64) error {
@@ -119,14 +128,14 @@ func problemAt(file string, line, column int, code, format string, args ...any) 
 	return fault.Problem{File: file, Line: line, Column: column, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// malformed is the fault of a file that cannot be read as a list of APIs.
+// malformed is the fault of a file that cannot be read as what it should be.
 func malformed(p fault.Problem, hint string) error {
 	p.Hint = hint
 	return &fault.Fault{Kind: fault.Malformed, Code: p.Code, Message: p.String(), Problems: []fault.Problem{p}}
 }
 
 // syntaxFault turns an error of the library into a problem with a position.
-func syntaxFault(file string, data []byte, err error) error {
+func syntaxFault(file string, data []byte, err error, like layout) error {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line, message := cutLine(message)
 	line = syntaxLine(data, line, message)
@@ -136,7 +145,7 @@ func syntaxFault(file string, data []byte, err error) error {
 	if trimmed := strings.TrimSpace(text); trimmed != "" {
 		p.Found = quote(trimmed)
 	}
-	return malformed(p, syntaxHint(message, text))
+	return malformed(p, syntaxHint(message, text, like))
 }
 
 var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
@@ -226,11 +235,11 @@ func lineOf(data []byte, line int) string {
 	return strings.TrimRight(string(data[:min(len(data), 4096)]), "\r")
 }
 
-func syntaxHint(message, line string) string {
+func syntaxHint(message, line string, like layout) string {
 	trimmed := strings.TrimLeft(line, " ")
 	switch {
 	case strings.Contains(message, "max depth"):
-		return "a cortex.yaml nests six levels deep"
+		return "a " + like.name + " nests " + like.depth + " deep"
 	case strings.HasPrefix(trimmed, "\t") || strings.Contains(message, "tab"):
 		return "indent with spaces, not with tabs"
 	case strings.Contains(message, "cannot start any token"):

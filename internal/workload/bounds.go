@@ -185,9 +185,9 @@ func BoundsOf(k Kind, path string) Bounds {
 // sizes, seconds and counts.
 func JobBounds() Bounds { return Bounds{Min: 1, Max: math.MaxInt32} }
 
-// check returns what is wrong with v, without its path; its code is empty where v is
+// Check returns what is wrong with v, without its path; its code is empty where v is
 // within b.
-func (b Bounds) check(v float64) Violation {
+func (b Bounds) Check(v float64) Violation {
 	bad := Violation{Found: number(v), Allowed: b.String()}
 	switch {
 	case math.IsNaN(v) || math.IsInf(v, 0):

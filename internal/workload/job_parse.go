@@ -170,7 +170,7 @@ func (r *jobReader) whole(path string, text json.RawMessage, to *int32) {
 	}
 	b := JobBounds()
 	if err != nil || f > math.MaxInt32 || f < math.MinInt32 {
-		v := b.check(math.Copysign(math.MaxFloat64, f))
+		v := b.Check(math.Copysign(math.MaxFloat64, f))
 		v.Path, v.Found = path, abbreviate(string(text))
 		r.refuse(v)
 		return

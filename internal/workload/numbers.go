@@ -163,7 +163,7 @@ func (w *walker) number(path, key string, n float64) {
 	if b == nil {
 		return
 	}
-	if v := b.check(n); v.Code != "" {
+	if v := b.Check(n); v.Code != "" {
 		v.Path = path
 		w.vs.add(v)
 	}
