@@ -62,8 +62,11 @@ var Rules = map[string]Rule{
 	// A collector for tests, which reads with the standard's own types.
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
-	"internal/suggest":    {},
-	"internal/manifest":   {Internal: []string{"internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
+	"internal/suggest": {},
+	// A cluster file is read as a cortex.yaml is, by the same code; its rules are the cluster's.
+	"internal/manifest": {Internal: []string{"internal/cluster", "internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
+	// Pure, and without an SDK: of workload it has the form of a broken rule.
+	"internal/cluster":    {Internal: []string{"internal/suggest", "internal/workload", "internal/fault"}},
 	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
 	"internal/limiter":    {},
 	"internal/relay":      {Outside: []string{xsys}},

@@ -1,0 +1,198 @@
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// State is what there is of a cluster, by the ids of its steps.
+type State map[string]Made
+
+// Made is what there is of one step.
+type Made struct {
+	Digest string `json:"digest"`
+	Min    string `json:"min,omitempty"` // of a managed node group
+	Max    string `json:"max,omitempty"`
+}
+
+// Action is what is to be done about a step.
+type Action string
+
+// Actions, in the order in which people read them.
+const (
+	Create Action = "create"
+	Update Action = "update"
+	Scale  Action = "scale" // a managed node group's numbers only, without its stack
+	Remove Action = "remove"
+)
+
+// Change is one thing that has to be done.
+type Change struct {
+	ID     string `json:"id"`
+	Action Action `json:"action"`
+	Why    string `json:"why"`
+}
+
+// State is what there is after p has been carried out.
+func (p *Plan) State() State {
+	all := State{}
+	for i := range p.Steps {
+		all[p.Steps[i].ID] = p.Steps[i].made()
+	}
+	return all
+}
+
+// made is what there is of a step after it has been carried out. Values that an update
+// keeps are no part of its digest.
+func (s *Step) made() Made {
+	stack := s.Do.Stack
+	if stack == nil {
+		return Made{Digest: digest(encode(s.Do))}
+	}
+	params := map[string]Source{}
+	for name, from := range stack.Params {
+		if !from.Once {
+			params[name] = from
+		}
+	}
+	return Made{
+		Digest: digest(encode([]any{stack.Hash, params, stack.Tags})),
+		Min:    stack.Params["Min"].Literal, Max: stack.Params["Max"].Literal,
+	}
+}
+
+// Diff says what turns have into what want describes, in an order in which it can be
+// done: what is missing or different as the plan has it, then what is too much. A nil
+// plan is that of no cluster at all.
+func Diff(have State, want *Plan) []Change {
+	var changes []Change
+	wanted := map[string]bool{}
+	if want != nil {
+		for i := range want.Steps {
+			s := &want.Steps[i]
+			wanted[s.ID] = true
+			is, there := have[s.ID]
+			should := s.made()
+			switch {
+			case !there:
+				changes = append(changes, Change{s.ID, Create, s.Why})
+			case is.Digest != should.Digest:
+				changes = append(changes, Change{s.ID, Update, s.Why})
+			}
+			if there && (is.Min != should.Min || is.Max != should.Max) {
+				changes = append(changes, Change{s.ID, Scale, fmt.Sprintf("from %s to %s nodes, was %s to %s", should.Min, should.Max, is.Min, is.Max)})
+			}
+		}
+	}
+	var surplus []string
+	for _, id := range sortedKeys(have) {
+		if !wanted[id] {
+			surplus = append(surplus, id)
+		}
+	}
+	slices.SortStableFunc(surplus, func(a, b string) int { return cmp.Compare(removalRank(a), removalRank(b)) })
+	for _, id := range surplus {
+		changes = append(changes, Change{id, Remove, "no longer wanted"})
+	}
+	return changes
+}
+
+// removals are beginnings of ids in the order in which things can be taken away: what
+// uses something before what it uses. The most particular comes first.
+var removals = []string{
+	"environment", idChart, idAttach, idStack + "nodes-cx-w", idStack + "services", idStack + "nodes-" + systemGroup,
+	idStack + "addons", idStack + "cluster", idStack + "endpoints", idStack + "network", idRole, idPolicy, "bucket", "log-group",
+}
+
+func removalRank(id string) int {
+	return slices.IndexFunc(removals, func(p string) bool { return strings.HasPrefix(id, p) })
+}
+
+// changeable are the keys that a cluster that there is may be given other values of,
+// besides its node groups.
+var changeable = []string{"ssl_certificate_arn", "api_load_balancer_cidr_white_list", "operator_load_balancer_cidr_white_list"}
+
+// Reconfigure returns why a cluster cannot be made what after says: what it cannot change
+// while it is there. Both are valid, with their defaults.
+func Reconfigure(before, after *Config) []workload.Violation {
+	k := &checker{}
+	old, now := keysOf(before), keysOf(after)
+	all := map[string]bool{}
+	for _, m := range []map[string]json.RawMessage{old, now} {
+		for key := range m {
+			all[key] = true
+		}
+	}
+	for _, key := range sortedKeys(all) {
+		if slices.Contains(changeable, key) || bytes.Equal(old[key], now[key]) {
+			continue
+		}
+		k.add(workload.Violation{
+			Path: key, Code: CodeCannotChange, Message: "cannot be changed while the cluster is there", Found: shownKey(now[key]), Allowed: shownKey(old[key]),
+			Hint: "only node groups, ssl_certificate_arn and the white lists can",
+		})
+	}
+	k.regroup(before, after)
+	return k.list
+}
+
+// keysOf are the keys of a configuration with their values, node groups aside, as they
+// are called in the file.
+func keysOf(c *Config) map[string]json.RawMessage {
+	plain := *c
+	plain.NodeGroups, plain.Images = nil, nil
+	plain.IAMPolicyARNs = c.policies()
+	keys := map[string]json.RawMessage{}
+	if err := json.Unmarshal(encode(&plain), &keys); err != nil {
+		panic(err) // encode has just written it
+	}
+	delete(keys, "node_groups")
+	for name, image := range c.Images {
+		keys["image_"+name] = encode(image)
+	}
+	return keys
+}
+
+func shownKey(v json.RawMessage) string {
+	if v == nil {
+		return "nothing"
+	}
+	const most = 80
+	if len(v) > most {
+		return strings.ToValidUTF8(string(v[:most]), "") + "…"
+	}
+	return string(v)
+}
+
+// regroup checks that groups which are there are only scaled, and that not too many
+// nodes are added.
+func (k *checker) regroup(before, after *Config) {
+	for i := range after.NodeGroups {
+		g := after.NodeGroups[i]
+		j := slices.IndexFunc(before.NodeGroups, func(o NodeGroup) bool { return o.Name == g.Name })
+		if j < 0 {
+			continue
+		}
+		o := before.NodeGroups[j]
+		g.MinInstances, g.MaxInstances, g.Priority = o.MinInstances, o.MaxInstances, o.Priority
+		if !bytes.Equal(encode(g), encode(o)) {
+			k.add(workload.Violation{
+				Path: at("node_groups", i), Code: CodeOnlyScaled, Message: "cannot be changed but for min_instances, max_instances and priority while the group is there", Found: g.Name,
+				Hint: "make a group of another name, and remove this one when its APIs have moved",
+			})
+		}
+	}
+	if added := after.nodes() - before.nodes(); added > MaxNodesAtOnce {
+		k.add(workload.Violation{
+			Path: "node_groups", Code: CodeTooManyNodesConfigure, Message: "adds too many nodes at once: the sum of min_instances",
+			Found: strconv.FormatInt(added, 10) + " more", Allowed: fmt.Sprintf("at most %d more", MaxNodesAtOnce), Hint: "take several steps",
+		})
+	}
+}

@@ -1,0 +1,349 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Plan is everything that a cluster comes to, as data.
+type Plan struct {
+	ClusterName string `json:"cluster_name"`
+	Region      string `json:"region"`
+	Partition   string `json:"partition"`
+	Account     string `json:"account"`
+	Kubernetes  string `json:"kubernetes_version"`
+	// SupportedUntil is when AWS ends standard support of that version.
+	SupportedUntil string   `json:"supported_until,omitempty"`
+	Zones          []string `json:"availability_zones"`
+	FactsReadAt    string   `json:"facts_read_at,omitempty"`
+	Steps          []Step   `json:"steps"` // each after those it needs
+	Groups         []Group  `json:"node_groups"`
+	Cost           Cost     `json:"cost"`
+	Quotas         []Quota  `json:"quotas"`
+}
+
+// Group is a managed node group of EKS.
+type Group struct {
+	Name     string   `json:"name"`                 // in EKS
+	Of       string   `json:"node_group,omitempty"` // in the file; empty: the nodes of Cortex itself
+	Types    []string `json:"instance_types"`
+	Spot     bool     `json:"spot"`
+	Min      int64    `json:"min_instances"`
+	Max      int64    `json:"max_instances"`
+	Priority int64    `json:"priority"` // of the autoscaler
+}
+
+// Step is one thing that is to be there. Carrying it out twice changes nothing more.
+type Step struct {
+	ID    string   `json:"id"` // such as stack/network
+	Needs []string `json:"needs,omitempty"`
+	Why   string   `json:"why"`            // in words
+	Keep  bool     `json:"keep,omitempty"` // outlives `cluster down --keep-aws-resources`
+	Soft  bool     `json:"soft,omitempty"` // a failure is a warning
+	Do    Do       `json:"do"`
+}
+
+// Do is exactly one of these.
+type Do struct {
+	LogGroup    *LogGroup    `json:"log_group,omitempty"`
+	Bucket      *Bucket      `json:"bucket,omitempty"`
+	Policy      *Policy      `json:"policy,omitempty"`
+	Role        *Role        `json:"role,omitempty"`
+	Stack       *Stack       `json:"stack,omitempty"`
+	Attach      *Attach      `json:"attach,omitempty"`
+	Chart       *Chart       `json:"chart,omitempty"`
+	Environment *Environment `json:"environment,omitempty"`
+}
+
+// LogGroup is a log group of CloudWatch.
+type LogGroup struct {
+	Name string            `json:"name"`
+	Tags map[string]string `json:"tags"`
+}
+
+// Bucket is a private, encrypted bucket of S3.
+type Bucket struct {
+	Name       string `json:"name"`
+	Encryption string `json:"encryption"`
+	// AbortUploadsAfterDays ends uploads that nobody goes on with.
+	AbortUploadsAfterDays int               `json:"abort_uploads_after_days"`
+	BlockPublicAccess     bool              `json:"block_public_access"`
+	Tags                  map[string]string `json:"tags"`
+}
+
+// Policy is a managed policy of IAM. It has no tags: the published minimum policy allows
+// none.
+type Policy struct {
+	Name     string    `json:"name"`
+	ARN      string    `json:"arn"`
+	Document *Document `json:"document"`
+}
+
+// Role is a role of IAM, with everything that it may do.
+type Role struct {
+	Name   string               `json:"name"`
+	ARN    string               `json:"arn"`
+	Trust  *Document            `json:"trust"`
+	Attach []string             `json:"attach,omitempty"` // ARNs of managed policies
+	Inline map[string]*Document `json:"inline,omitempty"`
+	Tags   map[string]string    `json:"tags"`
+}
+
+// Stack is a stack of CloudFormation.
+type Stack struct {
+	Name     string            `json:"name"`
+	Hash     string            `json:"hash"` // of the template, which is in a tag of the stack too
+	Template json.RawMessage   `json:"template"`
+	Params   map[string]Source `json:"params,omitempty"`
+	Tags     map[string]string `json:"tags"`
+	Rollback bool              `json:"rollback"` // when making it fails
+}
+
+// Source is where a value comes from: it is known now, or is an output of a stack.
+type Source struct {
+	Literal string `json:"literal,omitempty"`
+	Stack   string `json:"stack,omitempty"` // part, such as network
+	Output  string `json:"output,omitempty"`
+	Before  string `json:"before,omitempty"` // what stands before the output
+	// Once: an update keeps what was given first.
+	Once bool `json:"once,omitempty"`
+}
+
+// Attach is what a managed node group has no property for, and its Auto Scaling group has.
+type Attach struct {
+	NodeGroup    string            `json:"node_group"`
+	TargetGroups *Source           `json:"target_groups,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+}
+
+// Chart is what is put on the cluster.
+type Chart struct {
+	Namespace     string              `json:"namespace"`
+	Values        map[string]any      `json:"values"`
+	From          map[string]Source   `json:"from,omitempty"` // values that only stacks know, by their paths
+	Autoscaler    map[string][]string `json:"autoscaler"`     // patterns of Auto Scaling groups by priority
+	DevicePlugins []string            `json:"device_plugins,omitempty"`
+	Images        map[string]string   `json:"images,omitempty"` // as the file names them
+}
+
+// Environment is what the client gets to know.
+type Environment struct {
+	Name     string `json:"name"`
+	Operator Source `json:"operator"`
+}
+
+// builder makes the parts of one plan.
+type builder struct {
+	c       *Config
+	f       *Facts
+	names   Names
+	version *KubernetesVersion
+	zones   []string
+	plan    *Plan
+}
+
+// Outputs of the network.
+const outPublic, outPrivate = "PublicSubnets", "PrivateSubnets"
+
+// Build returns the plan of a cluster, or every rule that the configuration breaks.
+func Build(c *Config, f *Facts) (*Plan, []workload.Violation) {
+	if broken := c.Validate(); len(broken) > 0 {
+		return nil, broken
+	}
+	if broken := c.Check(f); len(broken) > 0 {
+		return nil, broken
+	}
+	b := &builder{c: c, f: f, names: NamesOf(c.ClusterName, f.Account, c.Region), version: c.versionIn(f), zones: c.zoneNames(f)}
+	b.plan = &Plan{
+		ClusterName: c.ClusterName, Region: c.Region, Partition: PartitionOf(c.Region), Account: f.Account,
+		Kubernetes: b.version.Version, SupportedUntil: b.version.Until, Zones: b.zones, FactsReadAt: f.ReadAt,
+	}
+	groups := []managed{b.systemNodes()}
+	for i := range c.NodeGroups {
+		groups = append(groups, b.groupNodes(&c.NodeGroups[i])...)
+	}
+	b.objects()
+	b.stacks(groups)
+	b.finish(groups)
+	for _, m := range groups {
+		b.plan.Groups = append(b.plan.Groups, Group{m.name, m.of.Name, m.types, m.spot, m.min, m.max, m.priority})
+	}
+	b.plan.Cost = b.cost(groups)
+	b.plan.Quotas = b.quotas(groups)
+	return b.plan, nil
+}
+
+func (b *builder) step(s Step) { b.plan.Steps = append(b.plan.Steps, s) }
+
+// Beginnings of the ids of steps.
+const idRole, idStack, idAttach = "role/", "stack/", "attach/"
+
+// Ids of steps that others need.
+const idPolicy, idChart = "policy", "chart"
+
+// objects are made by direct calls: they outlive stacks, and the published minimum
+// policy does not allow CloudFormation to make them.
+func (b *builder) objects() {
+	tags := b.c.allTags()
+	b.step(Step{ID: "log-group", Keep: true, Why: "logs of APIs", Do: Do{LogGroup: &LogGroup{b.names.LogGroup(), tags}}})
+	b.step(Step{ID: "bucket", Keep: true, Why: "what clients trust the cluster by, and work that is waiting", Do: Do{Bucket: &Bucket{
+		Name: b.names.Bucket(), Encryption: "AES256", AbortUploadsAfterDays: 1, BlockPublicAccess: true, Tags: tags,
+	}}})
+	b.step(Step{ID: idPolicy, Why: "widen it to widen what all APIs may do", Do: Do{Policy: &Policy{b.names.Policy(), b.names.PolicyARN(), clusterPolicy()}}})
+	why := map[string]string{
+		roleCluster: "the control plane", roleNodes: "nodes", roleOperator: "the operator", roleGateway: "gateways",
+		roleAPIs: "APIs: the policies of iam_policy_arns", roleAutoscaler: "what adds and removes nodes",
+	}
+	for _, part := range roleParts {
+		s := Step{ID: idRole + part, Why: why[part], Do: Do{Role: b.role(part)}}
+		if part == roleAPIs {
+			s.Needs = []string{idPolicy}
+		}
+		b.step(s)
+	}
+}
+
+// stack adds the step that makes a stack.
+func (b *builder) stack(part, why string, t *template, params map[string]Source, needs ...string) *Step {
+	text := t.bytes()
+	hash := digest(text)
+	tags := b.c.allTags()
+	tags[tagTemplate] = hash
+	b.step(Step{ID: idStack + part, Needs: needs, Why: why, Do: Do{Stack: &Stack{
+		Name: b.names.Stack(part), Hash: hash, Template: text, Params: params, Tags: tags, Rollback: true,
+	}}})
+	return &b.plan.Steps[len(b.plan.Steps)-1]
+}
+
+// digest names a content.
+func digest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+func output(part, name string) Source { return Source{Stack: part, Output: name} }
+
+func (b *builder) stacks(groups []managed) {
+	clusterNeeds := []string{idRole + roleCluster}
+	if !b.c.ownNetwork() {
+		b.stack("network", "a VPC with subnets in "+fmt.Sprint(len(b.zones))+" zones", b.networkStack(), nil)
+		b.stack("endpoints", "traffic to S3 that no NAT gateway charges for", b.endpointsStack(), map[string]Source{
+			"Vpc": output("network", "Vpc"), "RouteTables": output("network", "RouteTables"),
+		}, idStack+"network").Soft = true
+		clusterNeeds = append(clusterNeeds, idStack+"network")
+	}
+	subnets := b.nodeSubnets()
+	// A control plane that took ten minutes is not taken away because of what came after.
+	b.stack("cluster", "the control plane, Kubernetes "+b.version.Version, b.clusterStack(), map[string]Source{"Subnets": subnets}, clusterNeeds...).Do.Stack.Rollback = false
+	addonNeeds := []string{idStack + "cluster"}
+	for _, p := range podRoles {
+		addonNeeds = append(addonNeeds, idRole+p.role)
+	}
+	b.stack("addons", "what nodes need, and who pods are", b.addonsStack(), nil, addonNeeds...)
+	for _, m := range groups {
+		params := map[string]Source{"Subnets": subnets, "Min": {Literal: decimal(m.min), Once: true}, "Max": {Literal: decimal(m.max), Once: true}}
+		needs, why := []string{idStack + "addons", idRole + roleNodes}, "the nodes of Cortex itself"
+		if m.name != systemGroup {
+			needs, why = []string{idStack + nodesPart(systemGroup)}, "nodes for APIs: "+m.of.Name
+		}
+		b.stack(nodesPart(m.name), why, b.nodesStack(m), params, needs...)
+		if m.name == systemGroup {
+			b.stack("services", "DNS and load balancers", b.servicesStack(), b.serviceParams(), idStack+nodesPart(systemGroup))
+		}
+	}
+}
+
+func nodesPart(group string) string { return "nodes-" + group }
+
+// nodeSubnets are the subnets of nodes, and of the control plane.
+func (b *builder) nodeSubnets() Source {
+	if b.c.ownNetwork() {
+		var ids []string
+		for _, s := range b.c.Subnets {
+			ids = append(ids, s.SubnetID)
+		}
+		return Source{Literal: commas(ids)}
+	}
+	if b.c.SubnetVisibility == Private {
+		return output("network", outPrivate)
+	}
+	return output("network", outPublic)
+}
+
+func (b *builder) serviceParams() map[string]Source {
+	params := map[string]Source{"NodeGroup": output("cluster", "SecurityGroup")}
+	vpc, public := output("network", "Vpc"), output("network", outPublic)
+	if b.c.ownNetwork() {
+		vpc, public = Source{Literal: b.f.subnet(b.c.Subnets[0].SubnetID).VPC}, Source{Literal: commas(b.c.publicSubnets(b.f))}
+	}
+	params["Vpc"] = vpc
+	for _, lb := range b.balancers() {
+		name := subnetsParameter(lb.scheme)
+		if params[name] = public; lb.scheme == Internal {
+			params[name] = b.nodeSubnets()
+		}
+	}
+	return params
+}
+
+// finish is what comes after the stacks.
+func (b *builder) finish(groups []managed) {
+	for _, m := range groups {
+		a := &Attach{NodeGroup: m.name, Tags: m.scaleTags(b.f.InstanceTypes[m.types[0]])}
+		s := Step{ID: idAttach + m.name, Needs: []string{idStack + nodesPart(m.name)}, Why: "what the autoscaler has to know of an empty group"}
+		if m.name == systemGroup {
+			targets := output("services", "TargetGroups")
+			a.TargetGroups = &targets
+			s.Needs, s.Why = append(s.Needs, idStack+"services"), "load balancers reach these nodes"
+		}
+		s.Do.Attach = a
+		b.step(s)
+	}
+	b.step(Step{ID: idChart, Needs: []string{idAttach + systemGroup}, Why: "Cortex itself, and what adds and removes nodes", Do: Do{Chart: b.chart(groups)}})
+	b.step(Step{ID: "environment", Needs: []string{idChart, "bucket"}, Why: "the client knows where the operator is, and what it has to show", Do: Do{Environment: &Environment{
+		Name: b.c.ClusterName, Operator: Source{Before: "https://", Stack: "services", Output: "OperatorHost"},
+	}}})
+}
+
+func (b *builder) chart(groups []managed) *Chart {
+	c := &Chart{Namespace: namespaceOperator, Autoscaler: map[string][]string{}, Images: b.c.Images}
+	var roles []any
+	for _, part := range roleParts {
+		roles = append(roles, b.names.RoleARN(part))
+	}
+	nodeGroups := []any{}
+	for i := range b.c.NodeGroups {
+		g := &b.c.NodeGroups[i]
+		nodeGroups = append(nodeGroups, object{"name": g.Name, "priority": g.Priority, "largest": b.f.InstanceTypes[g.InstanceType].allocatable()})
+	}
+	program := func(port int) object {
+		return object{
+			"loadBalancer": object{"type": "NodePort", "nodePort": port},
+			"nodeSelector": object{labelSystem: "true"},
+			"tolerations":  []any{object{"key": labelSystem, "operator": "Exists", "effect": "NoSchedule"}},
+		}
+	}
+	c.Values = object{
+		"account": b.f.Account, "region": b.c.Region, "clusterName": b.c.ClusterName, "platformRoles": roles, "nodeGroups": nodeGroups,
+		"operator": program(operatorPort), "gateway": program(gatewayPort), "apis": object{"namespace": namespaceAPIs},
+	}
+	c.From = map[string]Source{"apis.endpoint": {Before: "http://", Stack: "services", Output: "ApisHost"}}
+	plugins := map[string]bool{}
+	for _, m := range groups {
+		if m.name == systemGroup {
+			continue
+		}
+		priority := decimal(m.priority)
+		// EKS calls the group after the node group and a random id.
+		c.Autoscaler[priority] = append(c.Autoscaler[priority], "^eks-"+m.name+"-[0-9a-f]{8}-")
+		for _, t := range m.taints {
+			plugins[t.key] = true
+		}
+	}
+	c.DevicePlugins = sortedKeys(plugins)
+	return c
+}

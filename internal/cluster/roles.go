@@ -1,0 +1,134 @@
+package cluster
+
+// The parts of a cluster that have a role of their own.
+const (
+	roleCluster    = "cluster"
+	roleNodes      = "nodes"
+	roleOperator   = "operator"
+	roleGateway    = "gateway"
+	roleAPIs       = "apis"
+	roleAutoscaler = "autoscaler"
+)
+
+var roleParts = []string{roleCluster, roleNodes, roleOperator, roleGateway, roleAPIs, roleAutoscaler}
+
+// podRole says which pods have a role.
+type podRole struct{ resource, namespace, account, role string }
+
+// Namespaces into which the chart is put.
+const namespaceOperator, namespaceAPIs = "cortex", "cortex-apis"
+
+var podRoles = []podRole{
+	{"ApisIdentity", namespaceAPIs, "default", roleAPIs},
+	{"OperatorIdentity", namespaceOperator, "cortex-operator", roleOperator},
+	{"GatewayIdentity", namespaceOperator, "cortex-gateway", roleGateway},
+	{"AutoscalerIdentity", "kube-system", "cluster-autoscaler", roleAutoscaler},
+}
+
+// Document is an IAM policy.
+type Document struct {
+	Version   string      `json:"Version"`
+	Statement []Statement `json:"Statement"`
+}
+
+// Statement is one statement of a policy.
+type Statement struct {
+	Sid       string                         `json:"Sid,omitempty"`
+	Effect    string                         `json:"Effect"`
+	Principal map[string]string              `json:"Principal,omitempty"`
+	Action    []string                       `json:"Action"`
+	Resource  []string                       `json:"Resource,omitempty"`
+	Condition map[string]map[string][]string `json:"Condition,omitempty"`
+}
+
+func document(statements ...Statement) *Document { return &Document{"2012-10-17", statements} }
+
+func allow(actions []string, resources ...string) Statement {
+	return Statement{Effect: "Allow", Action: actions, Resource: resources}
+}
+
+// Principals that take on roles.
+const (
+	eksService  = "eks.amazonaws.com"
+	podsService = "pods.eks.amazonaws.com"
+)
+
+// trust lets a service take on a role. EKS tags the sessions that it makes.
+func trust(service string, actions ...string) *Document {
+	return document(Statement{Effect: "Allow", Principal: map[string]string{"Service": service}, Action: actions})
+}
+
+const assume, tagSession = "sts:AssumeRole", "sts:TagSession"
+
+// role is a role of the cluster, whole.
+func (b *builder) role(part string) *Role {
+	r := &Role{Name: b.names.Role(part), ARN: b.names.RoleARN(part), Tags: b.c.allTags()}
+	p := partitionOf(b.c.Region)
+	switch part {
+	case roleCluster:
+		r.Trust = trust(eksService, assume, tagSession)
+		r.Attach = []string{awsPolicy(p.name, "AmazonEKSClusterPolicy")}
+		return r
+	case roleNodes:
+		r.Trust = trust(p.ec2, assume)
+		r.Attach = []string{
+			awsPolicy(p.name, "AmazonEKSWorkerNodePolicy"), awsPolicy(p.name, "AmazonEKS_CNI_Policy"), awsPolicy(p.name, "AmazonEC2ContainerRegistryPullOnly"),
+		}
+		return r
+	case roleAPIs:
+		r.Attach = append([]string{b.names.PolicyARN()}, b.c.policies()...)
+	}
+	r.Trust = trust(podsService, assume, tagSession)
+	r.Inline = map[string]*Document{"cortex": b.inline(part)}
+	return r
+}
+
+// inline is what a role for pods may do besides what is attached to it.
+func (b *builder) inline(part string) *Document {
+	n := b.names
+	queues := n.arn("sqs", n.Queues()+"*")
+	switch part {
+	case roleOperator:
+		return document(
+			allow([]string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, n.bucketARN("/*")),
+			allow([]string{"s3:ListBucket"}, n.bucketARN("")),
+			allow([]string{
+				"sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SetQueueAttributes", "sqs:TagQueue",
+				"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+			}, queues),
+			allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"},
+				n.arn("logs", "log-group:"+n.LogGroup()+":*")),
+		)
+	case roleGateway:
+		return document(
+			allow([]string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, n.bucketARN("/workloads/*")),
+			allow([]string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}, queues),
+		)
+	case roleAPIs:
+		// A policy for all buckets of the account, which is the default, would let any API
+		// rewrite what clients trust the cluster by.
+		return document(Statement{
+			Sid: "NotTheClusterItself", Effect: "Deny", Action: []string{"s3:*"}, Resource: []string{n.bucketARN("/cluster/*")},
+		}, Statement{
+			Sid: "NotTheBucketItself", Effect: "Deny", Action: []string{"s3:Put*", "s3:Delete*"}, Resource: []string{n.bucketARN("")},
+		})
+	}
+	scale := allow([]string{"autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"}, "*")
+	// EKS gives its groups this tag.
+	scale.Condition = map[string]map[string][]string{"StringEquals": {"aws:ResourceTag/eks:cluster-name": {b.c.ClusterName}}}
+	return document(
+		allow([]string{
+			"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLaunchConfigurations",
+			"autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags",
+			"ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions", "ec2:GetInstanceTypesFromInstanceRequirements",
+		}, "*"),
+		scale,
+		allow([]string{"eks:DescribeNodegroup"}, n.arn("eks", "nodegroup/"+b.c.ClusterName+"/*")),
+	)
+}
+
+// clusterPolicy is the policy that all APIs have. It is there to be widened by hand: what
+// it gives at first is what nobody can be denied.
+func clusterPolicy() *Document {
+	return document(allow([]string{"sts:GetCallerIdentity"}, "*"))
+}
