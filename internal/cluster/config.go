@@ -75,15 +75,21 @@ type SpotConfig struct {
 
 // Words that keys of the file accept.
 const (
-	Public, Private = "public", "private"
+	Public  = "public"
+	Private = "private"
 
-	NATNone, NATSingle, NATHighlyAvailable = "none", "single", "highly_available"
+	NATNone            = "none"
+	NATSingle          = "single"
+	NATHighlyAvailable = "highly_available"
 
-	BalancerNLB, BalancerELB = "nlb", "elb"
+	BalancerNLB = "nlb"
+	BalancerELB = "elb"
 
-	InternetFacing, Internal = "internet-facing", "internal"
+	InternetFacing = "internet-facing"
+	Internal       = "internal"
 
-	CredentialsInherit, CredentialsRole = "inherit", "role"
+	CredentialsInherit = "inherit"
+	CredentialsRole    = "role"
 
 	gp2, gp3, io1, sc1, st1 = "gp2", "gp3", "io1", "sc1", "st1"
 )

@@ -129,10 +129,13 @@ func (f *Facts) check() error {
 	case len(f.Versions) == 0:
 		return fmt.Errorf("kubernetes_versions is empty")
 	}
+	seen := map[string]bool{}
 	for _, z := range f.Zones {
-		if z.Name == "" || z.ID == "" {
-			return fmt.Errorf("a zone has no name or no id: %q, %q", z.Name, z.ID)
+		// Resources are called after the letter of their zone.
+		if !isZone(z.Name, f.Region) || z.ID == "" || seen[z.Name] {
+			return fmt.Errorf("zones has %s with the id %s; want each once, such as %sa, and no local zones", found(z.Name), found(z.ID), f.Region)
 		}
+		seen[z.Name] = true
 	}
 	for _, v := range f.Versions {
 		if !versionShape.MatchString(v.Version) {

@@ -37,14 +37,15 @@ var (
 
 // Limits of a cluster file.
 const (
-	MinNameLength, MaxNameLength = 3, 54
-	MaxGroupNameLength           = 26
-	MaxGroups                    = 100
-	MaxNodesAtFirst              = 200 // of all groups together, when a cluster is made
-	MaxNodesAtOnce               = 100 // that one `cluster configure` adds
-	maxTypes                     = 20  // that a managed group takes
-	maxZones                     = 8
-	maxTags                      = 40 // AWS takes 50; ours and those of EKS are the rest
+	MinNameLength      = 3
+	MaxNameLength      = 54
+	MaxGroupNameLength = 26
+	MaxGroups          = 100
+	MaxNodesAtFirst    = 200 // of all groups together, when a cluster is made
+	MaxNodesAtOnce     = 100 // that one `cluster configure` adds
+	maxTypes           = 20  // that a managed group takes
+	maxZones           = 8
+	maxTags            = 40 // AWS takes 50; ours and those of EKS are the rest
 	// A role takes 10 policies, and one is the policy that every cluster has.
 	maxPolicies = 9
 	maxCIDRs    = 1000 // what AWS takes is a quota; this only bounds the work
@@ -77,11 +78,6 @@ type checker struct {
 }
 
 func (k *checker) add(v workload.Violation) { k.list = append(k.list, v) }
-
-// has reports whether the value at path was refused.
-func (k *checker) has(path string) bool {
-	return slices.ContainsFunc(k.list, func(v workload.Violation) bool { return v.Path == path })
-}
 
 // number holds a number to its range.
 func (k *checker) number(path, key string, n int64) bool {
@@ -269,8 +265,7 @@ func (k *checker) zones(c *Config) {
 
 // zone checks that a zone may be one of the region.
 func (k *checker) zone(path, zone, region string) bool {
-	letter, ok := strings.CutPrefix(zone, region)
-	if ok && len(letter) == 1 && letter[0] >= 'a' && letter[0] <= 'z' {
+	if isZone(zone, region) {
 		return true
 	}
 	k.add(workload.Violation{
@@ -278,6 +273,12 @@ func (k *checker) zone(path, zone, region string) bool {
 		Allowed: "such as " + region + "a", Related: []string{"region"},
 	})
 	return false
+}
+
+// isZone reports whether a zone is called as the availability zones of a region are.
+func isZone(zone, region string) bool {
+	letter, ok := strings.CutPrefix(zone, region)
+	return ok && len(letter) == 1 && letter[0] >= 'a' && letter[0] <= 'z'
 }
 
 func (k *checker) network(c *Config) {

@@ -85,9 +85,7 @@ func ParseCluster(file string, data []byte) (*ClusterFile, error) {
 	for _, v := range slices.Concat(t.Config.Warnings(), t.Creation()) {
 		f.Warnings = append(f.Warnings, f.placed(v))
 	}
-	for i := range d.warnings {
-		f.Warnings = append(f.Warnings, d.warnings[i])
-	}
+	f.Warnings = append(f.Warnings, d.warnings...)
 	inOrder(f.Warnings)
 	return f, nil
 }
