@@ -32,6 +32,7 @@ func measurements(p *place) []report.Measurement {
 		of(burstAtZero, whatBurst, whatOverflow),
 		of(deploys, whatDeploy),
 		of(validates, whatValidate),
+		of(plans, whatPlan),
 		of(idles, whatMemory, whatCPU),
 		of(provenRequests, whatProven),
 		of(theOldWay, whatOldWay),

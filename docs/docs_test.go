@@ -4,8 +4,8 @@
 //
 // A fenced block with file=NAME is written to that file in the page's folder, and
 // a python block marked run is run with the Python client at hand. A yaml block must be
-// a valid cortex.yaml, or the resource of a job when it is marked job, unless it is
-// marked invalid. In a console block a line that begins with "$ " is a command; what
+// a valid cortex.yaml or cluster file, or the resource of a job when it is marked job,
+// unless it is marked invalid. In a console block a line that begins with "$ " is a command; what
 // follows is what it prints: "…" stands for any text within a line, and alone on a line
 // for any number of lines; how many spaces there are does not matter. A command must
 // succeed unless it ends with "# exit N".
@@ -177,6 +177,10 @@ func run(t *testing.T, found []block) {
 
 // valid returns what is wrong with a cortex.yaml, or with the resource of a job.
 func valid(text string, job bool) error {
+	if manifest.IsCluster([]byte(text)) {
+		_, err := manifest.ParseCluster("cluster.yaml", []byte(text))
+		return err
+	}
 	if !job {
 		_, err := manifest.Parse("cortex.yaml", []byte(text))
 		return err

@@ -142,7 +142,7 @@ var Rules = map[string]Rule{
 	// cortex simulate runs the scaling rule itself, offline.
 	// cortex policy and cortex audit --file work offline too.
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
 		"internal/backoff", "internal/environments", "internal/localenv", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // its default ratio

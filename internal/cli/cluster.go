@@ -188,11 +188,11 @@ func (a *app) progress() func(ClusterStep) {
 func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "look after an installation on a Kubernetes cluster",
-		Example: "  cortex cluster health\n" +
+		Short: "look after an installation on a Kubernetes cluster; plan a cluster on AWS",
+		Example: "  cortex cluster plan cluster.yaml --facts facts.json\n" +
 			"  cortex cluster health --namespace cortex-staging",
 	}
-	cmd.AddCommand(a.clusterHealthCommand())
+	cmd.AddCommand(a.clusterPlanCommand(), a.clusterHealthCommand())
 	return cmd
 }
 

@@ -15,7 +15,9 @@ type validated struct {
 	File     string          `json:"file"`
 	Valid    bool            `json:"valid"`
 	APIs     []validatedAPI  `json:"apis"`
+	Cluster  string          `json:"cluster,omitempty"` // its name, where the file is of a cluster
 	Problems []fault.Problem `json:"problems"`
+	Warnings []fault.Problem `json:"warnings,omitempty"`
 	fault    error
 }
 
@@ -30,8 +32,10 @@ func (a *app) validateCommand() *cobra.Command {
 		Use:   "validate [CONFIG_FILE|-]...",
 		Short: "check files without deploying them",
 		Long: "Check files (default: cortex.yaml) against every rule that does not depend on what is\n" +
-			"deployed, and list all problems with their positions. Needs no environment.",
+			"deployed, and list all problems with their positions. Needs no environment. A file of a cluster\n" +
+			"is recognised by its keys and checked as such.",
 		Example: "  cortex validate\n" +
+			"  cortex validate cluster.yaml\n" +
 			"  cortex validate a.yaml b.yaml -o json",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFiles(0),
@@ -60,9 +64,14 @@ func (a *app) validate(files []string, out output) error {
 		}
 	}
 	for _, v := range all {
+		if out == pretty {
+			a.warn(v.Warnings)
+		}
 		switch {
 		case !v.Valid:
 			a.printError(v.fault)
+		case out == pretty && v.Cluster != "":
+			a.say("%s: cluster %s, no problems", v.File, v.Cluster)
 		case out == pretty:
 			a.say("%s: %s, no problems", v.File, count(len(v.APIs), "api"))
 		}
@@ -82,15 +91,13 @@ func (a *app) validateFile(file string) validated {
 	} else {
 		data, v.fault = manifest.Read(file)
 	}
-	if v.fault == nil {
-		var parsed *manifest.File
-		if parsed, v.fault = manifest.Parse(v.File, data); v.fault == nil {
-			for _, e := range parsed.Entries {
-				v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind})
-			}
-			v.Valid = true
-			return v
-		}
+	if v.fault == nil && manifest.IsCluster(data) {
+		v.ofCluster(data)
+	} else if v.fault == nil {
+		v.ofAPIs(data)
+	}
+	if v.Valid = v.fault == nil; v.Valid {
+		return v
 	}
 	f := fault.From(v.fault)
 	v.Problems = f.Problems
@@ -98,6 +105,30 @@ func (a *app) validateFile(file string) validated {
 		v.Problems = []fault.Problem{{File: v.File, Code: f.Code, Message: f.Message, Hint: f.Hint}}
 	}
 	return v
+}
+
+func (v *validated) ofAPIs(data []byte) {
+	var parsed *manifest.File
+	if parsed, v.fault = manifest.Parse(v.File, data); v.fault == nil {
+		for _, e := range parsed.Entries {
+			v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind})
+		}
+	}
+}
+
+func (v *validated) ofCluster(data []byte) {
+	var parsed *manifest.ClusterFile
+	if parsed, v.fault = manifest.ParseCluster(v.File, data); v.fault == nil {
+		v.Cluster, v.Warnings = parsed.Config.ClusterName, parsed.Warnings
+	}
+}
+
+// warn says what of a file means less, or something else, than it says.
+func (a *app) warn(warnings []fault.Problem) {
+	paint := newPainter(a.streams.Err, a.getenv)
+	for _, w := range warnings {
+		a.note("%s%s", paint.yellow("warning: "), w)
+	}
 }
 
 func (a *app) schemaCommand() *cobra.Command {
