@@ -69,7 +69,7 @@ image_downloader: cortexlabs/downloader:0.20.0
 		told = append(told, strings.TrimPrefix(w.Code, "clusterconfig.")+" "+w.Path)
 	}
 	want := []string{
-		"no_effect iam_policy_arns", "old_key instance_type", "old_key min_instances", "old_key max_instances", "old_key instance_volume_size", "old_key spot", "old_key spot",
+		"every_bucket iam_policy_arns", "old_key instance_type", "old_key min_instances", "old_key max_instances", "old_key instance_volume_size", "old_key spot", "old_key spot",
 		"old_key spot_config", "no_effect spot_config.instance_pools", "no_effect bucket", "no_effect log_group", "no_effect api_gateway", "no_effect provider", "no_effect telemetry", "no_effect image_downloader",
 	}
 	slices.Sort(want)
@@ -88,8 +88,8 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"iam_policy_arns: []\nnode_groups: [{name: a, instance_type: m5.large}]\n": "",
-		"node_groups: [{name: a, instance_type: m5.large}]\n":                      "clusterconfig.no_effect iam_policy_arns",
-		"iam_policy_arns: []\n": "clusterconfig.no_effect node_groups",
+		"node_groups: [{name: a, instance_type: m5.large}]\n":                      "clusterconfig.every_bucket iam_policy_arns",
+		"iam_policy_arns: []\n": "clusterconfig.no_nodegroup_specified node_groups",
 		"iam_policy_arns: []\nnat_gateway: single\nnode_groups: [{name: a, instance_type: m5.large}]\n":                                                                                              "clusterconfig.no_effect nat_gateway",
 		"iam_policy_arns: []\nprometheus_instance_type: m5.large\nnode_groups: [{name: a, instance_type: m5.large}]\n":                                                                               "clusterconfig.no_effect prometheus_instance_type",
 		"iam_policy_arns: []\nimage_grafana: x\nnode_groups: [{name: a, instance_type: m5.large}]\n":                                                                                                 "clusterconfig.no_effect image_grafana",

@@ -62,11 +62,13 @@ const (
 	CodeWrongNumber            = "configreader.wrong_number_of_elements"
 
 	// Ours.
-	CodeNotPossible      = "clusterconfig.not_possible"     // 0.42 could, or AWS cannot; the message says which and why
-	CodeNoEffect         = "clusterconfig.no_effect"        // a warning: the key is read and changes nothing
-	CodeOldKey           = "clusterconfig.old_key"          // a warning: the key is called something else today
-	CodeMixedForms       = "clusterconfig.old_and_new_keys" // keys of 0.20 to 0.30 beside node_groups
-	CodeSubnetNotFound   = "clusterconfig.subnet_not_found" // the account has no such subnet
+	CodeNotPossible      = "clusterconfig.not_possible"           // 0.42 could, or AWS cannot; the message says which and why
+	CodeNoEffect         = "clusterconfig.no_effect"              // a warning: the key is read and changes nothing
+	CodeEveryBucket      = "clusterconfig.every_bucket"           // a warning: what APIs may do by default
+	CodeNoGroups         = "clusterconfig.no_nodegroup_specified" // a warning: 0.31 to 0.33 refused it
+	CodeOldKey           = "clusterconfig.old_key"                // a warning: the key is called something else today
+	CodeMixedForms       = "clusterconfig.old_and_new_keys"       // keys of 0.20 to 0.30 beside node_groups
+	CodeSubnetNotFound   = "clusterconfig.subnet_not_found"       // the account has no such subnet
 	CodeArchitecture     = "clusterconfig.incompatible_spot_instance_type_architecture"
 	CodeVersionNotFound  = "clusterconfig.kubernetes_version_not_available"
 	CodeQuota            = "clusterconfig.quota_exceeded"

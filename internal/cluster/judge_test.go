@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"cortex.dev/cortex/internal/cluster"
 )
 
@@ -22,6 +24,30 @@ func TestPlansOfTheMatrixAreRight(t *testing.T) {
 	for _, c := range matrix(t) {
 		for _, wrong := range inspect(build(t, c.config(t), facts(t, c.Region))) {
 			t.Errorf("%s: %s", c.Name, wrong)
+		}
+	}
+}
+
+// What a plan hands to the chart is what the chart takes.
+func TestChartTakesTheValues(t *testing.T) {
+	t.Parallel()
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "deploy", "chart", "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range matrix(t) {
+		chart := stepOf(build(t, c.config(t), facts(t, c.Region)), "chart").Do.Chart
+		values := chart.Values
+		for path := range chart.From {
+			above, key, _ := strings.Cut(path, ".")
+			values[above].(object)[key] = "http://example.elb.amazonaws.com"
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(indented(t, values)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(doc); err != nil {
+			t.Errorf("%s: the chart refuses the values: %v", c.Name, err)
 		}
 	}
 }

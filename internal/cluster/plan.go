@@ -20,7 +20,8 @@ type Plan struct {
 	SupportedUntil string   `json:"supported_until,omitempty"`
 	Zones          []string `json:"availability_zones"`
 	FactsReadAt    string   `json:"facts_read_at,omitempty"`
-	Steps          []Step   `json:"steps"` // each after those it needs
+	Credentials    string   `json:"cluster_credentials,omitempty"` // as the file says
+	Steps          []Step   `json:"steps"`                         // each after those it needs
 	Groups         []Group  `json:"node_groups"`
 	Cost           Cost     `json:"cost"`
 	Quotas         []Quota  `json:"quotas"`
@@ -160,7 +161,7 @@ func Build(c *Config, f *Facts) (*Plan, []workload.Violation) {
 	b := &builder{c: c, f: f, names: NamesOf(c.ClusterName, f.Account, c.Region), version: c.versionIn(f), zones: c.zoneNames(f)}
 	b.plan = &Plan{
 		ClusterName: c.ClusterName, Region: c.Region, Partition: PartitionOf(c.Region), Account: f.Account,
-		Kubernetes: b.version.Version, SupportedUntil: b.version.Until, Zones: b.zones, FactsReadAt: f.ReadAt,
+		Kubernetes: b.version.Version, SupportedUntil: b.version.Until, Zones: b.zones, FactsReadAt: f.ReadAt, Credentials: c.ClusterCredentials,
 	}
 	groups := []managed{b.systemNodes()}
 	for i := range c.NodeGroups {

@@ -239,13 +239,13 @@ func (k *checker) maxPrice(path, region string, g *NodeGroup) {
 func (c *Config) Warnings() []workload.Violation {
 	k := &checker{}
 	if c.IAMPolicyARNs == nil {
-		k.add(workload.Violation{Path: "iam_policy_arns", Code: CodeNoEffect, Message: "is not given: every API may read and write every bucket of the account (AmazonS3FullAccess), as always", Hint: "name the policies that APIs need"})
+		k.add(workload.Violation{Path: "iam_policy_arns", Code: CodeEveryBucket, Message: "is not given: every API may read and write every bucket of the account (AmazonS3FullAccess), as always", Hint: "name the policies that APIs need"})
 	}
 	if c.SubnetVisibility == Public && c.NATGateway != NATNone && !c.ownNetwork() {
 		k.add(workload.Violation{Path: "nat_gateway", Code: CodeNoEffect, Message: "has no effect where nodes are in public subnets: none is made", Hint: "remove it"})
 	}
 	if len(c.NodeGroups) == 0 {
-		k.add(workload.Violation{Path: "node_groups", Code: CodeNoEffect, Message: "is empty: no API can be deployed before there is a group"})
+		k.add(workload.Violation{Path: "node_groups", Code: CodeNoGroups, Message: "is empty: no API can be deployed before there is a group"})
 	}
 	for i := range c.NodeGroups {
 		s := c.NodeGroups[i].SpotConfig

@@ -290,7 +290,7 @@ func TestEveryCodeIsReached(t *testing.T) {
 	}
 	for _, elsewhere := range []string{
 		cluster.CodeTooManyNodes, cluster.CodeTooManyNodesConfigure, cluster.CodeCannotChange, cluster.CodeOnlyScaled, // TestReconfigure and TestCreation
-		cluster.CodeNoEffect, cluster.CodeOldKey, // warnings
+		cluster.CodeNoEffect, cluster.CodeEveryBucket, cluster.CodeNoGroups, cluster.CodeOldKey, // warnings
 		cluster.CodeQuota, cluster.CodeFactsUnreadable, // the command line
 	} {
 		seen[elsewhere] = true
