@@ -234,16 +234,21 @@ func TestGitOpsDay(t *testing.T) {
 	}
 	r.runs("books", "v2")
 
-	// A change that is refused is told of, does no harm, and is taken back.
-	r.commit("a-market", strings.ReplaceAll(splitter, "weight: 50", "weight: 30"))
+	// A change that is refused, here for as long as another has the endpoint, is told of,
+	// does no harm, and is taken back.
+	r.commit("a-market", splitter+"  networking: {endpoint: /books}\n")
 	r.sync()
 	until(t, "the refusal is seen", func() error {
 		found, err := r.health()
-		if err == nil && found["market"] != kstatus.FailedStatus {
+		if err == nil && found["market"] == kstatus.CurrentStatus {
 			err = fmt.Errorf("market is %s", found["market"])
 		}
 		return err
 	})
+	pause(t, 5*time.Second)
+	if found, err := r.health(); err != nil || found["market"] == kstatus.CurrentStatus {
+		t.Errorf("with its endpoint taken market reads %v, %v", found["market"], err)
+	}
 	r.commit("a-market", splitter)
 	r.sync()
 	r.healthy(3)
