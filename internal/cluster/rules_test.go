@@ -206,6 +206,30 @@ func TestRulesOfTheFile(t *testing.T) {
 	}
 }
 
+// What is just within the rules is accepted.
+func TestRulesAcceptTheirLimits(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"nulls":             "region: us-west-2\nnode_groups: null\ntags: null\navailability_zones: null\nsubnets: null\nvpc_cidr: null\nssl_certificate_arn: null\niam_policy_arns: null\n",
+		"empty lists":       "region: us-west-2\nnode_groups: []\ntags: {}\navailability_zones: []\niam_policy_arns: []\n",
+		"price on demand":   "region: us-east-1\nnode_groups:\n- {name: a, instance_type: m5.large, spot: true, spot_config: {max_price: 0.096}}\n",
+		"version in quotes": "region: us-west-2\nkubernetes_version: '1.36'\n",
+		"merged groups":     "region: us-west-2\nnode_groups:\n- &a {name: a, instance_type: m5.large}\n- {<<: *a, name: b}\n",
+		"names":             "cluster_name: 0-a\nregion: us-west-2\nnode_groups:\n- {name: A-26-characters-long-name1, instance_type: m5.large}\n",
+		"io1":               group + "instance_volume_type: io1, instance_volume_size: 20, instance_volume_iops: 1000}\n",
+		"gp3":               group + "instance_volume_size: 32, instance_volume_iops: 16000, instance_volume_throughput: 1000}\n",
+		"all on demand":     spot + "on_demand_base_capacity: 5}}\n",
+		"no instance":       group + "min_instances: 0, max_instances: 10000, priority: 100}\n",
+		"networks":          "region: us-west-2\nvpc_cidr: 10.100.0.0/24\napi_load_balancer_cidr_white_list: ['::/0', 0.0.0.0/0]\n",
+		"own tag":           "cluster_name: iris\nregion: us-west-2\ntags: {cortex.dev/cluster-name: iris, cortex.device: x}\n",
+		"nine policies":     "region: us-west-2\niam_policy_arns: [" + numbered("'arn:aws:iam::aws:policy/A%', ", 9) + "]\n",
+	} {
+		if _, err := manifest.ParseCluster("cluster.yaml", []byte(text)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // checks are rules that need to know the account: a file and facts that break one.
 var checks = []struct {
 	code, path, text string
