@@ -4,8 +4,8 @@
 //
 // It promises that a request either reaches the upstream with exactly the meaning
 // it has by RFC 9112, or is refused; that bodies are streamed both ways at the
-// same time and never collected; that hop-by-hop fields stay on their hop; and
-// that every input is bounded.
+// same time, and only small ones collected; that hop-by-hop fields stay on their hop;
+// and that every input is bounded.
 //
 // It must not decide where a request goes: that is its Handler's. It knows no
 // workload, no replica and no metric.

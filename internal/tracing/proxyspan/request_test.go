@@ -102,7 +102,7 @@ func start(t *testing.T, ratio float64, h http.HandlerFunc) *rig {
 		return tr, run(t, service+"'s traces", tr.Run)
 	}
 	back, endBack := tracer("cortex-sidecar")
-	s, err := sidecar.New(sidecar.Config{Target: target.Addr().(*net.TCPAddr).Port, MaxConcurrency: 1, MaxQueueLength: 5, Least: time.Nanosecond, Quiet: time.Nanosecond, Tracer: back})
+	s, err := sidecar.New(sidecar.Config{Target: target.Addr().(*net.TCPAddr).Port, MaxConcurrency: 1, MaxQueueLength: 5, CancelWhenGone: true, Least: time.Nanosecond, Quiet: time.Nanosecond, Tracer: back})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func start(t *testing.T, ratio float64, h http.HandlerFunc) *rig {
 	endGateway := run(t, "gateway", g.Run)
 	endServe := run(t, "listener", func(ctx context.Context) error { return g.Serve(ctx, ln) })
 	for _, spec := range []workload.Spec{
-		{Name: "iris", Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/iris"}, Pod: &workload.Pod{MaxConcurrency: 2, MaxQueueLength: 0}},
+		{Name: "iris", Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/iris"}, Pod: &workload.Pod{MaxConcurrency: 2, MaxQueueLength: 0, OnClientGone: workload.Cancel}},
 		{Name: "split", Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/split"}, APIs: []workload.Target{{Name: "iris", Weight: 100}}},
 		{Name: "ahead", Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/ahead"}, APIs: []workload.Target{{Name: "later", Weight: 100}}},
 	} {
