@@ -139,6 +139,7 @@ env:
 {{- define "cortex.probes" -}}
 startupProbe:
   httpGet: {path: /startz, port: health}
+  initialDelaySeconds: 1
   periodSeconds: 1
   timeoutSeconds: 60
   failureThreshold: 10
