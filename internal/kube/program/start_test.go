@@ -43,7 +43,8 @@ func TestStart(t *testing.T) {
 				defer cancel()
 				began, answer := time.Now(), httptest.NewRecorder()
 				h.start(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/startz", nil))
-				if took := time.Since(began); answer.Code != tt.status || took != tt.took {
+				// Of a look and a change at the same moment either may be first.
+				if took := time.Since(began); answer.Code != tt.status || took < tt.took || took > tt.took+startEvery {
 					t.Errorf("/startz = %d after %s, want %d after %s", answer.Code, took, tt.status, tt.took)
 				}
 			})
