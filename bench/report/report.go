@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cortex.dev/cortex/bench/row"
@@ -116,6 +117,8 @@ func (o Options) measure(ctx context.Context, all []Measurement) (rows []row.Row
 		for _, r := range measured {
 			if o.Wants(r.What) {
 				rows = append(rows, r)
+				// The table comes at the end, which a long run may not see.
+				fmt.Fprintf(o.stderr, "%s: %s: %s\n", o.name, r.What, strings.Join(slices.DeleteFunc([]string{r.Ours, r.Theirs, r.Ratio, r.Note}, func(s string) bool { return s == "" }), " | "))
 			}
 		}
 		if err != nil {

@@ -64,6 +64,9 @@ func TestRunMeasuresWhatIsAskedFor(t *testing.T) {
 	if code != ExitFailed || measured["left out"] || !measured["fine"] {
 		t.Errorf("Run(…) = %d and measured %v, want %d, and all but what was left out", code, measured, ExitFailed)
 	}
+	if want := "bench: fine: 1\n"; !strings.Contains(errs.String(), want) {
+		t.Errorf("Run(…) says %q while it measures, want %q among it", errs.String(), want)
+	}
 	for want, is := range map[string]bool{"NOT MEASURED": true, "could not be measured: no node\n": true, "at all": false, "met": true, "unasked": false} {
 		if strings.Contains(out.String(), want) != is {
 			t.Errorf("Run(…) printed %q: %t, want %t:\n%s", want, !is, is, &out)
