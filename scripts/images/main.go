@@ -13,11 +13,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -28,12 +30,13 @@ import (
 	"cortex.dev/cortex/internal/images"
 )
 
-// programs are what runs on clusters: each is an image of that name.
-var programs = []string{"operator", "gateway", "sidecar"}
+// programs are what runs on clusters: packages by the names of their images.
+var programs = map[string]string{"operator": "./cmd/cortex-operator", "gateway": "./cmd/cortex-gateway", "sidecar": "./cmd/cortex-sidecar"}
 
 // settings are the flags.
 type settings struct {
 	root     string // of the checkout
+	programs map[string]string
 	registry string
 	tag      string
 	archs    []string
@@ -44,7 +47,7 @@ type settings struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := settings{root: "."}
+	s := settings{root: ".", programs: programs}
 	archs := "amd64,arm64"
 	flag.StringVar(&s.registry, "registry", "", "where they are pushed, or what the archive calls them (cortex.dev)")
 	flag.StringVar(&s.tag, "tag", "dev", "tag of all of them")
@@ -81,8 +84,8 @@ func (s settings) run(ctx context.Context, out io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	var all []images.Named
-	for _, program := range programs {
-		image, err := s.build(ctx, program, dir)
+	for _, name := range slices.Sorted(maps.Keys(s.programs)) {
+		image, err := s.build(ctx, name, dir)
 		if err != nil {
 			return err
 		}
@@ -136,15 +139,14 @@ func (s settings) archive(out io.Writer, all []images.Named) error {
 func (s settings) build(ctx context.Context, program, dir string) (images.Named, error) {
 	byArch := map[string]v1.Image{}
 	for _, arch := range s.archs {
-		name := "cortex-" + program
-		file := filepath.Join(dir, arch, name)
+		file := filepath.Join(dir, arch, "cortex-"+program)
 		cmd := exec.CommandContext(ctx, "go", "build", "-C", s.root, "-trimpath", "-buildvcs=false", //nolint:gosec // programs of this checkout
-			"-ldflags", "-s -w -X main.version="+s.tag, "-o", file, "./cmd/"+name)
+			"-ldflags", "-s -w -X main.version="+s.tag, "-o", file, s.programs[program])
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 		if text, err := cmd.CombinedOutput(); err != nil {
-			return images.Named{}, fmt.Errorf("building %s for %s: %w\n%s", name, arch, err, text)
+			return images.Named{}, fmt.Errorf("building the %s for %s: %w\n%s", program, arch, err, text)
 		}
-		image, err := images.Image{Name: program, Files: map[string]string{"/" + name: file}}.Build(arch)
+		image, err := images.Image{Name: program, Files: map[string]string{"/cortex-" + program: file}}.Build(arch)
 		if err != nil {
 			return images.Named{}, err
 		}
