@@ -62,7 +62,7 @@ func (s services) shown(ctx context.Context, api workload.APIResponse) workload.
 	if api.Spec != nil && !s.guard.May(ctx, auth.ActionDeploy, of) {
 		api.Spec = masked(api.Spec)
 	}
-	if api.Status != nil && !s.guard.May(ctx, auth.ActionLogs, of) {
+	if api.Status != nil && len(api.Status.Replicas) > 0 && !s.guard.May(ctx, auth.ActionLogs, of) {
 		status := *api.Status // others read it too
 		status.Replicas = slices.Clone(status.Replicas)
 		for i := range status.Replicas {

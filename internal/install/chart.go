@@ -23,6 +23,7 @@ import (
 
 	"cortex.dev/cortex/deploy"
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/images"
 )
 
 // chart returns the embedded chart with this program's version.
@@ -34,10 +35,19 @@ type plan struct {
 	objects     []*unstructured.Unstructured
 	definitions []change
 	adopting    bool // what was applied without Helm
+	images      []string
+	archive     *images.Archive // of them, to be pushed first; nil: there is none
+}
+
+// close removes what was unpacked.
+func (p plan) close() {
+	if p.archive != nil {
+		_ = p.archive.Close() // in a folder for temporary files
+	}
 }
 
 // prepare looks at everything that could stand in the way, before anything is changed,
-// and returns what is to be written.
+// and returns what is to be written; close it, also when there is an error.
 func (w *work) prepare(ctx context.Context, adopting bool) (p plan, err error) {
 	p.adopting = adopting
 	if p.chart, err = w.chart(); err != nil {
@@ -56,6 +66,12 @@ func (w *work) prepare(ctx context.Context, adopting bool) (p plan, err error) {
 	}
 	if p.definitions, err = w.changes(ctx, all); err != nil {
 		return p, err
+	}
+	p.images = imagesOf(p.objects)
+	if w.cfg.Images != "" {
+		if p.archive, err = w.openImages(p.images); err != nil {
+			return p, err
+		}
 	}
 	return p, w.preflight(ctx, p)
 }

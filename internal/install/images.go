@@ -78,21 +78,16 @@ func (w *work) openImages(refs []string) (*images.Archive, error) {
 	return archive, nil
 }
 
-// pushImages gives the registries of the values the images of an archive.
-func (w *work) pushImages(ctx context.Context, refs []string) error {
+// pushImages gives the registries of the values the images of the archive.
+func (w *work) pushImages(ctx context.Context, p plan) error {
 	started := w.now()
-	archive, err := w.openImages(refs)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = archive.Close() }()
-	for _, ref := range refs {
-		image, _ := archived(archive, ref)
+	for _, ref := range p.images {
+		image, _ := archived(p.archive, ref)
 		if _, err := images.Push(ctx, ref, image); err != nil {
 			return err
 		}
 	}
-	w.done("images", started, "%d pushed to %s", len(refs), path.Dir(refs[0]))
+	w.done("images", started, "%d pushed to %s", len(p.images), path.Dir(p.images[0]))
 	return nil
 }
 

@@ -101,6 +101,7 @@ func Install(ctx context.Context, cfg Config) (Info, error) {
 // install writes the first release; adopting takes over what was applied without one.
 func (w *work) install(ctx context.Context, adopting bool) (Info, error) {
 	p, err := w.prepare(ctx, adopting)
+	defer p.close()
 	if err != nil {
 		return Info{}, err
 	}
@@ -122,8 +123,8 @@ func (w *work) install(ctx context.Context, adopting bool) (Info, error) {
 
 // write makes what the objects of the chart need, before Helm writes them.
 func (w *work) write(ctx context.Context, p plan) error {
-	if w.cfg.Images != "" {
-		if err := w.pushImages(ctx, imagesOf(p.objects)); err != nil {
+	if p.archive != nil {
+		if err := w.pushImages(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -156,6 +157,7 @@ func Upgrade(ctx context.Context, cfg Config) (Info, error) {
 	}
 	w.cfg.Values = Merge(before.Config, w.cfg.Values)
 	p, err := w.prepare(ctx, false)
+	defer p.close()
 	if err != nil {
 		return Info{}, err
 	}

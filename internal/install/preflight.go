@@ -87,14 +87,8 @@ func (w *work) preflight(ctx context.Context, p plan) error {
 		return err
 	}
 	note := ""
-	if refs := imagesOf(p.objects); w.cfg.Images == "" {
-		f.Images, note = w.lookForImages(ctx, refs)
-	} else {
-		archive, err := w.openImages(refs)
-		if err != nil {
-			return err
-		}
-		_ = archive.Close()
+	if p.archive == nil {
+		f.Images, note = w.lookForImages(ctx, p.images)
 	}
 	if w.cfg.shared {
 		f.DNSUnknown, f.Nodes = true, -1

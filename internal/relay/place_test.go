@@ -134,14 +134,20 @@ func TestPlaceIsTakenWhileTheServerWorks(t *testing.T) {
 	}
 }
 
-func TestServerWithoutItsClientHasABound(t *testing.T) {
-	t.Parallel()
-	began := make(chan struct{}, 1)
-	at := script(t, func(_ net.Conn, r *bufio.Reader) {
+// silent is a server that takes a request, says so on began, and never answers.
+func silent(t *testing.T) (at string, began chan struct{}) {
+	t.Helper()
+	began = make(chan struct{}, 1)
+	return script(t, func(_ net.Conn, r *bufio.Reader) {
 		readHead(r)
 		began <- struct{}{}
 		_, _ = io.Copy(io.Discard, r) // until it is given up
-	})
+	}), began
+}
+
+func TestServerWithoutItsClientHasABound(t *testing.T) {
+	t.Parallel()
+	at, began := silent(t)
 	s, addr, _ := relayTo(t, at, Limits{Finish: 100 * time.Millisecond}, nil)
 	c := dial(t, addr)
 	c.send(get)
@@ -154,12 +160,7 @@ func TestServerWithoutItsClientHasABound(t *testing.T) {
 
 func TestTheEndWaitsForNoAnswerThatNobodyWants(t *testing.T) {
 	t.Parallel()
-	began := make(chan struct{}, 1)
-	at := script(t, func(_ net.Conn, r *bufio.Reader) {
-		readHead(r)
-		began <- struct{}{}
-		_, _ = io.Copy(io.Discard, r) // until it is given up
-	})
+	at, began := silent(t)
 	s := &single{up: NewUpstream(at)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

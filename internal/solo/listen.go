@@ -65,8 +65,8 @@ func private(dir string) error {
 	if !info.IsDir() {
 		return errors.New(dir + " is not a folder")
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Getuid() && os.Getuid() != 0 {
-		return errors.New(dir + " belongs to another user")
+	if err := ours(dir, info); err != nil {
+		return err
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return errors.New(dir + " can be written by other users")

@@ -65,8 +65,8 @@ func keepPrivate(path string, log *slog.Logger) error {
 	if !info.IsDir() && !info.Mode().IsRegular() {
 		return errors.New(path + " is neither a folder nor a file")
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Getuid() && os.Getuid() != 0 {
-		return errors.New(path + " belongs to another user")
+	if err := ours(path, info); err != nil {
+		return err
 	}
 	mode := info.Mode().Perm()
 	if mode&0o077 == 0 {
@@ -76,5 +76,13 @@ func keepPrivate(path string, log *slog.Logger) error {
 		return err
 	}
 	log.Warn("others could use what is this user's alone; now they cannot", "path", path, "mode was", mode.String())
+	return nil
+}
+
+// ours refuses what belongs to another user, unless we are root.
+func ours(path string, info fs.FileInfo) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Getuid() && os.Getuid() != 0 {
+		return errors.New(path + " belongs to another user")
+	}
 	return nil
 }

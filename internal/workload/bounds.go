@@ -42,8 +42,10 @@ const (
 	DeviceNotPattern   = `^([a-z0-9.-]+\.)?kubernetes\.io/|^nvidia\.com/gpu$|^aws\.amazon\.com/neuron$`
 	VolumeNotPattern   = `^(mnt|cortex|cortex-bin)$|^shm-`
 	MountNotPattern    = `^/(mnt|cortex|dev|proc|sys)(/|$)|//|/\.\.?(/|$)|/$`
-	EndpointNotPattern = `//|^/$|(^|/)\.\.?(/|$)`
+	EndpointNotPattern = `//|^/$|` + dotSegments
 	PathNotPattern     = `//`
+
+	dotSegments = `(^|/)\.\.?(/|$)`
 
 	domainPart = `([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])`
 	pathPart   = `[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*`
@@ -101,7 +103,7 @@ var (
 	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
 	envShape       = regexp.MustCompile(EnvPattern)
 	shareShape     = regexp.MustCompile(SharePattern)
-	dotSegment     = regexp.MustCompile(`(^|/)\.\.?(/|$)`)
+	dotSegment     = regexp.MustCompile(dotSegments)
 )
 
 // IsName reports whether an API could have a name.

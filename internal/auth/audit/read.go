@@ -43,15 +43,20 @@ func (l *Log) Read(ctx context.Context, q auth.AuditQuery, fn func(auth.Entry) e
 // it left out. Without any such file it returns fault.NotFound, code audit.no_file.
 func ReadFile(ctx context.Context, path string, q auth.AuditQuery, fn func(auth.Entry) error) (damaged int, err error) {
 	sel := selectionOf(q, time.Now())
-	sources := []source{func(ctx context.Context, fn func(auth.Entry) error) (int, error) { return read(ctx, path, sel, fn) }}
+	sources := []source{files(path, sel)}
 	if denied := deniedPath(path); exists(denied) {
-		sources = append(sources, func(ctx context.Context, fn func(auth.Entry) error) (int, error) { return read(ctx, denied, sel, fn) })
+		sources = append(sources, files(denied, sel))
 	}
 	return merge(ctx, sources, fn)
 }
 
 // source calls fn with entries in order of time, and returns how many lines it left out.
 type source func(ctx context.Context, fn func(auth.Entry) error) (damaged int, err error)
+
+// files is what a file and its rotated ones have.
+func files(path string, sel selection) source {
+	return func(ctx context.Context, fn func(auth.Entry) error) (int, error) { return read(ctx, path, sel, fn) }
+}
 
 func (l *trail) source(sel selection) source {
 	return func(ctx context.Context, fn func(auth.Entry) error) (int, error) {

@@ -74,17 +74,7 @@ func (g *Guard) Identify(ctx context.Context, from auth.Origin, token string) (c
 
 // Permit implements auth.Guard.
 func (g *Guard) Permit(ctx context.Context, a auth.Action, r auth.Resource) error {
-	caller, err := callerOf(ctx)
-	if err != nil {
-		return err
-	}
-	r.Environment = g.cfg.Environment
-	d := g.decide(caller, a, r)
-	g.record(caller, a, resourceText(r), d)
-	if d.Allowed {
-		return nil
-	}
-	return g.refuse(caller, a, resourceText(r), d)
+	return g.PermitAll(ctx, a, []auth.Resource{r})
 }
 
 // PermitAll implements auth.Guard.
@@ -93,27 +83,25 @@ func (g *Guard) PermitAll(ctx context.Context, a auth.Action, all []auth.Resourc
 	if err != nil {
 		return err
 	}
-	decisions := make([]auth.Decision, len(all))
+	names, decisions := make([]string, len(all)), make([]auth.Decision, len(all))
 	var refused []string
 	var first auth.Decision
 	for i, r := range all {
 		r.Environment = g.cfg.Environment
-		decisions[i] = g.decide(caller, a, r)
+		names[i], decisions[i] = resourceText(r), g.decide(caller, a, r)
 		if decisions[i].Allowed {
 			continue
 		}
 		if len(refused) == 0 {
 			first = decisions[i]
 		}
-		refused = append(refused, r.API)
+		refused = append(refused, names[i])
 	}
 	if len(refused) > 0 {
-		text := some(refused)
-		g.record(caller, a, text, first)
-		return g.refuse(caller, a, text, first)
+		return g.refuse(caller, a, some(refused), first)
 	}
-	for i, r := range all {
-		g.record(caller, a, r.API, decisions[i])
+	for i := range all {
+		g.record(caller, a, names[i], decisions[i])
 	}
 	return nil
 }
@@ -127,8 +115,9 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
 }
 
-// refuse is the answer to a caller who may not do something.
+// refuse is the answer to a caller who may not do something, written down.
 func (g *Guard) refuse(caller auth.Caller, a auth.Action, what string, d auth.Decision) error {
+	g.record(caller, a, what, d)
 	f := fault.New(fault.Forbidden, auth.CodeForbidden, "%s may not %s %s", caller.ARN, verbs[a], what)
 	if len(d.Policies) > 0 {
 		return f.WithHint("forbidden by policy %s", strings.Join(d.Policies, ", "))

@@ -38,6 +38,18 @@ func byPolicy(t *testing.T, cedar string) *guard.Guard {
 	return guard.New(guard.Config{Policy: rules, Audit: lines, Environment: "prod"})
 }
 
+// audited are the lines of the audit, with what matters here.
+func audited(t *testing.T, g *guard.Guard) (lines []string) {
+	t.Helper()
+	if err := g.Audit(t.Context(), auth.AuditQuery{}, func(e auth.Entry) error {
+		lines = append(lines, e.Decision+" "+e.Resource+" ["+strings.Join(e.Policies, " ")+"]")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
 // A caller who may see some APIs gets those, and one line that says so; whoever may see
 // none is refused as for the environment.
 func TestVisible(t *testing.T) {
@@ -78,14 +90,7 @@ func TestVisible(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("Visible() (-want +got):\n%s", diff)
 			}
-			var lines []string
-			if err := g.Audit(ctx, auth.AuditQuery{}, func(e auth.Entry) error {
-				lines = append(lines, e.Decision+" "+e.Resource+" ["+strings.Join(e.Policies, " ")+"]")
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.lines, lines); diff != "" {
+			if diff := cmp.Diff(tt.lines, audited(t, g)); diff != "" {
 				t.Errorf("the audit (-want +got):\n%s", diff)
 			}
 		})
@@ -120,14 +125,7 @@ func TestPermitAll(t *testing.T) {
 		if tt.says == "" && err != nil || tt.says != "" && (!fault.Is(err, fault.Forbidden) || !strings.HasSuffix(fault.From(err).Message, tt.says)) {
 			t.Errorf("%s: PermitAll() = %v, want %q", tt.name, err, tt.says)
 		}
-		var lines []string
-		if err := g.Audit(ctx, auth.AuditQuery{}, func(e auth.Entry) error {
-			lines = append(lines, e.Decision+" "+e.Resource+" ["+strings.Join(e.Policies, " ")+"]")
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(tt.lines, lines); diff != "" {
+		if diff := cmp.Diff(tt.lines, audited(t, g)); diff != "" {
 			t.Errorf("%s: the audit (-want +got):\n%s", tt.name, diff)
 		}
 	}
