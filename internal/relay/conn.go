@@ -73,6 +73,7 @@ type Exchange struct {
 	traced    bool
 	upgrade   bool // the upstream may switch protocols
 	toHead    bool // the answer has no body
+	pointless bool // its body has no meaning, and may not be read
 	traceLen  int
 	idLen     int
 	trace     [maxTraceparent]byte
@@ -85,7 +86,8 @@ type Exchange struct {
 	cancel    bool // when the client leaves, the upstream is told at once
 }
 
-// Method returns the request's method.
+// Method returns the request's method. It and what else returns bytes of the head is for
+// Began and Admit: the body that is read afterwards takes the head's place.
 func (x *Exchange) Method() []byte { return x.conn.req.method }
 
 // Target returns the path as the client sent it, with its query. It begins with a

@@ -24,6 +24,7 @@ func (c *conn) exchange() bool {
 	*x = Exchange{conn: c, trace: x.trace, requestID: x.requestID}
 	x.identify(&c.req)
 	x.toHead = string(c.req.method) == "HEAD"
+	x.pointless = c.req.body != noBody && Meaningless(string(c.req.method))
 	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !hasToken(c.req.upgrade, "h2c") && c.req.minor == 1
 	c.resBody.framing = noBody
 	c.out = c.out[:0]

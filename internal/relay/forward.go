@@ -54,7 +54,7 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 // take it for the next request. Servers do not look for a body where the method gives it
 // no meaning, and many who refuse a request do not read it. A relay of ours reads all.
 func (c *conn) unreadBody() bool {
-	return c.req.body != noBody && !c.srv.behind && (c.res.status >= 400 || Meaningless(string(c.req.method)))
+	return c.req.body != noBody && !c.srv.behind && (c.res.status >= 400 || c.x.pointless)
 }
 
 // Meaningless reports whether a body of a request by that method has no meaning (RFC 9110,

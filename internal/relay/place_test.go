@@ -100,6 +100,36 @@ func TestConnectionsWithUnreadBodiesAreNotUsedAgain(t *testing.T) {
 	}
 }
 
+// By then the body may lie where the head was: what the method was must be known before.
+func TestABodyThatHidesItsMethod(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int64
+	at := script(t, func(c net.Conn, r *bufio.Reader) {
+		connections.Add(1)
+		for head := readHead(r); head != ""; head = readHead(r) {
+			if strings.Contains(head, "chunked") {
+				for line := ""; line != "0\r\n"; line, _ = r.ReadString('\n') {
+				}
+				_, _ = r.ReadString('\n')
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	_, addr, _ := relayTo(t, at, Limits{}, nil)
+	c := dial(t, addr)
+	c.send("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for range 100 {
+		c.send("80\r\n" + strings.Repeat("POST /x ", 16) + "\r\n")
+	}
+	c.send("0\r\n\r\n")
+	c.answer("GET")
+	c.send(get)
+	c.answer("GET")
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections for a GET with a long body and the next request, want one each", n)
+	}
+}
+
 // A server that cannot be interrupted works on, and its place is taken for as long.
 func TestPlaceIsTakenWhileTheServerWorks(t *testing.T) {
 	t.Parallel()

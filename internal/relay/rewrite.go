@@ -23,7 +23,7 @@ func (c *conn) appendRequest(out []byte) []byte {
 	switch {
 	case x.upgrade:
 		out = append(append(append(out, "Connection: Upgrade\r\nUpgrade: "...), h.upgrade...), crlf...)
-	case h.body != noBody && Meaningless(string(h.method)) && !c.srv.behind:
+	case x.pointless && !c.srv.behind:
 		out = append(out, "Connection: close\r\n"...) // see unreadBody
 	}
 	return append(out, crlf...)
