@@ -169,16 +169,23 @@ func (r *repository) operators(count int32) {
 	}
 }
 
-// noWarnings says what Kubernetes has complained of about the pods of Cortex that are
-// there now: healthy ones give it no reason to.
+// noWarnings says what Kubernetes has complained of about the pods of Cortex and of APIs
+// that are there now: healthy ones give it no reason to.
 func (r *repository) noWarnings() {
 	r.t.Helper()
-	pods, err := r.podsOf(system, "")
-	if err != nil || len(pods) == 0 {
-		r.t.Fatalf("%d pods of Cortex, %v", len(pods), err)
+	var pods []corev1.Pod
+	for _, namespace := range []string{system, apis} {
+		here, err := r.podsOf(namespace, "")
+		if err != nil || len(here) == 0 {
+			r.t.Fatalf("%d pods in %s, %v", len(here), namespace, err)
+		}
+		pods = append(pods, here...)
 	}
 	for i := range pods {
-		events, err := r.client.CoreV1().Events(system).List(r.t.Context(), metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + string(pods[i].UID)})
+		if pods[i].DeletionTimestamp != nil {
+			continue
+		}
+		events, err := r.client.CoreV1().Events(pods[i].Namespace).List(r.t.Context(), metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + string(pods[i].UID)})
 		if err != nil {
 			r.t.Fatal(err)
 		}

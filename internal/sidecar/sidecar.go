@@ -150,8 +150,8 @@ func (s *Sidecar) sweep(ctx context.Context) {
 
 // How the kubelet's question whether the replica is ready is answered.
 const (
-	readyWithin = workload.SidecarProbePeriod // an answer that can wait comes within it
-	readyEvery  = 20 * time.Millisecond       // how often it is looked meanwhile
+	readyWithin = workload.SidecarProbeTimeout - 10*time.Second // an answer that can wait comes within it
+	readyEvery  = 20 * time.Millisecond                         // how often it is looked meanwhile
 )
 
 // tellReady is Ready for the kubelet, which asks once a second: where it knows

@@ -37,9 +37,9 @@ const (
 
 // How the kubelet asks a sidecar whether its replica is ready. The sidecar counts on
 // both: it refuses at once until the kubelet believes it, and then lets an answer
-// wait for as long as the next question would.
+// wait for as long as the question does.
 const (
-	SidecarProbePeriod  = time.Second // from question to question; whole seconds
+	SidecarProbeTimeout = time.Minute // of a question
 	SidecarUnreadyAfter = 2           // refusals in a row until the kubelet believes them
 )
 

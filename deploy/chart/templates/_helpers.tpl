@@ -146,9 +146,11 @@ startupProbe:
 livenessProbe:
   httpGet: {path: /healthz, port: health}
   periodSeconds: 10
+  timeoutSeconds: 5
 readinessProbe:
   httpGet: {path: /readyz, port: health}
   periodSeconds: 1
+  timeoutSeconds: 3
   failureThreshold: 2
 {{- end }}
 

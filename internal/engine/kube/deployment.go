@@ -68,7 +68,7 @@ func templateRevision(d engine.Deployment, before *appsv1.Deployment, serving in
 // change. It changes neither d nor before, and shares nothing with them.
 func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, before *appsv1.Deployment) *appsv1.Deployment {
 	r := d.Revision
-	replicas, history, deadline := int32(min(max(d.Replicas, 0), math.MaxInt32)), int32(0), int32(progressDeadline)
+	replicas, history, deadline := int32(min(max(d.Replicas, 0), math.MaxInt32)), int32(1), int32(progressDeadline)
 	if d.Trial {
 		replicas = max(replicas, 1)
 	}
@@ -83,7 +83,8 @@ func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, b
 		},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
-			// Earlier revisions are the store's to remember.
+			// Earlier revisions are the store's to remember. But a ReplicaSet goes before its
+			// pods have ended, and pods without one are a warning for a disruption budget.
 			RevisionHistoryLimit:    &history,
 			ProgressDeadlineSeconds: &deadline,
 			// It cannot be changed once there is a Deployment, in no version of Cortex.

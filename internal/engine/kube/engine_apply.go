@@ -61,7 +61,11 @@ func (e *Engine) apply(ctx context.Context, d engine.Deployment) (*appsv1.Deploy
 		if err != nil {
 			return nil, failed(ctx, doing, err)
 		}
-		after, err := e.write(ctx, deploymentOf(e.cfg.Pods, d, templateRevision(d, before, serving), before), before)
+		runs, pods := templateRevision(d, before, serving), e.cfg.Pods
+		if !samePod(before, runs) {
+			pods.PullSecrets = e.pullSecrets(ctx)
+		}
+		after, err := e.write(ctx, deploymentOf(pods, d, runs, before), before)
 		if isAnother(err) {
 			continue
 		}
@@ -77,6 +81,18 @@ func (e *Engine) apply(ctx context.Context, d engine.Deployment) (*appsv1.Deploy
 		return after, nil
 	}
 	return nil, fault.New(fault.Unavailable, "engine.busy", "%s: it is deleted and created again repeatedly", doing)
+}
+
+// pullSecrets are those of the installation, or the one that users of cortex 0.42 have
+// if it exists: every pod that names one that does not has a warning.
+func (e *Engine) pullSecrets(ctx context.Context) []string {
+	if e.cfg.Pods.PullSecrets != nil {
+		return e.cfg.Pods.PullSecrets
+	}
+	if _, err := e.client.CoreV1().Secrets(e.cfg.Pods.Namespace).Get(ctx, defaultPullSecret, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		return nil
+	}
+	return []string{defaultPullSecret} // or it cannot be told
 }
 
 // inTheWay refuses to take over what belongs to others.

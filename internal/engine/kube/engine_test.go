@@ -191,6 +191,40 @@ func TestApplyKeepsThePods(t *testing.T) {
 	}
 }
 
+// A pod that names a secret which is not there has a warning, and one that is made before
+// the secret keeps what it has.
+func TestPullSecretIsNamedWhereItExists(t *testing.T) {
+	t.Parallel()
+	cfg := kubetest.Config(t)
+	ns := kubetest.Namespace(t, cfg)
+	e := newTestEngine(t, Config{REST: cfg, Pods: PodConfig{Namespace: ns}})
+	running(t, e)
+	named := func(pod string) []corev1.LocalObjectReference {
+		t.Helper()
+		if err := e.Apply(t.Context(), engine.Deployment{Revision: revision("r1", pod)}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := e.client.AppsV1().Deployments(ns).Get(t.Context(), "api-iris", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Spec.Template.Spec.ImagePullSecrets
+	}
+	if got := named("p1"); len(got) != 0 {
+		t.Errorf("pods name %v while there is no secret", got)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "registry-credentials"}}
+	if _, err := e.client.CoreV1().Secrets(ns).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := named("p1"); len(got) != 0 {
+		t.Errorf("pods that are there name %v when there is a secret, which restarts them", got)
+	}
+	if got := named("p2"); len(got) != 1 || got[0].Name != secret.Name {
+		t.Errorf("new pods name %v, want %s", got, secret.Name)
+	}
+}
+
 // A Deployment that somebody deletes slowly is waited for: what is written to it is
 // accepted and lost.
 func TestApplyWaitsForADeletion(t *testing.T) {

@@ -26,7 +26,7 @@ type PodConfig struct {
 	// images without a tag or with latest, else IfNotPresent.
 	PullPolicy corev1.PullPolicy
 	// PullSecrets are names of secrets in Namespace. Nil is registry-credentials, the
-	// one that users of cortex 0.42 have; those that do not exist are passed over.
+	// one that users of cortex 0.42 have, where it exists (pullSecrets).
 	PullSecrets []string
 	// ServiceAccount of pods, for clouds that give rights to one; "" is the
 	// namespace's default. Its token is never mounted: a pod that could call the API
@@ -213,12 +213,8 @@ func tolerationsOf(p *workload.Pod) []corev1.Toleration {
 }
 
 func pullSecretsOf(cfg PodConfig) []corev1.LocalObjectReference {
-	names := cfg.PullSecrets
-	if names == nil {
-		names = []string{defaultPullSecret}
-	}
 	var out []corev1.LocalObjectReference
-	for _, name := range names {
+	for _, name := range cfg.PullSecrets {
 		out = append(out, corev1.LocalObjectReference{Name: name})
 	}
 	return out

@@ -39,11 +39,13 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 			{Name: "CORTEX_MAX_QUEUE_LENGTH", Value: strconv.FormatInt(r.Pod.MaxQueueLength, 10)},
 			{Name: "CORTEX_GRACE", Value: strconv.FormatInt(cfg.drainWithin(r.Pod), 10)},
 		},
-		// Once a second, and a sidecar that is not ready answers when it is, or after one:
-		// that was most of the time from a container that listens to one that is asked.
-		// The other seconds are for a node that is short of CPU.
+		// Once a second, and a sidecar that is not ready yet answers when it is: waiting for
+		// the next question was most of the time from a container that listens to one that
+		// is asked, and every refusal is a warning at a healthy pod. So is a question before
+		// the sidecar listens itself.
 		ReadinessProbe: asks("/ready", corev1.Probe{
-			PeriodSeconds: int32(workload.SidecarProbePeriod / time.Second), TimeoutSeconds: 3, FailureThreshold: workload.SidecarUnreadyAfter,
+			InitialDelaySeconds: 1, PeriodSeconds: 1,
+			TimeoutSeconds: int32(workload.SidecarProbeTimeout / time.Second), FailureThreshold: workload.SidecarUnreadyAfter,
 		}),
 		// A restart breaks what is in flight, so it takes a minute of silence.
 		LivenessProbe:            asks("/live", corev1.Probe{PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6}),
