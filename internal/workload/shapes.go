@@ -81,6 +81,15 @@ var compiledShapes = sync.OnceValue(func() map[string]*regexp.Regexp {
 	return all
 })
 
+// Fits reports whether text is so.
+func (s Shape) Fits(text string) bool {
+	if text == "" {
+		return !s.Required
+	}
+	all := compiledShapes()
+	return (s.Max == 0 || len(text) <= s.Max) && all[s.Pattern].MatchString(text) && (s.Not == "" || !all[s.Not].MatchString(text))
+}
+
 // text holds a string to its shape, where it has one here.
 func (w *walker) text(path, key, text string, ofKey bool) {
 	s, ok := shapes[key]

@@ -69,6 +69,7 @@ type Traces struct {
 type NodeGroup struct {
 	Name     string
 	Priority int32
+	Taints   []workload.Toleration // of its nodes, which pods that name the group accept
 }
 
 // What pods and everybody who reads them agree on.
@@ -163,7 +164,7 @@ func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
 		SecurityContext:    podSecurityOf(r.Pod),
 		Affinity:           affinityOf(cfg, r.NodeGroups),
 		NodeSelector:       maps.Clone(r.Pod.NodeSelector),
-		Tolerations:        tolerationsOf(r.Pod),
+		Tolerations:        tolerationsOf(cfg, &r.Spec),
 		ImagePullSecrets:   pullSecretsOf(cfg),
 		Volumes:            []corev1.Volume{folder(volumeScratch, nil), folder(volumeCortex, nil), folder(volumeProgram, nil)},
 	}
@@ -184,17 +185,23 @@ func podOf(cfg PodConfig, r *workload.Revision) corev1.PodSpec {
 	return pod
 }
 
-// tolerationsOf lets pods that ask for devices onto the nodes that are kept free
-// for such pods.
-func tolerationsOf(p *workload.Pod) []corev1.Toleration {
+// tolerationsOf lets pods that ask for devices, or name a group, onto the nodes that are
+// kept free for such pods.
+func tolerationsOf(cfg PodConfig, s *workload.Spec) []corev1.Toleration {
 	var gpu, inf int64
-	for _, c := range p.Containers {
+	for _, c := range s.Pod.Containers {
 		if c.Compute != nil {
 			gpu, inf = gpu+c.Compute.GPU, inf+c.Compute.Inf
 		}
 	}
+	wanted := slices.Clone(s.Pod.Tolerations)
+	for _, g := range cfg.NodeGroups {
+		if slices.Contains(s.NodeGroups, g.Name) {
+			wanted = append(wanted, g.Taints...)
+		}
+	}
 	var out []corev1.Toleration
-	for _, t := range p.Tolerations {
+	for _, t := range wanted {
 		operator := corev1.TolerationOpExists
 		if t.Value != "" {
 			operator = corev1.TolerationOpEqual

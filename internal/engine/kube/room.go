@@ -215,7 +215,7 @@ func (r *Room) groups(s *workload.Spec, nodes []*corev1.Node) []capacity.Group {
 	if len(names) == 0 {
 		names = append(r.names(nodes), "")
 	}
-	tolerations := tolerationsOf(s.Pod)
+	tolerations := tolerationsOf(r.cfg.Pods, s)
 	members := map[string][]*corev1.Node{}
 	for _, n := range nodes {
 		members[r.groupOf(n)] = append(members[r.groupOf(n)], n)

@@ -73,7 +73,7 @@ func roomOf(t *testing.T, cfg RoomConfig, nodes ...*corev1.Node) (*Room, []*core
 
 func grouped() PodConfig {
 	cfg := plain
-	cfg.NodeGroups = []NodeGroup{{"cpu", 1}, {"gpu", 5}}
+	cfg.NodeGroups = []NodeGroup{{Name: "cpu", Priority: 1}, {Name: "gpu", Priority: 5, Taints: []workload.Toleration{{Key: gpuResource}}}}
 	return cfg
 }
 
@@ -104,6 +104,7 @@ func TestAgainst(t *testing.T) {
 		{name: "only the named group", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{small, cpu, gpu}, spec: asking("7", "1Gi", 1, "gpu"), code: workload.CodeNoCapacity, says: "enough cpu"},
 		{name: "a tainted group, tolerated", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu, gpu}, spec: asking("1", "50Gi", 2)},
 		{name: "a tainted group, not tolerated", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu, gpu}, spec: asking("1", "50Gi", 0), code: workload.CodeNoCapacity, says: "a node of gpu  not for it: its taint is nvidia.com/gpu=true:NoSchedule"},
+		{name: "a tainted group, named", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu, gpu}, spec: asking("1", "50Gi", 0, "gpu")},
 		{name: "nothing but closed nodes", nodes: []*corev1.Node{node("db", "", amounts("1", "1Gi", "0"), taint("dedicated", "db"))}, spec: asking("8", "1Gi", 0)},
 		{name: "devices come back", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{restarting}, spec: asking("1", "1Gi", 2, "gpu")},
 		{name: "more devices than there are", cfg: RoomConfig{Pods: grouped()}, nodes: []*corev1.Node{cpu, restarting}, spec: asking("1", "1Gi", 4, "gpu", "cpu"), code: workload.CodeNoCapacity, says: "enough gpu"},

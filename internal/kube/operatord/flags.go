@@ -11,6 +11,7 @@ import (
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/kube/program"
+	"cortex.dev/cortex/internal/workload"
 )
 
 const usage = `cortex-operator deploys and scales what the custom resources of Cortex say, and
@@ -36,7 +37,8 @@ POD_NAME and POD_NAMESPACE have to be set.
   --pull-secret NAME          of an image pull secret of pods; may be repeated
   --pod-security STANDARD     that their namespace enforces: privileged, baseline or restricted (baseline)
   --unconfined API/CONTAINER  a container that runs privileged; may be repeated
-  --node-group NAME=PRIORITY  a group of nodes that APIs may ask for; may be repeated
+  --node-group NAME=PRIORITY  a group of nodes that APIs may ask for; may be repeated.
+                              Taints of its nodes follow: spot=1,dedicated=ml:NoSchedule
   --largest-node GROUP:SIZE   a size that nodes may come to have, without GROUP: those of
                               no group; SIZE is cpu=8,mem=32Gi,gpu=1; may be repeated
   --node-reserve SIZE         of each node, what daemon sets take: cpu=250m,mem=400Mi (nothing)
@@ -135,15 +137,7 @@ func check(f *program.Flags, c *Config, groups []string) {
 		api, container, ok := strings.Cut(text, "/")
 		f.Complain(!ok || !program.KubeName.MatchString(api) || !program.KubeName.MatchString(container), "--unconfined %q is not API/CONTAINER", text)
 	}
-	seen := map[string]bool{}
-	for _, text := range groups {
-		name, priority, _ := strings.Cut(text, "=")
-		n, err := strconv.ParseInt(priority, 10, 32)
-		f.Complain(err != nil || n < 1 || n > 100 || name == "" || seen[name],
-			"--node-group %q is not NAME=PRIORITY with a name of its own and a priority of 1 to 100", text)
-		seen[name] = true
-		c.NodeGroups = append(c.NodeGroups, NodeGroup{Name: name, Priority: int32(n)})
-	}
+	readGroups(f, c, groups)
 	if c.APIEndpoint != "" {
 		u, err := url.Parse(c.APIEndpoint)
 		f.Complain(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "",
@@ -154,6 +148,39 @@ func check(f *program.Flags, c *Config, groups []string) {
 	f.Address("internal-listen", c.InternalListen)
 	f.Problems(c.Traces.Problems())
 	f.Address("health-listen", c.HealthListen)
+}
+
+func readGroups(f *program.Flags, c *Config, groups []string) {
+	seen := map[string]bool{}
+	for _, text := range groups {
+		group, taints, tainted := strings.Cut(text, ",")
+		name, priority, _ := strings.Cut(group, "=")
+		n, err := strconv.ParseInt(priority, 10, 32)
+		f.Complain(err != nil || n < 1 || n > 100 || name == "" || seen[name],
+			"--node-group %q is not NAME=PRIORITY with a name of its own and a priority of 1 to 100", text)
+		seen[name] = true
+		g := NodeGroup{Name: name, Priority: int32(n)}
+		for taint := range strings.SplitSeq(taints, ",") {
+			t, ok := parseTaint(taint)
+			f.Complain(tainted && !ok, "--node-group %q: %q is not a taint such as dedicated=spot:NoSchedule", text, taint)
+			if ok {
+				g.Taints = append(g.Taints, t)
+			}
+		}
+		c.NodeGroups = append(c.NodeGroups, g)
+	}
+}
+
+// parseTaint reads a taint as kubectl writes it: KEY, KEY=VALUE, each with :EFFECT.
+func parseTaint(text string) (workload.Toleration, bool) {
+	pair, effect, _ := strings.Cut(text, ":")
+	key, value, _ := strings.Cut(pair, "=")
+	for path, part := range map[string]string{"key": key, "value": value, "effect": effect} {
+		if !workload.ShapeOf("pod.tolerations[]." + path).Fits(part) {
+			return workload.Toleration{}, false
+		}
+	}
+	return workload.Toleration{Key: key, Value: value, Effect: effect}, true
 }
 
 // readCapacity reads how large nodes are said to be. It comes after the groups.

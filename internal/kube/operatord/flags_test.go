@@ -14,6 +14,7 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/workload"
 )
 
 func podEnv(name string) string {
@@ -27,7 +28,7 @@ func TestOperatorFlags(t *testing.T) {
 	got, err := parse([]string{
 		"--region=us-west-2", "--account-id", "111122223333", "--sidecar-image=cortex.dev/sidecar:1", "--namespace=apis",
 		"--platform-role=arn:aws:iam::111122223333:role/a", "--platform-role=arn:aws:iam::111122223333:role/b",
-		"--node-group=gpu=10", "--node-group", "cpu=1", "--sidecar-size=cpu=50m,mem=64Mi", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
+		"--node-group=gpu=10,nvidia.com/gpu,dedicated=ml:NoSchedule", "--node-group", "cpu=1", "--sidecar-size=cpu=50m,mem=64Mi", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
 		"--largest-node=gpu:cpu=8,mem=32Gi,gpu=1", "--largest-node=gpu:cpu=4,mem=64Gi", "--largest-node=cpu=96,mem=384Gi", "--node-reserve=cpu=250m,mem=400Mi", "--api-endpoint=https://apis.example.com/",
 	}, podEnv)
 	if err != nil {
@@ -40,7 +41,7 @@ func TestOperatorFlags(t *testing.T) {
 			PlatformRoles: []string{"arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"},
 		},
 		SidecarImage: "cortex.dev/sidecar:1", SidecarSize: capacity.Amount{CPU: 50, Mem: 64 << 20}, PullPolicy: "IfNotPresent", PodSecurity: "baseline",
-		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10}, {"cpu", 1}},
+		PullSecrets: []string{"one", "two"}, NodeGroups: []NodeGroup{{"gpu", 10, []workload.Toleration{{Key: "nvidia.com/gpu"}, {Key: "dedicated", Value: "ml", Effect: "NoSchedule"}}}, {Name: "cpu", Priority: 1}},
 		LargestNodes: map[string][]capacity.Amount{
 			"gpu": {{CPU: 8000, Mem: 32 << 30, GPU: 1}, {CPU: 4000, Mem: 64 << 30}},
 			"":    {{CPU: 96000, Mem: 384 << 30}},
@@ -75,6 +76,7 @@ func TestWrongFlags(t *testing.T) {
 		{name: "region", args: []string{"--region=Oregon", "--sidecar-image=s"}, clause: 1, want: []string{"--region"}},
 		{name: "cluster name", args: append(right, "--cluster-name=A"), clause: 1, want: []string{"--cluster-name"}},
 		{name: "node group", args: append(right, "--node-group=a", "--node-group=b=0", "--node-group=b=2"), clause: 3, want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},
+		{name: "taints of a node group", args: append(right, "--node-group=a=1,", "--node-group=b=1,x=y:Never", "--node-group=c=1,=y"), clause: 3, want: []string{`"" is not a taint`, `"x=y:Never" is not`, `"=y" is not`}},
 		{
 			name: "sizes of nodes", clause: 5,
 			args: append(right, "--largest-node=gpu:cpu=8,mem=1Gi", "--largest-node=cpu=8", "--largest-node=much", "--node-reserve=cpu=1,gpu=1", "--capacity-check=often"),

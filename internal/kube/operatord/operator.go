@@ -73,10 +73,12 @@ type Config struct {
 	Engine engine.Engine // nil: that of Kubernetes; tests have no nodes
 }
 
-// NodeGroup is a group of nodes that APIs may ask for, and how much it is preferred.
+// NodeGroup is a group of nodes that APIs may ask for, how much it is preferred, and the
+// taints of its nodes.
 type NodeGroup struct {
 	Name     string
 	Priority int32
+	Taints   []workload.Toleration
 }
 
 // The audit that a pod keeps is at most auditFiles of auditBytes, for which the volume of
