@@ -176,12 +176,12 @@ func (p *place) write(a api) string {
 	if a.Image == "" {
 		a.Image = p.image
 	}
-	least, most := a.Replicas, max(a.Replicas, 1)
+	least, most, soon := a.Replicas, max(a.Replicas, 1), ""
 	switch a.Replicas {
 	case 0:
 		least = 1
-	case -1:
-		least = 0
+	case -1: // the one that has proven the version goes as soon as it may
+		least, soon = 0, ", window: 10s, max_downscale_factor: 0, downscale_stabilization_period: 0s"
 	}
 	// Probes of Kubernetes come from outside of the pod.
 	args, err := json.Marshal(append([]string{"-host", "0.0.0.0"}, a.Args...)) // JSON is YAML
@@ -195,7 +195,7 @@ func (p *place) write(a api) string {
 	for line := range strings.Lines(a.Probes) {
 		text.WriteString("        " + line)
 	}
-	fmt.Fprintf(&text, "\n  autoscaling: {min_replicas: %d, max_replicas: %d, init_replicas: %d}\n", least, most, least)
+	fmt.Fprintf(&text, "\n  autoscaling: {min_replicas: %d, max_replicas: %d, init_replicas: %d%s}\n", least, most, least, soon)
 	path := filepath.Join(p.home, a.Name+".yaml")
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		panic(err) // in a folder of our own
