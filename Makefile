@@ -99,7 +99,7 @@ need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) on this machine: install Python 3.9 or newer" >&2; exit 1; }
 
 .PHONY: check
-check: need-go need-cc need-python format vet lint portable test ## run exactly what CI runs: format, vet, lint, darwin, tests, fuzz
+check: need-go need-cc need-python format vet lint portable test dist-test ## run exactly what CI runs: format, vet, lint, darwin, tests, fuzz
 	@scripts/fuzz 5s
 	@echo "make check: everything passed"
 
@@ -137,6 +137,14 @@ bench-kube: need-go ## measure on the Kubernetes of kube-up, beside HAProxy, kub
 .PHONY: docs
 docs: need-go ## write the generated pages of docs/ again
 	@$(GO) test ./internal/cli ./internal/manifest -run Reference -update
+
+.PHONY: dist
+dist: need-go need-python ## make a release in dist/: archives, deb, rpm, wheels, SBOMs, install.sh; VERSION= DIST_URL= say which and where
+	@cd tools/dist && $(GO) run . -root ../.. -version '$(VERSION)' -url '$(DIST_URL)' -python '$(PYTHON)'
+
+.PHONY: dist-test
+dist-test: need-go need-python
+	@$(GO) -C tools/dist test .
 
 .PHONY: images
 images: need-go ## build the images for clusters, without Docker: into dist/, or REGISTRY=host/path PUSH=1

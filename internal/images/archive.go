@@ -2,6 +2,7 @@ package images
 
 import (
 	"archive/tar"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +57,9 @@ func Join(name string, byArch map[string]v1.Image) (Named, error) {
 }
 
 // WriteArchive writes images into one file, an OCI image layout in a tar, which
-// `ctr images import`, `docker load` and OpenArchive read. Registry and tag are their
-// names there. The same images make the same bytes.
+// `ctr images import`, `docker load` and OpenArchive read. A Docker that keeps images
+// itself takes those of the first architecture. Registry and tag are their names there.
+// The same images make the same bytes.
 func WriteArchive(file, registry, tag string, all []Named) (err error) {
 	defer func() {
 		if err != nil {
@@ -78,6 +80,9 @@ func WriteArchive(file, registry, tag string, all []Named) (err error) {
 			return err
 		}
 	}
+	if err := forDocker(dir, registry, tag, all); err != nil {
+		return err
+	}
 	out, err := os.CreateTemp(filepath.Dir(file), ".images-*.tar")
 	if err != nil {
 		return err
@@ -87,6 +92,42 @@ func WriteArchive(file, registry, tag string, all []Named) (err error) {
 		return err
 	}
 	return os.Rename(out.Name(), file)
+}
+
+// forDocker writes the index that a Docker without a store of containerd reads, into the
+// folder of a layout.
+func forDocker(dir, registry, tag string, all []Named) error {
+	type entry struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}
+	var entries []entry
+	blob := func(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
+	for _, n := range all {
+		archs, err := n.Index.IndexManifest()
+		if err != nil {
+			return err
+		}
+		image, err := n.Index.Image(archs.Manifests[0].Digest)
+		if err != nil {
+			return err
+		}
+		manifest, err := image.Manifest()
+		if err != nil {
+			return err
+		}
+		e := entry{Config: blob(manifest.Config.Digest), RepoTags: []string{Reference(registry, n.Name, tag)}}
+		for _, layer := range manifest.Layers {
+			e.Layers = append(e.Layers, blob(layer.Digest))
+		}
+		entries = append(entries, e)
+	}
+	text, err := json.Marshal(entries)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "manifest.json"), text, 0o600)
 }
 
 // pack writes a folder as a tar that says nothing of this machine or of now.

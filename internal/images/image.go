@@ -36,10 +36,15 @@ type Image struct {
 	Entrypoint []string
 	// Dir is the working directory, / when empty.
 	Dir string
+	// Data is a folder that the user of the image owns, for a volume; empty: none.
+	Data string
 }
 
 // The user of every image, who owns nothing: what a hardened pod asks for.
-const nobody = "65532:65532"
+const (
+	nobody = "65532:65532"
+	userID = 65532
+)
 
 // Build makes the image for an architecture, such as amd64; empty: this machine's. The
 // same files make the same image.
@@ -99,6 +104,9 @@ func (i Image) layer() ([]byte, error) {
 	}
 	epoch := time.Unix(0, 0)
 	var errs []error
+	if i.Data != "" {
+		errs = append(errs, writer.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: i.Data[1:] + "/", Mode: 0o700, Uid: userID, Gid: userID, ModTime: epoch}))
+	}
 	for _, dir := range slices.Sorted(maps.Keys(folders)) {
 		errs = append(errs, writer.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir[1:] + "/", Mode: folders[dir], ModTime: epoch}))
 	}

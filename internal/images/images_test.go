@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/images"
@@ -127,6 +128,18 @@ func TestArchiveReachesARegistry(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	// As a Docker without a store of containerd reads it.
+	tag, err := name.NewTag("cortex.dev/sidecar:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := tarball.ImageFromPath(file, &tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(tarFile(t, mutate.Extract(loaded), "cortex-operator")); err != nil || string(text) != "sidecar" {
+		t.Errorf("docker load reads the program %q, %v, want that of amd64", text, err)
+	}
 	to := newRegistry(t)
 	refs := []string{to + "/operator:v1", to + "/sidecar:v1"}
 	for _, f := range images.Find(t.Context(), refs) {

@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from typing import Optional
 
 from cortex.exceptions import CortexException
 
@@ -25,13 +27,16 @@ def socket_path(config_dir: str) -> str:
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"cortex-{os.getuid()}", digest + ".sock")
 
 
-def start(config_dir: str) -> None:
-    """Starts the local environment in the background and returns when it answers.
+def program() -> Optional[str]:
+    """Returns the command line: the one that CORTEX_CLI_PATH names, that came with this package, or on the PATH."""
+    beside = os.path.dirname(os.path.abspath(sys.executable))
+    return os.environ.get("CORTEX_CLI_PATH") or shutil.which("cortex", path=beside) or shutil.which("cortex")
 
-    Uses the program named by CORTEX_CLI_PATH, else `cortex` on the PATH.
-    """
-    program = os.environ.get("CORTEX_CLI_PATH") or shutil.which("cortex")
-    if not program:
+
+def start(config_dir: str) -> None:
+    """Starts the local environment in the background, by `program`, and returns when it answers."""
+    command = program()
+    if not command:
         raise CortexException(
             "the local environment is not running, and there is no cortex on the PATH to start it with",
             code="cli.failed_to_connect_operator",
@@ -43,7 +48,7 @@ def start(config_dir: str) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(
-                [program, "local", "start"],
+                [command, "local", "start"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -53,7 +58,7 @@ def start(config_dir: str) -> None:
             )
         except (OSError, subprocess.TimeoutExpired) as e:
             raise CortexException(
-                f"starting the local environment with {program}: {e}",
+                f"starting the local environment with {command}: {e}",
                 code="local.start_failed",
                 kind="unavailable",
                 hint="run `cortex local start` by hand",
@@ -63,7 +68,7 @@ def start(config_dir: str) -> None:
         output.seek(0)
         said = output.read(16 << 10).decode("utf-8", "replace").strip()
     raise CortexException(
-        f"the local environment did not start (`{program} local start` ended with code {done.returncode}): {said}",
+        f"the local environment did not start (`{command} local start` ended with code {done.returncode}): {said}",
         code="local.start_failed",
         kind="unavailable",
         hint="run `cortex local start` by hand",

@@ -1,14 +1,16 @@
 // Command images makes the images of Cortex: one of each program that runs on clusters,
 // for every architecture, without Docker. The same checkout makes the same images.
 //
-//	images [-registry HOST/PATH] [-push] [-tag TAG] [-arch amd64,arm64] [-o FILE]
+//	images [-programs NAME,…] [-registry HOST/PATH] [-push] [-tag TAG] [-arch amd64,arm64] [-o FILE]
 //
 // Without -push they go into an archive for `cortex install --load-images`, `docker load`
 // or `ctr images import`.
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,18 +27,29 @@ import (
 	"text/tabwriter"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/images"
 )
 
-// programs are what runs on clusters: packages by the names of their images.
-var programs = map[string]string{"operator": "./cmd/cortex-operator", "gateway": "./cmd/cortex-gateway", "sidecar": "./cmd/cortex-sidecar"}
+// program is what an image starts.
+type program struct {
+	pkg  string
+	args []string
+	data string // see images.Image
+}
+
+// programs by the names of their images. The server is not for clusters.
+var programs = map[string]program{
+	"operator": {pkg: "./cmd/cortex-operator"}, "gateway": {pkg: "./cmd/cortex-gateway"}, "sidecar": {pkg: "./cmd/cortex-sidecar"},
+	"server": {pkg: "./cmd/cortex", args: []string{"server", "--state-dir", "/data/server"}, data: "/data"},
+}
 
 // settings are the flags.
 type settings struct {
 	root     string // of the checkout
-	programs map[string]string
+	programs map[string]program
 	registry string
 	tag      string
 	archs    []string
@@ -47,8 +60,9 @@ type settings struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := settings{root: ".", programs: programs}
-	archs := "amd64,arm64"
+	s := settings{root: ".", programs: map[string]program{}}
+	archs, names := "amd64,arm64", "operator,gateway,sidecar"
+	flag.StringVar(&names, "programs", names, "what is built: these, or server")
 	flag.StringVar(&s.registry, "registry", "", "where they are pushed, or what the archive calls them (cortex.dev)")
 	flag.StringVar(&s.tag, "tag", "dev", "tag of all of them")
 	flag.StringVar(&archs, "arch", archs, "architectures")
@@ -56,6 +70,9 @@ func main() {
 	flag.BoolVar(&s.push, "push", false, "push them to the registry")
 	flag.Parse()
 	s.archs = strings.Split(archs, ",")
+	for name := range strings.SplitSeq(names, ",") {
+		s.programs[name] = programs[name]
+	}
 	if err := s.run(ctx, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "images: %v\n", err)
 		if hint := fault.From(err).Hint; hint != "" {
@@ -69,6 +86,11 @@ func main() {
 var tags = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
 func (s settings) run(ctx context.Context, out io.Writer) error {
+	for name, p := range s.programs {
+		if p.pkg == "" {
+			return fmt.Errorf("there is no program %q: operator, gateway, sidecar and server there are", name)
+		}
+	}
 	switch {
 	case !tags.MatchString(s.tag):
 		return fmt.Errorf("%q cannot be the tag of an image: letters, digits, dots, dashes and underscores can; VERSION=… gives another", s.tag)
@@ -136,21 +158,43 @@ func (s settings) archive(out io.Writer, all []images.Named) error {
 }
 
 // build compiles one program for every architecture and makes its image.
-func (s settings) build(ctx context.Context, program, dir string) (images.Named, error) {
+func (s settings) build(ctx context.Context, name, dir string) (images.Named, error) {
+	roots := filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(roots, authorities(), 0o644); err != nil { //nolint:gosec // everybody knows them
+		return images.Named{}, fmt.Errorf("writing the certificate authorities: %w", err)
+	}
 	byArch := map[string]v1.Image{}
 	for _, arch := range s.archs {
-		file := filepath.Join(dir, arch, "cortex-"+program)
+		file, inside := filepath.Join(dir, arch, name), "/cortex-"+name
 		cmd := exec.CommandContext(ctx, "go", "build", "-C", s.root, "-trimpath", "-buildvcs=false", //nolint:gosec // programs of this checkout
-			"-ldflags", "-s -w -X main.version="+s.tag, "-o", file, s.programs[program])
+			"-ldflags", "-s -w -X main.version="+s.tag, "-o", file, s.programs[name].pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 		if text, err := cmd.CombinedOutput(); err != nil {
-			return images.Named{}, fmt.Errorf("building the %s for %s: %w\n%s", program, arch, err, text)
+			return images.Named{}, fmt.Errorf("building the %s for %s: %w\n%s", name, arch, err, text)
 		}
-		image, err := images.Image{Name: program, Files: map[string]string{"/cortex-" + program: file}}.Build(arch)
+		image, err := images.Image{
+			Name: name, Files: map[string]string{inside: file, rootsPath: roots},
+			Entrypoint: append([]string{inside}, s.programs[name].args...), Data: s.programs[name].data,
+		}.Build(arch)
 		if err != nil {
 			return images.Named{}, err
 		}
 		byArch[arch] = image
 	}
-	return images.Join(program, byArch)
+	return images.Join(name, byArch)
+}
+
+// rootsPath is where Go looks first. Without it nobody's certificate is trusted, that of
+// AWS neither. An installation may mount its own there.
+const rootsPath = "/etc/ssl/certs/ca-certificates.crt"
+
+// authorities are those that Mozilla trusts without conditions, as PEM.
+func authorities() []byte {
+	var b bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // into memory
+		}
+	}
+	return b.Bytes()
 }

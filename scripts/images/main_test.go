@@ -1,11 +1,19 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"cortex.dev/cortex/internal/images"
 )
@@ -16,7 +24,7 @@ func TestArchiveOfThisCheckout(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "images.tar")
 	var out bytes.Buffer
-	programs := map[string]string{"operator": "./scripts/kube/pause", "sidecar": "./scripts/kube/pause"}
+	programs := map[string]program{"operator": {pkg: "./scripts/kube/pause"}, "server": {pkg: "./scripts/kube/pause", args: []string{"server"}, data: "/data"}}
 	s := settings{root: "../..", programs: programs, tag: "v1", archs: []string{runtime.GOARCH}, file: file}
 	if err := s.run(t.Context(), &out); err != nil {
 		t.Fatal(err)
@@ -34,6 +42,65 @@ func TestArchiveOfThisCheckout(t *testing.T) {
 		if err != nil || !strings.Contains(out.String(), "cortex.dev/"+image.Name+":v1  ") || !strings.Contains(out.String(), digest.String()) {
 			t.Errorf("the archive has %s (%s, %v), which the output does not tell:\n%s", image.Name, digest, err, out.String())
 		}
+		manifest, err := image.Index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, err := image.Index.Image(manifest.Manifests[0].Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := one.ConfigFile()
+		if want := append([]string{"/cortex-" + image.Name}, programs[image.Name].args...); err != nil || !slices.Equal(config.Config.Entrypoint, want) {
+			t.Errorf("the image %s starts %q (%v), want %q", image.Name, config.Config.Entrypoint, err, want)
+		}
+		if data := folder(t, one, "data"); (data == nil) != (programs[image.Name].data == "") || data != nil && (data.Uid != 65532 || data.Mode != 0o700) {
+			t.Errorf("the image %s has a folder for data that is %+v", image.Name, data)
+		}
+		if !trusts(t, one, "Amazon Root CA 1") {
+			t.Errorf("the image %s trusts nobody whom AWS is certified by", image.Name)
+		}
+	}
+}
+
+// folder is what an image has by that name, or nil.
+func folder(t *testing.T, image v1.Image, name string) *tar.Header {
+	t.Helper()
+	files := tar.NewReader(mutate.Extract(image))
+	for {
+		header, err := files.Next()
+		if err != nil {
+			return nil
+		}
+		if header.Name == name {
+			return header
+		}
+	}
+}
+
+// trusts reports whether the authorities in an image, where Go looks for them, have one
+// of that name.
+func trusts(t *testing.T, image v1.Image, name string) bool {
+	t.Helper()
+	files := tar.NewReader(mutate.Extract(image))
+	for {
+		header, err := files.Next()
+		if err != nil {
+			return false
+		}
+		if header.Name != "etc/ssl/certs/ca-certificates.crt" {
+			continue
+		}
+		text, err := io.ReadAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+			if c, err := x509.ParseCertificate(block.Bytes); err == nil && c.Subject.CommonName == name {
+				return true
+			}
+		}
+		return false
 	}
 }
 
@@ -42,6 +109,7 @@ func TestWrongSettings(t *testing.T) {
 	for says, s := range map[string]settings{
 		"cannot be the tag": {tag: "v1+dirty"},
 		"where to?":         {tag: "v1", push: true},
+		"no program":        {tag: "v1", programs: map[string]program{"dequeuer": {}}},
 	} {
 		if err := s.run(t.Context(), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("run(%+v) = %v, want an error with %q", s, err, says)
