@@ -55,16 +55,6 @@ func versionText(s *scope, v value) (string, bool) {
 	return s.filled(v)
 }
 
-// filled reads a string that says something.
-func (s *scope) filled(v value) (string, bool) {
-	text, ok := s.text(v)
-	if ok && text == "" {
-		s.wrongAt(v, workload.CodeCannotBeEmpty, "must not be empty", `""`, "", "remove the key to get its default")
-		return "", false
-	}
-	return text, ok
-}
-
 var subnetSection = section[cluster.Subnet]{fields: []field[cluster.Subnet]{
 	{key: "availability_zone", required: true, doc: "the zone of the subnet", set: set((*scope).filled, func(t *cluster.Subnet) *string { return &t.AvailabilityZone })},
 	{key: "subnet_id", required: true, doc: "its id, such as subnet-060f3961c876872ae", set: set((*scope).filled, func(t *cluster.Subnet) *string { return &t.SubnetID })},

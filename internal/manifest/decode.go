@@ -246,7 +246,7 @@ func (s *scope) identify(i int, pairs []pair) {
 	}
 	for _, key := range []string{"name", "kind"} {
 		if v, ok := given[key]; ok && isNull(v.node) {
-			s.notNull(v, true)
+			s.notNull(v, true, workload.CodeCannotBeNull)
 		} else if ok {
 			s.text(v)
 		}
@@ -291,7 +291,7 @@ func decodeFields[T any](s *scope, fields []field[T], at value, pairs []pair, t 
 		case !isNull(v.node):
 			f.set(s, t, v)
 		case !f.nullable:
-			s.notNull(v, f.required)
+			s.notNull(v, f.required, nullCode(f.schema, s.spec.Kind))
 		case f.null != nil:
 			f.null(t)
 		}
@@ -322,12 +322,29 @@ func names[T any](fields []field[T], k workload.Kind) []string {
 	return keys
 }
 
-func (s *scope) notNull(v value, required bool) {
+// nullCode is what earlier releases called null where a value of that schema belongs:
+// what has keys of its own was empty too, and a list of such had too few.
+func nullCode(schema func(workload.Kind) object, k workload.Kind) string {
+	if schema == nil {
+		return workload.CodeCannotBeNull // of cluster files
+	}
+	o := schema(k)
+	items, _ := o["items"].(object)
+	switch {
+	case o["properties"] != nil:
+		return workload.CodeCannotBeNullOrEmpty
+	case items["properties"] != nil:
+		return workload.CodeTooFewElements
+	}
+	return workload.CodeCannotBeNull
+}
+
+func (s *scope) notNull(v value, required bool, code string) {
 	hint := fmt.Sprintf("remove the key %q to use its default", v.key.Value)
 	if required {
 		hint = "give it a value"
 	}
-	s.wrongAt(v, workload.CodeCannotBeNull, "must not be null", "", "", hint)
+	s.wrongAt(v, code, "must not be null", "", "", hint)
 }
 
 func (s *scope) absent(at value, key, doc string) {

@@ -28,12 +28,20 @@ func (s *scope) text(v value) (string, bool) {
 		s.wrongType(v, "a string", hint)
 		return "", false
 	}
-	if strings.HasPrefix(n.Value, "@") {
-		s.wrongAt(v, "configreader.cortex_resource_not_allowed", `strings must not begin with "@"`, quote(n.Value), "",
-			"earlier releases read that as a reference to a resource")
+	return n.Value, true
+}
+
+// filled reads a string that says something.
+func (s *scope) filled(v value) (string, bool) { return s.filledOr(v, "", "give it a value") }
+
+// filledOr is filled with what is told of an empty string.
+func (s *scope) filledOr(v value, allowed, hint string) (string, bool) {
+	text, ok := s.text(v)
+	if ok && text == "" {
+		s.wrongAt(v, workload.CodeCannotBeEmpty, "must not be empty", `""`, allowed, hint)
 		return "", false
 	}
-	return n.Value, true
+	return text, ok
 }
 
 // whole reads a whole number that fits the given number of bits. 8080.0 is one.
@@ -139,13 +147,13 @@ func (s *scope) quantity(v value) *workload.Quantity {
 	text := n.Value
 	if !isNumber {
 		var ok bool
-		if text, ok = s.text(v); !ok {
+		if text, ok = s.filled(v); !ok {
 			return nil
 		}
 	}
 	q, err := workload.ParseQuantity(text)
 	if err != nil {
-		s.wrongAt(v, workload.CodeInvalidString, "is not a quantity", shown(n), "such as 200m, 1.5, 256Mi or 2G", quantityHint(text))
+		s.wrongAt(v, workload.CodeQuantity, "is not a quantity", shown(n), "such as 200m, 1.5, 256Mi or 2G", quantityHint(text))
 		return nil
 	}
 	return &q

@@ -121,7 +121,7 @@ func oneShadow(_ workload.Kind, list, _ object) {
 
 // withCommand adds which of image and command a container of kind k needs.
 func withCommand(k workload.Kind, _, item object) {
-	command := object{"required": []string{"command"}, "properties": object{"command": object{"type": "array"}}}
+	command := object{"required": []string{"command"}, "properties": object{"command": object{"type": "array", "minItems": 1}}}
 	if k == workload.Batch || k == workload.Task {
 		item["allOf"] = []any{command}
 		return
@@ -148,9 +148,6 @@ func fixed(o object) func(workload.Kind) object {
 	}
 }
 
-// noReference is the pattern of strings that do not begin with "@".
-const noReference = `^([^@]|$)`
-
 func nameSchema(workload.Kind) object {
 	return object{
 		"type": "string", "pattern": workload.NamePattern, "maxLength": workload.MaxNameLength,
@@ -161,7 +158,7 @@ func nameSchema(workload.Kind) object {
 func kindSchema(k workload.Kind) object { return object{"const": string(k)} }
 
 func targetNameSchema(workload.Kind) object {
-	return object{"type": "string", "minLength": 1, "pattern": noReference}
+	return object{"type": "string", "minLength": 1}
 }
 
 func containerNameSchema(workload.Kind) object {
@@ -191,17 +188,27 @@ func probePathSchema(workload.Kind) object {
 
 func nodeGroupsSchema(workload.Kind) object {
 	return object{
-		"type": "array", "minItems": 1, "uniqueItems": true,
+		"type": "array", "minItems": 1,
 		"items": object{"type": "string", "pattern": workload.NodeGroupPattern},
 	}
 }
 
+// stringSchema describes a text that can be passed to a process.
 func stringSchema() object {
-	return object{"type": "string", "pattern": noReference, "not": object{"pattern": `\x00`}}
+	return object{"type": "string", "pattern": `^[^\x00]*$`}
 }
 
 func wordsSchema(workload.Kind) object {
 	return object{"type": "array", "minItems": 1, "items": stringSchema()}
+}
+
+// orEmpty widens the schema of a list by the empty one, which says the same as an absent one.
+func orEmpty(schema func(workload.Kind) object) func(workload.Kind) object {
+	return func(k workload.Kind) object {
+		o := schema(k)
+		delete(o, "minItems")
+		return o
+	}
 }
 
 // commandSchema describes words of which the first names an executable.

@@ -60,7 +60,7 @@ var specSection = section[workload.Spec]{
 		{
 			key: "name", required: true, doc: "the name of the API, unique in its environment",
 			schema: nameSchema,
-			set:    set((*scope).text, func(t *workload.Spec) *string { return &t.Name }),
+			set:    set((*scope).filled, func(t *workload.Spec) *string { return &t.Name }),
 		},
 		{
 			key: "kind", required: true, doc: "what the API is: " + strings.Join(kindNames(), ", "),
@@ -128,7 +128,7 @@ func decodeList[T any](s *scope, sec *section[T], v value, into *[]T, empty func
 	for i, e := range elements {
 		list[i] = empty()
 		if isNull(e.node) {
-			s.wrongAt(e, workload.CodeCannotBeNull, "must not be null", "", "", "remove the dash")
+			s.wrongAt(e, workload.CodeCannotBeNullOrEmpty, "must not be null", "", "", "remove the dash")
 			continue
 		}
 		decodeSection(s, sec, e, &list[i])
@@ -142,7 +142,7 @@ var targetSection = section[workload.Target]{
 		{
 			key: "name", required: true, doc: "the name of a RealtimeAPI",
 			schema: targetNameSchema,
-			set:    set((*scope).text, func(t *workload.Target) *string { return &t.Name }),
+			set:    set((*scope).filled, func(t *workload.Target) *string { return &t.Name }),
 		},
 		{
 			key: "weight", required: true, doc: "percent of the traffic; of the shadow: percent that is copied to it",
@@ -163,7 +163,7 @@ var networkingSection = section[workload.Networking]{
 			key: "endpoint", doc: "the path at which the API is reached (default: / and its name)",
 			schema: endpointSchema,
 			set: func(s *scope, t *workload.Networking, v value) {
-				if e, ok := s.text(v); ok {
+				if e, ok := s.filledOr(v, "", "such as /iris, or remove the key"); ok {
 					// The root stays what it is, to be refused by its rule.
 					t.Endpoint = max(workload.CanonicalEndpoint(e), "/")
 				}

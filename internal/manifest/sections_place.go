@@ -11,11 +11,7 @@ func word[T any](path, key, doc string, into func(*T) *string) field[T] {
 		key: key, doc: doc, required: shape.Required,
 		schema: func(workload.Kind) object { o := shapeSchema(path + key); o["minLength"] = 1; return o },
 		set: func(s *scope, t *T, v value) {
-			text, ok := s.text(v)
-			if ok && text == "" {
-				s.wrongAt(v, workload.CodeCannotBeEmpty, "must not be empty", `""`, workload.WordsOf(shape.Pattern), "")
-			}
-			*into(t) = text
+			*into(t), _ = s.filledOr(v, workload.WordsOf(shape.Pattern), "")
 		},
 	}
 }

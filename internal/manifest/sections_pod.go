@@ -62,16 +62,13 @@ var containerSection = section[workload.Container]{
 		{
 			key: "name", required: true, doc: "the name of the container, unique in its pod",
 			schema: containerNameSchema,
-			set:    set((*scope).text, func(t *workload.Container) *string { return &t.Name }),
+			set:    set((*scope).filled, func(t *workload.Container) *string { return &t.Name }),
 		},
 		{
 			key: "image", doc: "the image to run; on one machine a container without one runs its command as a process, and then needs one",
 			schema: imageSchema,
 			set: func(s *scope, t *workload.Container, v value) {
-				if t.Image, _ = s.text(v); t.Image == "" && !s.isWrong(v.path) {
-					s.wrongAt(v, workload.CodeCannotBeEmpty, "must not be empty", `""`, "",
-						"remove the key to run the command as a process, on one machine")
-				}
+				t.Image, _ = s.filledOr(v, "", "remove the key to run the command as a process, on one machine")
 			},
 		},
 		{
@@ -81,12 +78,12 @@ var containerSection = section[workload.Container]{
 		},
 		{
 			key: "command", nullable: true, doc: "the executable and its first arguments, not run in a shell (default: the image's entrypoint)",
-			schema: commandSchema,
+			schema: orEmpty(commandSchema),
 			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Command }),
 		},
 		{
 			key: "args", nullable: true, doc: "arguments; in these and in command, $(NAME) stands for a variable of the container (default: those of the image)",
-			schema: wordsSchema,
+			schema: orEmpty(wordsSchema),
 			set:    set((*scope).wordsPresent, func(t *workload.Container) *[]string { return &t.Args }),
 		},
 		probeField("readiness_probe", "asks whether the container can receive requests",

@@ -18,7 +18,7 @@ const (
 	NodeGroupPattern = `^[a-zA-Z0-9_-]+$`
 	EnvPattern       = `^[-._a-zA-Z][-._a-zA-Z0-9]*$`
 	SharePattern     = `^([0-9]|[1-9][0-9]|100)%$|^[0-9]{1,9}$`
-	QuantityPattern  = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,3})?$`
+	QuantityPattern  = `^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,3})?$`
 	DurationPattern  = `^[+-]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$|^[+-]?0$`
 	ImagePattern     = `^((` + domainPart + `(\.` + domainPart + `)*|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` +
 		pathPart + `(/` + pathPart + `)*` +

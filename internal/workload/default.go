@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -84,6 +85,7 @@ func (s *Spec) Default() {
 	if s.Networking.Endpoint == "" {
 		s.Networking.Endpoint = CanonicalEndpoint("/" + s.Name)
 	}
+	s.NodeGroups = distinct(s.NodeGroups)
 	if s.Pod != nil {
 		s.Pod.fill(s.Kind)
 	}
@@ -120,7 +122,23 @@ func (p *Pod) fill(k Kind) {
 	}
 }
 
+// distinct returns names without those that were there before.
+func distinct(names []string) []string {
+	seen := make(map[string]bool, len(names))
+	return slices.DeleteFunc(names, func(n string) bool {
+		before := seen[n]
+		seen[n] = true
+		return before
+	})
+}
+
 func (c *Container) fill() {
+	if len(c.Command) == 0 {
+		c.Command = nil // an empty one says the same as an absent one, and is kept as such
+	}
+	if len(c.Args) == 0 {
+		c.Args = nil
+	}
 	if c.Env == nil {
 		c.Env = map[string]string{}
 	}

@@ -57,7 +57,7 @@ func ParseQuantity(text string) (Quantity, error) {
 	if len(text) > MaxQuantityLength || !quantityShape.MatchString(text) {
 		return Quantity{}, fmt.Errorf("%q is not a quantity such as 200m, 1.5 or 256Mi", text)
 	}
-	return Quantity{text: text}, nil
+	return Quantity{text: strings.TrimPrefix(text, "+")}, nil
 }
 
 // MustQuantity is ParseQuantity for constants; it panics on a malformed one.

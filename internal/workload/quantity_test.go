@@ -36,10 +36,18 @@ func TestQuantityValues(t *testing.T) {
 	}
 }
 
+// A plus sign says nothing, so it makes no other amount and no other version.
+func TestQuantityWithAPlusSign(t *testing.T) {
+	t.Parallel()
+	if q, err := ParseQuantity("+1Gi"); err != nil || q != MustQuantity("1Gi") {
+		t.Errorf("ParseQuantity(+1Gi) = %v, %v, want 1Gi", q, err)
+	}
+}
+
 func TestQuantitiesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"", "-1", "+1", "1 Gi", "1gb", "1MB", "1K", "Mi", ".", "1..5", "1e", "1e1000", "0x10", "1_000", "inf", "NaN", "1m2", "１", "1\n", strings.Repeat("1", 65),
+		"", "-1", "++1", "+-1", "+", "1 Gi", "1gb", "1MB", "1K", "Mi", ".", "1..5", "1e", "1e1000", "0x10", "1_000", "inf", "NaN", "1m2", "１", "1\n", strings.Repeat("1", 65),
 	} {
 		if q, err := ParseQuantity(text); err == nil {
 			t.Errorf("ParseQuantity(%q) = %v, want it refused", text, q)

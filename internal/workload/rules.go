@@ -64,7 +64,7 @@ var rules = sync.OnceValue(func() []Rule {
 		across("pod.containers[]", pods, containerNames,
 			notInCEL("the list is a map by name")),
 		across("pod.containers[]", jobs, commandOfJob,
-			inCEL(".command", "must be specified for jobs", "has(self.command)")),
+			inCEL(".command", "must be specified for jobs", "has(self.command) && size(self.command) > 0")),
 		across("pod.containers[]", scaled, imageOrCommand,
 			notInCEL("Kubernetes runs images only: image is required")),
 		across("pod.containers[].compute", pods, shmWithinMem,
@@ -209,7 +209,7 @@ func containerNames(vs *violations, s *Spec) {
 
 func commandOfJob(vs *violations, s *Spec) {
 	eachContainer(s, func(path string, c *Container) {
-		if c.Command == nil {
+		if len(c.Command) == 0 {
 			vs.add(Violation{
 				Path: path + ".command", Code: CodeFieldNeededForKind,
 				Message: fmt.Sprintf("%q must be specified for %s", "command", s.Kind),
@@ -221,7 +221,7 @@ func commandOfJob(vs *violations, s *Spec) {
 
 func imageOrCommand(vs *violations, s *Spec) {
 	eachContainer(s, func(path string, c *Container) {
-		if c.Command == nil && c.Image == "" {
+		if len(c.Command) == 0 && c.Image == "" {
 			vs.add(Violation{
 				Path: path + ".image", Code: CodeMustBeDefined, Message: `"image" must be defined`,
 				Hint: "or, on one machine, give a command to run as a process",

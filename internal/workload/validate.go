@@ -25,7 +25,7 @@ func (s *Spec) Validate() []Violation {
 	if s.Kind == Splitter {
 		vs.targets(s.APIs)
 	}
-	vs.networking(s.Networking)
+	vs.networking(s.Name, s.Networking)
 	if s.UpdateStrategy != nil && s.Kind.Scales() {
 		vs.share(maxSurge, s.UpdateStrategy.MaxSurge)
 		vs.share(maxUnavailable, s.UpdateStrategy.MaxUnavailable)
@@ -68,7 +68,7 @@ func (vs *violations) missing(path, field, allowed string) {
 func (vs *violations) name(name string) {
 	if vs.label("name", name, MaxNameLength) && strings.HasPrefix(name, "b-") {
 		vs.add(Violation{
-			Path: "name", Code: CodeInvalidString, Message: `must not begin with "b-"`, Found: name,
+			Path: "name", Code: CodeCannotHavePrefix, Message: `must not begin with "b-"`, Found: name,
 			Hint: "names of job queues begin with it",
 		})
 	}
@@ -124,7 +124,6 @@ func (vs *violations) nodeGroups(groups []string) {
 	if groups != nil && len(groups) == 0 {
 		vs.empty("node_groups", "remove it to allow every node group")
 	}
-	seen := make(map[string]bool, len(groups))
 	for i, g := range groups {
 		path := fmt.Sprintf("node_groups[%d]", i)
 		if !nodeGroupShape.MatchString(g) {
@@ -133,10 +132,6 @@ func (vs *violations) nodeGroups(groups []string) {
 				Allowed: WordsOf(NodeGroupPattern),
 			})
 		}
-		if seen[g] {
-			vs.add(Violation{Path: path, Code: CodeDuplicatedValue, Message: "is listed twice", Found: abbreviate(g)})
-		}
-		seen[g] = true
 	}
 }
 
@@ -144,10 +139,10 @@ func (vs *violations) empty(path, hint string) {
 	vs.add(Violation{Path: path, Code: CodeCannotBeEmpty, Message: "must not be empty", Hint: hint})
 }
 
-func (vs *violations) networking(n *Networking) {
+func (vs *violations) networking(name string, n *Networking) {
 	const path = "networking.endpoint"
-	if n == nil {
-		return
+	if n == nil || vs.has("name") && n.Endpoint == "/"+name {
+		return // it follows from the name, which is what is wrong
 	}
 	switch e := n.Endpoint; {
 	case e == "" || e == "/":

@@ -16,7 +16,7 @@ func (vs *violations) pod(k Kind, p *Pod) {
 	case p.Containers == nil:
 		vs.missing("pod.containers", "containers", "a list of at least one container")
 	case len(p.Containers) == 0:
-		vs.empty("pod.containers", "a pod needs at least one container")
+		vs.add(Violation{Path: "pod.containers", Code: CodeTooFewElements, Message: "must not be empty", Hint: "a pod needs at least one container"})
 	}
 	for i := range p.Containers {
 		vs.container(k, fmt.Sprintf("pod.containers[%d]", i), &p.Containers[i])
@@ -31,9 +31,8 @@ func (vs *violations) container(k Kind, path string, c *Container) {
 		})
 	}
 	vs.image(path+".image", c.Image)
-	const fromImage = "remove it to use what the image says"
-	vs.words(path+".command", c.Command, fromImage)
-	vs.words(path+".args", c.Args, fromImage)
+	vs.words(path+".command", c.Command)
+	vs.words(path+".args", c.Args)
 	vs.executable(path+".command", c.Command)
 	vs.env(path+".env", c.Env)
 	if c.ReadinessProbe != nil {
@@ -62,11 +61,7 @@ func (vs *violations) image(path, name string) {
 	vs.add(v)
 }
 
-// words checks a command line: nil is none, empty is a mistake.
-func (vs *violations) words(path string, words []string, hint string) {
-	if words != nil && len(words) == 0 {
-		vs.empty(path, hint)
-	}
+func (vs *violations) words(path string, words []string) {
 	for i, w := range words {
 		vs.text(fmt.Sprintf("%s[%d]", path, i), w)
 	}
@@ -137,10 +132,13 @@ func (vs *violations) handlers(k Kind, container, section string, h *HTTPGet, e 
 	}
 	if e != nil && slices.Contains(allowed, "exec") {
 		const hint = "it names the executable and its arguments"
-		if e.Command == nil {
+		switch {
+		case e.Command == nil:
 			vs.missing(path+".exec.command", "command", hint)
+		case len(e.Command) == 0:
+			vs.empty(path+".exec.command", hint)
 		}
-		vs.words(path+".exec.command", e.Command, hint)
+		vs.words(path+".exec.command", e.Command)
 		vs.executable(path+".exec.command", e.Command)
 	}
 }

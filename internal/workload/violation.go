@@ -34,6 +34,10 @@ const (
 	CodeMustBeDefined       = "configreader.must_be_defined"
 	CodeCannotBeEmpty       = "configreader.cannot_be_empty"
 	CodeCannotBeNull        = "configreader.cannot_be_null"
+	CodeCannotBeNullOrEmpty = "configreader.cannot_be_empty_or_null" // of what has keys of its own
+	CodeTooFewElements      = "configreader.too_few_elements"
+	CodeCannotHavePrefix    = "configreader.cant_have_prefix"
+	CodeQuantity            = "k8s.parse_quantity"
 	CodeTooLong             = "configreader.too_long"
 	CodeInvalidString       = "configreader.invalid_str"
 	CodeDisallowedValue     = "configreader.disallowed_value"

@@ -30,6 +30,7 @@ var beyond = []struct{ code, pattern, why string }{
 	{workload.CodeTargetNotDeployed, `is a (BatchAPI|TaskAPI); `, "compares APIs"},
 	{workload.CodeDuplicateName, ``, "compares APIs; in one namespace there cannot be two of a kind, and the operator refuses two kinds"},
 	{workload.CodeCannotBeNull, ``, "a null where none is allowed is dropped, as if the key were absent"},
+	{workload.CodeCannotBeNullOrEmpty, ``, "a null where none is allowed is dropped, as if the key were absent"},
 	{workload.CodeGreaterOrEqual, `\.(compute\.(limits\.)?(cpu|mem)|empty_dir\.size): `, "needs the value of a quantity, which has no structural type"},
 	{workload.CodeShmExceedsMem, ``, "needs the value of a quantity, which has no structural type"},
 	{workload.CodePrimitiveType, `read differently|with the tag`, "gone when YAML has become JSON"},

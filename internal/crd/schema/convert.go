@@ -273,8 +273,6 @@ func (in *section) not(not object, out *v1.JSONSchemaProps) {
 			Rule:    "!(self in " + string(text) + ")",
 			Message: strings.Join(words, " and ") + " are reserved by the platform",
 		})
-	case isPattern && p == `\x00` && out.Pattern == `^([^@]|$)`:
-		out.Pattern = `^([^@\x00][^\x00]*)?$`
 	case isPattern && workload.WordsOf(p) != "" && unlike[p] == "":
 		out.XValidations = append(out.XValidations, v1.ValidationRule{Rule: "!self.matches(" + quote(p) + ")", Message: "must be " + workload.WordsOf(p)})
 	case isPattern && unlike[p] != "":
