@@ -177,7 +177,7 @@ func run(t *testing.T, found []block) {
 
 // valid returns what is wrong with a cortex.yaml, or with the resource of a job.
 func valid(text string, job bool) error {
-	if manifest.IsCluster([]byte(text)) {
+	if manifest.SortOf([]byte(text)) == manifest.Cluster {
 		_, err := manifest.ParseCluster("cluster.yaml", []byte(text))
 		return err
 	}

@@ -75,11 +75,14 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
+	parsed, err := manifest.Parse(req.FileName, []byte(req.Config))
+	switch {
+	case err == nil:
+		a.warn(parsed.Warnings)
+	case env.IsLocal():
+		return err // nothing is started for a file that cannot be deployed; elsewhere the operator judges
+	}
 	if env.IsLocal() {
-		// Nothing is started for a file that cannot be deployed.
-		if _, err := manifest.Parse(req.FileName, []byte(req.Config)); err != nil {
-			return err
-		}
 		req.Path = callersPath(a.getenv("PATH"))
 	}
 	t, err := a.connect(ctx, o.env, o.out, start)

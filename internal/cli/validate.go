@@ -91,7 +91,7 @@ func (a *app) validateFile(file string) validated {
 	} else {
 		data, v.fault = manifest.Read(file)
 	}
-	if v.fault == nil && manifest.IsCluster(data) {
+	if v.fault == nil && manifest.SortOf(data) == manifest.Cluster {
 		v.ofCluster(data)
 	} else if v.fault == nil {
 		v.ofAPIs(data)
@@ -110,6 +110,7 @@ func (a *app) validateFile(file string) validated {
 func (v *validated) ofAPIs(data []byte) {
 	var parsed *manifest.File
 	if parsed, v.fault = manifest.Parse(v.File, data); v.fault == nil {
+		v.Warnings = parsed.Warnings
 		for _, e := range parsed.Entries {
 			v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind})
 		}

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -23,29 +22,6 @@ type ClusterFile struct {
 }
 
 var clusterYAML = layout{"cluster.yaml", "four levels", "remove the line of three dashes, and what belongs to another cluster"}
-
-// keyOfCluster finds a key that only cluster files have, in a text that need not be valid.
-var keyOfCluster = regexp.MustCompile(`(?m)^(cluster_name|region|node_groups)[ \t]*:`)
-
-// IsCluster reports whether a text is meant as a cluster file and not as a cortex.yaml.
-func IsCluster(data []byte) bool {
-	root, err := parseYAML("", data, clusterYAML)
-	if err != nil {
-		return keyOfCluster.Match(data)
-	}
-	if root = resolveRoot(root); root == nil || root.Kind != yaml.MappingNode {
-		return false
-	}
-	known := false
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		key := root.Content[i].Value
-		if key == "kind" || key == "name" {
-			return false // an API without the dash before it
-		}
-		known = known || fieldOf(clusterSection.fields, key) >= 0
-	}
-	return known
-}
 
 func resolveRoot(root *yaml.Node) *yaml.Node {
 	if root == nil {

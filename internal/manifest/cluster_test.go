@@ -10,28 +10,6 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-func TestIsCluster(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{
-		"region: us-west-2\n":                      true,
-		"\ufeffcluster_name: iris\n":               true,
-		"instance_type: m5.large\n":                true, // as releases 0.20 to 0.30 had it
-		"region: us-west-2\nregoin: x\n":           true,
-		"cluster_name: [iris\nregion: us-west-2\n": true, // does not parse, and is meant as one
-		"- name: iris\n  kind: RealtimeAPI\n":      false,
-		"name: iris\nkind: RealtimeAPI\n":          false,
-		"name: iris\nregion: us-west-2\n":          false,
-		"":                                         false,
-		"- [a\n":                                   false,
-		"hello\n":                                  false,
-		"unknown: true\n":                          false,
-	} {
-		if got := IsCluster([]byte(text)); got != want {
-			t.Errorf("IsCluster(%q) = %v, want %v", text, got, want)
-		}
-	}
-}
-
 // What is no map of keys is refused with what it is, not with a list of what it lacks.
 func TestClusterFileMustBeAMap(t *testing.T) {
 	t.Parallel()
@@ -93,7 +71,7 @@ func FuzzParseCluster(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		IsCluster(data)
+		SortOf(data)
 		file, err := ParseCluster("cortex.yaml", data)
 		if err != nil {
 			readable(t, err)

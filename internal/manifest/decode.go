@@ -158,7 +158,7 @@ func within(path, above string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[' || above == "")
 }
 
-// listOf returns the APIs of a document.
+// listOf returns the APIs of a document. The map of one API is taken for a list of it.
 func listOf(file string, root *yaml.Node) ([]*yaml.Node, error) {
 	if root != nil {
 		root = resolve(root)
@@ -170,11 +170,16 @@ func listOf(file string, root *yaml.Node) ([]*yaml.Node, error) {
 	if root.Kind == yaml.SequenceNode {
 		return root.Content, nil
 	}
+	if sortOf(root) == OneAPI {
+		return []*yaml.Node{root}, nil
+	}
 	p := problemAt(file, root.Line, root.Column, workload.CodeMalformed, "the file must be a list of APIs")
 	p.Found = shown(root)
 	hint := "begin every API with a dash, as in \"- name: iris\""
 	if root.Kind == yaml.ScalarNode {
 		hint = "is this a cortex.yaml?"
+	} else if i := indexOfSort(root); i >= 0 {
+		p.Found, hint = sorts[i].what, sorts[i].hint
 	}
 	return nil, malformed(p, hint)
 }

@@ -26,7 +26,8 @@ import (
 
 // File is a cortex.yaml that was read without a problem.
 type File struct {
-	Entries []Entry // in the order of the file
+	Entries  []Entry         // in the order of the file
+	Warnings []fault.Problem // what was read and should be written otherwise
 }
 
 // Entry is one API of a file.
@@ -49,7 +50,7 @@ const maxProblems = 500
 func Parse(file string, data []byte) (*File, error) {
 	root, err := parseYAML(file, data, cortexYAML)
 	if err != nil {
-		return nil, err
+		return nil, ofOtherSort(err, data)
 	}
 	items, err := listOf(file, root)
 	if err != nil {
@@ -81,7 +82,17 @@ func Parse(file string, data []byte) (*File, error) {
 	if err := d.fault(); err != nil {
 		return nil, err
 	}
-	return &File{Entries: entries}, nil
+	return &File{Entries: entries, Warnings: oneAPI(file, root)}, nil
+}
+
+// oneAPI is what to know of a file that is no list.
+func oneAPI(file string, root *yaml.Node) []fault.Problem {
+	if root = resolve(root); root.Kind == yaml.SequenceNode {
+		return nil
+	}
+	p := problemAt(file, root.Line, root.Column, workload.CodeMalformed, "the file is one API and was read as a list of it")
+	p.Hint = "begin it with a dash, as in \"- name: iris\", and indent the rest"
+	return []fault.Problem{p}
 }
 
 // Problem returns a problem of e, positioned at the value with the given key path

@@ -89,7 +89,7 @@ func checkText(file string, data []byte, like layout) ([]byte, error) {
 			return nil, malformed(problemAt(file, 1, 1, codeInvalidYAML, "the file is not UTF-8 but UTF-16"), "save it as UTF-8")
 		}
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	data = knownVersion(bytes.TrimPrefix(data, []byte("\ufeff")))
 	marks := 0
 	for i := 0; i < len(data); i++ {
 		c := data[i]
@@ -110,6 +110,21 @@ func checkText(file string, data []byte, like layout) ([]byte, error) {
 		return nil, malformed(problemAt(file, 0, 0, codeInvalidYAML, "the file holds more than %d values", maxMarks), "split it")
 	}
 	return data, nil
+}
+
+// version finds the directive with which a text says that it is YAML 1.2.
+var version = regexp.MustCompile(`\A(?:[ \t]*(?:#[^\n]*)?\r?\n)*%YAML[ \t]+1\.2`)
+
+// knownVersion lets a text pass that says so: the library reads the parts of it that we
+// have, and knows the directive of 1.1 only. Lines and columns stay as they are.
+func knownVersion(data []byte) []byte {
+	at := version.FindIndex(data)
+	if at == nil {
+		return data
+	}
+	data = bytes.Clone(data)
+	data[at[1]-1] = '1'
+	return data
 }
 
 func badCharacter(file string, data []byte, at int, like layout, format string, args ...any) error {
@@ -238,6 +253,8 @@ func lineOf(data []byte, line int) string {
 func syntaxHint(message, line string, like layout) string {
 	trimmed := strings.TrimLeft(line, " ")
 	switch {
+	case strings.Contains(message, "incompatible YAML document"):
+		return "remove the line that begins with %YAML"
 	case strings.Contains(message, "max depth"):
 		return "a " + like.name + " nests " + like.depth + " deep"
 	case strings.HasPrefix(trimmed, "\t") || strings.Contains(message, "tab"):
