@@ -93,6 +93,7 @@ type app struct {
 	daemon       *localenv.Daemon
 	paint        painter        // for Out
 	started      bool           // a command's own work has begun
+	ignored      bool           // what is left out of cli.yaml has been said
 	logins       []*login.Login // of the environments that it asked
 }
 

@@ -67,7 +67,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 		return err
 	}
 	req.Force, req.DryRun, req.NoVerify = o.force, o.dryRun, o.noVerify
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (a *app) envListCommand() *cobra.Command {
 			"  cortex env list -o json",
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.environments.Read()
+			c, err := a.configuration()
 			if err != nil {
 				return err
 			}
@@ -227,7 +227,7 @@ func (a *app) envDeleteCommand() *cobra.Command {
 
 // sayNewDefault says where commands go after the default is gone.
 func (a *app) sayNewDefault() {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return
 	}

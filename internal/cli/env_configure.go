@@ -237,7 +237,7 @@ func verifyOperator(ctx context.Context, e *environments.Environment) error {
 	switch {
 	case err == nil:
 		return nil
-	case fault.Code(err) == httpapi.CodeUntrusted:
+	case fault.Code(err) == httpapi.CodeUntrusted, fault.Code(err) == httpapi.CodeOldRelease:
 		return err
 	}
 	return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", e.OperatorEndpoint, err).

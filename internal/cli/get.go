@@ -64,7 +64,7 @@ type inEnvironment struct {
 }
 
 func (a *app) getEverywhere(ctx context.Context, w io.Writer, out output) error {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func (a *app) localRunCommand() *cobra.Command {
 
 // localConfig is what the configuration and the flags of one run make together.
 func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return hostconfig.Local{}, err
 	}

@@ -178,6 +178,8 @@ func playAPI(w http.ResponseWriter, r *http.Request) {
 		err := json.NewDecoder(r.Body).Decode(&body)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{"method": r.Method, "type": r.Header.Get("Content-Type"), "body": body, "bad": err != nil})
+	case "/old/verifycortex": // of an operator of 0.42
+		fmt.Fprint(w, "{}")
 	case "/text":
 		fmt.Fprint(w, "plain words\n")
 	case "/full":

@@ -42,10 +42,26 @@ func (a *app) envFlag(cmd *cobra.Command, name *string) {
 	})
 }
 
+// configuration returns the environments there are, and says once what of the file is
+// left out.
+func (a *app) configuration() (*environments.Config, error) {
+	c, err := a.environments.Read()
+	if err != nil {
+		return nil, err
+	}
+	for _, ignored := range c.Ignored {
+		if !a.ignored {
+			a.note("%s: %s", a.environments.Path(), ignored)
+		}
+	}
+	a.ignored = len(c.Ignored) > 0
+	return c, nil
+}
+
 // connect returns the environment that flag and configuration choose. In pretty
 // mode it says which, where that may be in doubt.
 func (a *app) connect(ctx context.Context, flag string, o output, stopped whenStopped) (*target, error) {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +139,7 @@ func errStopped() error {
 }
 
 func (a *app) environmentNames() []string {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return nil
 	}

@@ -96,7 +96,7 @@ func (a *app) whoami(ctx context.Context, flag string) (identity, error) {
 // proving returns the environment for a command about identities; without a client
 // when it is the local one, where nobody has to prove anything.
 func (a *app) proving(flag string) (environments.Environment, *httpapi.Client, *login.Login, error) {
-	c, err := a.environments.Read()
+	c, err := a.configuration()
 	if err != nil {
 		return environments.Environment{}, nil, nil, err
 	}

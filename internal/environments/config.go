@@ -13,6 +13,8 @@ type Config struct {
 	Telemetry          *bool         `yaml:"telemetry,omitempty"`
 	DefaultEnvironment string        `yaml:"default_environment,omitempty"`
 	Environments       []Environment `yaml:"environments"`
+	// Ignored says which entries Read has left out, and why.
+	Ignored []string `yaml:"-"`
 }
 
 // Find returns the entry of that name in c, to be changed in place; nil when there is
@@ -61,18 +63,19 @@ func (c *Config) notConfigured(name string) error {
 }
 
 // Choose returns the environment for a command that was given the --env flag,
-// which may be empty: the flag's, else the default, else the only one of the
-// file, else the local one.
+// which may be empty: the flag's, else the default, else the only one that is
+// not this machine, else the local one.
 func (c *Config) Choose(flag string) (Environment, error) {
+	others := slices.DeleteFunc(slices.Clone(c.Environments), Environment.IsLocal)
 	switch {
 	case flag != "":
 		return c.Get(flag)
 	case c.DefaultEnvironment != "":
 		return c.Get(c.DefaultEnvironment)
-	case len(c.Environments) == 1:
-		return c.Environments[0], nil
-	case len(c.Environments) == 0:
-		return Environment{Name: Local}, nil
+	case len(others) == 1:
+		return others[0], nil
+	case len(others) == 0:
+		return c.Get(Local)
 	}
 	return Environment{}, fault.New(fault.Usage, "cli.environment_not_set", "there are several environments and none of them is the default").
 		WithHint("name one with --env, or choose a default with `cortex env default NAME`")

@@ -1,5 +1,7 @@
 // Package environments is where commands can go: the local environment, which always
-// exists, and those that a user has configured in cli.yaml.
+// exists, and those that a user has configured in cli.yaml. The settings of the local one
+// are in a file of their own: the command line of 0.42 reads cli.yaml too, and every
+// command of it fails when an entry has no operator_endpoint.
 //
 // It promises that what Read returns is checked entry by entry, that changes by several
 // processes at once follow each other, and that a reader meanwhile sees the old file or
@@ -32,7 +34,7 @@ const maxNameLength = 63
 
 // Environment is a place to which commands go.
 type Environment struct {
-	Name             string `yaml:"name"`
+	Name             string `yaml:"name,omitempty"`
 	OperatorEndpoint string `yaml:"operator_endpoint,omitempty"`
 	Provider         string `yaml:"provider,omitempty"` // of older releases
 
@@ -52,6 +54,9 @@ type Environment struct {
 
 // IsLocal reports whether e is this machine.
 func (e Environment) IsLocal() bool { return e.Name == Local }
+
+// ofOldLocal reports whether e is the local environment of releases 0.18 to 0.25.
+func (e Environment) ofOldLocal() bool { return e.Provider == "local" && e.OperatorEndpoint == "" }
 
 // Credentials returns the variables that APIs of the local environment get.
 func (e Environment) Credentials() map[string]string {

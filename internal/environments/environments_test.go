@@ -29,6 +29,8 @@ func TestChoose(t *testing.T) {
 		{"the default", Config{DefaultEnvironment: "gpu", Environments: []Environment{aws, gpu}}, "", "gpu", ""},
 		{"the only one", Config{Environments: []Environment{aws}}, "", "aws", ""},
 		{"local by name", Config{Environments: []Environment{aws}}, "local", "local", ""},
+		{"the only one beside this machine", Config{Environments: []Environment{{Name: Local, AWSRegion: "r"}, aws}}, "", "aws", ""},
+		{"only this machine", Config{Environments: []Environment{{Name: Local, AWSRegion: "r"}}}, "", "local", ""},
 		{"several", Config{Environments: []Environment{aws, gpu}}, "", "", "cli.environment_not_set"},
 		{"unknown", Config{}, "aws", "", "cliconfig.environment_not_configured"},
 		{"a default that is gone", Config{DefaultEnvironment: "aws"}, "", "", "cliconfig.environment_not_configured"},
@@ -161,6 +163,81 @@ func TestChangeWritesWhatReadReads(t *testing.T) {
 	}
 	if after, err := os.ReadFile(file.Path()); err != nil || string(after) != string(text) {
 		t.Errorf("a change that fails has left %q, %v", after, err)
+	}
+}
+
+// The command line of 0.42 reads cli.yaml too, and fails on an entry without an
+// operator_endpoint and on keys that it does not know.
+func TestSettingsOfLocalAreInAFileOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := In(dir)
+	prod, local := Environment{Name: "prod", OperatorEndpoint: "https://x"}, Environment{Name: Local, AutoscalingTick: "5s"}
+	change := func(fn func(*Config)) {
+		t.Helper()
+		if err := file.Change(t.Context(), func(c *Config) error { fn(c); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(c *Config) { c.Put(prod); c.Put(local) })
+	shared, err := os.ReadFile(file.Path())
+	if err != nil || string(shared) != "default_environment: prod\nenvironments:\n  - name: prod\n    operator_endpoint: https://x\n" {
+		t.Errorf("cli.yaml = %q, %v, want nothing of local", shared, err)
+	}
+	c, err := file.Read()
+	if err != nil || !cmp.Equal(c.Environments, []Environment{local, prod}) {
+		t.Errorf("Read = %+v, %v, want local and prod", c, err)
+	}
+	change(func(c *Config) { c.Find(Local).AutoscalingTick = "" })
+	if _, err := os.Stat(filepath.Join(dir, "local.yaml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("local.yaml: %v, want it gone when nothing is set", err)
+	}
+}
+
+// What an earlier build has written into cli.yaml counts until local has its own file.
+func TestSettingsOfLocalInCLIYAML(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cli.yaml", "environments:\n- name: local\n  aws_region: old\n  autoscaling_tick: 2s\n")
+	if c, err := In(dir).Read(); err != nil || c.Find(Local).AWSRegion != "old" {
+		t.Errorf("Read = %+v, %v, want what cli.yaml says", c, err)
+	}
+	write("local.yaml", "aws_region: new\n")
+	if c, err := In(dir).Read(); err != nil || !cmp.Equal(c.Environments, []Environment{{Name: Local, AWSRegion: "new"}}) {
+		t.Errorf("Read = %+v, %v, want what local.yaml says", c, err)
+	}
+	write("local.yaml", "[")
+	if _, err := In(dir).Read(); err == nil || !strings.Contains(err.Error(), "local.yaml") {
+		t.Errorf("Read = %v, want an error that names local.yaml", err)
+	}
+}
+
+// Releases 0.18 to 0.25 wrote an entry for this machine, which stops nobody.
+func TestEntryOfAnOldLocalIsIgnored(t *testing.T) {
+	t.Parallel()
+	file := In(t.TempDir())
+	text := "default_environment: laptop\nenvironments:\n- {name: local, provider: local}\n- {name: laptop, provider: local}\n- {name: aws, provider: aws, operator_endpoint: x}\n"
+	if err := os.WriteFile(file.Path(), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := file.Read()
+	if err != nil || len(c.Environments) != 1 || c.Environments[0].Name != "aws" || len(c.Ignored) != 2 {
+		t.Fatalf("Read = %+v, %v, want aws, and two entries ignored", c, err)
+	}
+	if env, err := c.Choose(""); err != nil || env.Name != Local {
+		t.Errorf("Choose = %+v, %v, want local, which the default was", env, err)
+	}
+	if err := file.Change(t.Context(), func(c *Config) error { _, err := c.Remove(Local); return err }); err != nil {
+		t.Errorf("Remove = %v", err)
+	}
+	if c, err := file.Read(); err != nil || len(c.Ignored) != 1 {
+		t.Errorf("Read = %+v, %v, want one entry left that is ignored", c, err)
 	}
 }
 

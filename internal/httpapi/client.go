@@ -179,14 +179,14 @@ func (c *Client) read(ctx context.Context, k call, resp *http.Response) error {
 	case err != nil:
 		return c.explain(ctx, k, err)
 	case len(data) > maxAnswerBytes:
-		return c.unknown(resp, fmt.Sprintf("more than %d bytes", maxAnswerBytes))
+		return c.unknown(ctx, resp, fmt.Sprintf("more than %d bytes", maxAnswerBytes))
 	case resp.StatusCode != http.StatusOK:
-		return c.refused(resp, data)
+		return c.refused(ctx, resp, data)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber() // for what has no type of its own: a YAML integer stays one
 	if err := dec.Decode(k.out); err != nil {
-		return c.unknown(resp, "not what was asked for: "+err.Error())
+		return c.unknown(ctx, resp, "not what was asked for: "+err.Error())
 	}
 	return nil
 }
@@ -217,10 +217,10 @@ func (c *Client) readLines(ctx context.Context, k call, resp *http.Response, lin
 		if err != nil {
 			return ended(ctx, c.explain(ctx, k, err))
 		}
-		return c.refused(resp, data)
+		return c.refused(ctx, resp, data)
 	}
 	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != contentNDJSON {
-		return c.unknown(resp, "no stream of lines")
+		return c.unknown(ctx, resp, "no stream of lines")
 	}
 	err := lines(resp.Body)
 	if errors.Is(err, errCutOff) {
@@ -301,18 +301,18 @@ func (c *Client) attempt(ctx context.Context, k call, data []byte, token string)
 }
 
 // refused is the fault in an answer that is no success.
-func (c *Client) refused(resp *http.Response, data []byte) error {
+func (c *Client) refused(ctx context.Context, resp *http.Response, data []byte) error {
 	var e Error
 	if err := json.Unmarshal(data, &e); err != nil || e.Kind == "" || e.Code == "" {
-		return c.unknown(resp, "no error of an operator")
+		return c.unknown(ctx, resp, "no error of an operator")
 	}
 	return e.fault()
 }
 
-func (c *Client) unknown(resp *http.Response, what string) error {
-	return fault.New(fault.Disconnected, "cli.operator_response_unknown",
+func (c *Client) unknown(ctx context.Context, resp *http.Response, what string) error {
+	return c.ofOldRelease(ctx, fault.New(fault.Disconnected, "cli.operator_response_unknown",
 		"the answer of %s is %s (status %d, %s)", c.where, what, resp.StatusCode, clip(resp.Header.Get("Content-Type"))).
-		WithHint("is this the address of a cortex operator of the same version?")
+		WithHint("is this the address of a cortex operator of the same version?"))
 }
 
 // explain says why there was no answer. A context of the caller that ended is its own error.
@@ -327,7 +327,7 @@ func (c *Client) explain(ctx context.Context, k call, err error) error {
 	case errors.As(err, &proof):
 		return proof.error
 	case errors.As(err, &untrusted):
-		return c.untrusted(untrusted)
+		return c.ofOldRelease(ctx, c.untrusted(untrusted))
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return c.unreachable(err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -87,19 +87,20 @@ class Config:
         )
 
     def choose(self, name: Optional[str]) -> Dict[str, Any]:
-        """Returns the named environment, else the default, the only one, or the local one."""
+        """Returns the named environment, else the default, the only one that is not local, or the local one."""
         if name is not None:
             return self.get(name)
         if self.default is not None:
             return self.get(self.default)
-        if len(self.environments) > 1:
+        others = [e for e in self.environments if e["name"] != LOCAL]
+        if len(others) > 1:
             raise NotFound(
                 "there are several environments and none of them is the default",
                 code="cli.environment_not_set",
                 kind="not_found",
                 hint="name one, or choose a default with `cortex env default NAME`",
             )
-        return self.environments[0] if self.environments else {"name": LOCAL}
+        return others[0] if others else self.get(LOCAL)
 
     def put(self, entry: Mapping[str, str]) -> None:
         """Adds or replaces an environment; the first one becomes the default."""

@@ -73,6 +73,14 @@ class Reading(TestCase):
             },
         )
 
+    def test_this_machine_does_not_count_in_the_choice(self) -> None:
+        local = {"name": "local", "provider": "local"}
+        prod = {"name": "prod", "operator_endpoint": "https://x"}
+        for environments, want in (([local, prod], prod), ([local], local), ([], {"name": "local"})):
+            with self.subTest(environments):
+                config = environment.Config({"environments": environments}, "cli.yaml")
+                self.assertEqual(config.choose(None), want)
+
     def test_nothing(self) -> None:
         for text in ("", "\n\n", "# nothing\n", "---\n", "{}\n", "environments: []\n", "environments:\n"):
             with self.subTest(text):
