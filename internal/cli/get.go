@@ -154,7 +154,7 @@ func (a *app) getOne(ctx context.Context, w io.Writer, env string, out output, v
 	}
 	a.writeDetails(w, api, now)
 	if verbose && api.Spec != nil {
-		return a.writeConfiguration(w, api.Spec)
+		return a.writeConfiguration(w, &api.Spec.Revision)
 	}
 	return nil
 }
@@ -209,8 +209,8 @@ func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out outpu
 		fmt.Fprintf(w, "%s v%d\n", a.paint.bold("version:"), n)
 	}
 	fmt.Fprintf(w, "%s %s\n", a.paint.bold("api id:"), api.Spec.ID)
-	fmt.Fprintf(w, "%s %s\n", a.paint.bold("last deployed:"), api.Spec.LastUpdated.Local().Format(timeFormat))
-	return a.writeConfiguration(w, api.Spec)
+	fmt.Fprintf(w, "%s %s\n", a.paint.bold("last deployed:"), time.Unix(api.Spec.LastUpdated, 0).Format(timeFormat))
+	return a.writeConfiguration(w, &api.Spec.Revision)
 }
 
 // keyOrder is the order in which people write the keys of an API; a decoded
@@ -297,13 +297,13 @@ func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time
 				}
 				row = append(row, paint.red("refused"))
 			case kind == workload.Splitter:
-				row = append(row, splitterTargets(api), since(m.LastUpdated, now))
+				row = append(row, splitterTargets(api), sinceUnix(m.LastUpdated, now))
 			case !kind.Scales():
-				row = append(row, "0", "-", since(m.LastUpdated, now))
+				row = append(row, "0", "-", sinceUnix(m.LastUpdated, now))
 			case s == nil:
-				row = append(row, "-", "-", since(m.LastUpdated, now), "-")
+				row = append(row, "-", "-", sinceUnix(m.LastUpdated, now), "-")
 			default:
-				row = append(row, fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate), since(m.LastUpdated, now), phase(s.Phase, paint))
+				row = append(row, fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate), sinceUnix(m.LastUpdated, now), phase(s.Phase, paint))
 			}
 			t.rows = append(t.rows, row)
 		}
@@ -355,7 +355,7 @@ func splitTable(api workload.APIResponse, all []workload.APIResponse, now time.T
 			if s := r.Status; s != nil {
 				row[2], row[3] = fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate)
 			}
-			row[4] = since(r.Metadata.LastUpdated, now)
+			row[4] = sinceUnix(r.Metadata.LastUpdated, now)
 		}
 		t.rows = append(t.rows, row)
 	}

@@ -96,6 +96,14 @@ func (t table) without(header string) table {
 // timeFormat is how points in time are shown.
 const timeFormat = "02 Jan 06 15:04:05 MST"
 
+// sinceUnix is since a moment in Unix seconds; 0 is never.
+func sinceUnix(at int64, now time.Time) string {
+	if at == 0 {
+		return since(time.Time{}, now)
+	}
+	return since(time.Unix(at, 0), now)
+}
+
 // since is a span in the two largest units, as in "1h22m".
 func since(t, now time.Time) string {
 	if t.IsZero() {

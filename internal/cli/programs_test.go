@@ -24,7 +24,7 @@ func TestSayPrograms(t *testing.T) {
 	deployed := func(action workload.Action, refused string, found map[string]string) workload.DeployResult {
 		var rev workload.Revision
 		rev.Programs = &workload.Programs{Found: found}
-		return workload.DeployResult{API: &workload.APIResponse{Spec: &rev}, Action: action, Error: refused}
+		return workload.DeployResult{API: &workload.APIResponse{Spec: rev.Shown()}, Action: action, Error: refused}
 	}
 	a := testApp(t)
 	a.sayPrograms([]workload.DeployResult{
@@ -32,7 +32,7 @@ func TestSayPrograms(t *testing.T) {
 		deployed(workload.ActionUpdate, "", map[string]string{"python3": python}),
 		deployed(workload.ActionNone, "", map[string]string{"unchanged": python}),
 		deployed("", "error: no", map[string]string{"refused": python}),
-		{API: &workload.APIResponse{Spec: &workload.Revision{}}, Action: workload.ActionCreate}, // of images only
+		{API: &workload.APIResponse{Spec: &workload.Deployed{}}, Action: workload.ActionCreate}, // of images only
 		{Action: workload.ActionCreate},
 	})
 	want := "python3 → " + python + "\nuvicorn → " + uvicorn + "\n"

@@ -350,7 +350,7 @@ func (c *Client) untrusted(err *tls.CertificateVerificationError) error {
 		shown = "; it shows " + auth.Fingerprint(err.UnverifiedCertificates[0].Raw)
 	}
 	return fault.New(fault.Disconnected, CodeUntrusted, "the certificate of %s is not trusted: %w%s", c.where, err.Err, shown).
-		WithHint("nothing was sent. If its administrator confirms that certificate, configure the environment again with " +
+		WithHint("nothing of yours was sent. If its administrator confirms that certificate, configure the environment again with " +
 			"`cortex env configure NAME --operator-endpoint URL` and --ca FILE or --fingerprint")
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -106,6 +107,52 @@ func TestRecordedExchanges(t *testing.T) {
 				t.Errorf("the exchange differs from %s (-want +got):\n%s", file, diff)
 			}
 		})
+	}
+}
+
+// Most readers of JSON keep 53 bits of a number. What users submitted is theirs.
+func TestNumbersOfAnswersAreExactEverywhere(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join("testdata", "exchanges", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("Glob() = %v, %v", files, err)
+	}
+	seen := 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.UseNumber()
+		var x any
+		if err := dec.Decode(&x); err != nil {
+			t.Fatal(err)
+		}
+		var walk func(path string, v any)
+		walk = func(path string, v any) {
+			switch v := v.(type) {
+			case map[string]any:
+				for key, inner := range v {
+					if key != "submitted_api_spec" {
+						walk(path+"."+key, inner)
+					}
+				}
+			case []any:
+				for _, inner := range v {
+					walk(path+"[]", inner)
+				}
+			case json.Number:
+				seen++
+				if f, err := v.Float64(); err != nil || math.Abs(f) > 1<<53 {
+					t.Errorf("%s: %s is %s, which is more than 2^53", file, path, v)
+				}
+			}
+		}
+		walk("", x)
+	}
+	if seen < 50 {
+		t.Errorf("%d numbers were looked at, want those of every exchange", seen)
 	}
 }
 

@@ -47,13 +47,13 @@ var (
 		},
 		InitialDeploymentTime: 1773489600123456789, LastUpdated: noon,
 	}
-	metadata = &workload.Metadata{Name: "iris", Kind: workload.Realtime, ID: revision.ID, DeploymentID: revision.DeploymentID, LastUpdated: noon}
+	metadata = &workload.Metadata{Name: "iris", Kind: workload.Realtime, ID: revision.ID, DeploymentID: revision.DeploymentID, LastUpdated: noon.Unix()}
 	status   = &workload.Status{Ready: 1, Requested: 2, UpToDate: 1, Phase: workload.PhaseUpdating, Reason: "1 of 2 replicas is ready"}
 	versions = []workload.APIVersion{
 		{APIID: revision.ID, SpecID: "1c3d", Number: 12, LastUpdated: 1773489600, Current: true, Cause: "deploy", Result: workload.ResultFailed, Reason: "it ends"},
 		{APIID: "6f3c0b-9qx7d2k1m0-0b2c", SpecID: "0b2c", Number: 11, LastUpdated: 1773489000, Serving: true, Cause: "deploy", Result: workload.ResultLive, FirstLive: 1773489003},
 	}
-	iris = workload.APIResponse{Spec: &revision, Metadata: metadata, Status: status, Endpoint: "http://localhost:8888/iris", APIVersions: versions}
+	iris = workload.APIResponse{Spec: revision.Shown(), Metadata: metadata, Status: status, Endpoint: "http://localhost:8888/iris", APIVersions: versions}
 	loop = &workload.Reason{
 		Code: "crash_loop", Message: "the container api exited 5 times with code 1",
 		Evidence: []workload.Evidence{{Kind: "log", Text: "ModuleNotFoundError: No module named 'model'"}, {Kind: "exit", Text: "exit code 1"}},
@@ -90,13 +90,13 @@ func scenes() []scene {
 			answer: []workload.DeployResult{{API: &iris, Action: workload.ActionCreate, Message: "creating iris (RealtimeAPI)"}}},
 		{name: "list", ask: question{"list", arguments{}}, answer: []workload.APIResponse{
 			{Metadata: metadata, Status: status},
-			{Metadata: &workload.Metadata{Name: "split", Kind: workload.Splitter, ID: "6f", LastUpdated: noon}, NumTrafficSplitterTargets: &targets},
+			{Metadata: &workload.Metadata{Name: "split", Kind: workload.Splitter, ID: "6f", LastUpdated: noon.Unix()}, NumTrafficSplitterTargets: &targets},
 		}},
-		{name: "list_with_specs", ask: question{"list", arguments{}}, answer: []workload.APIResponse{{Spec: &revision}}},
+		{name: "list_with_specs", ask: question{"list", arguments{}}, answer: []workload.APIResponse{{Spec: revision.Shown()}}},
 		{name: "list_empty", ask: question{"list", arguments{}}, answer: []workload.APIResponse{}},
 		{name: "get", ask: question{"get", named}, answer: iris},
 		{name: "get_odd_name", ask: question{"get", arguments{Name: "a b\\ü?&%2F"}}, answer: workload.APIResponse{Endpoint: "x"}},
-		{name: "version", ask: question{"version", arguments{Name: "iris", ID: "0b2c0b2c"}}, answer: workload.APIResponse{Spec: &revision}},
+		{name: "version", ask: question{"version", arguments{Name: "iris", ID: "0b2c0b2c"}}, answer: workload.APIResponse{Spec: revision.Shown()}},
 		{name: "describe", ask: question{"describe", named}, answer: workload.APIResponse{Metadata: metadata, Status: &workload.Status{
 			Requested: 1, Phase: workload.PhaseFailed, Reason: loop.Message, ReplicaCounts: &workload.Counts{Requested: 1, Failed: 1},
 			Replicas: []workload.Replica{{ID: "iris-1", APIID: revision.ID, UpToDate: true, State: workload.Failed, Reason: loop, Restarts: 5, Since: noon}},

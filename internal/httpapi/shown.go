@@ -83,7 +83,7 @@ func withoutLogs(r *workload.Reason) *workload.Reason {
 }
 
 // masked is a revision without the values of its variables.
-func masked(r *workload.Revision) *workload.Revision {
+func masked(r *workload.Deployed) *workload.Deployed {
 	c := *r
 	c.SubmittedAPISpec = withoutValues(r.SubmittedAPISpec, false)
 	if r.Pod == nil {

@@ -23,12 +23,12 @@ const password, lastLine = "hunter2", "panic: cannot reach the database"
 func secretAPI() workload.APIResponse {
 	return workload.APIResponse{
 		Metadata: &workload.Metadata{Name: "iris", Kind: workload.Realtime},
-		Spec: &workload.Revision{
+		Spec: &workload.Deployed{Revision: workload.Revision{
 			Spec: workload.Spec{Name: "iris", Kind: workload.Realtime, Pod: &workload.Pod{Containers: []workload.Container{{Name: "api", Env: map[string]string{"PASSWORD": password}}}}},
 			SubmittedAPISpec: map[string]any{"name": "iris", "pod": map[string]any{"containers": []any{map[string]any{
 				"env": map[string]any{"PASSWORD": password}, "image": "shown"}}}},
 			Number: 12,
-		},
+		}},
 		Status: &workload.Status{Phase: workload.PhaseFailed, Replicas: []workload.Replica{{ID: "r1", Reason: crash()}}},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
@@ -264,7 +263,7 @@ func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, 
 	if why, ok := o.refusals()[name]; ok {
 		r.Refused = refused(why)
 	}
-	r.Spec, r.Endpoint, r.CodeChanged = w.Revision, o.endpoint(w.Revision), o.codeChanged(w.Revision)
+	r.Spec, r.Endpoint, r.CodeChanged = w.Revision.Shown(), o.endpoint(w.Revision), o.codeChanged(w.Revision)
 	versions, err := o.versions(ctx, &w, name)
 	if err != nil {
 		return r, err
@@ -294,6 +293,6 @@ func (o *Operator) Describe(ctx context.Context, name string) (workload.APIRespo
 func metadata(r *workload.Revision) *workload.Metadata {
 	return &workload.Metadata{
 		Name: r.Name, Kind: r.Kind, ID: r.ID, DeploymentID: r.DeploymentID,
-		LastUpdated: r.LastUpdated.Truncate(time.Second),
+		LastUpdated: r.LastUpdated.Unix(),
 	}
 }

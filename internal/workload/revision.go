@@ -26,6 +26,22 @@ type Revision struct {
 	LastUpdated           time.Time `json:"last_updated"`
 }
 
+// Deployed is a revision as answers have it. Its times are Unix seconds, as all times of
+// the shapes of 0.42 are: nanoseconds do not fit into a number of JSON, of which most
+// readers keep 53 bits.
+type Deployed struct {
+	Revision
+	InitialDeploymentTime int64 `json:"initial_deployment_time"`
+	LastUpdated           int64 `json:"last_updated"`
+}
+
+// Shown returns r as answers have it.
+func (r *Revision) Shown() *Deployed {
+	d := &Deployed{Revision: *r, InitialDeploymentTime: time.Unix(0, r.InitialDeploymentTime).Unix(), LastUpdated: r.LastUpdated.Unix()}
+	d.Revision.InitialDeploymentTime, d.Revision.LastUpdated = 0, time.Time{} // as whoever reads the answer has it
+	return d
+}
+
 // SamePod reports whether replicas of r and o are interchangeable, so that
 // going from one to the other restarts nothing.
 func (r *Revision) SamePod(o *Revision) bool {

@@ -111,7 +111,7 @@ type DeployResult struct {
 
 // APIResponse is one workload as front ends show it; empty members are omitted.
 type APIResponse struct {
-	Spec                      *Revision    `json:"spec,omitempty"`
+	Spec                      *Deployed    `json:"spec,omitempty"`
 	Metadata                  *Metadata    `json:"metadata,omitempty"`
 	Status                    *Status      `json:"status,omitempty"`
 	NumTrafficSplitterTargets *int         `json:"num_traffic_splitter_targets,omitempty"`
@@ -139,11 +139,11 @@ type Refused struct {
 
 // Metadata names a deployed workload.
 type Metadata struct {
-	Name         string    `json:"name"`
-	Kind         Kind      `json:"kind"`
-	ID           string    `json:"id"`
-	DeploymentID string    `json:"deployment_id,omitempty"`
-	LastUpdated  time.Time `json:"last_updated"`
+	Name         string `json:"name"`
+	Kind         Kind   `json:"kind"`
+	ID           string `json:"id"`
+	DeploymentID string `json:"deployment_id,omitempty"`
+	LastUpdated  int64  `json:"last_updated"` // Unix seconds
 }
 
 // APIVersion is one line of a workload's history.

@@ -84,7 +84,7 @@ class Metadata(TypedDict, total=False):
     kind: str
     id: str
     deployment_id: str
-    last_updated: str
+    last_updated: int
 
 
 class Evidence(TypedDict):
@@ -174,7 +174,7 @@ class Spec(TypedDict, total=False):
     programs: Programs
     submitted_api_spec: Any
     initial_deployment_time: int
-    last_updated: str
+    last_updated: int
 
 
 class API(TypedDict, total=False):
