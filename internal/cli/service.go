@@ -92,6 +92,10 @@ func (a *app) reach(ctx context.Context, env environments.Environment, stopped w
 		if stopped == refuse {
 			return nil, errStopped()
 		}
+		if a.insideReplica() {
+			return nil, fault.New(fault.Unsupported, "local.inside_an_api", "this program runs inside an API, where no local environment is started").
+				WithHint("call other APIs at $%s; to manage APIs from here, configure an environment with `cortex env configure NAME --operator-endpoint URL`", workload.EnvAPIEndpoint)
+		}
 		a.note("starting the local environment")
 		info, _, err := a.daemon.Start(ctx)
 		if err != nil {
@@ -102,6 +106,12 @@ func (a *app) reach(ctx context.Context, env environments.Environment, stopped w
 	}
 	t.Service, err = a.daemon.Client()
 	return t, err
+}
+
+// insideReplica reports whether this program runs in a container or process of an API,
+// which has a configuration folder of its own.
+func (a *app) insideReplica() bool {
+	return a.getenv("CORTEX_VERSION") != "" && filepath.Base(a.getenv("CORTEX_CLI_CONFIG_DIR")) == "client"
 }
 
 // anonymous returns a client of a remote operator that proves no identity.

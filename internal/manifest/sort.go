@@ -127,4 +127,3 @@ func indexOfSort(root *yaml.Node) int {
 	}
 	return -1
 }
-

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"cortex.dev/cortex/internal/autoscaler"
@@ -112,6 +113,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	}
 	eng, err := local.New(local.Config{
 		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
+		APIEndpoint: endpoint(apis.Addr()), APIEndpointInDocker: endpointInDocker(apis.Addr(), runtime.GOOS),
 		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
 	})
 	if err != nil {
@@ -149,6 +151,20 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 			{Name: "management", Run: func(ctx context.Context) error { return httpserve.Serve(ctx, m.listener, handler) }},
 		},
 	}, nil
+}
+
+// endpointInDocker is the address by which containers reach the APIs; empty where they do
+// not: a loopback address is that of the container itself, but where Docker runs in a
+// virtual machine of its own and lends it the host's.
+func endpointInDocker(addr net.Addr, goos string) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	switch {
+	case !ok, tcp.IP.IsLoopback() && goos != "darwin":
+		return ""
+	case tcp.IP.IsLoopback(), tcp.IP.IsUnspecified():
+		return fmt.Sprintf("http://%s:%d", docker.HostName, tcp.Port)
+	}
+	return "http://" + tcp.String()
 }
 
 // endpoint is the address users are told: the name localhost for a loopback one.

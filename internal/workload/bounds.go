@@ -10,6 +10,10 @@ import (
 	"sync"
 )
 
+// EnvAPIEndpoint is the variable that tells a replica where the front door is, through
+// which it calls other APIs.
+const EnvAPIEndpoint = "CORTEX_API_ENDPOINT"
+
 // Patterns of the strings in a spec. They are written in the subset of regular
 // expressions that Go and JSON Schema share.
 const (

@@ -23,6 +23,7 @@ from cortex import transport as _transport
 from cortex import trust as _trust
 from cortex.client import Client
 from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound
+from cortex.local import run_cli
 from cortex.shapes import Environment
 
 __version__ = "1.0.0.dev0"
@@ -37,6 +38,7 @@ __all__ = [
     "env_delete",
     "env_list",
     "new_client",
+    "run_cli",
 ]
 
 

@@ -236,6 +236,22 @@ class Local(TestCase):
         self.assertEqual(caught.exception.code, "local.start_failed")
         self.assertIn("port 8888 is taken", str(caught.exception))
 
+    def test_inside_a_replica_none_is_started(self) -> None:
+        program = self.program("exit 0")
+        inside = {"CORTEX_CLI_PATH": program, "CORTEX_VERSION": "1", "CORTEX_CLI_CONFIG_DIR": self.folder + "/client"}
+        with mock.patch.dict(os.environ, inside), self.assertRaises(cortex.CortexException) as caught:
+            cortex.client().list_apis()
+        self.assertEqual(caught.exception.code, "local.inside_an_api")
+        self.assertIn("CORTEX_API_ENDPOINT", caught.exception.hint)
+
+    def test_run_cli_returns_what_the_command_line_prints(self) -> None:
+        program = self.program('echo "$*"; test "$1" != fail || { echo "error: no" >&2; exit 1; }')
+        with mock.patch.dict(os.environ, {"CORTEX_CLI_PATH": program}):
+            self.assertEqual(cortex.run_cli(["get", "iris"], hide_output=True), "get iris\n")
+            with self.assertRaises(cortex.CortexBinaryException) as caught:
+                cortex.run_cli(["fail"], hide_output=True)
+        self.assertEqual(str(caught.exception), "error: no")
+
     def test_without_a_command_line(self) -> None:
         with mock.patch.dict(os.environ, {"PATH": self.folder}), self.assertRaises(cortex.CortexException) as caught:
             os.environ.pop("CORTEX_CLI_PATH", None)

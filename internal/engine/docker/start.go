@@ -93,6 +93,9 @@ func (r *Runtime) config(spec local.ContainerSpec) *container.Config {
 	return c
 }
 
+// HostName is what containers call the machine that Docker runs on.
+const HostName = "host.docker.internal"
+
 // hostConfig is the isolation of a container. It is Docker's own default, which is
 // unprivileged, and no way to gain more. CPU is a weight. Memory is a limit, without
 // swap: one container that takes all of a machine's memory ends what others run there.
@@ -109,6 +112,9 @@ func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 		for _, port := range spec.Ports {
 			h.PortBindings[tcpPort(port)] = []network.PortBinding{{HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1})}}
 		}
+	}
+	if spec.Network == nil && strings.Contains(spec.Env[workload.EnvAPIEndpoint], HostName) {
+		h.ExtraHosts = []string{HostName + ":host-gateway"} // who shares a network has its names
 	}
 	if q := spec.Compute; q != nil {
 		if q.CPU != nil {

@@ -66,6 +66,9 @@ func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.
 	if p := portOf(r); p != 0 {
 		env = append(env, corev1.EnvVar{Name: "CORTEX_PORT", Value: strconv.Itoa(int(p))})
 	}
+	if cfg.APIEndpoint != "" {
+		env = append(env, corev1.EnvVar{Name: workload.EnvAPIEndpoint, Value: cfg.APIEndpoint})
+	}
 	known := map[string]bool{}
 	for _, v := range env {
 		known[v.Name] = true

@@ -33,6 +33,7 @@ type PodConfig struct {
 	// server would be a way into the cluster. What a cloud's webhook mounts is.
 	ServiceAccount string
 	Version        string            // CORTEX_VERSION
+	APIEndpoint    string            // of the gateways, as pods reach it: CORTEX_API_ENDPOINT; "" is not told
 	Env            map[string]string // for every container of a user; what the user sets wins
 	Labels         map[string]string // for every pod; ours win
 	Annotations    map[string]string // for every pod; those that are read here win

@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the golden pods anew")
 
 // plain is an installation that says as little as it can.
-var plain = PodConfig{Namespace: "cortex-apis", SidecarImage: "cortex.dev/sidecar:1.2.3", Version: "1.2.3"}
+var plain = PodConfig{Namespace: "cortex-apis", SidecarImage: "cortex.dev/sidecar:1.2.3", Version: "1.2.3", APIEndpoint: "http://cortex-gateway.cortex.svc"}
 
 var groups = []NodeGroup{{Name: "cpu", Priority: 1}, {Name: "gpu", Priority: 5}, {Name: "gpu-spot", Priority: 100, Taints: []workload.Toleration{{Key: "dedicated", Value: "spot", Effect: "NoSchedule"}}}}
 

@@ -23,9 +23,14 @@ func environment(cfg Config, c *workload.Container, port int32, folder func(name
 		"CORTEX_LOG_LEVEL":      "INFO",
 		"CORTEX_CLI_CONFIG_DIR": "/cortex/client",
 	}
+	endpoint := cfg.APIEndpointInDocker
 	if c.Image == "" {
+		endpoint = cfg.APIEndpoint
 		platform["CORTEX_CLI_CONFIG_DIR"] = folder("client")
 		platform["CORTEX_MNT"] = folder("mnt")
+	}
+	if endpoint != "" {
+		platform[workload.EnvAPIEndpoint] = endpoint
 	}
 	if port != 0 {
 		platform["CORTEX_PORT"] = strconv.Itoa(int(port))

@@ -52,7 +52,7 @@ func FuzzExpand(f *testing.F) {
 
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Version: "1.2.3", Env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "x"}}
+	cfg := Config{Version: "1.2.3", Env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "x"}, APIEndpoint: "http://localhost:8888", APIEndpointInDocker: "http://host:8888"}
 	folder := func(name string) string { return "/state/" + name }
 	user := map[string]string{"AWS_PROFILE": "mine", "A": "$(CORTEX_PORT)", "B": "$(A)$(Z)", "Z": "z", "CORTEX_PORT": "1"}
 	process := environment(cfg, &workload.Container{Env: user}, 20001, folder)
@@ -60,6 +60,7 @@ func TestEnvironment(t *testing.T) {
 		"AWS_REGION": "eu-west-1", "AWS_PROFILE": "mine", "A": "20001", "B": "20001$(Z)", "Z": "z",
 		"CORTEX_VERSION": "1.2.3", "CORTEX_LOG_LEVEL": "INFO", "CORTEX_PORT": "20001",
 		"CORTEX_CLI_CONFIG_DIR": "/state/client", "CORTEX_MNT": "/state/mnt",
+		"CORTEX_API_ENDPOINT": "http://localhost:8888",
 	}
 	if diff := cmp.Diff(want, process); diff != "" {
 		t.Errorf("the environment of a process differs (-want +got):\n%s", diff)
@@ -67,6 +68,7 @@ func TestEnvironment(t *testing.T) {
 	image := environment(cfg, &workload.Container{Image: "i"}, 0, folder)
 	want = map[string]string{
 		"AWS_REGION": "eu-west-1", "AWS_PROFILE": "x", "CORTEX_VERSION": "1.2.3", "CORTEX_LOG_LEVEL": "INFO", "CORTEX_CLI_CONFIG_DIR": "/cortex/client",
+		"CORTEX_API_ENDPOINT": "http://host:8888",
 	}
 	if diff := cmp.Diff(want, image); diff != "" {
 		t.Errorf("the environment of an image without a port differs (-want +got):\n%s", diff)

@@ -42,7 +42,10 @@ type Config struct {
 	// The user's own variables win.
 	Env     map[string]string
 	Version string // CORTEX_VERSION
-	Log     *slog.Logger
+	// APIEndpoint is the front door as processes reach it, and APIEndpointInDocker as
+	// containers do; empty: they do not.
+	APIEndpoint, APIEndpointInDocker string
+	Log                              *slog.Logger
 
 	Grace            time.Duration // from the decision to stop a replica to SIGKILL where its file does not say; workload.DefaultGrace when zero
 	ProgressDeadline time.Duration // a replica not ready by then counts as failed; 10 min when zero

@@ -1,6 +1,7 @@
 package operatord
 
 import (
+	"fmt"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/rest"
@@ -31,7 +32,9 @@ func podsOf(c Config) enginekube.PodConfig {
 		SidecarCPU: *resource.NewMilliQuantity(c.SidecarSize.CPU, resource.DecimalSI), SidecarMem: *resource.NewQuantity(c.SidecarSize.Mem, resource.BinarySI),
 		Namespace: c.Namespace, SidecarImage: c.SidecarImage, Version: c.Version, PullSecrets: c.PullSecrets, Unconfined: c.Unconfined,
 		Restricted: c.PodSecurity == "restricted",
-		PullPolicy: corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
+		// Without the domain of the cluster, which pods know and this program does not.
+		APIEndpoint: fmt.Sprintf("http://%s.%s.svc", gatewayService, c.SystemNamespace),
+		PullPolicy:  corev1.PullPolicy(c.PullPolicy), SidecarPull: corev1.PullPolicy(c.PullPolicy),
 		Traces: enginekube.Traces{Endpoint: c.Traces.Endpoint, Ratio: c.Traces.Ratio, Cluster: c.ClusterName},
 	}
 	for _, g := range c.NodeGroups {

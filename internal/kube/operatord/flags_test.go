@@ -158,3 +158,12 @@ func FuzzFlags(f *testing.F) {
 		_, _ = parse(args, podEnv)
 	})
 }
+
+// Pods are told the service of the gateways in the namespace of this program, not of the APIs.
+func TestAddressOfTheGatewaysInPods(t *testing.T) {
+	t.Parallel()
+	got := podsOf(Config{Namespace: "cortex-apis", SystemNamespace: "team"}).APIEndpoint
+	if want := "http://cortex-gateway.team.svc"; got != want {
+		t.Errorf("podsOf().APIEndpoint = %q, want %q", got, want)
+	}
+}
