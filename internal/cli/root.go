@@ -54,7 +54,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupAPIs, a.deployCommand(), a.getCommand(), a.describeCommand(), a.predictCommand(), a.logsCommand(),
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(), a.deleteCommand())
-	add(groupFiles, a.validateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
+	add(groupFiles, a.validateCommand(), a.migrateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
 	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
 	add(groupKube, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.clusterCommand())
 	root.SetHelpCommand(a.helpCommand())
