@@ -143,7 +143,7 @@ var Rules = map[string]Rule{
 	// cortex policy and cortex audit --file work offline too.
 	"internal/migrate": {Internal: []string{"internal/manifest", "internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/migrate", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
 		"internal/backoff", "internal/environments", "internal/localenv", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // its default ratio

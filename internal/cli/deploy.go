@@ -83,6 +83,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 		return err // nothing is started for a file that cannot be deployed; elsewhere the operator judges
 	}
 	if env.IsLocal() {
+		a.warn(beyondMachine(parsed, thisMachine()))
 		req.Path = callersPath(a.getenv("PATH"))
 	}
 	t, err := a.connect(ctx, o.env, o.out, start)
