@@ -127,3 +127,29 @@ func indexOfSort(root *yaml.Node) int {
 	}
 	return -1
 }
+
+// listOf returns the APIs of a document. The map of one API is taken for a list of it.
+func listOf(file string, root *yaml.Node) ([]*yaml.Node, error) {
+	if root != nil {
+		root = resolve(root)
+	}
+	if root == nil || isNull(root) || root.Kind == yaml.SequenceNode && len(root.Content) == 0 {
+		return nil, malformed(problemAt(file, 0, 0, workload.CodeNoAPIs, "at least one API must be defined"),
+			"a cortex.yaml is a list of APIs, each with a name and a kind")
+	}
+	if root.Kind == yaml.SequenceNode {
+		return root.Content, nil
+	}
+	if sortOf(root) == OneAPI {
+		return []*yaml.Node{root}, nil
+	}
+	p := problemAt(file, root.Line, root.Column, workload.CodeMalformed, "the file must be a list of APIs")
+	p.Found = shown(root)
+	hint := "begin every API with a dash, as in \"- name: iris\""
+	if root.Kind == yaml.ScalarNode {
+		hint = "is this a cortex.yaml?"
+	} else if i := indexOfSort(root); i >= 0 {
+		p.Found, hint = sorts[i].what, sorts[i].hint
+	}
+	return nil, malformed(p, hint)
+}
