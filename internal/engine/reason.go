@@ -38,7 +38,7 @@ type End struct {
 	PortTaken bool     // its log says that it could not have its port; see PortInUse
 	Killed    bool     // by somebody else
 	Times     int      // in a row
-	Again     string   // when it is started again, as in "every 2s"; empty: not known
+	Again     string   // when it is started again, as in "after 2s"; empty: not known
 	Fixes     Fixes
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"cortex.dev/cortex/internal/workload"
 )
@@ -14,8 +15,15 @@ type RolloutReplica struct {
 	Current     bool // its pod is that of the desired revision
 	Serving     bool // its pod is that of the serving revision, and no other
 	Ready       bool // receives requests
+	Available   bool // Current only: has been ready for SteadyAfter, so others may go on its account
 	Terminating bool // on its way out; nothing can be done about it
+	Busy        int  // requests in flight there
 }
+
+// SteadyAfter is how long a replica of a new revision must have been ready before one of
+// an earlier revision is stopped in its favour: a server that comes up and dies of its
+// first requests replaces nothing.
+const SteadyAfter = 3 * time.Second
 
 // RolloutInput is one observation. Surge and Unavailable are numbers of replicas,
 // already rounded for Desired.
@@ -62,10 +70,11 @@ type RolloutPlan struct {
 //   - it never stops a ready replica when that leaves fewer than
 //     Desired-Unavailable ready ones, so a revision that does not become ready
 //     never replaces one that is;
-//   - old replicas that are not ready go first, then the oldest; those of the
-//     serving revision last;
+//     A replica of the desired revision counts once it is available;
+//   - old replicas that are not ready go first, then those with the fewest requests,
+//     then the oldest; those of the serving revision last;
 //   - past Desired, replicas of the desired revision go too: first those that are
-//     not ready, then the newest.
+//     not ready, then those with the fewest requests, then the newest.
 //
 // As long as the desired revision does not carry the load, the serving one does:
 //
@@ -137,10 +146,7 @@ func sharesOf(in RolloutInput, current []RolloutReplica) shares {
 	if in.Desired == 0 && in.Trial {
 		s.desired = 1
 	}
-	ready := 0
-	for _, r := range current {
-		ready += readiness(r)
-	}
+	ready := available(current)
 	switch {
 	case in.Desired == 0 || !in.Serving:
 	case in.Failed && ready == 0:
@@ -159,29 +165,26 @@ func excessOf(current []RolloutReplica, desired int) []RolloutReplica {
 	}
 	order := slices.Clone(current)
 	slices.Reverse(order) // newest first
-	slices.SortStableFunc(order, func(a, b RolloutReplica) int { return readiness(a) - readiness(b) })
+	slices.SortStableFunc(order, leastMissed)
 	return order[:n]
 }
 
 // oldToStop returns what of old may go now. Replicas of the desired revision that
-// are not ready are taken for lost: nothing goes on their account.
+// are not available are taken for lost: nothing goes on their account.
 func oldToStop(s shares, current, old []RolloutReplica) []Stop {
-	ready, serving := 0, 0
-	for _, r := range current {
-		ready += readiness(r)
-	}
+	ready, serving := available(current), 0
 	// May go: of all that may be ready, now or one day, what is more than must be;
 	// and of those that are ready now, what is more than must be.
 	spare := len(old) + ready - s.minReady
 	for _, r := range old {
-		ready += readiness(r)
+		ready += oneIf(r.Ready)
 		if r.Serving {
 			serving++
 		}
 	}
 	order := slices.Clone(old)
 	slices.SortStableFunc(order, func(a, b RolloutReplica) int {
-		return cmp.Or(precedence(a.Serving)-precedence(b.Serving), readiness(a)-readiness(b))
+		return cmp.Or(oneIf(a.Serving)-oneIf(b.Serving), leastMissed(a, b))
 	})
 	var stops []Stop
 	for _, r := range order {
@@ -205,15 +208,22 @@ func oldToStop(s shares, current, old []RolloutReplica) []Stop {
 	return stops
 }
 
-func precedence(last bool) int {
-	if last {
-		return 1
-	}
-	return 0
+// leastMissed orders replicas by what their end would cost those who ask them.
+func leastMissed(a, b RolloutReplica) int {
+	return cmp.Or(oneIf(a.Ready)-oneIf(b.Ready), cmp.Compare(a.Busy, b.Busy))
 }
 
-func readiness(r RolloutReplica) int {
-	if r.Ready {
+// available is how many replicas of the desired revision carry load for sure.
+func available(current []RolloutReplica) int {
+	n := 0
+	for _, r := range current {
+		n += oneIf(r.Ready && r.Available)
+	}
+	return n
+}
+
+func oneIf(b bool) int {
+	if b {
 		return 1
 	}
 	return 0

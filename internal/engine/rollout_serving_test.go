@@ -11,7 +11,7 @@ import (
 func TestPlanRolloutKeepsWhatServes(t *testing.T) {
 	t.Parallel()
 	current := func(id string, ready bool) RolloutReplica {
-		return RolloutReplica{ID: id, Current: true, Ready: ready}
+		return RolloutReplica{ID: id, Current: true, Ready: ready, Available: ready}
 	}
 	serving := func(id string, ready bool) RolloutReplica {
 		return RolloutReplica{ID: id, Serving: true, Ready: ready}

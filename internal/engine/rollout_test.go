@@ -18,8 +18,13 @@ func TestPlanRollout(t *testing.T) {
 		old     = "old"
 	)
 	replica := func(id, revision string, ready bool) RolloutReplica {
-		return RolloutReplica{ID: id, Current: revision == current, Ready: ready}
+		return RolloutReplica{ID: id, Current: revision == current, Ready: ready, Available: ready}
 	}
+	busy := func(r RolloutReplica, requests int) RolloutReplica {
+		r.Busy = requests
+		return r
+	}
+	fresh := func(id string) RolloutReplica { return RolloutReplica{ID: id, Current: true, Ready: true} }
 	going := func(id string) RolloutReplica { return RolloutReplica{ID: id, Terminating: true} }
 	for _, tt := range []struct {
 		name  string
@@ -37,6 +42,28 @@ func TestPlanRollout(t *testing.T) {
 			in: RolloutInput{Desired: 2, Surge: 1, Replicas: []RolloutReplica{
 				replica("a", current, true), replica("b", current, false), replica("c", current, true), replica("d", current, true),
 			}},
+		},
+		{
+			name: "scale-in spares those that are busy", stop: []string{"c", "b"},
+			in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{
+				replica("b", current, true), replica("c", current, true), busy(replica("d", current, true), 1),
+			}},
+		},
+		{
+			name: "scale-in takes the unready before the idle", stop: []string{"a"},
+			in: RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{busy(replica("a", current, false), 3), replica("b", current, true)}},
+		},
+		{
+			name: "an update spares those that are busy", stop: []string{"b"},
+			in: RolloutInput{Desired: 2, Surge: 1, Replicas: []RolloutReplica{busy(replica("a", old, true), 2), busy(replica("b", old, true), 1), replica("c", current, true)}},
+		},
+		{
+			name: "what has only just become ready replaces nothing",
+			in:   RolloutInput{Desired: 1, Surge: 1, Replicas: []RolloutReplica{replica("a", old, true), fresh("b")}},
+		},
+		{
+			name: "and is not replaced for being fresh", stop: []string{"c"},
+			in: RolloutInput{Desired: 2, Surge: 1, Replicas: []RolloutReplica{fresh("a"), fresh("b"), fresh("c")}},
 		},
 		{
 			name: "an update starts one more before it stops anything", start: 1,
@@ -108,7 +135,7 @@ func TestPlanRollout(t *testing.T) {
 // What explain and the log say of a step.
 func TestRolloutReasons(t *testing.T) {
 	t.Parallel()
-	current := RolloutReplica{ID: "a", Current: true, Ready: true}
+	current := RolloutReplica{ID: "a", Current: true, Ready: true, Available: true}
 	old := RolloutReplica{ID: "b", Ready: true}
 	for _, tt := range []struct {
 		name string
@@ -253,7 +280,7 @@ func checkStep(t *rapid.T, w *world, desired, surge, unavailable, revision int) 
 	present := func(r RolloutReplica) bool { return !r.Terminating }
 	ready := func(r RolloutReplica) bool { return r.Ready }
 	oldReady := func(r RolloutReplica) bool { return r.Ready && w.revision[r.ID] != revision }
-	currentReady := func(r RolloutReplica) bool { return r.Ready && w.revision[r.ID] == revision }
+	currentReady := func(r RolloutReplica) bool { return r.Ready && r.Available && w.revision[r.ID] == revision }
 	beforeAll, beforeReady, beforeOld := w.count(present), w.count(ready), w.count(oldReady)
 	beforeEverything, current := len(w.replicas), w.count(currentReady)
 
@@ -270,7 +297,7 @@ func checkStep(t *rapid.T, w *world, desired, surge, unavailable, revision int) 
 		t.Fatalf("%d ready replicas after %d, want at least %d: %+v", after, beforeReady, desired-unavailable, plan)
 	}
 	if after := w.count(oldReady); current == 0 && after < min(beforeOld, desired-unavailable) {
-		t.Fatalf("%d old ready replicas after %d while none of the new revision is ready: %+v", after, beforeOld, plan)
+		t.Fatalf("%d old ready replicas after %d while none of the new revision is available: %+v", after, beforeOld, plan)
 	}
 }
 
@@ -284,8 +311,12 @@ func (w *world) shake(t *rapid.T, good map[int]bool) {
 	switch {
 	case r.Terminating:
 		w.replicas = slices.Delete(w.replicas, i, i+1)
+	case r.Ready && !r.Available:
+		r.Ready = rapid.Bool().Draw(t, "comes through")
+		r.Available = r.Ready
 	case r.Ready:
 		r.Ready = rapid.IntRange(0, 4).Draw(t, "stays") > 0
+		r.Available = r.Ready
 	default:
 		r.Ready = good[w.revision[r.ID]]
 	}
@@ -295,6 +326,7 @@ func (w *world) shake(t *rapid.T, good map[int]bool) {
 func (w *world) calm(good map[int]bool) {
 	w.replicas = slices.DeleteFunc(w.replicas, func(r RolloutReplica) bool { return r.Terminating })
 	for i, r := range w.replicas {
+		w.replicas[i].Available = r.Ready && good[w.revision[r.ID]]
 		w.replicas[i].Ready = good[w.revision[r.ID]]
 	}
 }

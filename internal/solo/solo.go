@@ -115,6 +115,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
 		APIEndpoint: endpoint(apis.Addr()), APIEndpointInDocker: endpointInDocker(apis.Addr(), runtime.GOOS),
 		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
+		Busy:  func(name, replica string) int { return gate.Busy(name, replica) },
 	})
 	if err != nil {
 		return nil, err

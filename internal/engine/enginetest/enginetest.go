@@ -23,9 +23,11 @@ import (
 type Options struct {
 	StateDir string
 	Drain    func(ctx context.Context, workload, replica string) error
+	Busy     func(workload, replica string) int
 	Env      map[string]string // for every container
 	Grace    time.Duration     // between the decision to stop a replica and SIGKILL
 	Deadline time.Duration     // for a replica to become ready
+	Steady   time.Duration     // that it must have been ready before it replaces another
 	Server   string            // path of the compiled, static test server
 	TB       testing.TB        // of the scene, for what it needs around it; nil in a daemon
 }
@@ -104,7 +106,7 @@ func Run(t *testing.T, build func(o Options) (Harness, error), only ...string) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := &scene{T: t, build: build, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second, Deadline: time.Hour, TB: t}}
+			s := &scene{T: t, build: build, options: Options{StateDir: t.TempDir(), Server: server, Grace: 20 * time.Second, Deadline: time.Hour, Steady: 50 * time.Millisecond, TB: t}}
 			if tt.options != nil {
 				tt.options(s)
 			}

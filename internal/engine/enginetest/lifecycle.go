@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
@@ -19,7 +20,9 @@ func lifecycleScenes() []test {
 	return []test{
 		{name: "StartsAndBecomesReady", play: startsAndBecomesReady},
 		{name: "ScalesUpDownAndToZero", play: scales},
+		{name: "ScaleInSparesTheBusy", options: oneIsBusy, unless: func(h Harness) bool { return h.Delegates }, play: sparesTheBusy},
 		{name: "UpdatesWithinItsBounds", play: updates},
+		{name: "OnlyWhatStaysReadyReplaces", options: neverSteady, unless: func(h Harness) bool { return h.Delegates }, play: onlyWhatStaysReady},
 		{name: "FailedRevisionNeverReplaces", play: failedRevision},
 		{name: "SamePodRestartsNothing", play: samePod},
 		{name: "RefreshReplacesEveryReplica", play: refresh},
@@ -66,6 +69,49 @@ func scales(s *scene) {
 	}
 	s.apply(rev, 1)
 	s.settled("iris", 1)
+}
+
+func oneIsBusy(s *scene) {
+	s.busy = new(atomic.Value)
+	s.options.Busy = func(_, replica string) int {
+		if replica == s.busy.Load() {
+			return 1
+		}
+		return 0
+	}
+}
+
+func sparesTheBusy(s *scene) {
+	rev := s.revision("iris", "r1", nil)
+	s.apply(rev, 3)
+	newest := s.settled("iris", 3).Replicas[2]
+	s.busy.Store(newest.ID)
+	s.apply(rev, 1)
+	if st := s.settled("iris", 1); st.Replicas[0].ID != newest.ID {
+		s.Errorf("replica %s stayed on scaling in, want the one that is busy, %s", st.Replicas[0].ID, newest.ID)
+	}
+	s.busy.Store("")
+	s.apply(rev, 0)
+	s.settled("iris", 0)
+}
+
+func neverSteady(s *scene) { s.options.Steady = time.Hour }
+
+// onlyWhatStaysReady has a new replica become ready, twice, without staying so.
+func onlyWhatStaysReady(s *scene) {
+	s.apply(s.revision("iris", "r1", nil), 1)
+	old := s.settled("iris", 1).Replicas[0]
+	s.apply(s.revision("iris", "r2", env("REVISION", "2")), 1)
+	for restarts := range 2 {
+		st := s.until("both ready", "iris", func(st engine.Status) bool {
+			ready, upToDate := st.Ready()
+			return ready == 2 && upToDate == 1 && st.Replicas[1].Restarts == restarts
+		})
+		if st.Replicas[0].ID != old.ID {
+			s.Fatalf("replica %s is the oldest, want %s", st.Replicas[0].ID, old.ID)
+		}
+		_, _, _ = s.get(st.Replicas[1], "/exit?code=1")
+	}
 }
 
 func updates(s *scene) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,8 @@ type scene struct {
 	ended   chan error
 	unwatch func() // ends the watch of the engine before; nil at first
 
-	drained *drained // of recordDrains
+	drained *drained      // of recordDrains
+	busy    *atomic.Value // of oneIsBusy: the id of the replica
 
 	mu     sync.Mutex
 	events []workload.Event

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -87,6 +88,7 @@ func deploymentOf(cfg PodConfig, d engine.Deployment, runs *workload.Revision, b
 			// pods have ended, and pods without one are a warning for a disruption budget.
 			RevisionHistoryLimit:    &history,
 			ProgressDeadlineSeconds: &deadline,
+			MinReadySeconds:         int32(engine.SteadyAfter / time.Second),
 			// It cannot be changed once there is a Deployment, in no version of Cortex.
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelAPI: "true", labelName: r.Name}},
 			Strategy: strategyOf(r.UpdateStrategy),

@@ -99,7 +99,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 		if c.network != nil {
 			spec.Network = c.network.handle
 		}
-		c.view.phase, c.view.starts = phaseStarting, c.view.starts+1
+		c.view.phase, c.view.starts, c.view.wasReady = phaseStarting, c.view.starts+1, false
 		c.view.ready, c.view.probe, c.view.listening, c.view.looked = false, "", nil, time.Time{}
 		c.view.port, c.view.doing = port, ""
 		spec.Run = c.view.starts
@@ -128,7 +128,7 @@ func (c *container) failedToStart(ctx context.Context, err error) {
 	}
 	c.r.update(func() {
 		c.view.phase, c.view.failed, c.view.exit = phaseEnded, se, nil
-		c.view.ends++
+		c.view.end(c.r.e.cfg.Backoff, 0)
 		c.r.event("warning", "ContainerNotStarted", "container "+c.spec.Name+" of replica "+c.r.id+" did not start: "+se.Reason.Message)
 	})
 }
@@ -140,7 +140,7 @@ func (c *container) watchOver(ctx context.Context, h Container) {
 	c.r.update(func() {
 		c.handle = h
 		c.view.phase, c.view.failed, c.view.started = phaseRunning, nil, started
-		c.view.ready = !asked
+		c.view.ready, c.view.wasReady = !asked, !asked
 	})
 	if ctx.Err() != nil {
 		_ = h.Kill() // the end came while it started; it never served anyone
@@ -182,10 +182,7 @@ func (c *container) ended(h Container, started time.Time, liveness string) {
 			c.view.phase, c.view.ready = phaseStopped, false
 			return
 		}
-		if exit.At.Sub(started) >= c.r.e.cfg.Backoff.Healthy {
-			c.view.ends = 0
-		}
-		c.view.ends++
+		c.view.end(c.r.e.cfg.Backoff, exit.At.Sub(started))
 		c.view.phase, c.view.ready, c.view.exit, c.view.recent = phaseEnded, false, &exit, recent
 		c.view.liveness = liveness
 		c.view.portTaken = mentionsPortInUse(recent)
@@ -203,11 +200,9 @@ func (c *container) restart(h Container, why string) {
 
 // pause waits as long as the backoff asks for and reports whether to go on.
 func (c *container) pause(ctx context.Context) bool {
-	var wait time.Duration
-	c.r.update(func() {
-		wait = c.r.e.cfg.Backoff.wait(c.view.ends)
-		c.view.pause = wait
-	})
+	c.r.mu.Lock()
+	wait := c.view.pause
+	c.r.mu.Unlock()
 	if wait == 0 {
 		return ctx.Err() == nil
 	}
@@ -312,6 +307,7 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 			c.view.listening, c.view.looked = listening, time.Now()
 		}
 		c.view.ready = note(v.Known && v.Passing)
+		c.view.wasReady = c.view.wasReady || c.view.ready
 	})
 }
 

@@ -150,7 +150,8 @@ func (c *controller) act() {
 		}
 		s, runs := r.snapshot(), r.revision()
 		in.Replicas = append(in.Replicas, engine.RolloutReplica{
-			ID: r.id, Current: rev.SamePod(runs), Serving: serving != nil && serving.SamePod(runs), Ready: s.ready, Terminating: s.terminating,
+			ID: r.id, Current: rev.SamePod(runs), Serving: serving != nil && serving.SamePod(runs),
+			Ready: s.ready, Available: s.available, Terminating: s.terminating, Busy: c.e.cfg.Busy(c.name, r.id),
 		})
 	}
 	plan := engine.PlanRollout(in)
@@ -178,7 +179,7 @@ func (c *controller) start(rev *workload.Revision, why string) {
 }
 
 // learn takes over what the replicas tell about the desired revision. Where another
-// one serves in its place, it has failed until a replica of it becomes ready, also
+// one serves in its place, it has failed until a replica of it is available, also
 // when none is left that tries: otherwise the two would take turns. The caller
 // holds c.mu.
 func (c *controller) learn() {
@@ -192,7 +193,7 @@ func (c *controller) learn() {
 		s := r.snapshot()
 		switch {
 		case s.terminating || !c.desired.Revision.SamePod(r.revision()):
-		case s.ready:
+		case s.available:
 			c.failed = nil
 			return
 		case s.fatal:

@@ -38,6 +38,9 @@ type Config struct {
 	// Drain takes a replica out of traffic and returns when no request is in
 	// flight there. It is called before any signal and bounded by Grace.
 	Drain func(ctx context.Context, workload, replica string) error
+	// Busy is how many requests a replica works on: of several, those with the fewest
+	// are stopped first. It is asked with locks held, and must not call the engine.
+	Busy func(workload, replica string) int
 	// Env is given to every container, such as AWS credentials of the environment.
 	// The user's own variables win.
 	Env     map[string]string
@@ -50,6 +53,7 @@ type Config struct {
 	Grace            time.Duration // from the decision to stop a replica to SIGKILL where its file does not say; workload.DefaultGrace when zero
 	ProgressDeadline time.Duration // a replica not ready by then counts as failed; 10 min when zero
 	Backoff          Backoff       // between restarts
+	Steady           time.Duration // engine.SteadyAfter when zero
 	Logs             LogLimits
 }
 
@@ -81,11 +85,17 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Drain == nil {
 		cfg.Drain = func(context.Context, string, string) error { return nil }
 	}
+	if cfg.Busy == nil {
+		cfg.Busy = func(string, string) int { return 0 }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.ProgressDeadline <= 0 {
 		cfg.ProgressDeadline = 10 * time.Minute
+	}
+	if cfg.Steady <= 0 {
+		cfg.Steady = engine.SteadyAfter
 	}
 	cfg.Backoff = cfg.Backoff.defaulted()
 	return &Engine{

@@ -60,7 +60,7 @@ func exited(v view) *workload.Reason {
 		},
 	}
 	if v.pause > 0 {
-		end.Again = "every " + v.pause.Round(time.Millisecond).String()
+		end.Again = "after " + v.pause.Round(time.Millisecond).String()
 	}
 	r := end.Reason()
 	if d := daemonized(v); d != nil && r.Code != engine.CodePortInUse {

@@ -35,6 +35,8 @@ type replica struct {
 	gone       bool
 	ready      bool
 	everReady  bool
+	readySince time.Time
+	steady     *time.Timer // tells the controller that it is available; nil before it is ready
 	state      workload.ReplicaState
 	since      time.Time
 	reason     *workload.Reason
@@ -48,6 +50,7 @@ type snapshot struct {
 	workload.Replica
 	rev         *workload.Revision
 	ready       bool
+	available   bool // has been ready for Config.Steady
 	terminating bool
 	gone        bool
 	fatal       bool // the revision has proven unable to become ready
@@ -205,6 +208,9 @@ func (r *replica) vanish() {
 	r.update(func() {
 		r.e.ports.release(r.hostPort)
 		r.gone = true
+		if r.steady != nil {
+			r.steady.Stop()
+		}
 	})
 	r.e.logs.retire(r.revision().Name, r.id)
 }
@@ -228,6 +234,10 @@ func (r *replica) settle() {
 	p := judge(views, r.stopping, !r.everReady && now.Sub(r.created) >= r.e.cfg.ProgressDeadline)
 	r.ready, r.reason, r.fatal = p.ready, p.reason, p.fatal
 	r.everReady = r.everReady || p.ready
+	if r.ready && !was {
+		r.readySince = now
+		r.steady = time.AfterFunc(r.e.cfg.Steady, r.poke)
+	}
 	if p.state != r.state {
 		r.state, r.since = p.state, now
 	}
@@ -264,7 +274,7 @@ func (r *replica) takeEvents() []workload.Event {
 func (r *replica) snapshot() snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := snapshot{rev: r.rev, ready: r.ready, terminating: r.stopping, gone: r.gone, fatal: r.fatal}
+	s := snapshot{rev: r.rev, ready: r.ready, available: r.ready && time.Since(r.readySince) >= r.e.cfg.Steady, terminating: r.stopping, gone: r.gone, fatal: r.fatal}
 	s.Replica = workload.Replica{ID: r.id, APIID: r.rev.ID, State: r.state, Reason: r.reason, Since: r.since}
 	for _, c := range r.containers {
 		s.Restarts += max(0, c.view.starts-1)

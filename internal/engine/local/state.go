@@ -29,7 +29,8 @@ type view struct {
 	phase   phase
 	doing   string // what a start that takes long is busy with
 	starts  int
-	ends    int // that were not wanted, in a row
+	ends    int  // that were not wanted, in a row
+	served  bool // it was ready in the run that ended
 	failed  *StartError
 	exit    *Exit
 	started time.Time
@@ -37,6 +38,7 @@ type view struct {
 	recent  []string      // last lines of the run that ended
 
 	ready     bool
+	wasReady  bool     // in this run
 	probe     string   // the last failing answer to a readiness probe; empty when there was none
 	implicit  bool     // that answer is of the probe that was added
 	liveness  string   // the failing answer for which it was restarted; else empty
@@ -84,7 +86,7 @@ func severity(p pod) int {
 }
 
 func judgeContainer(v view, overdue bool) pod {
-	fatal := overdue || v.ends >= engine.CrashLoop
+	fatal := overdue || v.ends >= engine.CrashLoop && !v.isBackSoon()
 	switch {
 	case v.phase == phaseRunning && v.ready:
 		return pod{state: workload.Ready, ready: true}
@@ -109,6 +111,25 @@ func judgeContainer(v view, overdue bool) pod {
 		message += ": " + v.doing
 	}
 	return pod{state: workload.Creating, reason: &workload.Reason{Code: "starting", Message: message}, fatal: overdue}
+}
+
+// shortPause is how long requests rather wait for a container that has served than be
+// refused.
+const shortPause = 10 * time.Second
+
+// isBackSoon reports whether the container served in the run that ended, and is started
+// again so soon that requests can wait for it.
+func (v view) isBackSoon() bool { return v.served && v.pause <= shortPause }
+
+// end takes over that the container ended after a run, 0 when it did not start, and
+// with it how long it is not started again.
+func (v *view) end(b Backoff, run time.Duration) {
+	v.served, v.wasReady = v.wasReady, false
+	if v.served && b.wipes(run, v.pause) {
+		v.ends = 0
+	}
+	v.ends++
+	v.pause = b.wait(v.ends)
 }
 
 // exitState is the word for a container that ended (REFERENCE 4.5).

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +75,17 @@ func TestJudge(t *testing.T) {
 		{
 			name: "crash loop", fatal: true,
 			views: []view{{name: "main", phase: phaseEnded, starts: 3, ends: 3, exit: &Exit{Code: 1}, pause: 2 * time.Second}},
-			state: workload.Failed, code: "crash_loop", says: "for the 3rd time in a row; it is started again every 2s",
+			state: workload.Failed, code: "crash_loop", says: "for the 3rd time in a row; it is started again after 2s",
+		},
+		{
+			name:  "it served, and is back within seconds",
+			views: []view{{name: "main", phase: phaseEnded, starts: 5, ends: 5, exit: &Exit{Code: 1}, served: true, pause: 8 * time.Second}},
+			state: workload.Failed, code: "crash_loop", says: "started again after 8s",
+		},
+		{
+			name: "it served, and is not back for a while", fatal: true,
+			views: []view{{name: "main", phase: phaseEnded, starts: 6, ends: 6, exit: &Exit{Code: 1}, served: true, pause: 16 * time.Second}},
+			state: workload.Failed, code: "crash_loop",
 		},
 		{
 			name: "crash loop, running for the moment", fatal: true,
@@ -157,6 +168,46 @@ func TestBackoff(t *testing.T) {
 		if got := b.wait(ends); got != want {
 			t.Errorf("wait after %d ends in a row = %s, want %s", ends, got, want)
 		}
+	}
+}
+
+// A pause follows from how the runs before it went, and is the one that is told.
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	b := Backoff{}.defaulted()
+	const s = time.Second
+	for _, tt := range []struct {
+		name  string
+		ready bool
+		run   time.Duration
+		want  []time.Duration
+	}{
+		{"it never starts", false, 0, []time.Duration{0, s, 2 * s, 4 * s, 8 * s, 16 * s}},
+		{"it serves for two seconds", true, 2 * s, []time.Duration{0, s, 2 * s, 4 * s, 8 * s, 16 * s}},
+		{"it serves for twelve seconds", true, 12 * s, []time.Duration{0, 0, 0, 0}},
+		{"it runs for twelve seconds and never serves", false, 12 * s, []time.Duration{0, s, 2 * s, 4 * s}},
+	} {
+		v := view{name: "main", exit: &Exit{Code: 1}}
+		var got []time.Duration
+		for range tt.want {
+			v.wasReady = tt.ready
+			v.end(b, tt.run)
+			got = append(got, v.pause)
+			if r := exited(v); v.ends >= engine.CrashLoop && !strings.HasSuffix(r.Message, "after "+v.pause.String()) {
+				t.Errorf("%s: the reason is %q, want it to name %s", tt.name, r.Message, v.pause)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: the pauses are %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	v := view{ends: 9, pause: 128 * s, wasReady: true}
+	if v.end(b, 300*s); v.pause != 256*s {
+		t.Errorf("a run of less than three pauses is followed by %s, want 256s", v.pause)
+	}
+	v.wasReady = true
+	if v.end(b, 800*s); v.pause != 0 {
+		t.Errorf("a run of three pauses is followed by %s, want none", v.pause)
 	}
 }
 
