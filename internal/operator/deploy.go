@@ -185,6 +185,7 @@ func (o *Operator) tryApply(ctx context.Context, d deploying, e manifest.Entry, 
 		return workload.DeployResult{}, err
 	}
 	c := plannedChange{name: e.Spec.Name, next: next, cause: "deploy", event: "Updated", force: d.Force, dryRun: d.DryRun, unproven: d.NoVerify}
+	c.again = func() (*workload.Code, error) { return o.codeOf(e.Spec.Pod, d.Directory, d.code) }
 	return o.apply(ctx, c, was)
 }
 
@@ -222,6 +223,9 @@ type plannedChange struct {
 	dryRun bool
 	// unproven leaves it to the first request to find out whether next can become ready.
 	unproven bool
+	// again takes the code anew, to try once more what has failed: who deploys it asks
+	// whether it works now. Nil: it tries on by itself only.
+	again func() (*workload.Code, error)
 }
 
 // apply makes c the current revision, unless it is already. The caller holds
@@ -236,6 +240,9 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 		return workload.DeployResult{}, err
 	}
 	updating := isUpdating(*was, es)
+	if c.again != nil && c.next.SamePod(was.Revision) && failureOf(*was, es, statusOf(*was, es)) != nil {
+		return o.tryAgain(ctx, c, *was, es)
+	}
 	if c.next.SpecID == was.Revision.SpecID {
 		message := label(spec) + " is up to date"
 		if updating {
@@ -260,6 +267,32 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 	}
 	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
 	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
+}
+
+// tryAgain replaces what has failed by the same, with the code that its folder holds now,
+// and with what else c changes. Nothing that was found before says anything of it.
+func (o *Operator) tryAgain(ctx context.Context, c plannedChange, was store.Workload, es *engine.Status) (workload.DeployResult, error) {
+	spec := &c.next.Spec
+	changes := changesBetween(was.Revision, c.next)
+	would, does := "would try "+label(spec)+" again, which has failed", "trying "+label(spec)+" again, which has failed"
+	if len(changes) > 0 {
+		would, does = "would update "+label(spec), "updating "+label(spec)
+	}
+	if c.dryRun {
+		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, was.Replicas)}
+		return o.result(ctx, planned, workload.ActionUpdate, changes, would)
+	}
+	code, err := c.again()
+	if err != nil {
+		return workload.DeployResult{}, err
+	}
+	next := c.next.Refreshed(code, o.now())
+	now, err := o.replace(ctx, was, es, next, c.cause, c.unproven)
+	if err != nil {
+		return workload.DeployResult{}, err
+	}
+	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s: what has failed is tried again", c.cause, next.ID)
+	return o.result(ctx, now, workload.ActionUpdate, changes, does)
 }
 
 // replace makes next the wanted revision of the workload, and keeps in the history

@@ -87,6 +87,37 @@ func (w *world) results(name string) (list []string) {
 	return list
 }
 
+// Who deploys what has failed asks whether it works now, whatever else they change.
+func TestADeployOfWhatFailedTriesAgain(t *testing.T) {
+	t.Parallel()
+	for config, words := range map[string][2]string{
+		running("server", ""): {"would try iris (RealtimeAPI) again, which has failed", "trying iris (RealtimeAPI) again, which has failed"},
+		running("server", "  autoscaling:\n    max_replicas: 7\n"): {"would update iris (RealtimeAPI)", "updating iris (RealtimeAPI)"},
+	} {
+		w := newWorld(t)
+		w.feed.obey = failsBeside
+		w.run()
+		w.deploy(running("server", ""))
+		w.phase("iris", workload.PhaseFailed)
+		eventually(t, "the failure is written down", func() bool { return w.record("iris").Outcome.HasFailed() })
+		first := w.record("iris").Revision
+		if r := w.deployAs(workload.DeployRequest{Config: config, DryRun: true})[0]; r.Message != words[0] {
+			t.Errorf("Deploy(dry run) = %q, want what it would do", r.Message)
+		}
+		w.feed.obey = allReady
+		if r := w.deploy(config)[0]; r.Action != workload.ActionUpdate || r.Message != words[1] {
+			t.Errorf("Deploy() = %q %q, want it tried again", r.Action, r.Message)
+		}
+		w.live("iris")
+		if now := w.record("iris"); now.Revision.SamePod(first) || now.Outcome.HasFailed() {
+			t.Errorf("the record is %+v, want new replicas and no failure of before", now)
+		}
+		if r := w.deploy(config)[0]; r.Action != workload.ActionNone {
+			t.Errorf("Deploy() of what is live = %q, want nothing done", r.Action)
+		}
+	}
+}
+
 func TestTwoBadVersionsLeaveTheGoodOneServing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
