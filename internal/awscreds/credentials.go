@@ -1,5 +1,5 @@
-// Package awscreds finds the AWS credentials of whoever runs the program, as the default
-// chain of the SDK does, and explains what it found or why it found nothing.
+// Package awscreds finds the AWS credentials of whoever runs the program, as the AWS
+// command line does, and explains what it found or why it found nothing.
 //
 // It promises that half a pair of credentials never makes it fall through to an identity
 // that the user did not mean, that a search ends when its patience does, and that no
@@ -74,7 +74,7 @@ type Found struct {
 // Look is the command with which a user sees for themselves, in backticks.
 func (f Found) Look() string { return look(f.Profile) }
 
-// Resolve finds credentials as the default chain of the SDK does: a pair in the
+// Resolve finds credentials as the AWS command line does: a pair in the
 // environment, then a web identity that the environment names, then the profile of
 // AWS_PROFILE or the profile default with whatever it says (keys, a role to
 // assume, SSO, a credential_process, …), then a container's, then the instance's.
@@ -109,6 +109,9 @@ func (r Resolver) Resolve(ctx context.Context, region string) (Credentials, erro
 	}
 	meta.use(cfg)
 	s := r.describe(cfg)
+	if err := s.order(r); err != nil {
+		return Credentials{}, err
+	}
 	said := &tail{limit: maxHeard}
 	if s.process() {
 		cfg.Credentials = throughProcess(cfg, s.shared, r.Patience, said)

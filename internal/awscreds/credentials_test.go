@@ -130,6 +130,15 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		{"AWS_PROFILE before default", of("dev"), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false) + "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"AWS_PROFILE before AWS_DEFAULT_PROFILE", with(of("dev"), map[string]string{"AWS_DEFAULT_PROFILE": "default"}), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false) + "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"credentials file before config file", nil, map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false), ".aws/config": "[default]\n" + authtest.Profile("dev", false)}, user + "default", "profile default", "default"},
+		{"keys of the credentials file before a credential_process", of("proc"), map[string]string{
+			".aws/credentials": "[proc]\n" + authtest.Profile("dev", false), ".aws/config": process, "process.json": authtest.ProcessJSON("proc", soon),
+		}, user + "dev", "profile proc", "proc"},
+		{"a credential_process before keys of the config file", of("proc"), map[string]string{
+			".aws/config": process + authtest.Profile("dev", false), "process.json": authtest.ProcessJSON("proc", soon),
+		}, user + "proc", "the credential_process of profile proc", "proc"},
+		{"the same for the profile of a role", of("ops"), map[string]string{
+			".aws/config": "[profile ops]\n" + deployer + "source_profile = proc\n" + process + authtest.Profile("dev", false), "process.json": authtest.ProcessJSON("proc", soon),
+		}, assumed + "Deployer/alice", "the credential_process of profile ops, assuming " + role + "Deployer", "ops"},
 		{"web identity of the environment before the default profile", web, map[string]string{"web-token": "web-identity-token-eyJhbGciOi", ".aws/credentials": "[default]\n" + authtest.Profile("default", false)}, assumed + "Web/pod", "the web identity", ""},
 		{"default profile before container and instance", with(boxes, instance), map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("default", false)}, user + "default", "profile default", "default"},
 		{"container before instance", with(boxes, instance), nil, user + "box", "the container", ""},

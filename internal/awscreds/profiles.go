@@ -25,29 +25,56 @@ func (r Resolver) profileFiles() [2]string {
 
 // profiles are the names of the profiles that exist, in the order of their files.
 func (r Resolver) profiles() []string {
-	var names []string
+	names, _ := r.sections()
+	return names
+}
+
+// circle is the way of source_profile from a profile back to one that it came by; nil
+// when it ends.
+func (r Resolver) circle(profile string) []string {
+	_, next := r.sections()
+	way := []string{profile}
+	for at := next[profile]; at != ""; at = next[at] {
+		seen := slices.Contains(way, at)
+		if way = append(way, at); seen {
+			return way
+		}
+	}
+	return nil
+}
+
+// sections are the names of the profiles, and the source_profile of those that have one.
+func (r Resolver) sections() (names []string, sources map[string]string) {
+	sources = map[string]string{}
 	for i, path := range r.profileFiles() {
 		data, err := readBounded(path, maxAWSFile)
 		if err != nil {
 			continue
 		}
+		at := ""
 		for line := range strings.Lines(string(data)) {
 			line = strings.TrimSpace(line)
+			if key, value, ok := strings.Cut(line, "="); ok && at != "" && strings.TrimSpace(key) == "source_profile" {
+				sources[at] = strings.TrimSpace(value)
+				continue
+			}
 			head, _, closed := strings.Cut(line, "]")
 			if !closed || !strings.HasPrefix(head, "[") {
 				continue
 			}
 			name := strings.TrimSpace(head[1:])
 			rest, prefixed := strings.CutPrefix(name, "profile ")
+			at = ""
 			if isConfig := i == 1; prefixed != isConfig && (!isConfig || name != defaultProfile) {
 				continue
 			}
-			if name = strings.TrimSpace(rest); !slices.Contains(names, name) {
+			name = strings.TrimSpace(rest)
+			if at = name; !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}
 	}
-	return names
+	return names, sources
 }
 
 var errNotReadable = errors.New("it is not a readable file")

@@ -56,6 +56,14 @@ func TestWhyThereAreNoCredentials(t *testing.T) {
 		{"half a pair in a profile", of("dev"), map[string]string{".aws/credentials": "[dev]\naws_secret_access_key = " + authtest.SecretOf("dev") + "\n"}, "auth.incomplete_credentials", []string{"profile dev has only one of"}, []string{"aws configure --profile dev"}, nil},
 		{"profile that does not exist", of("nope"), two, "auth.profile_not_found", []string{"profile nope does not exist"}, []string{"dev, default, ops"}, []string{"main"}},
 		{"source_profile that does not exist", of("x"), map[string]string{".aws/config": "[profile x]\n" + deployer + "source_profile = gone\n"}, "auth.profile_not_found", []string{"source_profile gone"}, nil, nil},
+		{
+			"keys and an SSO login", of("corp"), map[string]string{".aws/config": ssoNamed, ".aws/credentials": "[corp]\n" + authtest.Profile("dev", false), ssoCache("main"): ssoToken(time.Now().Add(time.Hour))},
+			"auth.credentials_ambiguous", []string{"profile corp has both access keys and an SSO login"}, []string{"take one of them out"}, nil,
+		},
+		{
+			"profiles that assume one another", of("a"), map[string]string{".aws/config": "[profile a]\n" + deployer + "source_profile = b\n[profile b]\n" + deployer + "source_profile = a\n"},
+			"auth.profile_loop", []string{"the source_profile of profile a leads in a circle: a, b, a"}, []string{"access keys or a login"}, nil,
+		},
 		{"file that is a folder", map[string]string{"AWS_CONFIG_FILE": "{home}"}, nil, "auth.config_unreadable", []string{"{home} cannot be read as a file of AWS profiles"}, nil, nil},
 		{"sso session section that is missing", of("corp"), map[string]string{".aws/config": "[profile corp]\nsso_session = main\nsso_account_id = 111122223333\nsso_role_name = Admin\n"}, "auth.config_unreadable", []string{"profile corp cannot be used", "main"}, nil, nil},
 		{"device code", of("x"), map[string]string{".aws/config": "[profile x]\n" + deployer + "mfa_serial = arn:aws:iam::111122223333:mfa/a\nsource_profile = dev\n[profile dev]\n" + authtest.Profile("dev", false)}, "auth.mfa_required", []string{"profile x"}, []string{"export-credentials --profile x"}, nil},

@@ -295,6 +295,10 @@ class _Chain:
         if isinstance(error, e.PartialCredentialsError):
             what = f"{of} has no {_clean(kwargs.get('cred_var'))}"
             return unproven("auth.incomplete_credentials", what, "`aws configure` sets what belongs together")
+        if isinstance(error, e.InfiniteLoopConfigError):
+            visited = [_clean(p) for p in (*kwargs.get("visited_profiles", ()), kwargs.get("source_profile"))]
+            what = f"the source_profile of {of} leads in a circle: {', '.join(visited)}"
+            return unproven("auth.profile_loop", what, "let the source_profile of the last name a profile with access keys or a login")
         if isinstance(error, e.InvalidConfigError):
             what = f"{of} cannot be used: {_clean(kwargs.get('error_msg'))}"
             return unproven("auth.config_unreadable", what, see)

@@ -115,6 +115,17 @@ class Found(CredentialsCase):
         with mock.patch("os.path.expanduser", lambda path: path.replace("~", self.home)):
             self.not_found("auth.no_credentials", "HOME is not set")
 
+    def test_one_order_for_keys_and_a_process(self) -> None:
+        process = f'{{"Version": 1, "AccessKeyId": "{key("proc")}", "SecretAccessKey": "{SECRET}"}}'
+        config = f"[profile p]\ncredential_process = {self.program('echo ' + repr(process))}\n"
+        keys = f"aws_access_key_id = {key('keys')}\naws_secret_access_key = {SECRET}\n"
+        os.environ["AWS_PROFILE"] = "p"
+        self.aws("config", config + keys)
+        self.assertEqual(self.find().access_key_id, key("proc"))
+        self.aws("credentials", "[p]\n" + keys)
+        self.aws("config", config)
+        self.assertEqual(self.find().access_key_id, key("keys"))
+
     def test_a_web_identity_of_the_environment_comes_before_profiles(self) -> None:
         self.aws("config", "[default]\nrole_arn = arn:aws:iam::111122223333:role/a\nsource_profile = base\n" + profile("profile base"))
         os.environ.update(AWS_WEB_IDENTITY_TOKEN_FILE=os.path.join(self.folder, "none"), AWS_ROLE_ARN="arn:aws:iam::111122223333:role/b")
@@ -207,6 +218,12 @@ class NotFound(CredentialsCase):
     def test_a_source_profile_that_does_not_exist(self) -> None:
         self.aws("config", "[default]\nrole_arn = arn:aws:iam::111122223333:role/a\nsource_profile = none\n")
         self.not_found("auth.config_unreadable", "profile default", "none")
+
+    def test_profiles_that_assume_one_another(self) -> None:
+        role = "role_arn = arn:aws:iam::111122223333:role/a\nsource_profile = "
+        self.aws("config", f"[profile a]\n{role}b\n[profile b]\n{role}a\n")
+        os.environ["AWS_PROFILE"] = "a"
+        self.not_found("auth.profile_loop", "the source_profile of profile a leads in a circle: a, b, a")
 
     def test_sso_that_has_expired(self) -> None:
         legacy = "[profile dev]\nsso_start_url = https://x.awsapps.com/start\nsso_region = us-west-2\nsso_account_id = 111122223333\nsso_role_name = a\n"
