@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -58,8 +60,8 @@ func (a *app) envConfigureCommand() *cobra.Command {
 	f.StringVar(&shows.fingerprint, "fingerprint", "", "sha256 fingerprint of the operator's certificate or of its authority")
 	_ = cmd.MarkFlagFilename("ca", "pem", "crt")
 	f.StringVarP(&e.AWSAccessKeyID, "aws-access-key-id", "k", "", "local: aws access key id for apis; empty removes it")
-	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis")
-	f.StringVar(&e.AWSSessionToken, "aws-session-token", "", "local: aws session token for apis")
+	f.StringVarP(&e.AWSSecretAccessKey, "aws-secret-access-key", "s", "", "local: aws secret access key for apis; - reads it from standard input, so that no list of processes shows it")
+	f.StringVar(&e.AWSSessionToken, "aws-session-token", "", "local: aws session token for apis; - reads it from standard input, after the secret access key")
 	f.StringVarP(&e.AWSRegion, "aws-region", "r", "", "local: aws region for apis")
 	f.IntVar(&port, "api-port", environments.DefaultAPIPort, "local: port on which apis are served; 0 takes any free one")
 	f.DurationVar(&tick, "autoscaling-tick", autoscaler.DefaultTick, "local: time between two decisions of the autoscaler")
@@ -82,6 +84,9 @@ func (a *app) configureLocal(ctx context.Context, e environments.Environment, gi
 	if !slices.ContainsFunc(localOnly, given) {
 		return fault.New(fault.Usage, "cli.wrong_arguments", "nothing to configure").
 			WithHint("give at least one of --%s", strings.Join(localOnly, ", --"))
+	}
+	if err := readSecrets(a.streams.In, &e.AWSSecretAccessKey, &e.AWSSessionToken); err != nil {
+		return err
 	}
 	if given("aws-access-key-id") && e.AWSAccessKeyID != "" && !given("aws-secret-access-key") {
 		secret, err := a.ask(ctx, "aws secret access key:", true)
@@ -242,4 +247,20 @@ func verifyOperator(ctx context.Context, e *environments.Environment) error {
 	}
 	return fault.New(fault.Disconnected, "cli.invalid_operator_endpoint", "%s is not a cortex operator endpoint: %w", e.OperatorEndpoint, err).
 		WithHint("nothing was changed; check the address and that this machine can reach it")
+}
+
+// readSecrets takes those that are given as - from standard input, a line each.
+func readSecrets(in io.Reader, secrets ...*string) error {
+	lines := bufio.NewScanner(io.LimitReader(in, maxAnswer))
+	for _, secret := range secrets {
+		if *secret != "-" {
+			continue
+		}
+		if !lines.Scan() || strings.TrimSpace(lines.Text()) == "" {
+			return fault.New(fault.Usage, "cli.wrong_flag", "standard input has no line for a secret that was given as -").
+				WithHint("such as: printf '%%s\\n' \"$SECRET\" | cortex env configure local --aws-access-key-id … --aws-secret-access-key -")
+		}
+		*secret = strings.TrimSpace(lines.Text())
+	}
+	return nil
 }

@@ -129,6 +129,16 @@ func stsEndpoint(text string) (*url.URL, error) {
 // metadata (::254), credentials of pods (::23), DNS and time.
 var instanceServices = netip.MustParsePrefix("fd00:ec2::/32")
 
+// behindNAT64 is the address of IPv4 that ip stands for at the well-known prefix of
+// translators (RFC 6052), or ip itself.
+func behindNAT64(ip netip.Addr) netip.Addr {
+	if !netip.MustParsePrefix("64:ff9b::/96").Contains(ip) {
+		return ip
+	}
+	b := ip.As16()
+	return netip.AddrFrom4([4]byte(b[12:]))
+}
+
 // refuseInside keeps a public name that resolves to an inner address (a poisoned
 // or rebound DNS answer) from reaching the metadata service or a neighbour.
 // Private ranges are allowed: a VPC endpoint answers there under the public name.
@@ -137,7 +147,7 @@ func refuseInside(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	ip := at.Addr().Unmap()
+	ip := behindNAT64(at.Addr().Unmap())
 	metadata := instanceServices.Contains(ip) || ip == netip.MustParseAddr("100.100.100.200")
 	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsMulticast() || ip.IsUnspecified() || metadata {
 		return fmt.Errorf("the name of STS leads to %s, which it cannot be", ip)
@@ -197,6 +207,8 @@ func (s *STS) once(req *http.Request) (who auth.Principal, again bool, err error
 	case resp.StatusCode == http.StatusOK && isXML(resp):
 		who, err = readIdentity(body)
 		return who, false, err
+	case resp.StatusCode == http.StatusTooManyRequests: // also of a proxy, with whatever body
+		return who, false, tooMany(ReasonThrottled)
 	case resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusForbidden:
 		return who, false, readRefusal(resp, body)
 	default:

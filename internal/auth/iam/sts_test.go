@@ -92,6 +92,15 @@ func TestSlowSTS(t *testing.T) {
 	}
 }
 
+// A proxy in between may say that we ask too often, too, in words of its own.
+func TestThrottledByAProxy(t *testing.T) {
+	t.Parallel()
+	err := ask(t, time.Minute, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "slow down", http.StatusTooManyRequests) })
+	if Reason(err) != ReasonThrottled {
+		t.Errorf("identify = %s, want %s", Reason(err), ReasonThrottled)
+	}
+}
+
 // TestRefuseInside is where the public name of STS may not lead.
 func TestRefuseInside(t *testing.T) {
 	t.Parallel()
@@ -99,6 +108,7 @@ func TestRefuseInside(t *testing.T) {
 		"127.0.0.1:443": false, "127.9.9.9:443": false, "[::1]:443": false, "[::ffff:127.0.0.1]:443": false, "0.0.0.0:443": false, "[::]:443": false,
 		"169.254.169.254:443": false, "169.254.170.2:443": false, "[::ffff:169.254.169.254]:443": false, "[fe80::1%eth0]:443": false,
 		"[fd00:ec2::254]:443": false, "[fd00:ec2::23]:443": false, "[fd00:ec2::253]:443": false, "100.100.100.200:443": false,
+		"[64:ff9b::a9fe:a9fe]:443": false, "[64:ff9b::7f00:1]:443": false, "[64:ff9b::345e:101]:443": true, // NAT64
 		"224.0.0.1:443": false, "[ff02::1]:443": false, "localhost:443": false, "": false,
 		// A VPC endpoint is at a private address, under the public name.
 		"10.0.0.7:443": true, "172.16.3.4:443": true, "192.168.1.1:443": true, "[fd12:3456::1]:443": true, "52.94.1.1:443": true, "[2600:1f14::1]:443": true,
