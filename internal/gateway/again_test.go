@@ -355,6 +355,46 @@ func TestHTTP2IsNotLostWithADeadReplica(t *testing.T) {
 	}
 }
 
+// One request never costs more than one replica: what breaks off when it has reached a
+// container may be why, and goes to no other, on a new connection or on a kept one.
+func TestAnHTTP2RequestCostsOneReplica(t *testing.T) {
+	t.Parallel()
+	for _, trusted := range []bool{true, false} {
+		for _, kept := range []bool{false, true} {
+			for _, kind := range []string{"", "application/grpc"} { // by HTTP/1.1, and by HTTP/2
+				t.Run(fmt.Sprintf("sidecars %v, kept %v, %q", trusted, kept, kind), func(t *testing.T) {
+					t.Parallel()
+					s := startSidecars(t, trusted, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if strings.HasSuffix(r.URL.Path, "/die") {
+							panic(http.ErrAbortHandler)
+						}
+						echo(w, r)
+					}))
+					s.client, s.refusals = overHTTP2(t), 0
+					for range 4 * btoi(kept) {
+						s.do("GET", "/model/svc/live", nil, http.Header{"Content-Type": {kind}})
+					}
+					for _, method := range []string{"GET", "PUT", "POST"} {
+						a, b := s.by[0].Load(), s.by[1].Load()
+						got := s.do(method, "/model/svc/die", nil, http.Header{"Content-Type": {kind}})
+						if a, b = s.by[0].Load()-a, s.by[1].Load()-b; (a > 0) == (b > 0) {
+							t.Errorf("%s = %v after the replicas were asked %d and %d times, want one of them", method, got, a, b)
+						}
+						s.until(func() bool { return s.work("model").pool.Load().Running == 0 }, "every place to be given back")
+					}
+				})
+			}
+		}
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // TestOnlySidecarsSayThatNobodyWasReached: without them the field is a container's own.
 func TestOnlySidecarsSayThatNobodyWasReached(t *testing.T) {
 	t.Parallel()
