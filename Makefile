@@ -101,6 +101,7 @@ need-python:
 .PHONY: check
 check: need-go need-cc need-python format vet lint portable test dist-test ## run exactly what CI runs: format, vet, lint, darwin, tests, fuzz
 	@scripts/fuzz 5s
+	@scripts/outdated
 	@echo "make check: everything passed"
 
 .PHONY: format
