@@ -24,7 +24,7 @@ func main() {
 		Uninstall: func(ctx context.Context, c cli.ClusterConfig, keep bool) error {
 			return install.Uninstall(ctx, config(c), keep)
 		},
-		Health: health, Render: render,
+		Health: health, Render: render, Where: where,
 	}}))
 }
 
@@ -56,6 +56,11 @@ func change(do func(context.Context, install.Config) (install.Info, error)) func
 		info, err := do(ctx, cfg)
 		return cli.ClusterInfo(info), err
 	}
+}
+
+func where(c cli.ClusterConfig) (cli.ClusterPlace, error) {
+	place, err := install.Where(config(c))
+	return cli.ClusterPlace(place), err
 }
 
 func render(c cli.ClusterConfig) (string, error) {

@@ -16,8 +16,6 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/spf13/cobra"
-
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
@@ -59,7 +57,9 @@ func Run(ctx context.Context, args []string, streams Streams, getenv func(string
 	}
 	root := a.root()
 	root.SetArgs(args)
-	err = root.ExecuteContext(ctx)
+	if err = unknownWord(root, args); err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	for _, l := range a.logins {
 		if w := l.Warning(); w != "" {
 			a.note("%s", w)
@@ -124,9 +124,4 @@ func usage(err error) error {
 		return err
 	}
 	return fault.New(fault.Usage, "cli.usage", "%w", err)
-}
-
-func init() {
-	// Users of earlier releases type `cortex dep`.
-	cobra.EnablePrefixMatching = true
 }

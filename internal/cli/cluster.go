@@ -22,6 +22,8 @@ type ClusterHooks struct {
 	Upgrade   func(ctx context.Context, cfg ClusterConfig) (ClusterInfo, error)
 	Uninstall func(ctx context.Context, cfg ClusterConfig, keepAPIs bool) error
 	Health    func(ctx context.Context, cfg ClusterConfig) ([]ClusterCheck, error)
+	// Where says which cluster is meant, and asks none.
+	Where func(cfg ClusterConfig) (ClusterPlace, error)
 	// Render returns the objects of an installation as YAML, and asks no cluster.
 	Render func(cfg ClusterConfig) (string, error)
 }
@@ -39,6 +41,12 @@ type ClusterConfig struct {
 	Timeout     time.Duration
 	Version     string
 	Progress    func(ClusterStep)
+}
+
+// ClusterPlace is which cluster a kubeconfig means.
+type ClusterPlace struct {
+	Context string // of the kubeconfig
+	Server  string
 }
 
 // ClusterStep is a part of the work that has ended.
@@ -176,6 +184,31 @@ func (a *app) clusterWork(do func(cmd *cobra.Command, hooks *ClusterHooks) error
 		}
 		return errNoCluster()
 	}
+}
+
+// place says which cluster is changed: without --context it is whichever kubectl was
+// pointed at last.
+func (a *app) place(hooks *ClusterHooks, cfg ClusterConfig) (string, error) {
+	p, err := hooks.Where(cfg)
+	return fmt.Sprintf("context %s (%s)", p.Context, p.Server), err
+}
+
+// sure asks on a terminal whether the cluster is the one that was meant; a script has
+// said so by its kubeconfig.
+func (a *app) sure(ctx context.Context, hooks *ClusterHooks, cfg ClusterConfig, what string, yes bool) error {
+	place, err := a.place(hooks, cfg)
+	if err != nil {
+		return err
+	}
+	if _, asks := terminal(a.streams.In); yes || !asks {
+		a.note("%s, namespace %s", place, cfg.Namespace)
+		return nil
+	}
+	ok, err := a.confirm(ctx, "%s in namespace %s of %s?", what, cfg.Namespace, place)
+	if err == nil && !ok {
+		err = fault.New(fault.Conflict, "cli.not_confirmed", "nothing was changed")
+	}
+	return err
 }
 
 // progress returns what draws the steps of the work, one line each.

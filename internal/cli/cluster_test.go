@@ -60,6 +60,9 @@ func cannedCluster() *ClusterHooks {
 				{"apis_load_balancer", state == "well", "it has no address", "see its events"},
 			}, asked("health", c)
 		},
+		Where: func(c ClusterConfig) (ClusterPlace, error) {
+			return ClusterPlace{either(c.Context, "current"), "https://10.0.0.1:6443"}, nil
+		},
 		Render: func(c ClusterConfig) (string, error) { return "kind: Namespace\n", asked("render", c) },
 	}
 }

@@ -39,6 +39,7 @@ func (a *app) changeCommand(cmd *cobra.Command, done string, hook func(*ClusterH
 	var f clusterFlags
 	var values valueFlags
 	var out output
+	var yes bool
 	cmd.Args = exactly()
 	cmd.RunE = a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
 		cfg := f.config(a)
@@ -47,6 +48,9 @@ func (a *app) changeCommand(cmd *cobra.Command, done string, hook func(*ClusterH
 		}
 		if values.dryRun {
 			return a.sayObjects(hooks, cfg)
+		}
+		if err := a.sure(cmd.Context(), hooks, cfg, cmd.Name()+" cortex", yes); err != nil {
+			return err
 		}
 		cfg.Progress = a.progress()
 		info, err := hook(hooks)(cmd.Context(), cfg)
@@ -57,6 +61,7 @@ func (a *app) changeCommand(cmd *cobra.Command, done string, hook func(*ClusterH
 	})
 	f.add(cmd)
 	values.add(cmd)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &out)
 	return cmd
 }

@@ -24,8 +24,9 @@ type logOptions struct {
 func (a *app) logsCommand() *cobra.Command {
 	var o logOptions
 	cmd := &cobra.Command{
-		Use:   "logs API_NAME",
-		Short: "print the logs of an api",
+		Use:     "logs API_NAME",
+		Aliases: []string{"log"},
+		Short:   "print the logs of an api",
 		Long: "Print what the replicas of an API have written, merged in order of time, each line\n" +
 			"with its replica. -o json prints one object per line.",
 		Example: "  cortex logs iris\n" +

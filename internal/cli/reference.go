@@ -30,8 +30,7 @@ func writeReference(w io.Writer, root *cobra.Command) error {
 	b.WriteString("# Command reference\n\n")
 	b.WriteString("Generated from the help texts by `go test ./internal/cli -run Reference -update`; do not edit.\n\n")
 	b.WriteString("Results go to the standard output, everything else to the standard error. Exit codes: 0 done, " +
-		"1 failed, 2 wrong command line (nothing was done), 130 interrupted. Commands may be cut short as long as they are " +
-		"unambiguous (`cortex dep`). There is no colour without a terminal or with `NO_COLOR`.\n")
+		"1 failed, 2 wrong command line (nothing was done), 130 interrupted. There is no colour without a terminal or with `NO_COLOR`.\n")
 	for _, c := range allCommands(root) {
 		if c.Hidden || c.Name() == "help" {
 			continue

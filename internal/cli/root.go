@@ -22,8 +22,9 @@ const (
 // root returns the whole tree of commands.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "cortex",
-		Short: "deploy, manage and scale models and containers as APIs",
+		Use:     "cortex",
+		Short:   "deploy, manage and scale models and containers as APIs",
+		Version: a.hooks.Version,
 		Long: "Deploy, manage and scale models and containers as APIs.\n\n" +
 			"Describe your APIs in a cortex.yaml, run `cortex deploy`, and call them.\n" +
 			"Without any other environment they run on this machine.",
@@ -37,6 +38,7 @@ func (a *app) root() *cobra.Command {
 	root.SetIn(a.streams.In)
 	root.SetOut(a.streams.Out)
 	root.SetErr(a.streams.Err)
+	root.SetVersionTemplate("cli version: {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(fault.New(fault.Usage, flagCode(err), "%w", err).WithHint("see `%s --help`", cmd.CommandPath()))
 	})
@@ -103,9 +105,22 @@ func group(cmd *cobra.Command, args []string) error {
 	return unknownCommand(cmd, args[0])
 }
 
+// unknownWord looks for a word that is no command before its flags are looked at, which
+// nobody knows either.
+func unknownWord(root *cobra.Command, args []string) error {
+	root.InitDefaultHelpCmd()
+	at, rest, err := root.Find(args)
+	if err != nil || !at.HasSubCommands() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") || strings.HasPrefix(rest[0], "__") {
+		return nil //nolint:nilerr // cobra says it, when it comes to that
+	}
+	return unknownCommand(at, rest[0])
+}
+
 func unknownCommand(parent *cobra.Command, word string) error {
 	hint := fmt.Sprintf("see `%s --help`", parent.CommandPath())
-	if near := parent.SuggestionsFor(word); len(near) > 0 {
+	if pointer := pointers[word]; pointer != "" && !parent.HasParent() {
+		hint = pointer
+	} else if near := parent.SuggestionsFor(word); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, ", "))
 	}
 	return fault.New(fault.Usage, "cli.unknown_command", "unknown command %q for %q", word, parent.CommandPath()).WithHint("%s", hint)

@@ -28,12 +28,18 @@ func (a *app) uninstallCommand() *cobra.Command {
 			}
 			cfg := f.config(a)
 			cfg.Timeout = timeout
-			if !yes {
+			place, err := a.place(hooks, cfg)
+			if err != nil {
+				return err
+			}
+			if yes {
+				a.note("%s, namespace %s", place, cfg.Namespace)
+			} else {
 				what := "cortex and everything that was deployed with it"
 				if keep {
 					what = "cortex (what was deployed with it stays)"
 				}
-				ok, err := a.confirm(cmd.Context(), "remove %s from namespace %s?", what, f.namespace)
+				ok, err := a.confirm(cmd.Context(), "remove %s from namespace %s of %s?", what, f.namespace, place)
 				if err != nil {
 					return err
 				}

@@ -118,6 +118,29 @@ func newAccess(cfg Config) (*access, error) {
 	return &access{loader: loader, rest: config, discovery: cached, mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached)}, nil
 }
 
+// Place is which cluster a kubeconfig means.
+type Place struct {
+	Context string // of the kubeconfig
+	Server  string
+}
+
+// Where says which cluster cfg means, and asks none.
+func Where(cfg Config) (Place, error) {
+	a, err := newAccess(cfg)
+	if err != nil {
+		return Place{}, err
+	}
+	p := Place{Context: cfg.Context, Server: a.rest.Host}
+	if p.Context == "" {
+		raw, err := a.loader.RawConfig()
+		if err != nil {
+			return Place{}, fmt.Errorf("reading the kubeconfig: %w", err)
+		}
+		p.Context = raw.CurrentContext
+	}
+	return p, nil
+}
+
 // ToRESTConfig and those below are what Helm calls.
 func (a *access) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(a.rest), nil }
 

@@ -312,6 +312,9 @@ func TestNothingIsReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := kubeconfig(t, &rest.Config{Host: "http://" + closed})
+	if got, err := Where(Config{Kubeconfigs: []string{file}}); err != nil || got != (Place{"x", "http://" + closed}) {
+		t.Errorf("Where(nobody listens) = %+v, %v, want context x", got, err)
+	}
 	if _, err := Install(t.Context(), Config{Kubeconfigs: []string{file}}); fault.Code(err) != "install.unreachable" {
 		t.Errorf("Install(nobody listens) = %v, want install.unreachable", err)
 	}

@@ -1,0 +1,39 @@
+package cli
+
+// pointers say what to type instead of the words of other tools. A word that is a
+// command does not belong here.
+var pointers = map[string]string{
+	"apply":   hintDeploy,
+	"create":  hintDeploy,
+	"run":     hintDeploy,
+	"up":      hintDeploy,
+	"update":  hintDeploy,
+	"list":    hintGet,
+	"ls":      hintGet,
+	"ps":      hintGet,
+	"status":  hintGet,
+	"destroy": hintDelete,
+	"remove":  hintDelete,
+	"rm":      hintDelete,
+	"down":    "`cortex delete API_NAME` deletes an API; `cortex local stop` stops everything on this machine",
+	"stop":    "`cortex delete API_NAME` ends an API, whose file deploys it again; `cortex local stop` stops everything on this machine",
+	"start":   "`cortex deploy` starts what cortex.yaml says; `cortex local start` starts everything on this machine",
+	"restart": "`cortex refresh API_NAME` replaces the replicas of an API, without downtime",
+	"reload":  "`cortex refresh API_NAME` replaces the replicas of an API, without downtime",
+	"scale":   "set min_replicas and max_replicas under autoscaling in cortex.yaml, and `cortex deploy`",
+	"open":    "`cortex get API_NAME` shows the URL of an API; `cortex predict API_NAME` calls it",
+	"call":    "`cortex predict API_NAME sample.json` calls an API",
+	"curl":    "`cortex predict API_NAME sample.json` calls an API",
+	"exec":    "nothing runs commands in a replica; `cortex logs API_NAME` and `cortex describe API_NAME` say how it is doing",
+	"inspect": "`cortex describe API_NAME` shows the replicas of an API",
+	"init":    "write a cortex.yaml: `cortex schema` is for editors, and every key is in docs/file.md",
+	"login":   "there is nothing to log in to: commands prove your AWS identity themselves; `cortex whoami` shows it",
+	"config":  "`cortex env` manages where commands go; an API is configured in its cortex.yaml",
+	"context": "`cortex env` manages where commands go",
+}
+
+const (
+	hintDeploy = "`cortex deploy` brings up what cortex.yaml says"
+	hintGet    = "`cortex get` lists APIs"
+	hintDelete = "`cortex delete API_NAME` deletes one"
+)
