@@ -224,7 +224,8 @@ func imageOrCommand(vs *violations, s *Spec) {
 		if len(c.Command) == 0 && c.Image == "" {
 			vs.add(Violation{
 				Path: path + ".image", Code: CodeMustBeDefined, Message: `"image" must be defined`,
-				Hint: "or, on one machine, give a command to run as a process",
+				Hint:    "or, on one machine, give a command to run as a process",
+				Related: []string{path + ".command"}, // misspelt, it is told once
 			})
 		}
 	})
