@@ -52,6 +52,9 @@ func (b *board) draw(lines []string) {
 	b.drawn = fitting
 }
 
+// end leaves on the screen what was drawn; what is drawn next begins below.
+func (b *board) end() { b.drawn = nil }
+
 // screen returns the size of the terminal at out.
 func screen(out any) (width, height int) {
 	fd, ok := terminal(out)

@@ -16,6 +16,8 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"cortex.dev/cortex/internal/auth/login"
 	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
@@ -58,7 +60,9 @@ func Run(ctx context.Context, args []string, streams Streams, getenv func(string
 	root := a.root()
 	root.SetArgs(args)
 	if err = unknownWord(root, args); err == nil {
-		err = root.ExecuteContext(ctx)
+		var cmd *cobra.Command
+		cmd, err = root.ExecuteContextC(ctx)
+		a.data = answersData(cmd)
 	}
 	for _, l := range a.logins {
 		if w := l.Warning(); w != "" {
@@ -94,6 +98,8 @@ type app struct {
 	paint        painter        // for Out
 	started      bool           // a command's own work has begun
 	ignored      bool           // what is left out of cli.yaml has been said
+	data         bool           // the answer is JSON or YAML, and so are errors
+	asked        *target        // the environment that was asked last
 	logins       []*login.Login // of the environments that it asked
 }
 

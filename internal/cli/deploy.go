@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,8 +139,8 @@ func (a *app) sayDeployed(results []workload.DeployResult, o deployOptions) {
 		}
 		if o.noWait || o.dryRun {
 			a.say("%s", r.Message)
-			if o.dryRun && len(r.Changes) > 0 {
-				a.say("  changes: %s", strings.Join(r.Changes, ", "))
+			if o.dryRun {
+				a.sayDifferences(r)
 			}
 		}
 		names = append(names, apiName(r.API))
@@ -162,6 +163,51 @@ func (a *app) sayDeployed(results []workload.DeployResult, o deployOptions) {
 	}
 	for _, r := range rows {
 		a.say("%s   %s", pad(r[0], width), a.paint.dim(r[1]))
+	}
+	a.sayEndpoints(results)
+}
+
+// maxShown bounds what is shown of a value, such as a container that is new.
+const maxShown = 120
+
+// sayDifferences says what a deploy would change; an earlier operator tells the paths only.
+func (a *app) sayDifferences(r workload.DeployResult) {
+	if len(r.Differences) == 0 && len(r.Changes) > 0 {
+		a.say("  changes: %s", strings.Join(r.Changes, ", "))
+	}
+	width := 0
+	for _, d := range r.Differences {
+		width = max(width, textWidth(d.Path))
+	}
+	value := func(text string) string {
+		if runes := []rune(text); len(runes) > maxShown {
+			text = string(runes[:maxShown]) + "…"
+		}
+		return orElse(text, "(none)")
+	}
+	for _, d := range r.Differences {
+		if d.From == d.To { // only that they differ is known, as of variables
+			a.say("  %s   changed", pad(d.Path, width))
+			continue
+		}
+		a.say("  %s   %s → %s", pad(d.Path, width), value(d.From), value(d.To))
+	}
+}
+
+// sayEndpoints says last where what was deployed is called.
+func (a *app) sayEndpoints(results []workload.DeployResult) {
+	results = slices.DeleteFunc(slices.Clone(results), func(r workload.DeployResult) bool {
+		return r.Error != "" || r.API == nil || r.API.Endpoint == ""
+	})
+	width := 0
+	for _, r := range results {
+		width = max(width, textWidth(apiName(r.API)))
+	}
+	for i, r := range results {
+		if i == 0 {
+			a.say("")
+		}
+		a.say("%s   %s", a.paint.bold(pad(apiName(r.API), width)), r.API.Endpoint)
 	}
 }
 

@@ -83,10 +83,28 @@ func terminal(stream any) (fd int, ok bool) {
 	return int(f.Fd()), term.IsTerminal(int(f.Fd()))
 }
 
+// answersData reports whether a command was asked for JSON or YAML.
+func answersData(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("output")
+	return f != nil && f.Value.Type() == outWords && f.Value.String() != string(pretty)
+}
+
+// toldError is an error for programs.
+type toldError struct {
+	Code     string          `json:"code"`
+	Message  string          `json:"message"`
+	Hint     string          `json:"hint"`
+	Problems []fault.Problem `json:"problems,omitempty"`
+}
+
 // printError tells what went wrong: one line, the problems of a file one per
-// line, and what to do.
+// line, and what to do; a line of JSON where the answer is data.
 func (a *app) printError(err error) {
 	f := fault.From(err)
+	if a.data {
+		_ = json.NewEncoder(a.streams.Err).Encode(toldError{f.Code, f.Message, f.Hint, f.Problems})
+		return
+	}
 	paint := newPainter(a.streams.Err, a.getenv)
 	w := a.streams.Err
 	switch len(f.Problems) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/suggest"
 )
 
 // Groups of commands in the help text.
@@ -83,8 +85,8 @@ func (a *app) finish(cmd *cobra.Command) {
 	}
 	check, work := cmd.Args, cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a.started = true
-		return work(cmd, args)
+		a.started, a.data = true, answersData(cmd)
+		return a.withNearest(cmd.Context(), work(cmd, args), args)
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if check == nil {
@@ -95,6 +97,26 @@ func (a *app) finish(cmd *cobra.Command) {
 		}
 		return nil
 	}
+}
+
+// withNearest adds to the error that an API is not deployed the name that was probably
+// meant.
+func (a *app) withNearest(ctx context.Context, err error, args []string) error {
+	if fault.Code(err) != codeNotDeployed || a.asked == nil || len(args) == 0 {
+		return err
+	}
+	apis, cannot := a.asked.List(ctx)
+	if cannot != nil {
+		return err
+	}
+	names := make([]string, len(apis))
+	for i := range apis {
+		names[i] = apiName(&apis[i])
+	}
+	if near := suggest.Nearest(args[0], names); near != "" {
+		return fault.From(err).WithHint("did you mean %s?", near)
+	}
+	return err
 }
 
 // group is the work of a command that only has sub-commands: to say which.

@@ -78,6 +78,7 @@ func (a *app) connect(ctx context.Context, flag string, o output, stopped whenSt
 // reach returns a client of env.
 func (a *app) reach(ctx context.Context, env environments.Environment, stopped whenStopped) (*target, error) {
 	t := &target{Environment: env}
+	a.asked = t
 	var err error
 	if !env.IsLocal() {
 		t.Service, _, err = a.remote(env)
@@ -140,6 +141,8 @@ func (a *app) remote(env environments.Environment) (*httpapi.Client, *login.Logi
 }
 
 func (a *app) sessionsDir() string { return filepath.Join(a.configDir, "sessions") }
+
+const codeNotDeployed = "resources.api_not_deployed"
 
 const codeStopped = "local.not_running"
 

@@ -33,6 +33,7 @@ type followed struct {
 	lines  string // last said about it
 	done   bool
 	err    error // why it will not be live
+	told   bool  // that, and the cause
 }
 
 func newWaiter(a *app, svc workload.Service, o deployOptions) *waiter {
@@ -50,8 +51,9 @@ func (w *waiter) wait(ctx context.Context, results []workload.DeployResult) erro
 	apis := w.follow(results)
 	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	err := w.poll(limited, apis)
+	err := w.poll(limited, ctx, apis)
 	if ctx.Err() != nil {
+		w.sayGoesOn(apis)
 		return ctx.Err()
 	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -63,10 +65,8 @@ func (w *waiter) wait(ctx context.Context, results []workload.DeployResult) erro
 			f.err = fault.New(fault.Unavailable, "cli.deploy_timeout", "%s is not live after %s (%s)", f.name, w.timeout, summary(f.status)).
 				WithHint("it is still on its way: `cortex get %s --watch`", f.name)
 		}
-		if f.err != nil {
-			failed = true
-			w.explain(ctx, f)
-		}
+		w.tellFailed(ctx, f)
+		failed = failed || f.err != nil
 	}
 	if failed {
 		return errReported
@@ -93,13 +93,32 @@ func (w *waiter) follow(results []workload.DeployResult) []*followed {
 	return apis
 }
 
-// poll looks until nothing is left to wait for.
-func (w *waiter) poll(ctx context.Context, apis []*followed) error {
+// sayGoesOn says after an interruption what it did not interrupt.
+func (w *waiter) sayGoesOn(apis []*followed) {
+	if w.quiet {
+		return
+	}
+	w.board.end()
+	for _, f := range apis {
+		if f.done || f.err != nil {
+			continue
+		}
+		undo := "cortex rollback " + f.name
+		if f.result.Action == workload.ActionCreate {
+			undo = "cortex delete " + f.name
+		}
+		w.app.note("%s goes on without this command: `cortex get %s` shows how it is doing, `%s` undoes it", f.name, f.name, undo)
+	}
+}
+
+// poll looks until nothing is left to wait for or limited ends; what has failed is told
+// at once.
+func (w *waiter) poll(limited, ctx context.Context, apis []*followed) error {
 	for _, f := range apis {
 		w.tell(f, f.result.Message)
 	}
 	for wait := (backoff.Backoff{}); ; {
-		list, err := w.svc.List(ctx)
+		list, err := w.svc.List(limited)
 		if err != nil {
 			return err
 		}
@@ -112,7 +131,10 @@ func (w *waiter) poll(ctx context.Context, apis []*followed) error {
 		if !open {
 			return nil
 		}
-		if err := wait.Next(ctx); err != nil {
+		for _, f := range apis {
+			w.tellFailed(ctx, f)
+		}
+		if err := wait.Next(limited); err != nil {
 			return err
 		}
 	}
@@ -199,6 +221,16 @@ func (w *waiter) block(f *followed) []string {
 	return []string{line}
 }
 
+// tellFailed tells once why f is not live. The board goes on below it.
+func (w *waiter) tellFailed(ctx context.Context, f *followed) {
+	if f.err == nil || f.told {
+		return
+	}
+	f.told = true
+	w.board.end()
+	w.explain(ctx, f)
+}
+
 // explain tells why f is not live, and puts the cause into its result.
 func (w *waiter) explain(ctx context.Context, f *followed) {
 	cause := fault.From(f.err)
@@ -209,7 +241,7 @@ func (w *waiter) explain(ctx context.Context, f *followed) {
 		f.result.Error, f.result.Code = fmt.Sprintf("error: %s: %s", f.name, e.Cause.Message), e.Cause.Code
 	}
 	w.app.printError(cause)
-	if explained {
+	if explained && !w.quiet {
 		writeCause(w.app.streams.Err, newPainter(w.app.streams.Err, w.app.getenv), e.Cause)
 	}
 }

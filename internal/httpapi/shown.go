@@ -9,12 +9,9 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Masked stands for the value of a variable in answers to callers who may not deploy the
-// API: what is in env is often a password, and whoever deploys could read it anyway.
-const Masked = "***"
-
 // Behind a guard, an answer about an API has no more than what its caller may ask for:
-// log lines are for those with the action logs, values of variables for those with deploy.
+// log lines are for those with the action logs. Values of variables, which are often
+// passwords, are for those with deploy, who could read them anyway; others see Masked.
 
 func (s services) List(ctx context.Context) ([]workload.APIResponse, error) {
 	all, err := s.Service.List(ctx)
@@ -94,7 +91,7 @@ func masked(r *workload.Deployed) *workload.Deployed {
 	for i := range pod.Containers {
 		pod.Containers[i].Env = maps.Clone(pod.Containers[i].Env)
 		for name := range pod.Containers[i].Env {
-			pod.Containers[i].Env[name] = Masked
+			pod.Containers[i].Env[name] = workload.Masked
 		}
 	}
 	c.Pod = &pod
@@ -118,7 +115,7 @@ func withoutValues(v any, inEnv bool) any {
 		return c
 	}
 	if inEnv && v != nil {
-		return Masked
+		return workload.Masked
 	}
 	return v
 }

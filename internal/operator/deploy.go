@@ -265,7 +265,7 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 	if err != nil {
 		return workload.DeployResult{}, err
 	}
-	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(changes, ", "))
+	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(workload.Paths(changes), ", "))
 	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
 }
 
@@ -387,24 +387,24 @@ func within(a *workload.Autoscaling, n int) int {
 	return min(max(n, int(a.MinReplicas)), int(a.MaxReplicas))
 }
 
-// changesBetween returns the key paths that differ. The folder, the programs and
-// the code of processes are among them.
-func changesBetween(a, b *workload.Revision) []string {
-	changes := workload.Diff(&a.Spec, &b.Spec)
+// changesBetween returns what differs. The folder, the programs and the code of processes
+// are among it.
+func changesBetween(a, b *workload.Revision) []workload.Difference {
+	changes := workload.Differences(&a.Spec, &b.Spec)
 	if a.Directory != b.Directory && (len(changes) == 0 || b.Pod.RunsProcesses()) {
-		changes = append(changes, "directory")
+		changes = append(changes, workload.Difference{Path: "directory", From: a.Directory, To: b.Directory})
 	}
 	if !reflect.DeepEqual(a.Programs, b.Programs) {
-		changes = append(changes, "programs")
+		changes = append(changes, workload.Difference{Path: "programs"})
 	}
 	if a.CodeDigest() != b.CodeDigest() {
-		changes = append(changes, "code")
+		changes = append(changes, workload.Difference{Path: "code", From: a.CodeDigest(), To: b.CodeDigest()})
 	}
 	return changes
 }
 
 // result is the answer about one API after a change.
-func (o *Operator) result(ctx context.Context, w store.Workload, action workload.Action, changes []string, message string) (workload.DeployResult, error) {
+func (o *Operator) result(ctx context.Context, w store.Workload, action workload.Action, changes []workload.Difference, message string) (workload.DeployResult, error) {
 	api, err := o.brief(ctx, w)
 	if err != nil {
 		// The change is made; only its status is not known right now.
@@ -412,7 +412,7 @@ func (o *Operator) result(ctx context.Context, w store.Workload, action workload
 		o.log.Warn("status after a deploy", "api", w.Name(), "error", err)
 	}
 	api.Spec, api.Endpoint = w.Revision.Shown(), o.endpoint(w.Revision)
-	return workload.DeployResult{Name: w.Name(), API: &api, Action: action, Changes: changes, Message: message}, nil
+	return workload.DeployResult{Name: w.Name(), API: &api, Action: action, Changes: workload.Paths(changes), Differences: changes, Message: message}, nil
 }
 
 // Refresh replaces every replica without changing the spec. Processes run the code that

@@ -4,22 +4,79 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 )
 
+// Difference is one key path at which two specs differ, with both values as JSON; empty
+// where there is none. Values of variables are Masked: they are often passwords, and
+// differences end up in the logs of whoever deploys.
+type Difference struct {
+	Path string `json:"path"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Masked stands for the value of a variable.
+const Masked = "***"
+
 // Diff returns the key paths at which two specs differ, in the order of the file:
 // the deepest path that names the whole difference, such as
 // "pod.containers[0].image" or, where one has no such element, "apis[2]".
-func Diff(a, b *Spec) []string {
+func Diff(a, b *Spec) []string { return Paths(Differences(a, b)) }
+
+// Differences is Diff with the values.
+func Differences(a, b *Spec) []Difference {
+	var all differences
+	all.differ("", reflect.ValueOf(*a), reflect.ValueOf(*b))
+	return all
+}
+
+// Paths are the key paths of differences.
+func Paths(all []Difference) []string {
 	var paths []string
-	differ(&paths, "", reflect.ValueOf(*a), reflect.ValueOf(*b))
+	for _, d := range all {
+		paths = append(paths, d.Path)
+	}
 	return paths
 }
 
-func differ(paths *[]string, path string, a, b reflect.Value) {
+type differences []Difference
+
+func (all *differences) add(path string, a, b reflect.Value) {
+	*all = append(*all, Difference{path, shownValue(path, a), shownValue(path, b)})
+}
+
+var variable = regexp.MustCompile(`^pod\.containers\[[0-9]+\]\.env\.`)
+
+// shownValue is a value of a spec as JSON, without what variables hold.
+func shownValue(path string, v reflect.Value) string {
+	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() || v.Kind() == reflect.Slice && v.Len() == 0 {
+		return ""
+	}
+	if variable.MatchString(path) {
+		return Masked
+	}
+	value := v.Interface()
+	if c, ok := value.(Container); ok && len(c.Env) > 0 {
+		env := map[string]string{}
+		for name := range c.Env {
+			env[name] = Masked
+		}
+		c.Env = env
+		value = c
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func (all *differences) differ(path string, a, b reflect.Value) {
 	if !a.IsValid() || !b.IsValid() {
-		*paths = append(*paths, path)
+		all.add(path, a, b)
 		return
 	}
 	switch a.Kind() {
@@ -27,23 +84,23 @@ func differ(paths *[]string, path string, a, b reflect.Value) {
 		switch {
 		case a.IsNil() && b.IsNil():
 		case a.IsNil() || b.IsNil():
-			*paths = append(*paths, path)
+			all.add(path, a, b)
 		default:
-			differ(paths, path, a.Elem(), b.Elem())
+			all.differ(path, a.Elem(), b.Elem())
 		}
 	case reflect.Struct:
 		if _, leaf := a.Interface().(json.Marshaler); leaf {
 			if a.Interface() != b.Interface() {
-				*paths = append(*paths, path)
+				all.add(path, a, b)
 			}
 			return
 		}
 		for i := range a.NumField() {
 			key, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
-			differ(paths, joinPath(path, key), a.Field(i), b.Field(i))
+			all.differ(joinPath(path, key), a.Field(i), b.Field(i))
 		}
 	case reflect.Slice:
-		differLists(paths, path, a, b)
+		all.differLists(path, a, b)
 	case reflect.Map:
 		var keys []string
 		for _, k := range slices.Concat(a.MapKeys(), b.MapKeys()) {
@@ -52,27 +109,29 @@ func differ(paths *[]string, path string, a, b reflect.Value) {
 		slices.Sort(keys)
 		for _, k := range slices.Compact(keys) {
 			v := reflect.ValueOf(k)
-			differ(paths, joinPath(path, k), a.MapIndex(v), b.MapIndex(v))
+			all.differ(joinPath(path, k), a.MapIndex(v), b.MapIndex(v))
 		}
 	default:
 		if a.Interface() != b.Interface() {
-			*paths = append(*paths, path)
+			all.add(path, a, b)
 		}
 	}
 }
 
-func differLists(paths *[]string, path string, a, b reflect.Value) {
+func (all *differences) differLists(path string, a, b reflect.Value) {
 	if (a.Len() == 0) != (b.Len() == 0) {
-		*paths = append(*paths, path)
+		all.add(path, a, b)
 		return
 	}
 	for i := range max(a.Len(), b.Len()) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		switch {
-		case i >= a.Len() || i >= b.Len():
-			*paths = append(*paths, at)
+		case i >= a.Len():
+			all.add(at, reflect.Value{}, b.Index(i))
+		case i >= b.Len():
+			all.add(at, a.Index(i), reflect.Value{})
 		default:
-			differ(paths, at, a.Index(i), b.Index(i))
+			all.differ(at, a.Index(i), b.Index(i))
 		}
 	}
 }

@@ -1,7 +1,10 @@
 package workload
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,6 +48,19 @@ func TestDiff(t *testing.T) {
 		if !slices.Equal(back, want) {
 			t.Errorf("%s: Diff() the other way = %v, want %v", tt.name, back, want)
 		}
+	}
+	a, b := irisSpec(), irisSpec()
+	*b.Pod.Port = 80
+	b.Pod.Containers[0].Env["A"] = "secret"
+	b.Pod.Containers = append(b.Pod.Containers, Container{Name: "side", Env: map[string]string{"B": "secret"}})
+	got := Differences(&a, &b)
+	want := []Difference{{"pod.port", strconv.Itoa(int(*a.Pod.Port)), "80"}, {"pod.containers[0].env.A", Masked, Masked}, {Path: "pod.containers[1]"}}
+	if text := fmt.Sprint(got); strings.Contains(text, "secret") || !strings.Contains(text, `"name":"side"`) {
+		t.Errorf("Differences() = %v, want the new container without the values of its variables", got)
+	}
+	got[2].To = ""
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Differences() differ (-want +got):\n%s", diff)
 	}
 	if got := Diff(&Spec{NodeGroups: []string{}}, &Spec{}); got != nil {
 		t.Errorf("Diff() of an empty list and none = %v, want nothing", got)

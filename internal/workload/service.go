@@ -100,13 +100,14 @@ const (
 
 // DeployResult is the outcome for one API of the file.
 type DeployResult struct {
-	Name    string       `json:"name,omitempty"`
-	API     *APIResponse `json:"api"`
-	Action  Action       `json:"action,omitempty"`
-	Changes []string     `json:"changes,omitempty"` // key paths that differ from what is deployed
-	Message string       `json:"message"`           // "creating iris (RealtimeAPI)"
-	Error   string       `json:"error"`             // begins with "error: "; empty on success
-	Code    string       `json:"code,omitempty"`    // of the error
+	Name        string       `json:"name,omitempty"`
+	API         *APIResponse `json:"api"`
+	Action      Action       `json:"action,omitempty"`
+	Changes     []string     `json:"changes,omitempty"`     // key paths that differ from what is deployed
+	Differences []Difference `json:"differences,omitempty"` // the same with their values
+	Message     string       `json:"message"`               // "creating iris (RealtimeAPI)"
+	Error       string       `json:"error"`                 // begins with "error: "; empty on success
+	Code        string       `json:"code,omitempty"`        // of the error
 }
 
 // APIResponse is one workload as front ends show it; empty members are omitted.
