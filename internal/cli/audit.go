@@ -81,6 +81,7 @@ func (a *app) readAudit(ctx context.Context, env, file string, q auth.AuditQuery
 
 // sayEntry writes one decision in one line, in columns that do not depend on others.
 func (a *app) sayEntry(e auth.Entry) error {
+	e = visibleIn(e)
 	who := e.Principal
 	if who == "" {
 		who = "not proven"

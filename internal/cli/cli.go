@@ -99,6 +99,7 @@ type app struct {
 	started      bool           // a command's own work has begun
 	ignored      bool           // what is left out of cli.yaml has been said
 	data         bool           // the answer is JSON or YAML, and so are errors
+	verbatim     bool           // what others have written is printed as it is
 	asked        *target        // the environment that was asked last
 	logins       []*login.Login // of the environments that it asked
 }

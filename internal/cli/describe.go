@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +66,15 @@ func countRows(c *workload.Counts) [][2]string {
 	return rows
 }
 
+// replicaTable shows every replica, and whether it is of the version that was deployed last.
+func replicaTable(replicas []workload.Replica, now time.Time) table {
+	t := table{headers: []string{"replica", "state", "since", "restarts", "address"}}
+	for _, r := range replicas {
+		t.rows = append(t.rows, []string{r.ID, strings.ReplaceAll(string(r.State), "_", " "), since(r.Since, now), strconv.Itoa(r.Restarts), orElse(r.Address, "-")})
+	}
+	return t
+}
+
 func (a *app) writeDescription(w io.Writer, api workload.APIResponse) {
 	s := api.Status
 	if s == nil {
@@ -77,6 +88,10 @@ func (a *app) writeDescription(w io.Writer, api workload.APIResponse) {
 			t.rows = append(t.rows, r[:])
 		}
 		t.write(w, a.paint)
+	}
+	if len(s.Replicas) > 0 {
+		fmt.Fprintln(w)
+		replicaTable(s.Replicas, time.Now()).write(w, a.paint)
 	}
 	for _, r := range s.Replicas {
 		if r.Reason == nil {

@@ -31,7 +31,7 @@ func (a *app) getCommand() *cobra.Command {
 			"  cortex get iris\n" +
 			"  cortex get iris --watch",
 		Args:              between(0, "API_NAME", "VERSION"),
-		ValidArgsFunction: a.apiNames(&env),
+		ValidArgsFunction: a.namesAndVersions(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show := func(ctx context.Context, w io.Writer) error {
 				switch {

@@ -19,6 +19,7 @@ type logOptions struct {
 	query     workload.LogQuery
 	randomPod bool
 	raw       bool
+	times     bool
 }
 
 func (a *app) logsCommand() *cobra.Command {
@@ -35,10 +36,11 @@ func (a *app) logsCommand() *cobra.Command {
 		Args:              exactly("API_NAME"),
 		ValidArgsFunction: a.apiNames(&o.env),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(exclusive(cmd, "random-pod", "replica"), exclusive(cmd, "follow", "previous")); err != nil {
+			if err := errors.Join(exclusive(cmd, "random-pod", "replica"), exclusive(cmd, "raw", "timestamps"), exclusive(cmd, "follow", "previous")); err != nil {
 				return err
 			}
 			o.query.Name = args[0]
+			a.verbatim = a.verbatim || o.raw
 			return a.logs(cmd.Context(), o)
 		},
 	}
@@ -49,8 +51,10 @@ func (a *app) logsCommand() *cobra.Command {
 	f.IntVar(&o.query.Tail, "tail", 0, "only the last lines, this many (default: all)")
 	f.BoolVarP(&o.query.Previous, "previous", "p", false, "lines of the previous run of each container")
 	f.StringVar(&o.query.Replica, "replica", "", "only of the replica with this id, which may be cut short")
+	_ = cmd.RegisterFlagCompletionFunc("replica", a.replicaIDs(&o.env))
 	f.BoolVar(&o.randomPod, "random-pod", false, "follow one replica, whichever")
-	f.BoolVar(&o.raw, "raw", false, "print the lines as they were written, without their replica")
+	f.BoolVar(&o.times, "timestamps", false, "print when each line was written")
+	f.BoolVar(&o.raw, "raw", false, "print the lines as they were written, without their replica, control characters too")
 	f.BoolP("yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &o.out)
 	return cmd
@@ -109,6 +113,9 @@ func (a *app) writeLog(o logOptions, l workload.LogLine) error {
 		if l.Container != "" {
 			who += "/" + l.Container
 		}
+		if o.times {
+			who = l.Time.Local().Format(time.RFC3339) + " " + who
+		}
 		_, err = fmt.Fprintf(a.streams.Out, "%s %s\n", a.paint.dim(who+" |"), l.Text)
 	}
 	return err
@@ -163,6 +170,6 @@ func (a *app) writeEvent(out output, e workload.Event) error {
 	if e.Replica != "" && !strings.Contains(e.Message, e.Replica) {
 		who += "/" + e.Replica
 	}
-	_, err := fmt.Fprintf(a.streams.Out, "%s  %s  %s  %s\n", a.paint.dim(e.Time.Local().Format(time.TimeOnly)), reason, a.paint.bold(who), e.Message)
+	_, err := fmt.Fprintf(a.streams.Out, "%s  %s  %s  %s\n", a.paint.dim(e.Time.Local().Format(time.RFC3339)), reason, a.paint.bold(who), e.Message)
 	return err
 }

@@ -105,6 +105,7 @@ func (a *app) printError(err error) {
 		_ = json.NewEncoder(a.streams.Err).Encode(toldError{f.Code, f.Message, f.Hint, f.Problems})
 		return
 	}
+	f = visibleIn(f)
 	paint := newPainter(a.streams.Err, a.getenv)
 	w := a.streams.Err
 	switch len(f.Problems) {

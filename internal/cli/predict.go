@@ -133,7 +133,11 @@ func (a *app) predict(ctx context.Context, env, name string, body io.Reader, len
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return refusal(name, resp)
 	}
-	return writeAnswer(a.streams.Out, resp)
+	if _, shown := terminal(a.streams.Out); !shown {
+		return writeAnswer(a.streams.Out, resp)
+	}
+	w := &visibleWriter{to: a.streams.Out}
+	return errors.Join(writeAnswer(w, resp), w.Flush())
 }
 
 // callable reports why an API cannot be called.

@@ -19,7 +19,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Example: "  cortex rollback iris\n" +
 			"  cortex rollback iris v12 --no-wait",
 		Args:              between(1, "API_NAME", "VERSION"),
-		ValidArgsFunction: a.apiNames(&o.env),
+		ValidArgsFunction: a.namesAndVersions(&o.env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			t, err := a.connect(ctx, o.env, o.out, refuse)

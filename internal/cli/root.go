@@ -86,6 +86,7 @@ func (a *app) finish(cmd *cobra.Command) {
 	check, work := cmd.Args, cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.started, a.data = true, answersData(cmd)
+		a.verbatim = a.data
 		return a.withNearest(cmd.Context(), work(cmd, args), args)
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {

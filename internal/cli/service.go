@@ -79,6 +79,9 @@ func (a *app) connect(ctx context.Context, flag string, o output, stopped whenSt
 func (a *app) reach(ctx context.Context, env environments.Environment, stopped whenStopped) (*target, error) {
 	t := &target{Environment: env}
 	a.asked = t
+	if !a.verbatim {
+		defer func() { t.Service = visibleService{t.Service} }()
+	}
 	var err error
 	if !env.IsLocal() {
 		t.Service, _, err = a.remote(env)
@@ -159,30 +162,77 @@ func (a *app) environmentNames() []string {
 	return c.Names()
 }
 
-// apiNames completes the first argument with the names of deployed APIs.
-func (a *app) apiNames(env *string) cobra.CompletionFunc {
+// completing is what a press of the tab key may ask an environment for.
+func (a *app) completing(env *string, ask func(context.Context, *target, []string) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
 		ctx, cancel := context.WithTimeout(contextOf(cmd), completionTimeout)
 		defer cancel()
 		t, err := a.connect(ctx, *env, jsonOut, refuse)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		apis, err := t.List(ctx)
+		words, err := ask(ctx, t, args)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		var names []string
-		for _, api := range apis {
-			if api.Metadata != nil {
-				names = append(names, fmt.Sprintf("%s\t%s", api.Metadata.Name, api.Metadata.Kind))
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// apiNames completes the first argument with the names of deployed APIs.
+func (a *app) apiNames(env *string) cobra.CompletionFunc {
+	return a.completing(env, func(ctx context.Context, t *target, args []string) ([]string, error) {
+		if len(args) > 0 {
+			return nil, nil
+		}
+		return namesOf(ctx, t)
+	})
+}
+
+func namesOf(ctx context.Context, t *target) ([]string, error) {
+	apis, err := t.List(ctx)
+	var names []string
+	for _, api := range apis {
+		if api.Metadata != nil {
+			names = append(names, fmt.Sprintf("%s\t%s", api.Metadata.Name, api.Metadata.Kind))
+		}
+	}
+	return names, err
+}
+
+// namesAndVersions completes the name of an API, and then one of its versions.
+func (a *app) namesAndVersions(env *string) cobra.CompletionFunc {
+	return a.completing(env, func(ctx context.Context, t *target, args []string) ([]string, error) {
+		switch len(args) {
+		case 0:
+			return namesOf(ctx, t)
+		case 1:
+			versions, err := t.History(ctx, args[0])
+			var words []string
+			for _, v := range versions {
+				words = append(words, fmt.Sprintf("%s\t%s, %s", versionName(v), orElse(string(v.Result), v.Cause), time.Unix(v.LastUpdated, 0).Local().Format(timeFormat)))
+			}
+			return words, err
+		}
+		return nil, nil
+	})
+}
+
+// replicaIDs completes the replicas of the API that is the first argument.
+func (a *app) replicaIDs(env *string) cobra.CompletionFunc {
+	return a.completing(env, func(ctx context.Context, t *target, args []string) ([]string, error) {
+		if len(args) == 0 {
+			return nil, nil
+		}
+		api, err := t.Describe(ctx, args[0])
+		var words []string
+		if api.Status != nil {
+			for _, r := range api.Status.Replicas {
+				words = append(words, fmt.Sprintf("%s\t%s", r.ID, r.State))
 			}
 		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
+		return words, err
+	})
 }
 
 func contextOf(cmd *cobra.Command) context.Context {

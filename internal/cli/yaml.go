@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -17,8 +19,12 @@ func toYAML(v any) ([]byte, error) {
 	return text.Bytes(), enc.Close()
 }
 
+var laterControls = regexp.MustCompile("[\x7f-\u009f]")
+
 // jsonToYAML writes a JSON document as YAML with its keys in their order.
 func jsonToYAML(data []byte) ([]byte, error) {
+	// JSON may hold controls beyond ASCII's first as they are, YAML may not.
+	data = laterControls.ReplaceAllFunc(data, func(c []byte) []byte { return fmt.Appendf(nil, `\u%04x`, bytes.Runes(c)[0]) })
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil { // JSON is YAML
 		return nil, err
