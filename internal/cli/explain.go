@@ -54,7 +54,10 @@ func writeExplanation(w io.Writer, paint painter, e workload.Explanation) {
 	}
 	for _, s := range e.Steps {
 		mark := paint.green("ok ")
-		if !s.OK {
+		switch {
+		case s.Pending:
+			mark = paint.yellow("...")
+		case !s.OK:
 			mark = paint.red("NOT")
 		}
 		fmt.Fprintf(w, "  %s  %s  %s\n", mark, pad(s.Layer, width), indentRest(s.Detail, width+9))

@@ -21,6 +21,7 @@ type waiter struct {
 	quiet   bool  // the answer is data; say nothing
 	board   board // on a terminal
 	now     func() time.Time
+	started time.Time
 }
 
 // followed is one API on its way.
@@ -31,6 +32,9 @@ type followed struct {
 	id     string // of the revision that was deployed
 	status *workload.Status
 	lines  string // last said about it
+	said   time.Time
+	fix    string // what to do about what keeps it, where waiting may not help
+	fixOf  string // the reason for which that was asked
 	done   bool
 	err    error // why it will not be live
 	told   bool  // that, and the cause
@@ -48,6 +52,7 @@ func newWaiter(a *app, svc workload.Service, o deployOptions) *waiter {
 // the last status into the results, explains failures, and returns errReported
 // if there were any.
 func (w *waiter) wait(ctx context.Context, results []workload.DeployResult) error {
+	w.started = w.now()
 	apis := w.follow(results)
 	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -125,7 +130,11 @@ func (w *waiter) poll(limited, ctx context.Context, apis []*followed) error {
 		open := false
 		for _, f := range apis {
 			w.look(f, list)
-			open = open || !f.done && f.err == nil
+			if f.done || f.err != nil {
+				continue
+			}
+			open = true
+			w.findFix(limited, f)
 		}
 		w.show(apis)
 		if !open {
@@ -173,6 +182,19 @@ func (w *waiter) look(f *followed, list []workload.APIResponse) {
 	}
 }
 
+// findFix asks what to do about what keeps f, once for each reason.
+func (w *waiter) findFix(ctx context.Context, f *followed) {
+	if w.quiet || f.status == nil || f.status.Reason == "" || f.status.Reason == f.fixOf {
+		return
+	}
+	f.fixOf, f.fix = f.status.Reason, ""
+	e, err := w.svc.Explain(ctx, f.name)
+	if err != nil || e.Cause == nil || slices.ContainsFunc(e.Steps, func(s workload.Step) bool { return s.Pending }) {
+		return
+	}
+	f.fix = e.Cause.Fix
+}
+
 // show redraws the board on a terminal, or writes a line about what changed.
 func (w *waiter) show(apis []*followed) {
 	for _, f := range apis {
@@ -190,13 +212,30 @@ func (w *waiter) show(apis []*followed) {
 	w.board.draw(lines)
 }
 
+// reminder is how long nothing is said while nothing changes: a log without a new line
+// for minutes looks like one that has ended.
+const reminder = 30 * time.Second
+
 func (w *waiter) tell(f *followed, line string) {
-	if w.quiet || w.board.on || line == f.lines {
+	if w.quiet || w.board.on {
 		return
 	}
-	f.lines = line
+	if f.status != nil && f.fix != "" && !f.done {
+		line += "\n  what to do: " + f.fix
+	}
+	now := w.now()
+	same := line == f.lines
+	if same && (f.done || now.Sub(f.said) < reminder) {
+		return
+	}
+	f.lines, f.said = line, now
+	if same {
+		line = fmt.Sprintf("%s (for %s)", strings.SplitN(line, "\n", 2)[0], w.elapsed(now))
+	}
 	w.app.say("%s", line)
 }
+
+func (w *waiter) elapsed(now time.Time) time.Duration { return now.Sub(w.started).Round(time.Second) }
 
 // block is what the board shows of one API: its state, and the reason for it.
 func (w *waiter) block(f *followed) []string {
@@ -214,9 +253,17 @@ func (w *waiter) block(f *followed) []string {
 	line := fmt.Sprintf("%s %s %s  %s", mark, p.bold(f.name), p.dim("("+string(f.kind)+")"), state)
 	if s := f.status; s != nil {
 		line += fmt.Sprintf("  %d/%d ready", s.Ready, s.Requested)
-		if s.Reason != "" && !f.done {
-			return []string{line, "  " + p.dim(s.Reason)}
+		if f.done || f.err != nil {
+			return []string{line}
 		}
+		lines := []string{line + "  " + p.dim(w.elapsed(w.now()).String())}
+		if s.Reason != "" {
+			lines = append(lines, "  "+p.dim(s.Reason))
+		}
+		if f.fix != "" {
+			lines = append(lines, "  "+p.dim("what to do: ")+f.fix)
+		}
+		return lines
 	}
 	return []string{line}
 }

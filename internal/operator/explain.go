@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,12 +111,12 @@ func sayChanged(e *workload.Explanation, r *workload.Revision) {
 func explain(w store.Workload, es *engine.Status, trouble error, endpoint string, at time.Time) workload.Explanation {
 	s := statusOf(w, es)
 	e := workload.Explanation{Name: w.Name(), Kind: w.Revision.Kind, At: at.UTC(), Steps: []workload.Step{}}
-	cause, layer := causeOf(w, es, trouble, s)
+	cause, layer, pending := causeOf(w, es, trouble, s, at)
 	e.Cause, e.Healthy = cause, cause == nil
 	for l := range layerTraffic {
 		switch {
 		case cause != nil && l == layer:
-			e.Steps = append(e.Steps, workload.Step{Layer: layerNames[l], Detail: cause.Message})
+			e.Steps = append(e.Steps, workload.Step{Layer: layerNames[l], Detail: cause.Message, Pending: pending})
 		case cause == nil || l < layer:
 			e.Steps = append(e.Steps, workload.Step{Layer: layerNames[l], OK: true, Detail: fineDetail(l, w, es, s, at)})
 		}
@@ -126,33 +127,36 @@ func explain(w store.Workload, es *engine.Status, trouble error, endpoint string
 }
 
 // causeOf returns what keeps the current revision from being ready, and its layer;
-// nil when nothing does. Among several replicas the earliest layer speaks: what
-// does not run cannot listen.
-func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Status) (*workload.Reason, int) {
+// nil when nothing does. Pending says that waiting may be all that it takes. Among
+// several replicas the earliest layer speaks: what does not run cannot listen.
+func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Status, at time.Time) (cause *workload.Reason, layer int, pending bool) {
 	switch {
 	case s.Phase == workload.PhaseLive || s.Phase == workload.PhaseIdle:
-		return nil, 0
+		return nil, 0, false
 	case failureOf(w, es, s) != nil:
 		failure := failureOf(w, es, s)
-		return withWayBack(w, failure), layerOf(failure, workload.Failed)
+		return withWayBack(w, failure), layerOf(failure, workload.Failed), false
 	case es == nil || es.Revision != w.Revision.ID:
-		return notApplied(trouble), layerEngine
+		return notApplied(trouble), layerEngine, trouble == nil
 	}
-	var cause *workload.Reason
-	layer := layerTraffic
+	layer = layerTraffic
 	for _, r := range replicasOf(w, es) {
 		if !r.UpToDate || r.Reason == nil || r.State == workload.Ready || r.State == workload.Terminating || r.Reason.Code == codeStarting {
 			continue
 		}
 		if l := layerOf(r.Reason, r.State); l < layer {
-			cause, layer = r.Reason, l
+			layer = l
+			cause, pending = r.Reason, false
+			if !w.Outcome.WasLive() {
+				cause, pending = stillLoading(r, at)
+			}
 		}
 	}
 	switch {
 	case cause != nil:
-		return cause, layer
+		return cause, layer, pending
 	case es.Shortage != nil:
-		return es.Shortage, layerEngine
+		return es.Shortage, layerEngine, false
 	}
 	running := 0
 	for _, r := range replicasOf(w, es) {
@@ -170,9 +174,21 @@ func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Sta
 		starting.Fix = "nothing: wait until it is ready"
 	}
 	if running >= max(w.Replicas, 1) {
-		return starting, layerProbe
+		return starting, layerProbe, true
 	}
-	return starting, layerProcess
+	return starting, layerProcess, true
+}
+
+// stillLoading is the reason of a replica that does not answer, with its age where that
+// may be all there is to it: large models take minutes.
+func stillLoading(r workload.Replica, at time.Time) (*workload.Reason, bool) {
+	silent := r.Reason.Code == engine.CodeNeverListened || r.Reason.Code == engine.CodeProbe
+	if r.State != workload.NotReady || !silent || slices.ContainsFunc(r.Reason.Evidence, func(e workload.Evidence) bool { return e.Kind == "port" }) {
+		return r.Reason, false
+	}
+	reason := *r.Reason
+	reason.Message += fmt.Sprintf("; it was started %s ago and may still be loading", max(0, at.Sub(r.Since)).Round(time.Second))
+	return &reason, true
 }
 
 // withWayBack adds to what to do about an update that failed that one can go back.

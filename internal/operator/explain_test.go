@@ -37,23 +37,23 @@ func TestExplain(t *testing.T) {
 		es       *engine.Status
 		healthy  bool
 		cause    string   // its code
-		steps    []string // layers, with ! where something is wrong
+		steps    []string // layers, with ! where something is wrong and ? where waiting may do
 		summary  string
 	}{
 		{"live", 2, says("1", "ready", "ready"), true, "", []string{"spec", "engine", "process", "port", "probe", "traffic"}, "iris is live: 2 of 2 replicas ready."},
 		{"idle", 0, says("1"), true, "", []string{"spec", "engine", "process", "port", "probe", "traffic"}, "iris is scaled to zero on purpose; the first request starts a replica."},
 		{"idle, unknown to the engine", 0, nil, true, "", []string{"spec", "engine", "process", "port", "probe", "traffic"}, "iris is scaled to zero on purpose; the first request starts a replica."},
-		{"not taken over", 1, nil, false, "not_applied", []string{"spec", "!engine", "!traffic"}, "iris is not ready yet: this version is not being started yet."},
+		{"not taken over", 1, nil, false, "not_applied", []string{"spec", "?engine", "!traffic"}, "iris is not ready yet: this version is not being started yet."},
 		{"image", 1, because(says("1", "err_image_pull"), "image_pull"), false, "image_pull", []string{"spec", "!engine", "!traffic"}, "iris is not ready yet: message of image_pull."},
-		{"starting", 2, because(says("1", "creating", "ready"), "starting"), false, "starting", []string{"spec", "engine", "!process", "traffic"}, "iris is not ready yet: 1 of 2 replicas ready, the others are being started."},
-		{"first probe", 1, because(says("1", "not_ready"), "starting"), false, "starting", []string{"spec", "engine", "process", "port", "!probe", "!traffic"}, "iris is not ready yet: 0 of 1 replica ready, the others are being started."},
+		{"starting", 2, because(says("1", "creating", "ready"), "starting"), false, "starting", []string{"spec", "engine", "?process", "traffic"}, "iris is not ready yet: 1 of 2 replicas ready, the others are being started."},
+		{"first probe", 1, because(says("1", "not_ready"), "starting"), false, "starting", []string{"spec", "engine", "process", "port", "?probe", "!traffic"}, "iris is not ready yet: 0 of 1 replica ready, the others are being started."},
 		{"executable", 1, final, false, "missing_executable", []string{"spec", "engine", "!process", "!traffic"}, "iris has failed: there is no ./serve."},
 		{"crash loop", 1, because(says("1", "failed"), "crash_loop"), false, "crash_loop", []string{"spec", "engine", "!process", "!traffic"}, "iris is not ready yet: message of crash_loop."},
-		{"never listened", 1, because(says("1", "not_ready"), "never_listened"), false, "never_listened", []string{"spec", "engine", "process", "!port", "!traffic"}, "iris is not ready yet: message of never_listened."},
-		{"probe", 1, because(says("1", "not_ready"), "probe_failing"), false, "probe_failing", []string{"spec", "engine", "process", "port", "!probe", "!traffic"}, "iris is not ready yet: message of probe_failing."},
+		{"never listened", 1, because(says("1", "not_ready"), "never_listened"), false, "never_listened", []string{"spec", "engine", "process", "?port", "!traffic"}, "iris is not ready yet: message of never_listened; it was started 12s ago and may still be loading."},
+		{"probe", 1, because(says("1", "not_ready"), "probe_failing"), false, "probe_failing", []string{"spec", "engine", "process", "port", "?probe", "!traffic"}, "iris is not ready yet: message of probe_failing; it was started 12s ago and may still be loading."},
 		{
 			"an older version answers", 1, because(says("1", "not_ready", "-ready"), "probe_failing"), false, "probe_failing",
-			[]string{"spec", "engine", "process", "port", "!probe", "traffic"}, "iris is not ready yet: message of probe_failing.",
+			[]string{"spec", "engine", "process", "port", "?probe", "traffic"}, "iris is not ready yet: message of probe_failing; it was started 12s ago and may still be loading.",
 		},
 		{
 			"the earliest layer of several replicas", 3, because(says("1", "not_ready", "failed", "not_ready"), "probe_failing", "exited", "never_listened"), false, "exited",
@@ -61,7 +61,7 @@ func TestExplain(t *testing.T) {
 		},
 		{
 			"replicas that go do not count", 1, because(says("1", "terminating", "-failed", "not_ready"), "killed", "exited", "probe_failing"), false, "probe_failing",
-			[]string{"spec", "engine", "process", "port", "!probe", "!traffic"}, "iris is not ready yet: message of probe_failing.",
+			[]string{"spec", "engine", "process", "port", "?probe", "!traffic"}, "iris is not ready yet: message of probe_failing; it was started 12s ago and may still be loading.",
 		},
 		{"a code of tomorrow", 1, because(says("1", "not_ready"), "new_code"), false, "new_code", []string{"spec", "engine", "process", "port", "!probe", "!traffic"}, "iris is not ready yet: message of new_code."},
 		{"a code of tomorrow, not placed", 1, because(says("1", "pending"), "new_code"), false, "new_code", []string{"spec", "!engine", "!traffic"}, "iris is not ready yet: message of new_code."},
@@ -69,11 +69,20 @@ func TestExplain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := store.Workload{Revision: revisionOf("1"), Replicas: tt.replicas}
-			e := explain(w, tt.es, nil, "http://localhost:8888/iris", time.Now())
+			at := time.Now()
+			if tt.es != nil {
+				for i := range tt.es.Replicas {
+					tt.es.Replicas[i].Since = at.Add(-12 * time.Second)
+				}
+			}
+			e := explain(w, tt.es, nil, "http://localhost:8888/iris", at)
 			var steps []string
 			for _, s := range e.Steps {
 				mark := ""
-				if !s.OK {
+				switch {
+				case s.Pending:
+					mark = "?"
+				case !s.OK:
 					mark = "!"
 				}
 				steps = append(steps, mark+s.Layer)
@@ -95,6 +104,27 @@ func TestExplain(t *testing.T) {
 				t.Errorf("explain() = healthy %v, cause %q, %q; want %v, %q, %q", e.Healthy, code, e.Summary, tt.healthy, tt.cause, tt.summary)
 			}
 		})
+	}
+}
+
+// A replica that listens on another port does not come to listen on this one by loading,
+// and neither has one to load that is of a version which was live.
+func TestLoadingIsNoExcuse(t *testing.T) {
+	t.Parallel()
+	w := store.Workload{Revision: revisionOf("1"), Replicas: 1}
+	es := because(says("1", "not_ready"), "never_listened")
+	loading := func() bool { return explain(w, es, nil, "", time.Now()).Steps[3].Pending }
+	if !loading() {
+		t.Error("a replica that was just started is not said to be loading")
+	}
+	w.Outcome = workload.BecameLive(time.Now())
+	if loading() {
+		t.Error("a version that was live is said to be loading")
+	}
+	w.Outcome = workload.Outcome{}
+	es.Replicas[0].Reason.Evidence = append(es.Replicas[0].Reason.Evidence, workload.Evidence{Kind: "port", Text: "it listens on 0.0.0.0:80"})
+	if loading() {
+		t.Error("a server on another port is said to be loading")
 	}
 }
 

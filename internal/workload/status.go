@@ -100,7 +100,9 @@ type Explanation struct {
 
 // Step is one layer of an explanation.
 type Step struct {
-	Layer  string `json:"layer"` // spec, engine, process, port, probe, traffic
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
+	Layer string `json:"layer"` // spec, engine, process, port, probe, traffic
+	OK    bool   `json:"ok"`
+	// Pending says that it is not in order yet, and may come to be by waiting.
+	Pending bool   `json:"pending,omitempty"`
+	Detail  string `json:"detail"`
 }

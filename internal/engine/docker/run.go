@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -202,6 +203,9 @@ func (c *running) Address(port int32) string {
 // Forwarded implements local.Container.
 func (c *running) Forwarded() bool { return c.ip == "" }
 
+// dockersDNS listens in the network of every container that is not on the default one.
+var dockersDNS = netip.AddrFrom4([4]byte{127, 0, 0, 11})
+
 // Listening implements local.Container.
 func (c *running) Listening() []string {
 	if !c.r.local || c.pid == 0 {
@@ -214,7 +218,9 @@ func (c *running) Listening() []string {
 			continue
 		}
 		for _, l := range local.ParseListeners(f) {
-			all = append(all, l.Address.String())
+			if l.Address.Addr() != dockersDNS {
+				all = append(all, l.Address.String())
+			}
 		}
 		_ = f.Close()
 	}

@@ -101,6 +101,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 		}
 		c.view.phase, c.view.starts, c.view.wasReady = phaseStarting, c.view.starts+1, false
 		c.view.ready, c.view.probe, c.view.listening, c.view.looked = false, "", nil, time.Time{}
+		c.view.elsewhere = time.Time{}
 		c.view.port, c.view.doing = port, ""
 		spec.Run = c.view.starts
 	})
@@ -304,7 +305,7 @@ func (c *container) readiness(h Container, v probe.Verdict, implicit bool, note 
 			c.view.probe, c.view.implicit = v.Detail, implicit
 		}
 		if look {
-			c.view.listening, c.view.looked = listening, time.Now()
+			c.view.found(listening, time.Now())
 		}
 		c.view.ready = note(v.Known && v.Passing)
 		c.view.wasReady = c.view.wasReady || c.view.ready

@@ -81,7 +81,7 @@ func notAnswering(v view) *workload.Reason {
 	} else {
 		r.Code = engine.CodeNeverListened
 		r.Message = fmt.Sprintf("container %s runs, but nothing listens on port %d", v.name, v.port)
-		r.Fix = fmt.Sprintf("let the server listen on the port in CORTEX_PORT (%d)", v.port)
+		r.Fix = fmt.Sprintf("let the server listen on the port in CORTEX_PORT (%d), not on a fixed one", v.port)
 	}
 	if len(v.listening) > 0 {
 		r.Evidence = append(r.Evidence, workload.Evidence{Kind: "port", Text: "it listens on " + strings.Join(v.listening, ", ")})
@@ -90,15 +90,38 @@ func notAnswering(v view) *workload.Reason {
 	return r
 }
 
+// ports are those on which it was found to listen.
+func (v view) ports() []string {
+	var ports []string
+	for _, a := range v.listening {
+		if _, p, err := net.SplitHostPort(a); err == nil {
+			ports = append(ports, p)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// found takes over where it listens.
+func (v *view) found(listening []string, now time.Time) {
+	v.listening, v.looked = listening, now
+	switch ports := v.ports(); {
+	case !v.implicit || len(ports) == 0 || slices.Contains(ports, strconv.Itoa(int(v.port))):
+		v.elsewhere = time.Time{}
+	case v.elsewhere.IsZero():
+		v.elsewhere = now
+	}
+}
+
 // elsewhere sharpens message and fix by where the container does listen.
 func elsewhere(v view, message, fix string) (string, string) {
-	port := strconv.Itoa(int(v.port))
-	here := slices.ContainsFunc(v.listening, func(a string) bool {
-		_, p, err := net.SplitHostPort(a)
-		return err == nil && p == port
-	})
+	ports := v.ports()
+	here := slices.Contains(ports, strconv.Itoa(int(v.port)))
 	switch {
 	case !here && v.implicit:
+		if v.image != "" && len(ports) == 1 { // made by somebody else, probably
+			fix = fmt.Sprintf("set pod.port: %s, or let the server listen on the port in CORTEX_PORT (%d)", ports[0], v.port)
+		}
 		return fmt.Sprintf("container %s does not listen on port %d but on %s", v.name, v.port, strings.Join(v.listening, ", ")), fix
 	case here && v.implicit && v.image != "":
 		return message + " that can be reached from outside of the container; it listens on " + strings.Join(v.listening, ", "), "listen on 0.0.0.0 instead of localhost"

@@ -225,11 +225,11 @@ func (r *replica) update(change func()) {
 
 // settle recomputes the state after a change. The caller holds r.mu.
 func (r *replica) settle() {
+	now := time.Now()
 	views := make([]view, len(r.containers))
 	for i, c := range r.containers {
-		views[i] = c.view
+		views[i] = c.view.at(now)
 	}
-	now := time.Now()
 	was := r.ready
 	p := judge(views, r.stopping, !r.everReady && now.Sub(r.created) >= r.e.cfg.ProgressDeadline)
 	r.ready, r.reason, r.fatal = p.ready, p.reason, p.fatal

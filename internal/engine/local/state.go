@@ -44,7 +44,9 @@ type view struct {
 	liveness  string   // the failing answer for which it was restarted; else empty
 	listening []string // where it was found to listen
 	looked    time.Time
-	portTaken bool // it could not listen because somebody else does
+	elsewhere time.Time // since when it listens, and only where nobody asks; zero: it does not
+	misplaced bool      // for so long that it will not come here any more
+	portTaken bool      // it could not listen because somebody else does
 }
 
 // pod is what follows from the views of a replica's containers.
@@ -86,7 +88,7 @@ func severity(p pod) int {
 }
 
 func judgeContainer(v view, overdue bool) pod {
-	fatal := overdue || v.ends >= engine.CrashLoop && !v.isBackSoon()
+	fatal := overdue || v.ends >= engine.CrashLoop && !v.isBackSoon() || v.misplaced
 	switch {
 	case v.phase == phaseRunning && v.ready:
 		return pod{state: workload.Ready, ready: true}
@@ -130,6 +132,16 @@ func (v *view) end(b Backoff, run time.Duration) {
 	}
 	v.ends++
 	v.pause = b.wait(v.ends)
+}
+
+// misplacedAfter is how long a server that listens on another port is waited for: some
+// open one for metrics before they have loaded their model.
+const misplacedAfter = 30 * time.Second
+
+// at is the view as it is judged at a time.
+func (v view) at(now time.Time) view {
+	v.misplaced = !v.elsewhere.IsZero() && now.Sub(v.elsewhere) >= misplacedAfter
+	return v
 }
 
 // exitState is the word for a container that ended (REFERENCE 4.5).

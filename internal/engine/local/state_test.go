@@ -43,6 +43,11 @@ func TestJudge(t *testing.T) {
 			state: workload.NotReady, code: "never_listened", says: "does not listen on port 20001 but on 0.0.0.0:8080",
 		},
 		{
+			name: "listening elsewhere for too long", fatal: true,
+			views: []view{{name: "main", phase: phaseRunning, port: 20001, probe: refused, implicit: true, listening: []string{"0.0.0.0:8080"}, misplaced: true}},
+			state: workload.NotReady, code: "never_listened", says: "does not listen on port 20001 but on 0.0.0.0:8080",
+		},
+		{
 			name:  "listening on another address",
 			views: []view{{name: "main", phase: phaseRunning, port: 20001, probe: refused, implicit: true, listening: []string{"[::1]:20001"}}},
 			state: workload.NotReady, code: "never_listened", says: "of 127.0.0.1; it listens on [::1]:20001",
@@ -140,6 +145,38 @@ func TestJudge(t *testing.T) {
 				t.Errorf("reason = %+v, want %s with %q", p.reason, tt.code, tt.says)
 			}
 		})
+	}
+}
+
+// A server that listens on another port is given time to come here, and then given up;
+// what to do about it depends on whether the port can be said in the file.
+func TestListeningElsewhere(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	v := view{name: "main", phase: phaseRunning, port: 8080, probe: "refused", implicit: true, image: "nginx"}
+	for _, step := range []struct {
+		after     time.Duration
+		listening []string
+		misplaced bool
+		fix       string
+	}{
+		{0, nil, false, "CORTEX_PORT (8080)"},
+		{5 * time.Second, []string{"0.0.0.0:80", "[::]:80"}, false, "set pod.port: 80,"},
+		{34 * time.Second, []string{"0.0.0.0:80"}, false, "set pod.port: 80,"},
+		{35 * time.Second, []string{"0.0.0.0:80"}, true, "set pod.port: 80,"},
+		{40 * time.Second, []string{"0.0.0.0:80", "0.0.0.0:81"}, true, "CORTEX_PORT (8080)"},
+		{45 * time.Second, []string{"127.0.0.1:8080"}, false, "listen on 0.0.0.0"},
+		{50 * time.Second, []string{"0.0.0.0:80"}, false, "set pod.port: 80,"},
+	} {
+		now := start.Add(step.after)
+		v.found(step.listening, now)
+		if got := v.at(now); got.misplaced != step.misplaced || !strings.Contains(notAnswering(got).Fix, step.fix) {
+			t.Errorf("after %v at %v: misplaced %v, fix %q; want %v, %q", step.after, step.listening, got.misplaced, notAnswering(got).Fix, step.misplaced, step.fix)
+		}
+	}
+	v.image = ""
+	if fix := notAnswering(v).Fix; strings.Contains(fix, "pod.port") {
+		t.Errorf("the fix of a process is %q; its port is never that of the file", fix)
 	}
 }
 
