@@ -78,13 +78,15 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	}
 	parsed, err := manifest.Parse(req.FileName, []byte(req.Config))
 	switch {
-	case err == nil:
+	case err == nil && o.out == pretty:
 		a.warn(parsed.Warnings)
-	case env.IsLocal():
+	case err != nil && env.IsLocal():
 		return err // nothing is started for a file that cannot be deployed; elsewhere the operator judges
 	}
 	if env.IsLocal() {
-		a.warn(beyondMachine(parsed, thisMachine()))
+		if o.out == pretty {
+			a.warn(beyondMachine(parsed, thisMachine()))
+		}
 		req.Path = callersPath(a.getenv("PATH"))
 	}
 	t, err := a.connect(ctx, o.env, o.out, start)

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -183,7 +185,7 @@ func (a *app) localStopCommand() *cobra.Command {
 			if timeout <= 0 {
 				return fault.New(fault.Usage, "cli.wrong_flag", "--timeout must be positive")
 			}
-			stopped, err := a.daemon.Stop(cmd.Context(), timeout, force)
+			stopped, err := a.daemon.Stop(cmd.Context(), timeout, force, a.whileStopping(a.running(cmd.Context())))
 			switch {
 			case err != nil:
 				return err
@@ -198,6 +200,52 @@ func (a *app) localStopCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait for the end")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "kill it without waiting for requests and replicas")
 	return cmd
+}
+
+// running says whose replicas the local environment has, and how long each may take to
+// end; once it stops it can no longer be asked.
+func (a *app) running(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	client, err := a.daemon.Client()
+	if err != nil {
+		return ""
+	}
+	apis, err := client.List(ctx)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, api := range apis {
+		if api.Status == nil || api.Status.Ready == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s (%s", apiName(&api), count(api.Status.Ready, "replica"))
+		if one, err := client.Get(ctx, apiName(&api)); err == nil && one.Spec != nil {
+			text += fmt.Sprintf(", up to %s", one.Spec.Pod.Grace(0))
+		}
+		names = append(names, text+")")
+	}
+	return strings.Join(names, ", ")
+}
+
+// Pauses after which a stop that lasts is explained, first and again.
+const (
+	stopSilence = time.Second
+	stopAgain   = 15 * time.Second
+)
+
+// whileStopping says whom a stop waits for when that takes long.
+func (a *app) whileStopping(whom string) func(time.Duration) {
+	next := stopSilence
+	return func(waited time.Duration) {
+		if waited < next {
+			return
+		}
+		a.note("waiting for %s to answer what was accepted and end; %s so far (`cortex local stop --force` kills them)",
+			orElse(whom, "replicas"), waited.Round(time.Second))
+		next = waited + stopAgain
+	}
 }
 
 func (a *app) localRunCommand() *cobra.Command {

@@ -254,9 +254,9 @@ func lastError(log io.ReaderAt, offset int64) string {
 	return strings.TrimSpace(string(data))
 }
 
-// Stop asks the local environment to stop and waits until it has. It
-// reports false when there was none.
-func (d *Daemon) Stop(ctx context.Context, timeout time.Duration, force bool) (bool, error) {
+// Stop asks the local environment to stop and waits until it has; waiting is told again
+// and again for how long. It reports false when there was none.
+func (d *Daemon) Stop(ctx context.Context, timeout time.Duration, force bool, waiting func(time.Duration)) (bool, error) {
 	if _, err := os.Stat(d.Files().StateDir); errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -285,6 +285,7 @@ func (d *Daemon) Stop(ctx context.Context, timeout time.Duration, force bool) (b
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for wait := (backoff.Backoff{}); !gone(p.PID); {
+		waiting(wait.Total)
 		if err := wait.Next(limited); err != nil {
 			if ctx.Err() != nil {
 				return true, ctx.Err()

@@ -27,7 +27,7 @@ import (
 // File is a cortex.yaml that was read without a problem.
 type File struct {
 	Entries  []Entry         // in the order of the file
-	Warnings []fault.Problem // what was read and should be written otherwise
+	Warnings []fault.Problem // what was read and should be written otherwise, or means something else than it seems to
 }
 
 // Entry is one API of a file.
@@ -82,7 +82,13 @@ func Parse(file string, data []byte) (*File, error) {
 	if err := d.fault(); err != nil {
 		return nil, err
 	}
-	return &File{Entries: entries, Warnings: oneAPI(file, root)}, nil
+	read := &File{Entries: entries, Warnings: oneAPI(file, root)}
+	for _, e := range entries {
+		if len(read.Warnings) < maxProblems {
+			read.Warnings = append(read.Warnings, e.warnings()...)
+		}
+	}
+	return read, nil
 }
 
 // oneAPI is what to know of a file that is no list.

@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -72,7 +73,7 @@ func findExecutable(name, dir, path string) (string, error) {
 	if found != nil {
 		return "", found
 	}
-	fix := "install " + name + ", or give its path in command"
+	fix := orInWords(name, "install "+name+", or give its path in command")
 	if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 		fix = fmt.Sprintf("write ./%s in command: there is one in the folder of the file", name)
 	}
@@ -85,15 +86,39 @@ func checkExecutable(full, name string) error {
 	info, err := os.Stat(full)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return startError("missing_executable", err, fmt.Sprintf("%s does not exist", full), "build "+name+" first, or correct command")
+		return startError("missing_executable", err, fmt.Sprintf("%s does not exist", full), orInWords(name, "build "+name+" first, or correct command"))
 	case err != nil:
 		return startError("not_executable", err, fmt.Sprintf("%s cannot be run: %v", full, err), "let this user read it")
 	case info.IsDir():
 		return startError("not_executable", nil, full+" is a folder, not a program", "name a program in command")
 	case info.Mode()&0o111 == 0:
 		return startError("not_executable", fs.ErrPermission, full+" is not marked as executable", "chmod +x "+full)
+	case info.Mode().IsRegular() && hasReturn(full):
+		return startError("not_executable", nil, "the first line of "+full+" ends with a carriage return (CRLF), which would belong to the name of its interpreter",
+			`save it with the line ends of Unix: sed -i 's/\r$//' `+name)
 	}
 	return nil
+}
+
+// orInWords is fix, or how a command is written that stands in one word.
+func orInWords(name, fix string) string {
+	if words := strings.Fields(name); len(words) > 1 {
+		return fmt.Sprintf(`write each word of the command by itself: command: ["%s"]`, strings.Join(words, `", "`))
+	}
+	return fix
+}
+
+// hasReturn reports whether a file is a script whose first line ends as on Windows.
+func hasReturn(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false // the system says it better
+	}
+	defer f.Close()
+	head := make([]byte, 256) // the kernel looks no further
+	n, _ := io.ReadFull(f, head)
+	line, _, whole := strings.Cut(string(head[:n]), "\n")
+	return whole && strings.HasPrefix(line, "#!") && strings.HasSuffix(line, "\r")
 }
 
 // cannotStart explains why the system refused to start a file that is there.

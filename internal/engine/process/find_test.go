@@ -28,6 +28,7 @@ func TestFindExecutable(t *testing.T) {
 		write(t, filepath.Join(dir, name), "#!/bin/sh\n", 0o755)
 	}
 	write(t, filepath.Join(dir, "app/data"), "", 0o644)
+	write(t, filepath.Join(dir, "app/windows"), "#!/bin/sh\r\necho\r\n", 0o755)
 	write(t, filepath.Join(dir, "bin/data"), "", 0o644)
 	path := filepath.Join(dir, "nowhere") + "::" + filepath.Join(dir, "bin") + ":../tools"
 	app := filepath.Join(dir, "app")
@@ -40,6 +41,9 @@ func TestFindExecutable(t *testing.T) {
 		{name: "server", code: "missing_executable", fix: "./server"},
 		{name: "nothing", code: "missing_executable", fix: "install nothing"},
 		{name: "./nothing", code: "missing_executable", fix: "build ./nothing first"},
+		{name: "python3 srv.py x", code: "missing_executable", fix: `command: ["python3", "srv.py", "x"]`},
+		{name: "./serve --fast", code: "missing_executable", fix: `command: ["./serve", "--fast"]`},
+		{name: "./windows", code: "not_executable", fix: `sed -i 's/\r$//' ./windows`},
 		{name: "./data", code: "not_executable", fix: "chmod +x"},
 		{name: "data", code: "not_executable", fix: "chmod +x"},
 		{name: "..", code: "not_executable"},
