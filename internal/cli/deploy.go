@@ -26,6 +26,7 @@ type deployOptions struct {
 	dryRun   bool
 	noWait   bool
 	noVerify bool
+	yes      bool
 	timeout  time.Duration
 }
 
@@ -57,9 +58,39 @@ func (a *app) deployCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the change is accepted")
 	cmd.Flags().BoolVar(&o.noVerify, "no-verify", false, "leave an api at zero there; its first request tries the new version")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultDeployTimeout, "how long to wait for the apis to be live")
-	cmd.Flags().BoolP("yes", "y", false, "skip prompts")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &o.out)
 	return cmd
+}
+
+// sureOfFolder asks on a terminal before an API is taken over from another folder: a
+// second clone of a project deploys under the names of the first.
+func (a *app) sureOfFolder(ctx context.Context, t *target, req workload.DeployRequest, yes bool) error {
+	req.DryRun = true
+	planned, err := t.Deploy(ctx, req)
+	if err != nil {
+		return err
+	}
+	moved := ""
+	for _, r := range planned {
+		for _, d := range r.Differences {
+			if d.Path == "directory" && d.From != "" && moved == "" {
+				moved = fmt.Sprintf("%s was deployed from %s, and comes from %s now", r.Name, d.From, d.To)
+			}
+		}
+	}
+	if _, asks := terminal(a.streams.In); moved == "" || yes || !asks {
+		if moved != "" {
+			a.note("%s", moved)
+		}
+		return nil
+	}
+	ok, err := a.confirm(ctx, "%s; go on?", moved)
+	if err == nil && !ok {
+		err = fault.New(fault.Conflict, "cli.not_confirmed", "nothing was deployed").
+			WithHint("give the API another name in %s to have both", req.FileName)
+	}
+	return err
 }
 
 func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployOptions) error {
@@ -92,6 +123,11 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	t, err := a.connect(ctx, o.env, o.out, start)
 	if err != nil {
 		return err
+	}
+	if env.IsLocal() && !o.dryRun {
+		if err := a.sureOfFolder(ctx, t, req, o.yes); err != nil {
+			return err
+		}
 	}
 	results, err := t.Deploy(ctx, req)
 	if err != nil {

@@ -93,6 +93,9 @@ func (a *app) writeDescription(w io.Writer, api workload.APIResponse) {
 		fmt.Fprintln(w)
 		replicaTable(s.Replicas, time.Now()).write(w, a.paint)
 	}
+	if s.Warning != "" {
+		fmt.Fprintf(w, "\n%s %s\n", a.paint.yellow("warning:"), s.Warning)
+	}
 	for _, r := range s.Replicas {
 		if r.Reason == nil {
 			continue

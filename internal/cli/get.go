@@ -265,6 +265,9 @@ func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, 
 			if r := api.Refused; r != nil && api.Metadata != nil {
 				fmt.Fprintf(&reasons, "%s: %s was refused: %s\n", api.Metadata.Name, r.Resource, r.Message)
 			}
+			if s := api.Status; s != nil && s.Warning != "" && api.Metadata != nil {
+				fmt.Fprintf(&reasons, "%s: %s\n", api.Metadata.Name, s.Warning)
+			}
 			if s := api.Status; s != nil && s.Reason != "" && s.Phase != workload.PhaseLive && api.Metadata != nil {
 				fmt.Fprintf(&reasons, "%s is %s: %s\n", api.Metadata.Name, s.Phase, s.Reason)
 			}

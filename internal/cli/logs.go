@@ -74,11 +74,22 @@ func (a *app) logs(ctx context.Context, o logOptions) error {
 		}
 		o.query.Follow = true
 	}
+	if o.out == pretty {
+		a.warnOfLogs(ctx, t, o.query.Name)
+	}
 	err = t.Logs(ctx, o.query, func(l workload.LogLine) error { return a.writeLog(o, l) })
 	if err == nil && o.query.Follow && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+// warnOfLogs says that lines are missing, which nobody sees by the lines themselves. What
+// stands in the way of knowing that stands in the way of the logs too, and is said there.
+func (a *app) warnOfLogs(ctx context.Context, t *target, name string) {
+	if api, err := t.Get(ctx, name); err == nil && api.Status != nil && api.Status.Warning != "" {
+		a.note("%s%s", newPainter(a.streams.Err, a.getenv).yellow("warning: "), api.Status.Warning)
+	}
 }
 
 // anyReplica returns a replica that receives requests, or else any.

@@ -123,6 +123,9 @@ func explain(w store.Workload, es *engine.Status, trouble error, endpoint string
 	}
 	e.Steps = append(e.Steps, traffic(w, s, endpoint))
 	e.Summary = summary(w, s, cause)
+	if s.Warning != "" {
+		e.Summary += " But " + s.Warning + "."
+	}
 	return e
 }
 

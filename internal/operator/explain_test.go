@@ -128,6 +128,21 @@ func TestLoadingIsNoExcuse(t *testing.T) {
 	}
 }
 
+// What is lost while requests are answered is said, though nothing keeps the API from it.
+func TestExplainWarns(t *testing.T) {
+	t.Parallel()
+	es := says("1", "ready")
+	es.Replicas[0].Warning = "log lines are lost: no space left on device"
+	w := store.Workload{Revision: revisionOf("1"), Replicas: 1}
+	e := explain(w, es, nil, "", time.Now())
+	if want := "iris is live: 1 of 1 replica ready. But log lines are lost: no space left on device."; e.Summary != want || !e.Healthy {
+		t.Errorf("explain() = %q, healthy %v, want %q and healthy", e.Summary, e.Healthy, want)
+	}
+	if s := statusOf(w, es); s.Warning != es.Replicas[0].Warning || s.Phase != workload.PhaseLive {
+		t.Errorf("statusOf() = %+v, want live with the warning", s)
+	}
+}
+
 func TestExplainSaysWhatStandsInTheWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -22,6 +22,7 @@ func statusOf(w store.Workload, es *engine.Status) *workload.Status {
 	s := &workload.Status{Requested: w.Replicas}
 	var notReady []workload.Replica
 	for _, r := range replicasOf(w, es) {
+		s.Warning = cmp.Or(s.Warning, r.Warning)
 		switch {
 		case r.State == workload.Ready:
 			s.Ready++

@@ -59,6 +59,7 @@ type Status struct {
 	Reason        string    `json:"reason,omitempty"` // why the phase is what it is, in one sentence
 	ReplicaCounts *Counts   `json:"replica_counts,omitempty"`
 	Replicas      []Replica `json:"replicas,omitempty"` // Describe only
+	Warning       string    `json:"warning,omitempty"`  // what is not in order though requests are answered
 }
 
 // Replica is what users see of one running copy.
@@ -71,6 +72,7 @@ type Replica struct {
 	Restarts int          `json:"restarts"`
 	Since    time.Time    `json:"since"` // of the state
 	Address  string       `json:"address,omitempty"`
+	Warning  string       `json:"warning,omitempty"` // what is not in order though it may be ready
 }
 
 // Reason is a cause with its evidence. Code is one of the table in docs/explain.md.

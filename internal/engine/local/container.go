@@ -33,9 +33,13 @@ func newContainer(r *replica, spec *workload.Container, serving bool) *container
 	return c
 }
 
-// logTrouble records that log lines cannot be kept, once per cause.
+// logTrouble records that log lines cannot be kept, or are kept again.
 func (c *container) logTrouble(reason, message string) {
-	c.r.update(func() { c.r.event("warning", reason, message) })
+	kind := "warning"
+	if reason == logsKept {
+		kind = "normal"
+	}
+	c.r.update(func() { c.r.event(kind, reason, message) })
 }
 
 // loop starts the container, and again whenever it ends, until ctx ends. It

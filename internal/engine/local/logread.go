@@ -20,7 +20,24 @@ func (e *Engine) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	if !known && (strings.ContainsAny(q.Name, `/\`) || !filepath.IsLocal(q.Name) || !isDir(filepath.Join(e.logs.root, q.Name))) {
 		return fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", q.Name)
 	}
-	return e.logs.read(ctx, q, fn)
+	return e.logs.read(ctx, q, e.begun(q.Name), fn)
+}
+
+// begun is when the API of a name was first deployed: what is older is of another that was
+// deleted. Zero where none is deployed; then the logs are those of the last one.
+func (e *Engine) begun(name string) time.Time {
+	e.mu.Lock()
+	c := e.controllers[name]
+	e.mu.Unlock()
+	if c == nil {
+		return time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.desired == nil || c.desired.Revision.InitialDeploymentTime == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, c.desired.Revision.InitialDeploymentTime)
 }
 
 func isDir(path string) bool {
@@ -37,13 +54,13 @@ type reader struct {
 	sources map[logKey]*logSource
 }
 
-func (s *logStore) read(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
+func (s *logStore) read(ctx context.Context, q workload.LogQuery, begun time.Time, fn func(workload.LogLine) error) error {
 	wake, done := s.follow(q.Name) // first, so that nothing falls between history and follow
 	defer done()
-	r := &reader{store: s, query: q, sources: map[logKey]*logSource{}}
+	r := &reader{store: s, query: q, since: begun, sources: map[logKey]*logSource{}}
 	defer r.close()
-	if q.Since > 0 {
-		r.since = time.Now().Add(-q.Since)
+	if young := time.Now().Add(-q.Since); q.Since > 0 && young.After(begun) {
+		r.since = young
 	}
 	if err := r.resolve(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -21,7 +22,7 @@ func readLogs(t *testing.T, s *logStore, q workload.LogQuery) []workload.LogLine
 	t.Helper()
 	q.Name = "iris"
 	var lines []workload.LogLine
-	if err := s.read(t.Context(), q, func(l workload.LogLine) error {
+	if err := s.read(t.Context(), q, time.Time{}, func(l workload.LogLine) error {
 		lines = append(lines, l)
 		return nil
 	}); err != nil {
@@ -126,7 +127,7 @@ func TestLogsFollowAcrossRotation(t *testing.T) {
 			_, _ = fmt.Fprintf(out, "line %d\n", i)
 		}
 	})
-	err := s.read(ctx, workload.LogQuery{Name: "iris", Follow: true}, func(l workload.LogLine) error {
+	err := s.read(ctx, workload.LogQuery{Name: "iris", Follow: true}, time.Time{}, func(l workload.LogLine) error {
 		got = append(got, l.Text)
 		if len(got) == lines {
 			cancel()
@@ -188,12 +189,12 @@ func TestLogsSinceAndPrefix(t *testing.T) {
 	if got := lineTexts(readLogs(t, s, workload.LogQuery{Replica: "abd"})); !slices.Equal(got, []string{"old abd", "new abd"}) {
 		t.Errorf("the lines of abd are %q", got)
 	}
-	err := s.read(t.Context(), workload.LogQuery{Name: "iris", Replica: "ab"}, nil)
+	err := s.read(t.Context(), workload.LogQuery{Name: "iris", Replica: "ab"}, time.Time{}, nil)
 	if fault.Code(err) != "logs.replica_ambiguous" || !strings.Contains(err.Error(), "abc, abd") {
 		t.Errorf("an ambiguous prefix = %v, want the candidates", err)
 	}
 	stop := errors.New("stop")
-	if err := s.read(t.Context(), workload.LogQuery{Name: "iris"}, func(workload.LogLine) error { return stop }); !errors.Is(err, stop) {
+	if err := s.read(t.Context(), workload.LogQuery{Name: "iris"}, time.Time{}, func(workload.LogLine) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("read = %v, want the error of the function", err)
 	}
 }
@@ -251,6 +252,9 @@ func TestLogsThatCannotBeWrittenStopNobody(t *testing.T) {
 	if len(reasons) != 1 || !strings.HasPrefix(reasons[0], "LogsUnwritable: ") || !strings.Contains(reasons[0], "not a directory") {
 		t.Errorf("reports are %q, want one that says why", reasons)
 	}
+	if lost := w.lost(); lost != "log lines are lost: not a directory" {
+		t.Errorf("lost() = %q while lines are lost", lost)
+	}
 	if r := w.recent(); len(r) != keptRecent || r[0] != "lost" {
 		t.Errorf("in memory are %q, want the last lines all the same", r)
 	}
@@ -258,6 +262,9 @@ func TestLogsThatCannotBeWrittenStopNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.WriteString(out, "kept\n")
+	if lost := w.lost(); lost != "" || len(reasons) != 2 || !strings.HasPrefix(reasons[1], "LogsKept: ") {
+		t.Errorf("lost() = %q, reports %q when lines are kept again", lost, reasons)
+	}
 	got := lineTexts(readLogs(t, s, workload.LogQuery{}))
 	if len(got) != 2 || !strings.Contains(got[0], "100 lines before this one could not be kept") || got[1] != "kept" {
 		t.Errorf("lines %q, want the number of lost ones and what came after", got)
@@ -275,4 +282,32 @@ func FuzzParseLogLine(f *testing.F) {
 			t.Errorf("parseLogLine(%q) = %+v, %d", text, line, run)
 		}
 	})
+}
+
+// A deleted API leaves its logs, for whoever deleted it because it failed; the next one of
+// its name does not begin with them.
+func TestLogsAreOfOneDeployment(t *testing.T) {
+	t.Parallel()
+	e := &Engine{feed: engine.NewFeed(), logs: newLogStore(t.TempDir(), LogLimits{}), controllers: map[string]*controller{}}
+	_, _ = io.WriteString(newWriter(t, e.logs, "a", "main").stream("stdout"), "of the one before\n")
+	read := func() []string {
+		var lines []workload.LogLine
+		if err := e.Logs(t.Context(), workload.LogQuery{Name: "iris", Since: time.Hour}, func(l workload.LogLine) error {
+			lines = append(lines, l)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return lineTexts(lines)
+	}
+	if got := read(); !slices.Equal(got, []string{"of the one before"}) {
+		t.Errorf("the logs after a deletion are %q, want what was left", got)
+	}
+	c := newController(e, "iris")
+	c.desired = &engine.Deployment{Revision: &workload.Revision{InitialDeploymentTime: time.Now().UnixNano()}}
+	e.controllers["iris"] = c
+	_, _ = io.WriteString(newWriter(t, e.logs, "b", "main").stream("stdout"), "of this one\n")
+	if got := read(); !slices.Equal(got, []string{"of this one"}) {
+		t.Errorf("the logs of an API whose name was used before are %q, want its own", got)
+	}
 }

@@ -172,8 +172,11 @@ func (w *logWriter) put(lines int) (reason, message string) {
 	}
 	err := w.write()
 	if err == nil {
-		w.dropped = 0
-		return "", ""
+		if w.dropped > 0 {
+			reason, message = logsKept, fmt.Sprintf("log lines of container %s of replica %s are kept again", w.key.container, w.key.replica)
+		}
+		w.dropped, w.reported = 0, time.Time{}
+		return reason, message
 	}
 	w.dropped += lines
 	w.why = cause(err)
@@ -186,6 +189,19 @@ func (w *logWriter) put(lines int) (reason, message string) {
 		reason = "DiskFull"
 	}
 	return reason, fmt.Sprintf("log lines of container %s of replica %s are lost: %v; the container itself goes on", w.key.container, w.key.replica, err)
+}
+
+// logsKept is the reason of the event that ends one of lost lines.
+const logsKept = "LogsKept"
+
+// lost says why lines are being lost; empty: they are not.
+func (w *logWriter) lost() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dropped == 0 {
+		return ""
+	}
+	return fmt.Sprintf("log lines are lost: %v", w.why)
 }
 
 func cause(err error) error {

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -278,6 +279,7 @@ func (r *replica) snapshot() snapshot {
 	s.Replica = workload.Replica{ID: r.id, APIID: r.rev.ID, State: r.state, Reason: r.reason, Since: r.since}
 	for _, c := range r.containers {
 		s.Restarts += max(0, c.view.starts-1)
+		s.Warning = cmp.Or(s.Warning, c.log.lost())
 		if c.serving && c.handle != nil {
 			s.Address = c.handle.Address(*r.pod.Port)
 		}
