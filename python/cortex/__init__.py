@@ -22,7 +22,7 @@ from cortex import local as _local
 from cortex import transport as _transport
 from cortex import trust as _trust
 from cortex.client import Client
-from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound
+from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound, PredictionFailed
 from cortex.local import run_cli
 from cortex.shapes import Environment
 
@@ -34,6 +34,7 @@ __all__ = [
     "CortexException",
     "DeployFailed",
     "NotFound",
+    "PredictionFailed",
     "client",
     "env_delete",
     "env_list",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Union, cast
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Union, cast
 
 from cortex import shapes
 from cortex.exceptions import CortexException, DeployFailed, NotFound
@@ -46,8 +47,11 @@ class Client:
     def whoami(self) -> shapes.Identity:
         """Returns the identity that the operator has seen proven, and what it may do.
 
-        The local environment knows no identities: there it is a CortexException.
+        The local environment is its user's, who need not prove anything: there it is
+        only the name of that user.
         """
+        if self._transport.local:
+            return {"environment": self.env_name, "user": pwd.getpwuid(os.getuid()).pw_name}
         return cast(shapes.Identity, self._transport.call("GET", "/v1/whoami", timeout=INFO_TIMEOUT))
 
     def logout(self) -> int:
@@ -65,6 +69,7 @@ class Client:
         directory: Optional[str] = None,
         timeout: Optional[float] = None,
         no_verify: bool = False,
+        progress: Optional[Callable[[shapes.API], None]] = None,
     ) -> Any:
         """Deploys one API, or a list of them, from Python values.
 
@@ -75,6 +80,7 @@ class Client:
             directory: The folder in which processes run; default: the current one.
             timeout: Seconds to wait at most; default: until it is decided.
             no_verify: Leave an API that is at zero there: its first request tries the new version.
+            progress: With wait, called with an API whenever its status has changed.
 
         Returns:
             The result of the API; for a list, the list of results in its order.
@@ -88,7 +94,7 @@ class Client:
         # JSON is YAML; one value per line lets problems name a line.
         text = json.dumps(apis, indent=2, ensure_ascii=False)
         folder = os.path.abspath(directory or os.getcwd())
-        results = self._deploy("api_spec", text, folder, force, wait, timeout, no_verify)
+        results = self._deploy("api_spec", text, folder, force, wait, timeout, no_verify, progress)
         return results[0] if single else results
 
     def deploy_from_file(
@@ -99,6 +105,7 @@ class Client:
         *,
         timeout: Optional[float] = None,
         no_verify: bool = False,
+        progress: Optional[Callable[[shapes.API], None]] = None,
     ) -> List[shapes.DeployResult]:
         """Deploys every API of a cortex.yaml, and returns one result for each.
 
@@ -117,7 +124,8 @@ class Client:
             ) from e
         except OSError as e:
             raise CortexException(f"reading {path}: {e.strerror}", code="cli.unreadable_file", kind="invalid") from e
-        return self._deploy(path, text, os.path.dirname(os.path.abspath(path)), force, wait, timeout, no_verify)
+        folder = os.path.dirname(os.path.abspath(path))
+        return self._deploy(path, text, folder, force, wait, timeout, no_verify, progress)
 
     def _deploy(
         self,
@@ -128,6 +136,7 @@ class Client:
         wait: bool,
         timeout: Optional[float],
         no_verify: bool,
+        progress: Optional[Callable[[shapes.API], None]],
     ) -> List[shapes.DeployResult]:
         if len(text.encode("utf-8", "replace")) > MAX_CONFIG_BYTES:
             raise CortexException(
@@ -146,17 +155,24 @@ class Client:
             message = "; ".join(r["error"] for r in refused)
             raise DeployFailed(message, results=results, code=refused[0].get("code", ""), kind="conflict")
         if wait:
-            self._wait(results, timeout)
+            self._wait(results, timeout, progress)
         return results
 
-    def _wait(self, results: List[shapes.DeployResult], timeout: Optional[float]) -> None:
+    def _wait(
+        self,
+        results: List[shapes.DeployResult],
+        timeout: Optional[float],
+        progress: Optional[Callable[[shapes.API], None]],
+    ) -> None:
         """Returns when every API is live (or has nothing to wait for), and puts its status into its result."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pending = {r["api"]["metadata"]["name"]: r for r in results if r.get("api") and "metadata" in (r["api"] or {})}
+        told: Dict[str, Any] = {}
         pause = _FIRST_LOOK
         while True:
             deployed = {a["metadata"]["name"]: a for a in self.list_apis()}
             for name in list(pending):
+                self._tell(progress, told, deployed.get(name))
                 if self._settled(pending[name], deployed.get(name), results):
                     del pending[name]
             if not pending:
@@ -171,6 +187,17 @@ class Client:
                 )
             time.sleep(pause)
             pause = min(_LAST_LOOK, pause * 1.5)
+
+    def _tell(
+        self, progress: Optional[Callable[[shapes.API], None]], told: Dict[str, Any], now: Optional[shapes.API]
+    ) -> None:
+        """Tells of an API whose status is not what was told of it last."""
+        if progress is None or now is None:
+            return
+        name, status = now["metadata"]["name"], now.get("status")
+        if name not in told or told[name] != status:
+            told[name] = status
+            progress(now)
 
     def _settled(
         self, result: shapes.DeployResult, now: Optional[shapes.API], results: List[shapes.DeployResult]
@@ -213,9 +240,9 @@ class Client:
 
     # Looking
 
-    def get_api(self, api_name: str) -> shapes.API:
+    def get_api(self, api_name: str) -> shapes.FullAPI:
         """Returns spec, status, endpoint and the newest versions of an API."""
-        return cast(shapes.API, self._of(api_name))
+        return cast(shapes.FullAPI, self._of(api_name))
 
     def list_apis(self) -> List[shapes.API]:
         """Returns every deployed API with its status."""
@@ -229,9 +256,9 @@ class Client:
         """Returns every kept version of an API, newest first."""
         return cast(List[shapes.APIVersion], self._of(api_name, "/history"))
 
-    def get_version(self, api_name: str, version: str) -> shapes.API:
+    def get_version(self, api_name: str, version: str) -> shapes.FullAPI:
         """Returns the spec of an earlier version, by its number ("v12"), its id or a part of that which fits no other."""
-        return cast(shapes.API, self._of(api_name, "/versions/" + segment(version)))
+        return cast(shapes.FullAPI, self._of(api_name, "/versions/" + segment(version)))
 
     def explain(self, api_name: str) -> shapes.Explanation:
         """Returns the first cause of an API not being ready, with evidence and what to do."""
@@ -325,7 +352,8 @@ class Client:
         """Sends a request to an API and returns its answer.
 
         Args:
-            payload: bytes and str are sent as they are, anything else as JSON.
+            payload: bytes and str are sent as they are, anything else as JSON;
+                arrays of numpy, PyTorch and pandas as lists.
             path: Below the API's endpoint, with its query if it has one.
             method: The method of the request.
             headers: Further headers; they win over those this method would send.
@@ -335,8 +363,9 @@ class Client:
             Decoded JSON for a JSON answer, str for text, bytes for the rest.
 
         Raises:
-            CortexException: The API could not be reached or answered with another
-                status than 2xx (code "cli.prediction_failed").
+            PredictionFailed: It answered with another status than 2xx; see its status,
+                headers and body.
+            CortexException: It could not be reached, or its answer could not be read.
         """
         endpoint = self.get_api(api_name).get("endpoint")
         if not endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import Message
 from typing import Any, List, Mapping, Optional, Sequence
 
 from cortex.shapes import DeployResult, Explanation, Problem
@@ -72,6 +73,24 @@ class DeployFailed(CortexException):
         super().__init__(message, code=code, kind=kind, hint=hint)
         self.results: List[DeployResult] = list(results)
         self.explanation = explanation
+
+
+class PredictionFailed(CortexException):
+    """An API answered with another status than 2xx.
+
+    Attributes:
+        status: The status of the answer.
+        headers: Its headers; names are found whatever their case.
+        body: Its body, whole.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, headers: Message, body: bytes, kind: str, hint: str
+    ) -> None:
+        super().__init__(message, code="cli.prediction_failed", kind=kind, hint=hint)
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
 def from_error(body: Mapping[str, Any]) -> CortexException:

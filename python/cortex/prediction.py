@@ -8,7 +8,7 @@ import ssl
 from typing import Any, Dict, Mapping, Optional
 from urllib.parse import urlsplit
 
-from cortex.exceptions import CortexException
+from cortex.exceptions import CortexException, PredictionFailed
 from cortex.transport import read_bounded
 
 MAX_PREDICTION_BYTES = 256 << 20
@@ -26,7 +26,14 @@ def encode(payload: Any) -> "tuple[Dict[str, str], Optional[bytes]]":
         headers["Content-Type"] = "text/plain; charset=utf-8"
         return headers, payload.encode("utf-8")
     headers["Content-Type"] = "application/json"
-    return headers, json.dumps(payload).encode("utf-8")
+    return headers, json.dumps(payload, default=_plain).encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Returns what JSON has for arrays and numbers of numpy, PyTorch, pandas and the like."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} is not JSON; convert it, or send bytes")
 
 
 def request(
@@ -69,12 +76,14 @@ def request(
     return data
 
 
-def _prediction_failed(name: str, response: http.client.HTTPResponse, data: bytes) -> CortexException:
+def _prediction_failed(name: str, response: http.client.HTTPResponse, data: bytes) -> PredictionFailed:
     text = data[: 64 << 10].decode("utf-8", "replace").strip()
     after = response.headers.get("Retry-After")
-    return CortexException(
+    return PredictionFailed(
         f"{name} answered {response.status} {response.reason}" + (f": {text}" if text else ""),
-        code="cli.prediction_failed",
+        status=response.status,
+        headers=response.headers,
+        body=data,
         kind="unavailable" if response.status in (429, 502, 503, 504) else "invalid",
         hint=f"it asks to be called again in {after} s" if after else f"client.logs({name!r}) shows what it wrote",
     )

@@ -1,7 +1,8 @@
 """The shapes of what the operator answers, for type checkers and editors.
 
-At run time these are plain dicts. Members may be absent where the operator
-leaves them out, and later versions of it may add some.
+At run time these are plain dicts. A class whose name begins with an underscore has the
+members that are always there; the others are absent where there is nothing to say. Later
+versions of the operator may add some.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, TypedDict
 
 
-class Problem(TypedDict, total=False):
+class _Problem(TypedDict):
+    code: str
+    message: str
+
+
+class Problem(_Problem, total=False):
     """One thing that is wrong in a file."""
 
     file: str
@@ -17,59 +23,73 @@ class Problem(TypedDict, total=False):
     column: int
     api: str
     path: str
-    code: str
-    message: str
     found: str
     allowed: str
     hint: str
 
 
-class Engine(TypedDict, total=False):
-    """One way in which containers run in an environment."""
-
+class _Engine(TypedDict):
     name: str
     available: bool
+
+
+class Engine(_Engine, total=False):
+    """One way in which containers run in an environment."""
+
     detail: str
 
 
-class Info(TypedDict, total=False):
-    """The environment that answers."""
-
+class _Info(TypedDict):
     environment: str
     version: str
     api_endpoint: str
-    state_dir: str
-    pid: int
     started_at: str
     apis: int
     replicas: int
     engines: List[Engine]
 
 
-class Principal(TypedDict, total=False):
-    """A proven AWS identity. type is user, role, root or federated-user."""
+class Info(_Info, total=False):
+    """The environment that answers."""
 
+    state_dir: str
+    pid: int
+
+
+class _Principal(TypedDict):
     partition: str
     account: str
     type: str
     arn: str
     unique_id: str
+
+
+class Principal(_Principal, total=False):
+    """A proven AWS identity. type is user, role, root or federated-user."""
+
     session_name: str
 
 
-class Permission(TypedDict, total=False):
-    """Whether an action is allowed, and the policies that say so."""
-
+class _Permission(TypedDict):
     action: str
     allowed: bool
+
+
+class Permission(_Permission, total=False):
+    """Whether an action is allowed, and the policies that say so."""
+
     policies: List[str]
 
 
-class Identity(TypedDict, total=False):
-    """What the operator says of a caller."""
-
-    principal: Principal
+class _Identity(TypedDict):
     environment: str
+
+
+class Identity(_Identity, total=False):
+    """What an environment says of a caller: user in the local one, the rest from an operator."""
+
+    user: str
+    principal: Principal
     cluster_id: str
     session_id: str
     expires_at: str
@@ -77,14 +97,17 @@ class Identity(TypedDict, total=False):
     permissions: List[Permission]
 
 
-class Metadata(TypedDict, total=False):
-    """Names a deployed API."""
-
+class _Metadata(TypedDict):
     name: str
     kind: str
     id: str
-    deployment_id: str
     last_updated: int
+
+
+class Metadata(_Metadata, total=False):
+    """Names a deployed API."""
+
+    deployment_id: str
 
 
 class Evidence(TypedDict):
@@ -94,46 +117,52 @@ class Evidence(TypedDict):
     text: str
 
 
-class Reason(TypedDict, total=False):
-    """A cause with its evidence."""
-
+class _Reason(TypedDict):
     code: str
     message: str
+
+
+class Reason(_Reason, total=False):
+    """A cause with its evidence."""
+
     evidence: List[Evidence]
     fix: str
 
 
-class Replica(TypedDict, total=False):
-    """One running copy of an API."""
-
+class _Replica(TypedDict):
     id: str
     api_id: str
     up_to_date: bool
     state: str
-    reason: Reason
     restarts: int
     since: str
+
+
+class Replica(_Replica, total=False):
+    """One running copy of an API."""
+
+    reason: Reason
     address: str
+    warning: str
 
 
-class Status(TypedDict, total=False):
-    """What an API is doing now. phase is live, updating, idle, degraded or failed."""
-
+class _Status(TypedDict):
     ready: int
     requested: int
     up_to_date: int
     phase: str
+
+
+class Status(_Status, total=False):
+    """What an API is doing now. phase is live, updating, idle, degraded or failed."""
+
     reason: str
     replica_counts: Dict[str, int]
     replicas: List[Replica]
+    warning: str
 
 
-class APIVersion(TypedDict, total=False):
-    """One line of an API's history. Times are in Unix seconds.
-
-    result is live, failed, superseded or pending; empty where an earlier Cortex deployed it.
-    """
-
+class _APIVersion(TypedDict):
     api_id: str
     spec_id: str
     number: int
@@ -142,20 +171,29 @@ class APIVersion(TypedDict, total=False):
     serving: bool
     cause: str
     result: str
+
+
+class APIVersion(_APIVersion, total=False):
+    """One line of an API's history. Times are in Unix seconds.
+
+    result is live, failed, superseded or pending; empty where an earlier Cortex deployed it.
+    """
+
     reason: str
     first_live: int
 
 
-class Programs(TypedDict, total=False):
+class _Programs(TypedDict):
+    path: str
+
+
+class Programs(_Programs, total=False):
     """Where the processes of an API find what they run: the PATH, and the file that each name stood for."""
 
-    path: str
     found: Dict[str, str]
 
 
-class Spec(TypedDict, total=False):
-    """A deployed version: the whole configuration with its defaults filled in."""
-
+class _Spec(TypedDict):
     name: str
     kind: str
     pod: Optional[Dict[str, Any]]
@@ -170,18 +208,26 @@ class Spec(TypedDict, total=False):
     deployment_id: str
     index: int
     file_name: str
-    directory: str
-    programs: Programs
     submitted_api_spec: Any
     initial_deployment_time: int
     last_updated: int
 
 
-class API(TypedDict, total=False):
+class Spec(_Spec, total=False):
+    """A deployed version: the whole configuration with its defaults filled in."""
+
+    directory: str
+    programs: Programs
+
+
+class _API(TypedDict):
+    metadata: Metadata
+
+
+class API(_API, total=False):
     """One API; what is in it depends on which call returned it."""
 
     spec: Spec
-    metadata: Metadata
     status: Status
     num_traffic_splitter_targets: int
     endpoint: str
@@ -189,14 +235,42 @@ class API(TypedDict, total=False):
     api_versions: List[APIVersion]
 
 
-class DeployResult(TypedDict, total=False):
-    """What a deploy did to one API. error is empty on success."""
+class _FullAPI(API):
+    spec: Spec
 
+
+class FullAPI(_FullAPI, total=False):
+    """One API with its specification, as get_api and get_version return it.
+
+    status is absent for kinds that have no replicas of their own, such as TrafficSplitter.
+    """
+
+
+
+#: "from" is a word of Python.
+_From = TypedDict("_From", {"from": str})
+
+
+class Difference(_From):
+    """One key path at which two versions differ, with both values as JSON; those of variables are masked."""
+
+    path: str
+    to: str
+
+
+class _DeployResult(TypedDict):
     api: Optional[API]
-    action: str
-    changes: List[str]
     message: str
     error: str
+
+
+class DeployResult(_DeployResult, total=False):
+    """What a deploy did to one API. error is empty on success."""
+
+    name: str
+    action: str
+    changes: List[str]
+    differences: List[Difference]
     code: str
 
 
@@ -210,39 +284,53 @@ class LogLine(TypedDict):
     text: str
 
 
-class Event(TypedDict, total=False):
-    """Something that happened to an API."""
-
+class _Event(TypedDict):
     time: str
     api: str
     type: str
     reason: str
     message: str
+
+
+class Event(_Event, total=False):
+    """Something that happened to an API."""
+
+    kind: str
     replica: str
 
 
-class Step(TypedDict):
-    """One layer of an explanation."""
-
+class _Step(TypedDict):
     layer: str
     ok: bool
     detail: str
 
 
-class Explanation(TypedDict, total=False):
-    """The first cause of an API not being ready."""
+class Step(_Step, total=False):
+    """One layer of an explanation. pending: waiting may be all that it takes."""
 
+    pending: bool
+
+
+class _Explanation(TypedDict):
     name: str
     kind: str
     healthy: bool
     summary: str
-    cause: Reason
     steps: List[Step]
     at: str
 
 
-class Environment(TypedDict, total=False):
+class Explanation(_Explanation, total=False):
+    """The first cause of an API not being ready."""
+
+    cause: Reason
+
+
+class _Environment(TypedDict):
+    name: str
+
+
+class Environment(_Environment, total=False):
     """A place where APIs are deployed. The local one has no operator_endpoint."""
 
-    name: str
     operator_endpoint: str

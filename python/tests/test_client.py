@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import pwd
 import sys
 import typing
 from pathlib import Path
@@ -15,8 +16,8 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cortex
-from cortex import local
-from tests.support import Reply, Request, TestCase, json_reply, serving, unix_server
+from cortex import local, prediction, shapes
+from tests.support import REPOSITORY, Reply, Request, TestCase, json_reply, serving, unix_server
 
 #: cortex.client is the function of that name.
 client_module = importlib.import_module("cortex.client")
@@ -48,6 +49,33 @@ class Operator:
         return json_reply(json.dumps(self.explanation))
 
 
+class Shapes(TestCase):
+    """Types say what is always there, as the OpenAPI document does."""
+
+    #: By name there; these say more than it knows, since here a call has its own.
+    NAMES = {"Spec": "Revision"}
+    OURS = {"API": {"metadata"}, "FullAPI": {"metadata", "spec"}, "Identity": {"environment"}, "Environment": {"name"}}
+
+    def test_what_is_always_there(self) -> None:
+        with open(REPOSITORY / "internal" / "httpapi" / "testdata" / "openapi.json", encoding="utf-8") as f:
+            schemas = json.load(f)["components"]["schemas"]
+        compared = 0
+        for name, shape in vars(shapes).items():
+            if not hasattr(shape, "__required_keys__") or name.startswith("_"):
+                continue
+            with self.subTest(name):
+                compared += 1
+                want = self.OURS.get(name)
+                if want is None:
+                    schema = schemas[self.NAMES.get(name, name)]
+                    known = set(shape.__annotations__)
+                    want = set(schema.get("required", [])) & known
+                    self.assertLessEqual(known, set(schema["properties"]))
+                    self.assertLessEqual(set(schema.get("required", [])), known)
+                self.assertEqual(set(shape.__required_keys__), want)
+        self.assertGreater(compared, 15)
+
+
 class Deploying(TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -62,6 +90,18 @@ class Deploying(TestCase):
         sent = operator.deployed[0]
         self.assertEqual(json.loads(sent.pop("config")), [SPEC])
         self.assertEqual(sent, {"file_name": "api_spec", "directory": os.getcwd(), "force": True})
+
+    def test_progress(self) -> None:
+        steps = [api(phase="updating", ready=0), api(phase="updating", ready=0), api(phase="updating"), api()]
+        operator = Operator([result()], [[s] for s in steps])
+        seen: List[Any] = []
+        self.client_of(operator).deploy(SPEC, wait=True, progress=seen.append)
+        self.assertEqual(seen, [steps[0], steps[2], steps[3]])
+
+    def test_whoami_of_this_machine(self) -> None:
+        client = self.client_of(Operator([], []))
+        client._transport.local = True
+        self.assertEqual(client.whoami(), {"environment": client.env_name, "user": pwd.getpwuid(os.getuid()).pw_name})
 
     def test_a_list(self) -> None:
         operator = Operator([result(), result()], [])
@@ -198,6 +238,16 @@ class Predicting(TestCase):
                 got = self.predict(Reply(200, {"Content-Type": media} if media else {}, body), {})
                 self.assertEqual(got, want)
 
+    def test_arrays_are_lists(self) -> None:
+        class Array:  # as those of numpy, PyTorch and pandas
+            def tolist(self) -> List[List[float]]:
+                return [[5.1, 3.5]]
+
+        headers, body = prediction.encode({"instances": Array()})
+        self.assertEqual((headers["Content-Type"], body), ("application/json", b'{"instances": [[5.1, 3.5]]}'))
+        with self.assertRaisesRegex(TypeError, "a object is not JSON"):
+            prediction.encode([object()])
+
     def test_what_fails(self) -> None:
         with self.assertRaises(cortex.CortexException) as caught:
             self.predict(Reply(503, {"Retry-After": "2"}, b"the queue is full"), {})
@@ -205,6 +255,8 @@ class Predicting(TestCase):
         self.assertEqual((e.code, e.kind), ("cli.prediction_failed", "unavailable"))
         self.assertIn("503 Service Unavailable: the queue is full", str(e))
         self.assertIn("in 2 s", e.hint)
+        assert isinstance(e, cortex.PredictionFailed)
+        self.assertEqual((e.status, e.headers["retry-after"], e.body), (503, "2", b"the queue is full"))
         with self.assertRaises(cortex.CortexException) as caught:
             self.predict(Reply(400, {}, b"no"), {})
         self.assertEqual(caught.exception.kind, "invalid")
