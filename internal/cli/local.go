@@ -20,13 +20,15 @@ import (
 // runFlags are the settings of the local environment that a command line can
 // give for one run; unset ones come from `cortex env configure local`.
 type runFlags struct {
-	port int
-	tick time.Duration
+	port    int
+	tick    time.Duration
+	metrics string
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.port, "api-port", -1, "port on which apis are served; 0 takes any free one (default 8888, or as configured)")
 	cmd.Flags().DurationVar(&f.tick, "autoscaling-tick", 0, "time between two decisions of the autoscaler (default 10s, or as configured)")
+	cmd.Flags().StringVar(&f.metrics, "metrics-listen", "", "host:port of a metrics page for Prometheus, such as 127.0.0.1:9464 (default: none)")
 }
 
 // check refuses impossible values, before anything is started with them.
@@ -37,6 +39,11 @@ func (f *runFlags) check() error {
 	if f.tick != 0 {
 		if err := hostconfig.CheckTick(f.tick); err != nil {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--autoscaling-tick: %w", err)
+		}
+	}
+	if f.metrics != "" {
+		if _, _, err := net.SplitHostPort(f.metrics); err != nil {
+			return fault.New(fault.Usage, "cli.wrong_flag", "--metrics-listen %q is not an address: host:port", f.metrics)
 		}
 	}
 	return nil
@@ -50,6 +57,9 @@ func (f *runFlags) args() []string {
 	}
 	if f.tick != 0 {
 		args = append(args, "--autoscaling-tick", f.tick.String())
+	}
+	if f.metrics != "" {
+		args = append(args, "--metrics-listen", f.metrics)
 	}
 	return args
 }
@@ -152,6 +162,9 @@ func (a *app) sayStatus(s localStatus, now time.Time) {
 	a.say("the local environment is %s", a.paint.green("running"))
 	row := func(name, format string, args ...any) { a.say("  "+a.paint.dim(pad(name, 10))+format, args...) }
 	row("apis", "%s", s.APIEndpoint)
+	if s.MetricsEndpoint != "" {
+		row("metrics", "%s", s.MetricsEndpoint)
+	}
 	row("deployed", "%s, %s", count(s.APIs, "api"), count(s.Replicas, "replica"))
 	row("pid", "%d", s.PID)
 	row("since", "%s (%s)", s.StartedAt.Local().Format(timeFormat), since(s.StartedAt, now))
@@ -292,7 +305,7 @@ func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
 		return hostconfig.Local{}, err
 	}
 	files := a.daemon.Files()
-	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.Credentials()}
+	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.Credentials(), MetricsListen: flags.metrics}
 	port := environments.DefaultAPIPort
 	if env.APIPort != nil {
 		port = *env.APIPort

@@ -23,11 +23,14 @@ import (
 
 // Local is the environment of one machine for its owner.
 type Local struct {
-	StateDir   string            // state, logs and scratch folders; made if it does not exist
-	Socket     string            // the Unix socket of the management API
-	APIAddress string            // host:port on which APIs are served; port 0 takes any free one
-	Tick       time.Duration     // of the autoscaler; 0 means 10 s
-	Env        map[string]string // given to every container, such as AWS credentials
+	StateDir   string // state, logs and scratch folders; made if it does not exist
+	Socket     string // the Unix socket of the management API
+	APIAddress string // host:port on which APIs are served; port 0 takes any free one
+	// MetricsListen is host:port of a metrics page for a Prometheus, which cannot read the
+	// socket; empty: none.
+	MetricsListen string
+	Tick          time.Duration     // of the autoscaler; 0 means 10 s
+	Env           map[string]string // given to every container, such as AWS credentials
 }
 
 // Management says whose identities may manage, how they are proven and what is recorded.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
-	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operatorserver"
 	"cortex.dev/cortex/internal/store/bolt"
@@ -85,7 +83,7 @@ type server struct {
 	*operatorserver.Server
 	telemetry *telemetry.Registry
 	operator  net.Listener
-	metrics   net.Listener // nil: none
+	metrics   metricsPage
 	info      hostconfig.ServerInfo
 }
 
@@ -118,43 +116,31 @@ func (s *server) listen(cfg ServerConfig) (err error) {
 		return err
 	}
 	s.info.Endpoint = "https://" + named(s.operator.Addr(), cfg.Listen)
-	if cfg.MetricsListen != "" {
-		if s.metrics, err = listenTCP(cfg.MetricsListen, "--metrics-listen"); err != nil {
-			s.operator.Close()
-			return err
-		}
-		s.info.Metrics = "http://" + named(s.metrics.Addr(), cfg.MetricsListen) + "/metrics"
+	if s.metrics, err = listenMetrics(cfg.MetricsListen); err != nil {
+		s.operator.Close()
+		return err
 	}
+	s.info.Metrics = s.metrics.url
 	s.operator = s.Listener(s.operator, cfg.OperatorCIDRs)
 	return nil
 }
 
 func (s *server) close() {
 	s.operator.Close()
-	if s.metrics != nil {
-		s.metrics.Close()
-	}
+	s.metrics.close()
 }
 
 // managed is the server as assemble wants it.
 func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
-	m := managed{
-		info:     workload.Info{Environment: cfg.ClusterName},
+	return managed{
+		info:     workload.Info{Environment: cfg.ClusterName, MetricsEndpoint: s.metrics.url},
 		permit:   s.Permit(),
 		images:   cfg.ImagesOnly,
 		listener: s.operator,
 		options:  httpapi.Options{Guard: s.Guard()},
-		tasks:    s.Upkeep(),
+		tasks:    append(s.Upkeep(), s.metrics.tasks(s.telemetry)...),
 		tracer:   tracer,
 	}
-	if s.metrics != nil {
-		page := http.NewServeMux()
-		page.Handle("GET /metrics", s.telemetry.Handler())
-		m.tasks = append(m.tasks, lifecycle.Task{Name: "metrics", Run: func(ctx context.Context) error {
-			return httpserve.Serve(ctx, s.metrics, page)
-		}})
-	}
-	return m
 }
 
 // named is the address to tell: as it was asked for, with the port that was taken.

@@ -69,11 +69,17 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer socket.Close()
+	page, err := listenMetrics(cfg.MetricsListen)
+	if err != nil {
+		return err
+	}
+	defer page.close()
 
 	metrics := telemetry.New("cortex", cfg.Version)
 	parts, err := assemble(cfg, st, apis, metrics, managed{
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
-		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid()},
+		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid(), MetricsEndpoint: page.url},
+		tasks:  page.tasks(metrics),
 		locate: process.Locate, // who deploys is a user of this machine
 		code:   codesnapshot.Open(cfg.codeDir(), codesnapshot.Bounds(), cfg.Log),
 	})

@@ -42,15 +42,16 @@ type Service interface {
 
 // Info describes the environment that answers.
 type Info struct {
-	Environment string    `json:"environment"` // "local"
-	Version     string    `json:"version"`
-	APIEndpoint string    `json:"api_endpoint"` // http://localhost:8888
-	StateDir    string    `json:"state_dir,omitempty"`
-	PID         int       `json:"pid,omitempty"`
-	StartedAt   time.Time `json:"started_at"`
-	APIs        int       `json:"apis"`
-	Replicas    int       `json:"replicas"`
-	Engines     []Engine  `json:"engines"`
+	Environment     string    `json:"environment"` // "local"
+	Version         string    `json:"version"`
+	APIEndpoint     string    `json:"api_endpoint"`               // http://localhost:8888
+	MetricsEndpoint string    `json:"metrics_endpoint,omitempty"` // http://127.0.0.1:9464/metrics; empty: none of its own
+	StateDir        string    `json:"state_dir,omitempty"`
+	PID             int       `json:"pid,omitempty"`
+	StartedAt       time.Time `json:"started_at"`
+	APIs            int       `json:"apis"`
+	Replicas        int       `json:"replicas"`
+	Engines         []Engine  `json:"engines"`
 }
 
 // Engine is one way in which containers run here.

@@ -52,6 +52,7 @@ class _Info(TypedDict):
 class Info(_Info, total=False):
     """The environment that answers."""
 
+    metrics_endpoint: str
     state_dir: str
     pid: int
 
