@@ -113,7 +113,7 @@ func (r *Runtime) silent(err error) error {
 	return &local.StartError{Err: err, Reason: workload.Reason{
 		Code:    "docker_unavailable",
 		Message: fmt.Sprintf("Docker does not answer at %s: %s", r.cli.DaemonHost(), text),
-		Fix:     "start Docker, let this user use it (docker info must work), or set DOCKER_HOST; without Docker, give the container a command instead of an image",
+		Fix:     "start Docker, let this user use it (docker info must work), or restart the environment with another DOCKER_HOST, which it reads at its start; without Docker, give the container a command instead of an image",
 	}}
 }
 
