@@ -100,6 +100,7 @@ type app struct {
 	ignored      bool           // what is left out of cli.yaml has been said
 	data         bool           // the answer is JSON or YAML, and so are errors
 	verbatim     bool           // what others have written is printed as it is
+	seen         rates          // of `get --watch`; nil: nobody watches
 	asked        *target        // the environment that was asked last
 	logins       []*login.Login // of the environments that it asked
 }

@@ -33,6 +33,9 @@ func (a *app) getCommand() *cobra.Command {
 		Args:              between(0, "API_NAME", "VERSION"),
 		ValidArgsFunction: a.namesAndVersions(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if watch {
+				a.seen = rates{}
+			}
 			show := func(ctx context.Context, w io.Writer) error {
 				switch {
 				case len(args) == 2:
@@ -98,7 +101,7 @@ func (a *app) getEverywhere(ctx context.Context, w io.Writer, out output) error 
 	if apis == 0 {
 		fmt.Fprintln(w, a.paint.bold("no apis are deployed"))
 	}
-	writeLists(w, a.paint, all, len(all) > 1, time.Now())
+	writeLists(w, a.paint, all, len(all) > 1, time.Now(), a.seen)
 	for _, one := range all {
 		if one.fault != nil {
 			fmt.Fprintf(w, "\nunable to detect apis from the %s environment; run `cortex get --env %s` if this is unexpected\n", one.EnvName, one.EnvName)
@@ -126,7 +129,7 @@ func (a *app) getAll(ctx context.Context, w io.Writer, env string, out output) e
 		fmt.Fprintln(w, a.paint.bold("no apis are deployed"))
 		return nil
 	}
-	writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: list}}, false, time.Now())
+	writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: list}}, false, time.Now(), a.seen)
 	return nil
 }
 
@@ -150,7 +153,7 @@ func (a *app) getOne(ctx context.Context, w io.Writer, env string, out output, v
 		}
 		splitTable(api, targets, now).write(w, a.paint)
 	} else {
-		writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: []workload.APIResponse{api}}}, false, now)
+		writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: []workload.APIResponse{api}}}, false, now, a.seen)
 	}
 	a.writeDetails(w, api, now)
 	if verbose && api.Spec != nil {
@@ -243,10 +246,10 @@ func (a *app) printTo(w io.Writer, o output, v any) error {
 }
 
 // writeLists writes one table per kind, and below them why an API is not live.
-func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, now time.Time) {
+func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, now time.Time, seen rates) {
 	first := true
 	for _, kind := range workload.Kinds() {
-		t := listTable(kind, envs, paint, now)
+		t := listTable(kind, envs, paint, now, seen)
 		if len(t.rows) == 0 {
 			continue
 		}
@@ -278,7 +281,7 @@ func writeLists(w io.Writer, paint painter, envs []inEnvironment, withEnv bool, 
 	}
 }
 
-func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time.Time) table {
+func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time.Time, seen rates) table {
 	t := table{headers: map[workload.Kind][]string{
 		workload.Batch:    {"env", "batch api", "running jobs", "latest job id", "last update"},
 		workload.Task:     {"env", "task api", "running jobs", "latest job id", "last update"},
@@ -286,6 +289,7 @@ func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time
 		workload.Async:    {"env", "async api", "live (ready/requested)", "up-to-date", "last update", "status"},
 		workload.Splitter: {"env", "traffic splitter", "apis", "last update"},
 	}[kind]}
+	watched := seen != nil && kind.Scales()
 	for _, env := range envs {
 		for _, api := range env.APIs {
 			m := api.Metadata
@@ -308,8 +312,15 @@ func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time
 			default:
 				row = append(row, fmt.Sprintf("%d/%d", s.Ready, s.Requested), strconv.Itoa(s.UpToDate), sinceUnix(m.LastUpdated, now), phase(s.Phase, paint))
 			}
+			if watched {
+				row = append(row, seen.columns(env.EnvName, api, now)...)
+			}
 			t.rows = append(t.rows, row)
 		}
+	}
+	if watched { // a terminal of 80 columns has no room for all
+		t.headers = append(t.headers, rateHeaders...)
+		t = t.without("up-to-date").without("last update")
 	}
 	slices.SortStableFunc(t.rows, func(x, y []string) int {
 		if x[0] != y[0] {

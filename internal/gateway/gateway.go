@@ -255,6 +255,19 @@ func (g *Gateway) Samples() []workload.Load {
 	return samples
 }
 
+// Traffic returns what an API has to do; false when it is not known here.
+func (g *Gateway) Traffic(name string) (workload.Traffic, bool) {
+	g.mu.Lock()
+	w := g.works[name]
+	g.mu.Unlock()
+	if w == nil || !w.deployed.Load() {
+		return workload.Traffic{}, false
+	}
+	load := w.pool.Load()
+	requests, took := w.counts.requests.Worked()
+	return workload.Traffic{InFlight: load.Running + load.Waiting, Requests: requests, Seconds: took.Seconds()}, true
+}
+
 // tend does what has to be done now and then: trust suspected replicas again,
 // repeat wake-ups that have not helped yet, and close idle connections.
 func (g *Gateway) tend(ctx context.Context) {

@@ -105,3 +105,19 @@ func TestASampleSeesRequestsThatCameAndWent(t *testing.T) {
 		t.Errorf("Samples() after none = %v, want no load", got)
 	}
 }
+
+func TestTrafficIsWhatWasWorkedOn(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	if got, ok := r.g.Traffic("iris"); ok {
+		t.Errorf("Traffic() of nothing = %+v, want none", got)
+	}
+	r.serveAt("iris", pod{1, 1}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if got, ok := r.g.Traffic("iris"); !ok || got.InFlight != 1 {
+			t.Errorf("Traffic() while a request is worked on = %+v, %v, want one in flight", got, ok)
+		}
+	}))
+	r.get("/iris")
+	r.get("/iris")
+	r.until(func() bool { got, _ := r.g.Traffic("iris"); return got.Requests == 2 && got.InFlight == 0 && got.Seconds > 0 }, "two requests counted, with their time")
+}

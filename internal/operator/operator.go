@@ -61,6 +61,8 @@ type Config struct {
 	Code Code
 	// Room knows which replicas could ever be placed. Nil: all of them.
 	Room Room
+	// Traffic knows what APIs have to do. Nil: nobody here does.
+	Traffic func(name string) (workload.Traffic, bool)
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -82,6 +84,7 @@ type Operator struct {
 	locate      func(pod *workload.Pod, directory, path string) *workload.Programs // nil: never
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
+	traffic     func(name string) (workload.Traffic, bool)                         // nil: not known
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
 	permit      func(context.Context, []workload.Subject) error // nil: everything is permitted
@@ -117,7 +120,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}

@@ -247,8 +247,20 @@ func (o *Operator) brief(ctx context.Context, w store.Workload) (workload.APIRes
 	}
 	if w.Revision.Kind.Scales() {
 		r.Status = statusOf(w, es)
+		r.Status.Traffic = o.trafficOf(w.Name())
 	}
 	return r, nil
+}
+
+func (o *Operator) trafficOf(name string) *workload.Traffic {
+	if o.traffic == nil {
+		return nil
+	}
+	t, ok := o.traffic(name)
+	if !ok {
+		return nil
+	}
+	return &t
 }
 
 // Get returns spec, status, endpoint and the ten newest versions.
@@ -287,6 +299,7 @@ func (o *Operator) Describe(ctx context.Context, name string) (workload.APIRespo
 		return workload.APIResponse{}, err
 	}
 	s := statusOf(w, es)
+	s.Traffic = o.trafficOf(name)
 	s.ReplicaCounts, s.Replicas = countsOf(w, es), replicasOf(w, es)
 	return workload.APIResponse{Metadata: metadata(w.Revision), Status: s, Endpoint: o.endpoint(w.Revision)}, nil
 }

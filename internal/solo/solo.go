@@ -129,6 +129,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	m.info.Version, m.info.APIEndpoint, m.info.StartedAt = cfg.Version, endpoint(apis.Addr()), time.Now().UTC()
 	op, err := operator.New(operator.Config{
 		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, OneMachine: true, Locate: m.locate, Code: m.code,
+		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 	})
 	if err != nil {
 		return nil, err

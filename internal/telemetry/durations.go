@@ -31,6 +31,14 @@ func (h *Durations) Observe(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
+// Total returns how many times were recorded, and their sum.
+func (h *Durations) Total() (count uint64, sum time.Duration) {
+	for i := range h.counts {
+		count += h.counts[i].Load()
+	}
+	return count, time.Duration(h.sum.Load())
+}
+
 // read returns what Prometheus wants to know: for each bound, how many are not above it.
 func (h *Durations) read() (count uint64, sum float64, buckets map[float64]uint64) {
 	buckets = make(map[float64]uint64, len(h.bounds))

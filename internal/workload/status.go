@@ -59,7 +59,15 @@ type Status struct {
 	Reason        string    `json:"reason,omitempty"` // why the phase is what it is, in one sentence
 	ReplicaCounts *Counts   `json:"replica_counts,omitempty"`
 	Replicas      []Replica `json:"replicas,omitempty"` // Describe only
+	Traffic       *Traffic  `json:"traffic,omitempty"`  // absent where the front doors are programs of their own
 	Warning       string    `json:"warning,omitempty"`  // what is not in order though requests are answered
+}
+
+// Traffic is what an API has to do, as its front door counts it.
+type Traffic struct {
+	InFlight int     `json:"in_flight"` // requests running, waiting and held
+	Requests uint64  `json:"requests"`  // that containers worked on, since the front door started
+	Seconds  float64 `json:"seconds"`   // how long they took together
 }
 
 // Replica is what users see of one running copy.

@@ -147,6 +147,14 @@ class Replica(_Replica, total=False):
     warning: str
 
 
+class Traffic(TypedDict):
+    """What an API has to do: requests that were worked on since its front door started, and their seconds."""
+
+    in_flight: int
+    requests: int
+    seconds: float
+
+
 class _Status(TypedDict):
     ready: int
     requested: int
@@ -160,6 +168,7 @@ class Status(_Status, total=False):
     reason: str
     replica_counts: Dict[str, int]
     replicas: List[Replica]
+    traffic: Traffic
     warning: str
 
 

@@ -99,6 +99,9 @@ func (s *Series) Count(status int, reason string, placed bool, age time.Duration
 	s.because(outcome{status, reason}).Add(1)
 }
 
+// Worked returns how many requests containers worked on, and for how long together.
+func (s *Series) Worked() (requests uint64, took time.Duration) { return s.took.Total() }
+
 func (s *Series) of(status int) *atomic.Uint64 {
 	class := &s.answered[status/100]
 	counts := class.Load()
