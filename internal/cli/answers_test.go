@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"testing"
+)
+
+// What each command prints as data is said, in the words of the OpenAPI document.
+func TestAnswersAreDescribed(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../httpapi/testdata/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Components struct{ Schemas map[string]json.RawMessage }
+	}
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for _, c := range allCommands(testApp(t).root()) {
+		if f := c.Flags().Lookup("output"); f == nil || f.Value.Type() != outWords {
+			continue
+		}
+		described[c.CommandPath()] = true
+		if answers[c.CommandPath()] == "" {
+			t.Errorf("%s has -o json, and answers does not say what that prints", c.CommandPath())
+		}
+	}
+	schema := regexp.MustCompile("`([A-Z]\\w+)`")
+	for path, answer := range answers {
+		if !described[path] {
+			t.Errorf("answers has %q, which prints no data", path)
+		}
+		for _, m := range schema.FindAllStringSubmatch(answer, -1) {
+			if document.Components.Schemas[m[1]] == nil {
+				t.Errorf("answers[%q] names the schema %s, which there is not", path, m[1])
+			}
+		}
+	}
+}
