@@ -144,7 +144,7 @@ var Rules = map[string]Rule{
 	"internal/migrate": {Internal: []string{"internal/manifest", "internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/cli": {Internal: []string{
 		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
-		"internal/backoff", "internal/environments", "internal/localenv", "internal/trust",
+		"internal/backoff", "internal/environments", "internal/localenv", "internal/suggest", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,11 +69,30 @@ func countRows(c *workload.Counts) [][2]string {
 
 // replicaTable shows every replica, and whether it is of the version that was deployed last.
 func replicaTable(replicas []workload.Replica, now time.Time) table {
-	t := table{headers: []string{"replica", "state", "since", "restarts", "address"}}
+	t := table{headers: []string{"replica", "state", "since", "restarts", "address", "in flight", "memory", "cpu time"}}
 	for _, r := range replicas {
-		t.rows = append(t.rows, []string{r.ID, strings.ReplaceAll(string(r.State), "_", " "), since(r.Since, now), strconv.Itoa(r.Restarts), orElse(r.Address, "-")})
+		row := []string{r.ID, strings.ReplaceAll(string(r.State), "_", " "), since(r.Since, now), strconv.Itoa(r.Restarts), orElse(r.Address, "-")}
+		t.rows = append(t.rows, append(row, usageColumns(r.Usage)...))
+	}
+	if !slices.ContainsFunc(replicas, func(r workload.Replica) bool { return r.Usage != nil }) {
+		t = t.without("in flight").without("memory").without("cpu time")
 	}
 	return t
+}
+
+func usageColumns(u *workload.Usage) []string {
+	row := []string{"-", "-", "-"}
+	if u == nil {
+		return row
+	}
+	if u.InFlight != nil {
+		row[0] = strconv.Itoa(*u.InFlight)
+	}
+	if u.MemoryBytes > 0 {
+		row[1] = fmt.Sprintf("%d MiB", (u.MemoryBytes+1<<19)>>20)
+		row[2] = fmt.Sprintf("%.1f s", u.CPUSeconds)
+	}
+	return row
 }
 
 func (a *app) writeDescription(w io.Writer, api workload.APIResponse) {

@@ -268,6 +268,21 @@ func (g *Gateway) Traffic(name string) (workload.Traffic, bool) {
 	return workload.Traffic{InFlight: load.Running + load.Waiting, Requests: requests, Seconds: took.Seconds()}, true
 }
 
+// InFlight returns how many requests each replica of an API works on.
+func (g *Gateway) InFlight(name string) map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := g.works[name]
+	if w == nil {
+		return nil
+	}
+	running := make(map[string]int, len(w.replicas))
+	for id, r := range w.replicas {
+		running[id] = r.backend.Running()
+	}
+	return running
+}
+
 // tend does what has to be done now and then: trust suspected replicas again,
 // repeat wake-ups that have not helped yet, and close idle connections.
 func (g *Gateway) tend(ctx context.Context) {

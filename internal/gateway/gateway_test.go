@@ -116,8 +116,19 @@ func TestTrafficIsWhatWasWorkedOn(t *testing.T) {
 		if got, ok := r.g.Traffic("iris"); !ok || got.InFlight != 1 {
 			t.Errorf("Traffic() while a request is worked on = %+v, %v, want one in flight", got, ok)
 		}
+		for id, n := range r.g.InFlight("iris") {
+			if n != 1 {
+				t.Errorf("InFlight() of replica %s = %d, want 1", id, n)
+			}
+		}
 	}))
 	r.get("/iris")
 	r.get("/iris")
-	r.until(func() bool { got, _ := r.g.Traffic("iris"); return got.Requests == 2 && got.InFlight == 0 && got.Seconds > 0 }, "two requests counted, with their time")
+	if n := len(r.g.InFlight("iris")); n != 1 {
+		t.Errorf("InFlight() has %d replicas, want 1", n)
+	}
+	r.until(func() bool {
+		got, _ := r.g.Traffic("iris")
+		return got.Requests == 2 && got.InFlight == 0 && got.Seconds > 0
+	}, "two requests counted, with their time")
 }

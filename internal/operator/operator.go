@@ -63,6 +63,8 @@ type Config struct {
 	Room Room
 	// Traffic knows what APIs have to do. Nil: nobody here does.
 	Traffic func(name string) (workload.Traffic, bool)
+	// Usage knows what the replicas of an API take and do, by their ids. Nil: nobody here does.
+	Usage func(name string) map[string]workload.Usage
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -85,6 +87,7 @@ type Operator struct {
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
 	traffic     func(name string) (workload.Traffic, bool)                         // nil: not known
+	usage       func(name string) map[string]workload.Usage                        // nil: not known
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
 	permit      func(context.Context, []workload.Subject) error // nil: everything is permitted
@@ -120,7 +123,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, usage: c.Usage, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}

@@ -301,6 +301,14 @@ func (o *Operator) Describe(ctx context.Context, name string) (workload.APIRespo
 	s := statusOf(w, es)
 	s.Traffic = o.trafficOf(name)
 	s.ReplicaCounts, s.Replicas = countsOf(w, es), replicasOf(w, es)
+	if o.usage != nil {
+		used := o.usage(name)
+		for i, r := range s.Replicas {
+			if u, ok := used[r.ID]; ok {
+				s.Replicas[i].Usage = &u
+			}
+		}
+	}
 	return workload.APIResponse{Metadata: metadata(w.Revision), Status: s, Endpoint: o.endpoint(w.Revision)}, nil
 }
 

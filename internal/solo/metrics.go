@@ -2,13 +2,27 @@ package solo
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/http"
 
 	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 )
+
+// usageOf is what engine and gateway know of each replica together.
+func usageOf(taken map[string]workload.Usage, running map[string]int) map[string]workload.Usage {
+	all := map[string]workload.Usage{}
+	maps.Copy(all, taken)
+	for id, n := range running {
+		u := all[id]
+		u.InFlight = &n
+		all[id] = u
+	}
+	return all
+}
 
 // metricsPage is where a Prometheus reads, which has no identity. The zero value is none.
 type metricsPage struct {

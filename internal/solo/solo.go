@@ -130,6 +130,7 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	op, err := operator.New(operator.Config{
 		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, OneMachine: true, Locate: m.locate, Code: m.code,
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
+		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
 	})
 	if err != nil {
 		return nil, err

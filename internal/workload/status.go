@@ -80,7 +80,15 @@ type Replica struct {
 	Restarts int          `json:"restarts"`
 	Since    time.Time    `json:"since"` // of the state
 	Address  string       `json:"address,omitempty"`
+	Usage    *Usage       `json:"usage,omitempty"`   // Describe only
 	Warning  string       `json:"warning,omitempty"` // what is not in order though it may be ready
+}
+
+// Usage is what a replica takes and does now. What is not known is absent.
+type Usage struct {
+	MemoryBytes int64   `json:"memory_bytes,omitempty"`
+	CPUSeconds  float64 `json:"cpu_seconds,omitempty"` // since its processes started
+	InFlight    *int    `json:"in_flight,omitempty"`   // requests that it works on
 }
 
 // Reason is a cause with its evidence. Code is one of the table in docs/explain.md.

@@ -130,6 +130,14 @@ class Reason(_Reason, total=False):
     fix: str
 
 
+class Usage(TypedDict, total=False):
+    """What a replica takes and does now."""
+
+    memory_bytes: int
+    cpu_seconds: float
+    in_flight: int
+
+
 class _Replica(TypedDict):
     id: str
     api_id: str
@@ -144,6 +152,7 @@ class Replica(_Replica, total=False):
 
     reason: Reason
     address: str
+    usage: Usage
     warning: str
 
 

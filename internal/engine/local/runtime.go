@@ -72,6 +72,13 @@ type Container interface {
 	Listening() []string
 }
 
+// Metered is a Container that knows what it takes.
+type Metered interface {
+	// Usage returns the memory and the time of processors of everything that runs in it
+	// now; false where that cannot be known.
+	Usage() (memory int64, cpu time.Duration, ok bool)
+}
+
 // Exit is how a container ended.
 type Exit struct {
 	Code   int       // exit code; 128+n for signal n

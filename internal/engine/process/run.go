@@ -143,5 +143,8 @@ func (p *process) Address(port int32) string {
 // Forwarded implements local.Container.
 func (p *process) Forwarded() bool { return false }
 
+// Usage implements local.Metered.
+func (p *process) Usage() (memory int64, cpu time.Duration, ok bool) { return usage(p.mark, p.pid) }
+
 // Listening implements local.Container.
 func (p *process) Listening() []string { return listening(p.mark, p.pid) }

@@ -74,6 +74,8 @@ const zombie = 5 // SZOMB
 
 func listening(string, int) []string { return nil }
 
+func usage(string, int) (int64, time.Duration, bool) { return 0, 0, false }
+
 func oomKills() uint64 { return 0 }
 
 func oomKilled(int, uint64) bool { return false }
