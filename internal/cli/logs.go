@@ -74,7 +74,7 @@ func (a *app) logs(ctx context.Context, o logOptions) error {
 		}
 		o.query.Follow = true
 	}
-	if o.out == pretty {
+	if o.out == pretty && t.IsLocal() { // elsewhere it would cost a request
 		a.warnOfLogs(ctx, t, o.query.Name)
 	}
 	err = t.Logs(ctx, o.query, func(l workload.LogLine) error { return a.writeLog(o, l) })
