@@ -17,6 +17,7 @@ var answers = map[string]string{
 	"cortex install":        "an object: `namespace`, `apis_namespace`, `cluster_name`, `version`, `operator_endpoint`, `api_endpoint`, `fingerprint`; what is not known yet is empty",
 	"cortex local status":   "an object: `running`, `socket` and `log`; when it runs also the members of an `Info`, otherwise `ending`, the process that still stops its replicas, if there is one",
 	"cortex logs":           "one `LogLine` in each line",
+	"cortex migrate":        "an object: `findings`, a list of what was found, each with `file`, `line`, `state`, `text` and, where there is something to do, `do`",
 	"cortex policy check":   "an object: `file`, `valid`, `policies` and `problems`, a list of `Problem`",
 	"cortex policy explain": "an object: the decision and the policies that make it",
 	"cortex refresh":        "a `Message`",
