@@ -48,14 +48,18 @@ func pass(dst, src net.Conn) {
 func (c *conn) handOver() {
 	c.enter(tunnelled)
 	read := append([]byte(nil), c.in.buf[c.in.r-len(preface):c.in.w]...)
-	c.srv.http2(&startedConn{Conn: c.nc.Conn, read: read})
+	c.srv.http2(&startedConn{Conn: c.nc.Conn, read: read, closeWrite: c.nc.CloseWrite})
 }
 
 // startedConn is a connection of which something was read already.
 type startedConn struct {
 	net.Conn
-	read []byte
+	read       []byte
+	closeWrite func() error
 }
+
+// CloseWrite ends what is sent.
+func (s *startedConn) CloseWrite() error { return s.closeWrite() }
 
 func (s *startedConn) Read(p []byte) (int, error) {
 	if len(s.read) > 0 {

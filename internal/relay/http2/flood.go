@@ -3,6 +3,7 @@ package http2
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -98,26 +99,58 @@ func (c *takenConn) Read(p []byte) (int, error) {
 	}
 	if c.left < 0 {
 		c.sayGoAway()
+		c.linger()
 		return 0, errFlood
 	}
 	return n, err
 }
 
-// sayGoAway tells the client why the connection ends, if it listens.
+// sayGoAway tells the client why the connection ends, if it listens. The server writes
+// what it has through a buffer, so that a frame may be under way; it ends meanwhile, as
+// nothing more is read.
 func (c *takenConn) sayGoAway() {
 	if c.SetWriteDeadline(time.Now().Add(time.Second)) != nil { // of a write that waits, too
 		return
 	}
+	for late := time.After(time.Second); !c.tryGoAway(); {
+		select {
+		case <-c.wrote:
+		case <-late:
+			return
+		}
+	}
+}
+
+// tryGoAway reports whether the last frame was written, or nothing can be.
+func (c *takenConn) tryGoAway() bool {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.broken || !c.out.between() {
-		return
+		return c.broken
 	}
 	const enhanceYourCalm = 0xb
 	frame := []byte{2: 8, 3: frameGoAway, headerSize + 7: 0}
 	binary.BigEndian.PutUint32(frame[headerSize:], c.in.last)
 	binary.BigEndian.PutUint32(frame[headerSize+4:], enhanceYourCalm)
 	_, _ = c.Conn.Write(frame) // it is closed either way
+	return true
+}
+
+const (
+	lingerBytes = 256 << 10
+	lingerTime  = time.Second
+)
+
+// linger lets the client read the last frame: closing with unread input, of which a flood
+// has always some, resets the connection, and the frame is lost with it.
+func (c *takenConn) linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	if _, err := io.CopyN(io.Discard, c.Conn, lingerBytes); err == nil {
+		time.Sleep(lingerTime / 2) // it sends on: it waits meanwhile, and reads
+	}
 }
 
 // Write counts what the server sends: a client that provokes resets floods, too.
@@ -132,5 +165,9 @@ func (c *takenConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.broken = c.broken || err != nil
 	c.moved.Add(int64(n))
+	select {
+	case c.wrote <- struct{}{}:
+	default:
+	}
 	return n, err
 }

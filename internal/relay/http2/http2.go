@@ -90,7 +90,7 @@ func surviving(h http.Handler, log *slog.Logger) http.Handler {
 // Take serves one connection, of which nothing was read, and returns when it is
 // closed. Of a server that has ended it returns at once.
 func (s *Server) Take(nc net.Conn) {
-	c := &takenConn{Conn: nc, closed: make(chan struct{}), in: frames{skip: len(preface)}, left: floodBurst, at: time.Now()}
+	c := &takenConn{Conn: nc, closed: make(chan struct{}), wrote: make(chan struct{}, 1), in: frames{skip: len(preface)}, left: floodBurst, at: time.Now()}
 	select {
 	case s.conns <- c:
 		<-c.closed
@@ -149,7 +149,8 @@ type takenConn struct {
 
 	writing sync.Mutex // guards the rest
 	out     frames
-	broken  bool // a write failed
+	broken  bool          // a write failed
+	wrote   chan struct{} // of one, holds a token after a write
 }
 
 func (c *takenConn) Close() error {
