@@ -53,7 +53,7 @@ class Shapes(TestCase):
     """Types say what is always there, as the OpenAPI document does."""
 
     #: By name there; these say more than it knows, since here a call has its own.
-    NAMES = {"Spec": "Revision"}
+    NAMES = {"Spec": "Deployed"}
     OURS = {"API": {"metadata"}, "FullAPI": {"metadata", "spec"}, "Identity": {"environment"}, "Environment": {"name"}}
 
     def test_what_is_always_there(self) -> None:
