@@ -21,7 +21,7 @@ const (
 
 // provided are the variables that every container has besides its own. The port and the
 // folder are only there for some, and nobody mistypes them into another.
-var provided = []string{"CORTEX_PORT", "CORTEX_VERSION", "CORTEX_LOG_LEVEL", "CORTEX_CLI_CONFIG_DIR", "CORTEX_MNT"}
+var provided = []string{"CORTEX_PORT", workload.EnvAPIEndpoint, "CORTEX_VERSION", "CORTEX_LOG_LEVEL", "CORTEX_CLI_CONFIG_DIR", "CORTEX_MNT"}
 
 var (
 	expanded   = regexp.MustCompile(`\$\$|\$\(([^)]*)\)`)
@@ -65,15 +65,17 @@ func (e Entry) wordWarnings(c *workload.Container, at, word string) []fault.Prob
 		known = append(known, from.Name)
 	}
 	slices.Sort(known)
+	inShell := len(c.Command) > 0 && slices.Contains(shellNames, path.Base(c.Command[0]))
 	var all []fault.Problem
 	for _, m := range expanded.FindAllStringSubmatch(word, -1) {
 		if name := m[1]; envName.MatchString(name) && !slices.Contains(known, name) && !strings.HasPrefix(name, "AWS_") {
 			p := e.Problem(at, codeUnknownInEnv, "$(%s) stays as it stands: the container has no such variable", name)
-			p.Hint = suggest.Hint(name, known)
-			all = append(all, p)
+			if p.Hint = suggest.Hint(name, known); p.Hint != "" || !inShell { // $(date) is a command there
+				all = append(all, p)
+			}
 		}
 	}
-	if len(c.Command) > 0 && slices.Contains(shellNames, path.Base(c.Command[0])) {
+	if inShell {
 		return all // it expands the others
 	}
 	for _, m := range ofShell.FindAllStringSubmatch(word, -1) {

@@ -21,8 +21,9 @@ func TestWarnings(t *testing.T) {
 		{"in a shell", `command: [/bin/sh, -c, "exec ./server --port $CORTEX_PORT"]`, nil},
 		{"an expression", `command: [./server, --match, "^$name$"]`, nil},
 		{"misspelt", `command: [./server, $(CORTEX_PROT)]`, []string{`6:27 iris (RealtimeAPI): pod.containers[0].command[1]: $(CORTEX_PROT) stays as it stands: the container has no such variable (did you mean "CORTEX_PORT"?)`}},
-		{"known", `{command: [./server, $(CORTEX_PORT), $(A), $(AWS_REGION), "$$(NOT)"], env: {A: b}}`, nil},
-		{"a command of a shell", `command: [sh, -c, "echo $(date)"]`, []string{`6:25 iris (RealtimeAPI): pod.containers[0].command[2]: $(date) stays as it stands: the container has no such variable`}},
+		{"known", `{command: [./server, $(CORTEX_PORT), $(A), $(AWS_REGION), $(CORTEX_API_ENDPOINT), "$$(NOT)"], env: {A: b}}`, nil},
+		{"a command of a shell", `command: [sh, -c, "echo $(date)"]`, nil},
+		{"misspelt in a shell", `command: [sh, -c, "./server $(CORTEX_PROT)"]`, []string{`6:25 iris (RealtimeAPI): pod.containers[0].command[2]: $(CORTEX_PROT) stays as it stands: the container has no such variable (did you mean "CORTEX_PORT"?)`}},
 		{"not a name", `command: [sh, -c, "echo $(ls -l)"]`, nil},
 	} {
 		text := "- name: iris\n  kind: RealtimeAPI\n  pod:\n    containers:\n    - name: api\n      "
