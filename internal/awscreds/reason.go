@@ -38,14 +38,14 @@ func (r Resolver) unusable(ctx context.Context, err error) error {
 	case errors.As(err, &mfa):
 		return unproven("auth.mfa_required", "profile %s assumes a role that needs an MFA code, which this program does not prompt for", profile).
 			WithHint("`eval \"$(aws configure export-credentials --profile %s --format env)\"` asks for it and sets the environment", shellWord(r.profile()))
-	case errors.As(err, &role) && r.circle(r.profile()) != nil:
-		way := r.circle(r.profile())
-		for i, name := range way {
-			way[i] = quoteName(name)
-		}
-		return unproven("auth.profile_loop", "the source_profile of profile %s leads in a circle: %s", profile, strings.Join(way, ", ")).
-			WithHint("let the source_profile of the last name a profile with access keys or a login")
 	case errors.As(err, &role):
+		if way := r.circle(r.profile()); way != nil {
+			for i, name := range way {
+				way[i] = quoteName(name)
+			}
+			return unproven("auth.profile_loop", "the source_profile of profile %s leads in a circle: %s", profile, strings.Join(way, ", ")).
+				WithHint("let the source_profile of the last name a profile with access keys or a login")
+		}
 		return unproven("auth.profile_not_found", "profile %s assumes a role with source_profile %s, which does not exist or has no credentials",
 			profile, quoteName(role.Profile)).WithHint("%s", r.existing())
 	case errors.As(err, &missing):

@@ -65,25 +65,12 @@ func (a *app) deployCommand() *cobra.Command {
 
 // sureOfFolder asks on a terminal before an API is taken over from another folder: a
 // second clone of a project deploys under the names of the first.
-func (a *app) sureOfFolder(ctx context.Context, t *target, req workload.DeployRequest, yes bool) error {
+func (a *app) sureOfFolder(ctx context.Context, t *target, req workload.DeployRequest) error {
 	req.DryRun = true
 	planned, err := t.Deploy(ctx, req)
-	if err != nil {
+	moved := movedFolder(planned)
+	if err != nil || moved == "" {
 		return err
-	}
-	moved := ""
-	for _, r := range planned {
-		for _, d := range r.Differences {
-			if d.Path == "directory" && d.From != "" && moved == "" {
-				moved = fmt.Sprintf("%s was deployed from %s, and comes from %s now", r.Name, d.From, d.To)
-			}
-		}
-	}
-	if _, asks := terminal(a.streams.In); moved == "" || yes || !asks {
-		if moved != "" {
-			a.note("%s", moved)
-		}
-		return nil
 	}
 	ok, err := a.confirm(ctx, "%s; go on?", moved)
 	if err == nil && !ok {
@@ -91,6 +78,18 @@ func (a *app) sureOfFolder(ctx context.Context, t *target, req workload.DeployRe
 			WithHint("give the API another name in %s to have both", req.FileName)
 	}
 	return err
+}
+
+// movedFolder says which API comes from another folder than before; empty: none.
+func movedFolder(results []workload.DeployResult) string {
+	for _, r := range results {
+		for _, d := range r.Differences {
+			if d.Path == "directory" && d.From != "" {
+				return fmt.Sprintf("%s was deployed from %s, and comes from %s now", r.Name, d.From, d.To)
+			}
+		}
+	}
+	return ""
 }
 
 func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployOptions) error {
@@ -124,14 +123,19 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
-	if env.IsLocal() && !o.dryRun {
-		if err := a.sureOfFolder(ctx, t, req, o.yes); err != nil {
+	_, asks := terminal(a.streams.In)
+	asks = asks && env.IsLocal() && !o.dryRun && !o.yes
+	if asks {
+		if err := a.sureOfFolder(ctx, t, req); err != nil {
 			return err
 		}
 	}
 	results, err := t.Deploy(ctx, req)
 	if err != nil {
 		return err
+	}
+	if moved := movedFolder(results); moved != "" && env.IsLocal() && !o.dryRun && !asks {
+		a.note("%s", moved)
 	}
 	outcome := a.tellRefused(results)
 	if o.out == pretty {

@@ -67,7 +67,7 @@ func countRows(c *workload.Counts) [][2]string {
 	return rows
 }
 
-// replicaTable shows every replica, and whether it is of the version that was deployed last.
+// replicaTable shows every replica, and what it takes where that is known of any.
 func replicaTable(replicas []workload.Replica, now time.Time) table {
 	t := table{headers: []string{"replica", "state", "since", "restarts", "address", "in flight", "memory", "cpu time"}}
 	for _, r := range replicas {

@@ -231,16 +231,6 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	return err
 }
 
-// Busy returns how many requests a replica works on now.
-func (g *Gateway) Busy(workload, replicaID string) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if w := g.works[workload]; w != nil && w.replicas[replicaID] != nil {
-		return w.replicas[replicaID].backend.Running()
-	}
-	return 0
-}
-
 // Samples returns the load of every deployed RealtimeAPI: how many requests were in flight
 // on average since it was called before. One caller only.
 func (g *Gateway) Samples() []workload.Load {

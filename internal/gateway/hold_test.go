@@ -222,8 +222,8 @@ func TestWhatADrainCutsSaysSo(t *testing.T) {
 	answers := make(chan answer, 1)
 	go func() { answers <- r.get("/api") }()
 	<-began
-	if busy, other := r.g.Busy("api", "a"), r.g.Busy("api", "b"); busy != 1 || other != 0 {
-		t.Errorf("Busy = %d, and %d of a replica that is not there, want 1 and 0", busy, other)
+	if busy := r.g.InFlight("api"); busy["a"] != 1 || busy["b"] != 0 {
+		t.Errorf("InFlight = %d, and %d of a replica that is not there, want 1 and 0", busy["a"], busy["b"])
 	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()

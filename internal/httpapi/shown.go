@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"cortex.dev/cortex/internal/auth"
@@ -89,10 +88,7 @@ func masked(r *workload.Deployed) *workload.Deployed {
 	pod := *r.Pod
 	pod.Containers = slices.Clone(pod.Containers)
 	for i := range pod.Containers {
-		pod.Containers[i].Env = maps.Clone(pod.Containers[i].Env)
-		for name := range pod.Containers[i].Env {
-			pod.Containers[i].Env[name] = workload.Masked
-		}
+		pod.Containers[i] = pod.Containers[i].Masked()
 	}
 	c.Pod = &pod
 	return &c

@@ -324,16 +324,16 @@ const (
 	lingerTime  = time.Second
 )
 
-// linger lets the client read the last answer before the connection closes:
-// closing with unread input would reset it, and the answer might be lost.
-func (c *conn) linger() {
-	if c.nc.CloseWrite() != nil {
+func (c *conn) linger() { Linger(c.nc) }
+
+// Linger lets a client read what was written last before the connection closes, which it
+// does not do itself: closing with unread input would reset it, and that might be lost.
+func Linger(nc net.Conn) {
+	half, ok := nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	if _, err := io.CopyN(io.Discard, c.nc, lingerBytes); err == nil {
+	if _, err := io.CopyN(io.Discard, nc, lingerBytes); err == nil {
 		// It sends on. Not reading makes it wait; closing now would fail its next
 		// write, which many clients report before they look for an answer.
 		time.Sleep(lingerTime / 2)

@@ -120,8 +120,8 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	eng, err := local.New(local.Config{
 		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
 		APIEndpoint: endpoint(apis.Addr()), APIEndpointInDocker: endpointInDocker(apis.Addr(), runtime.GOOS),
-		Drain: func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
-		Busy:  func(name, replica string) int { return gate.Busy(name, replica) },
+		Drain:    func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
+		InFlight: func(name string) map[string]int { return gate.InFlight(name) },
 	})
 	if err != nil {
 		return nil, err

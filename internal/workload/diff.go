@@ -3,6 +3,7 @@ package workload
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -20,6 +21,15 @@ type Difference struct {
 
 // Masked stands for the value of a variable.
 const Masked = "***"
+
+// Masked returns c without the values of its variables.
+func (c Container) Masked() Container {
+	c.Env = maps.Clone(c.Env)
+	for name := range c.Env {
+		c.Env[name] = Masked
+	}
+	return c
+}
 
 // Diff returns the key paths at which two specs differ, in the order of the file:
 // the deepest path that names the whole difference, such as
@@ -59,13 +69,8 @@ func shownValue(path string, v reflect.Value) string {
 		return Masked
 	}
 	value := v.Interface()
-	if c, ok := value.(Container); ok && len(c.Env) > 0 {
-		env := map[string]string{}
-		for name := range c.Env {
-			env[name] = Masked
-		}
-		c.Env = env
-		value = c
+	if c, ok := value.(Container); ok {
+		value = c.Masked()
 	}
 	text, err := json.Marshal(value)
 	if err != nil {

@@ -54,7 +54,7 @@ func TestArchiveOfThisCheckout(t *testing.T) {
 		if want := append([]string{"/cortex-" + image.Name}, programs[image.Name].args...); err != nil || !slices.Equal(config.Config.Entrypoint, want) {
 			t.Errorf("the image %s starts %q (%v), want %q", image.Name, config.Config.Entrypoint, err, want)
 		}
-		if data := folder(t, one, "data"); (data == nil) != (programs[image.Name].data == "") || data != nil && (data.Uid != 65532 || data.Mode != 0o700) {
+		if data, _ := entry(t, one, "data"); (data == nil) != (programs[image.Name].data == "") || data != nil && (data.Uid != 65532 || data.Mode != 0o700) {
 			t.Errorf("the image %s has a folder for data that is %+v", image.Name, data)
 		}
 		if !trusts(t, one, "Amazon Root CA 1") {
@@ -63,18 +63,23 @@ func TestArchiveOfThisCheckout(t *testing.T) {
 	}
 }
 
-// folder is what an image has by that name, or nil.
-func folder(t *testing.T, image v1.Image, name string) *tar.Header {
+// entry is what an image has by that name, and what it holds; nil when it has none.
+func entry(t *testing.T, image v1.Image, name string) (*tar.Header, []byte) {
 	t.Helper()
 	files := tar.NewReader(mutate.Extract(image))
 	for {
 		header, err := files.Next()
 		if err != nil {
-			return nil
+			return nil, nil
 		}
-		if header.Name == name {
-			return header
+		if header.Name != name {
+			continue
 		}
+		text, err := io.ReadAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return header, text
 	}
 }
 
@@ -82,26 +87,13 @@ func folder(t *testing.T, image v1.Image, name string) *tar.Header {
 // of that name.
 func trusts(t *testing.T, image v1.Image, name string) bool {
 	t.Helper()
-	files := tar.NewReader(mutate.Extract(image))
-	for {
-		header, err := files.Next()
-		if err != nil {
-			return false
+	_, text := entry(t, image, "etc/ssl/certs/ca-certificates.crt")
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && c.Subject.CommonName == name {
+			return true
 		}
-		if header.Name != "etc/ssl/certs/ca-certificates.crt" {
-			continue
-		}
-		text, err := io.ReadAll(files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-			if c, err := x509.ParseCertificate(block.Bytes); err == nil && c.Subject.CommonName == name {
-				return true
-			}
-		}
-		return false
 	}
+	return false
 }
 
 func TestWrongSettings(t *testing.T) {

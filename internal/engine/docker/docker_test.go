@@ -35,7 +35,7 @@ func harness(publish bool) func(o enginetest.Options) (enginetest.Harness, error
 			return enginetest.Harness{}, err
 		}
 		e, err := local.New(local.Config{
-			StateDir: o.StateDir, Docker: rt, Drain: o.Drain, Busy: o.Busy, Env: o.Env, Version: enginetest.Version,
+			StateDir: o.StateDir, Docker: rt, Drain: o.Drain, InFlight: o.InFlight, Env: o.Env, Version: enginetest.Version,
 			Grace: o.Grace, ProgressDeadline: o.Deadline, Steady: o.Steady,
 			Backoff: local.Backoff{First: enginetest.BackoffFirst, Max: enginetest.BackoffMax},
 		})

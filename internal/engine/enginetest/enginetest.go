@@ -23,7 +23,7 @@ import (
 type Options struct {
 	StateDir string
 	Drain    func(ctx context.Context, workload, replica string) error
-	Busy     func(workload, replica string) int
+	InFlight func(workload string) map[string]int
 	Env      map[string]string // for every container
 	Grace    time.Duration     // between the decision to stop a replica and SIGKILL
 	Deadline time.Duration     // for a replica to become ready

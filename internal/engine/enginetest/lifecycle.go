@@ -73,12 +73,8 @@ func scales(s *scene) {
 
 func oneIsBusy(s *scene) {
 	s.busy = new(atomic.Value)
-	s.options.Busy = func(_, replica string) int {
-		if replica == s.busy.Load() {
-			return 1
-		}
-		return 0
-	}
+	s.busy.Store("")
+	s.options.InFlight = func(string) map[string]int { return map[string]int{s.busy.Load().(string): 1} }
 }
 
 func sparesTheBusy(s *scene) {

@@ -144,6 +144,7 @@ func (c *controller) act() {
 	rev, serving := c.desired.Revision, c.desired.Serving
 	in := engine.RolloutInput{Desired: c.desired.Replicas, Serving: serving != nil, Failed: c.failed != nil, Trial: c.desired.Trial}
 	in.Surge, in.Unavailable = engine.Bounds(rev.UpdateStrategy, in.Desired)
+	inFlight := c.e.cfg.InFlight(c.name)
 	for _, r := range c.replicas {
 		if rev.SamePod(r.revision()) {
 			r.adopt(rev)
@@ -151,7 +152,7 @@ func (c *controller) act() {
 		s, runs := r.snapshot(), r.revision()
 		in.Replicas = append(in.Replicas, engine.RolloutReplica{
 			ID: r.id, Current: rev.SamePod(runs), Serving: serving != nil && serving.SamePod(runs),
-			Ready: s.ready, Available: s.available, Terminating: s.terminating, Busy: c.e.cfg.Busy(c.name, r.id),
+			Ready: s.ready, Available: s.available, Terminating: s.terminating, Busy: inFlight[r.id],
 		})
 	}
 	plan := engine.PlanRollout(in)

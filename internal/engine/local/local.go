@@ -38,9 +38,9 @@ type Config struct {
 	// Drain takes a replica out of traffic and returns when no request is in
 	// flight there. It is called before any signal and bounded by Grace.
 	Drain func(ctx context.Context, workload, replica string) error
-	// Busy is how many requests a replica works on: of several, those with the fewest
-	// are stopped first. It is asked with locks held, and must not call the engine.
-	Busy func(workload, replica string) int
+	// InFlight is how many requests each replica works on: of several, those with the
+	// fewest are stopped first. It is asked with locks held, and must not call the engine.
+	InFlight func(workload string) map[string]int
 	// Env is given to every container, such as AWS credentials of the environment.
 	// The user's own variables win.
 	Env     map[string]string
@@ -85,8 +85,8 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Drain == nil {
 		cfg.Drain = func(context.Context, string, string) error { return nil }
 	}
-	if cfg.Busy == nil {
-		cfg.Busy = func(string, string) int { return 0 }
+	if cfg.InFlight == nil {
+		cfg.InFlight = func(string) map[string]int { return nil }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -3,8 +3,9 @@ package http2
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"time"
+
+	"cortex.dev/cortex/internal/relay"
 )
 
 // Some frames cost a server work and bring nobody on: resets, pings, settings, windows,
@@ -99,7 +100,7 @@ func (c *takenConn) Read(p []byte) (int, error) {
 	}
 	if c.left < 0 {
 		c.sayGoAway()
-		c.linger()
+		relay.Linger(c.Conn) // a flood has always more
 		return 0, errFlood
 	}
 	return n, err
@@ -134,23 +135,6 @@ func (c *takenConn) tryGoAway() bool {
 	binary.BigEndian.PutUint32(frame[headerSize+4:], enhanceYourCalm)
 	_, _ = c.Conn.Write(frame) // it is closed either way
 	return true
-}
-
-const (
-	lingerBytes = 256 << 10
-	lingerTime  = time.Second
-)
-
-// linger lets the client read the last frame: closing with unread input, of which a flood
-// has always some, resets the connection, and the frame is lost with it.
-func (c *takenConn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	if _, err := io.CopyN(io.Discard, c.Conn, lingerBytes); err == nil {
-		time.Sleep(lingerTime / 2) // it sends on: it waits meanwhile, and reads
-	}
 }
 
 // Write counts what the server sends: a client that provokes resets floods, too.
