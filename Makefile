@@ -27,12 +27,17 @@ build: need-go ## build bin/cortex with bin/cortex-install, and the servers of t
 	@for dir in $(EXAMPLE_SERVERS); do $(GO) build -o examples/$$dir/bin/ ./examples/$$dir/... || exit 1; done
 
 # The examples that have programs of their own to build.
-EXAMPLE_SERVERS = iris streaming websocket grpc pod
+EXAMPLE_SERVERS = iris streaming websocket grpc pod jobs
 
 .PHONY: demo
 demo: need-go ## deploy a model here, call it, scale it, update it under load, clean up (a minute)
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo
+
+.PHONY: demo-jobs
+demo-jobs: need-go ## items, a batch of 10,000 and a task here, with the daemon killed in the middle (a minute)
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo jobs
 
 .PHONY: demo-iam
 demo-iam: need-go need-python ## the machine for a team: AWS identities, a policy, an audit; no AWS account, no network
@@ -49,9 +54,28 @@ demo-kube: need-go ## the demo on that Kubernetes, by people who prove AWS ident
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo kube
 
+.PHONY: demo-aws
+demo-aws: need-go ## make a cluster in a simulated AWS account, with a real Kubernetes behind it, use it, take it away (root; no network)
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo aws
+
+# Apart from kube-test: it starts a node of its own, so that none may run.
+.PHONY: e2e-aws
+e2e-aws: need-go ## prove identities of AWS to that Kubernetes, whose API server asks aws-iam-authenticator (root)
+	@$(GO) build -o bin/kube-node ./scripts/kube && bin/kube-node eks
+	@CORTEX_TEST_AWS="$(CURDIR)/bin/kube-node" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 5m ./e2e/aws
+
 .PHONY: kube-test
 kube-test: need-go ## run the tests that need that Kubernetes
 	@CORTEX_TEST_KUBECONFIG="$(CURDIR)/bin/kube/kubeconfig" $(GO) run ./scripts/testsum $(AGAIN) -count=1 -timeout 30m -p 1 -parallel 6 ./internal/crd/... ./internal/store/kube ./internal/engine/kube ./internal/kube/... ./internal/install ./deploy
+
+.PHONY: test-aws
+test-aws: need-go ## stop the making, the upgrading and the taking away of a cluster on AWS after every change, on the simulator
+	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./internal/cluster/eks
+
+.PHONY: cron-matrix
+cron-matrix: need-go ## hold schedules to a second implementation, in every time zone, 2015 to 2035 (a quarter of an hour)
+	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 4h -run TestMatrix -v ./internal/cron
 
 .PHONY: e2e
 e2e: need-go ## run the scripts of e2e/ on this machine, and then on that Kubernetes
@@ -66,9 +90,9 @@ e2e-kube: need-go
 
 # Apart from kube-test: nothing else may use the node meanwhile.
 .PHONY: faults
-faults: need-go ## put that Kubernetes into trouble, part by part, and look at what Cortex does (root; eight minutes)
+faults: need-go ## put that Kubernetes into trouble, part by part, and look at what Cortex does (root; twenty minutes)
 	@$(GO) build -o bin/kube-node ./scripts/kube
-	@CORTEX_TEST_FAULTS="$(CURDIR)/bin/kube-node" $(GO) test -count=1 -timeout 20m -parallel 8 -p 1 ./e2e/faults ./scripts/kube
+	@CORTEX_TEST_FAULTS="$(CURDIR)/bin/kube-node" $(GO) test -count=1 -timeout 45m -parallel 8 -p 1 ./e2e/faults ./scripts/kube
 
 .PHONY: kube-down
 kube-down: need-go ## end that Kubernetes; nothing of it stays on the machine

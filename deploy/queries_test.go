@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -122,7 +123,37 @@ func TestQueriesOfDashboardAndAlerts(t *testing.T) {
 	for _, problem := range slices.Concat(got.Problems, got.Warnings) {
 		t.Errorf("promtool or the engine says: %s", problem)
 	}
-	everyMetricIsThere(t, after)
+
+	p.deploy(strings.Replace(api("later", 200, ""), "RealtimeAPI", "AsyncAPI", 1))
+	p.work("/later")
+	p.begin()
+	everyMetricIsThere(t, p.pages())
+}
+
+// begin has a schedule, a webhook and jobs do what they are counted for.
+func (p *programs) begin() {
+	p.t.Helper()
+	if _, err := p.client.SetSecret(p.t.Context(), "hook", []byte("whsec_"+base64.StdEncoding.EncodeToString(make([]byte, 32)))); err != nil {
+		p.t.Fatal(err)
+	}
+	often := strings.Replace(api("often", 200, ""), "RealtimeAPI", `AsyncAPI, async: {webhook: {url: "http://127.0.0.1:1/", secret: hook}}, schedules: [{name: tick, every: 1s, payload: {text: a}}]`, 1)
+	all := strings.Replace(strings.Replace(api("all", 200, ""), "RealtimeAPI", "BatchAPI", 1), "autoscaling: {max_replicas: 1}, ", "", 1)
+	p.deploy(often, all, `{name: once, kind: TaskAPI, pod: {containers: [{name: api, command: ["true"]}]}}`,
+		`{name: long, kind: TaskAPI, pod: {containers: [{name: api, command: [sleep, "1000"]}]}}`)
+	for name, job := range map[string]string{"once": `{}`, "long": `{}`, "all": `{"workers": 1, "item_list": {"items": [1], "batch_size": 1}}`} {
+		if _, err := p.client.SubmitJob(p.t.Context(), name, workload.JobRequest{Job: json.RawMessage(job)}); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.until("what was begun is counted", func() bool {
+		all := strings.Join(slices.Collect(maps.Values(p.pages())), "")
+		for _, pattern := range []string{`cortex_schedule_runs_total\{.*\} [1-9]`, `cortex_async_webhooks_total\{.*\} [1-9]`, `cortex_jobs_in_progress\{.*\} 1`, `cortex_task_succeeded\{.*\} 1`, `cortex_batch_succeeded\{.*\} 1`} {
+			if !regexp.MustCompile(pattern).MatchString(all) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // everyMetricIsThere compares the table of docs/watching.md with pages.
@@ -394,6 +425,25 @@ func (p *programs) call(want int, paths ...string) {
 			p.t.Errorf("GET %s = %d, want %d", path, got, want)
 		}
 	}
+}
+
+// work submits an item and waits for its end.
+func (p *programs) work(path string) {
+	p.t.Helper()
+	client := &http.Client{Timeout: time.Minute}
+	p.until(path+" has done an item", func() bool {
+		req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.apis+path, strings.NewReader("x"))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		req.Header.Set("Prefer", "wait=10")
+		resp, err := client.Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 // page reads the metrics of one program; empty: it does not answer yet.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +35,9 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+	if args[1] == "cortex" && slices.Contains(args, "json") {
+		ts.Check(holdToSchema(ts, args[2:], ts.ReadFile("stdout")))
 	}
 }
 
@@ -103,6 +108,23 @@ func cmdAPIs(ts *testscript.TestScript, _ bool, _ []string) {
 	url, err := p.apis(ts)
 	ts.Check(err)
 	ts.Setenv("API", url)
+}
+
+// cmdLatest sets $JOB to the id of the latest job of an API: latest API.
+func cmdLatest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: latest API")
+	}
+	out, err := quietly(ts, []string{"cortex", "jobs", args[0], "--limit", "1", "-o", "json"})
+	ts.Check(err)
+	var list []struct {
+		JobID string `json:"job_id"`
+	}
+	ts.Check(json.Unmarshal([]byte(out), &list))
+	if len(list) != 1 {
+		ts.Fatalf("%s has no job: %s", args[0], out)
+	}
+	ts.Setenv("JOB", list[0].JobID)
 }
 
 // cmdDaemon kills the daemon as a crash would: daemon kill9.

@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"ws":        cmdWebSocket,
 			"apis":      cmdAPIs,
 			"daemon":    cmdDaemon,
+			"latest":    cmdLatest,
 			"lingering": cmdLingering,
 			"tinydisk":  cmdTinyDisk,
 			"taken":     cmdTaken,

@@ -20,7 +20,7 @@ import (
 
 // programs are the examples with Go programs to build; the binaries land beside
 // their cortex.yaml, as the READMEs say.
-var programs = []string{"iris", "streaming", "websocket", "grpc", "pod"}
+var programs = []string{"iris", "streaming", "websocket", "grpc", "pod", "jobs"}
 
 // place is where the tests work: a copy of the examples, so that the checkout
 // stays clean, the binary, and the configuration folder of an environment.

@@ -24,7 +24,7 @@ func main() {
 		Uninstall: func(ctx context.Context, c cli.ClusterConfig, keep bool) error {
 			return install.Uninstall(ctx, config(c), keep)
 		},
-		Health: health, Render: render, Where: where,
+		Health: health, Render: render, Where: where, Cloud: cloud,
 	}}))
 }
 

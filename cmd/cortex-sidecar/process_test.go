@@ -9,10 +9,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"cortex.dev/cortex/internal/tracing/tracingtest"
 )
@@ -44,11 +52,25 @@ func TestTerminationLosesNothing(t *testing.T) {
 		"CORTEX_LISTEN=" + data, "CORTEX_ADMIN_LISTEN=" + admin, "CORTEX_BIN_DIR=" + filepath.Join(dir, "bin"), "CORTEX_GRACE=30", "CORTEX_PROBE_PORT=true",
 		"CORTEX_TRACE_ENDPOINT=" + collector.URL, "CORTEX_TRACE_RATIO=1", "OTEL_RESOURCE_ATTRIBUTES=k8s.pod.name=iris-1",
 	}
+	// As the kubelet asks; before the program listens too, which is no failure of a probe.
+	conn, err := grpc.NewClient(admin, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	kubelet := healthpb.NewHealthClient(conn)
+	conn.Connect()
+	until(t, "asked before it listens", func() bool { return conn.GetState() == connectivity.TransientFailure })
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
-	until(t, "ready", func() bool { return status("http://"+admin+"/ready") == 200 })
+	if resp, err := kubelet.Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil || resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("the health check = %v, %v, want SERVING", resp, err)
+	}
+	if got := askStatus("http://" + admin + "/ready"); got != 200 {
+		t.Errorf("/ready = %d, want 200", got)
+	}
 	var all sync.WaitGroup
 	for i := range callers {
 		all.Go(func() {
@@ -69,7 +91,10 @@ func TestTerminationLosesNothing(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "draining", func() bool { return status("http://"+admin+"/ready") == 503 })
+	until(t, "draining", func() bool { return askStatus("http://"+admin+"/ready") == 503 })
+	if _, err := kubelet.Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "draining") {
+		t.Errorf("the health check = %v, want Unavailable and that it drains", err)
+	}
 	close(release)
 	all.Wait()
 	if err := cmd.Wait(); err != nil {
@@ -96,7 +121,7 @@ func cmdCode(err error) int {
 	return -1
 }
 
-func status(url string) int {
+func askStatus(url string) int {
 	resp, err := http.Get(url)
 	if err != nil {
 		return 0

@@ -5,7 +5,9 @@
 //
 //	make demo
 //	make demo-iam      the same machine for a team: AWS identities, a policy, an audit; see iam.go
+//	make demo-jobs     items, batches and a task, and the daemon killed among them; see jobs.go
 //	make demo-kube     on the Kubernetes that make kube-up started; see kube.go
+//	make demo-aws      a cluster in a simulated AWS account, with a Kubernetes of its own; see aws.go
 //
 // It promises to leave nothing running, however it ends, and never to touch the
 // environment of the user who runs it. It exits 1 when anything is not as told.
@@ -71,8 +73,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		switch args[0] {
 		case "iam":
 			return showIAM(ctx, out, home)
+		case "jobs":
+			return showJobs(ctx, out, home)
 		case "kube":
 			return showKube(ctx, out, home)
+		case "aws":
+			return showAWS(ctx, out, home)
 		}
 	}
 	d := newDemo(out, append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home))

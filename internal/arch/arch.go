@@ -15,24 +15,28 @@ type Rule struct {
 
 // The libraries, named once.
 const (
-	yaml     = "go.yaml.in/yaml/v3"
-	huma     = "github.com/danielgtaylor/huma/v2"
-	bbolt    = "go.etcd.io/bbolt"
-	moby     = "github.com/moby/moby"
-	patterns = "github.com/moby/patternmatcher" // the syntax of .dockerignore
-	errdefs  = "github.com/containerd/errdefs"  // the kinds of the errors of the Docker client
-	prom     = "github.com/prometheus/client_golang"
-	cobra    = "github.com/spf13/cobra"
-	pflag    = "github.com/spf13/pflag"
-	lipgloss = "charm.land/lipgloss/v2"
-	xsys     = "golang.org/x/sys"
-	xterm    = "golang.org/x/term"
-	gocmp    = "github.com/google/go-cmp"
-	aws      = "github.com/aws/aws-sdk-go-v2"
-	smithy   = "github.com/aws/smithy-go"
-	cedar    = "github.com/cedar-policy/cedar-go"
-	xtime    = "golang.org/x/time"
-	xsync    = "golang.org/x/sync"
+	yaml  = "go.yaml.in/yaml/v3"
+	huma  = "github.com/danielgtaylor/huma/v2"
+	bbolt = "go.etcd.io/bbolt"
+
+	natsgo     = "github.com/nats-io/nats.go"
+	natsserver = "github.com/nats-io/nats-server/v2"
+	nuid       = "github.com/nats-io/nuid"
+	moby       = "github.com/moby/moby"
+	patterns   = "github.com/moby/patternmatcher" // the syntax of .dockerignore
+	errdefs    = "github.com/containerd/errdefs"  // the kinds of the errors of the Docker client
+	prom       = "github.com/prometheus/client_golang"
+	cobra      = "github.com/spf13/cobra"
+	pflag      = "github.com/spf13/pflag"
+	lipgloss   = "charm.land/lipgloss/v2"
+	xsys       = "golang.org/x/sys"
+	xterm      = "golang.org/x/term"
+	gocmp      = "github.com/google/go-cmp"
+	aws        = "github.com/aws/aws-sdk-go-v2"
+	smithy     = "github.com/aws/smithy-go"
+	cedar      = "github.com/cedar-policy/cedar-go"
+	xtime      = "golang.org/x/time"
+	xsync      = "golang.org/x/sync"
 
 	k8sapi     = "k8s.io/api"
 	k8smachine = "k8s.io/apimachinery"
@@ -44,6 +48,8 @@ const (
 	k8smerge   = "sigs.k8s.io/structured-merge-diff/v6" // which fields belong to whom
 	registry   = "github.com/google/go-containerregistry"
 
+	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
+
 	otlp     = "go.opentelemetry.io/proto/otlp"
 	protobuf = "google.golang.org/protobuf"
 )
@@ -52,7 +58,8 @@ const (
 var Rules = map[string]Rule{
 	"internal/arch":      {},
 	"internal/fault":     {},
-	"internal/workload":  {},
+	"internal/cron":      {},
+	"internal/workload":  {Internal: []string{"internal/cron"}}, // what is never due is refused with the rest
 	"internal/telemetry": {Outside: []string{prom}},
 	// What gateways and sidecars count by the same names.
 	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/relay/http2", "internal/telemetry"}},
@@ -62,14 +69,22 @@ var Rules = map[string]Rule{
 	// A collector for tests, which reads with the standard's own types.
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
-	"internal/suggest": {},
+	"internal/suggest":   {},
+	"internal/autostart": {},
+	"internal/sketch":    {Internal: []string{"internal/workload"}},
 	// A cluster file is read as a cortex.yaml is, by the same code; its rules are the cluster's.
 	"internal/manifest": {Internal: []string{"internal/cluster", "internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	// Pure, and without an SDK: of workload it has the form of a broken rule.
-	"internal/cluster":    {Internal: []string{"internal/suggest", "internal/workload", "internal/fault"}},
-	"internal/autoscaler": {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
-	"internal/limiter":    {},
-	"internal/relay":      {Outside: []string{xsys}},
+	"internal/cluster": {Internal: []string{"internal/suggest", "internal/workload", "internal/fault"}},
+	// Apart from the plan, which needs no SDK; and not of cli, which would link it.
+	// An account of AWS for tests: it judges what the others send, so that it knows none of them.
+	"internal/cluster/awstest": {Internal: []string{"internal/auth/authtest"}, Outside: []string{aws, jsonschema}},
+	// Writes down what is said to AWS, whoever says it.
+	"internal/cluster/awsrecord": {},
+	"internal/cluster/eks":       {Internal: []string{"internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{aws, smithy}},
+	"internal/autoscaler":        {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
+	"internal/limiter":           {},
+	"internal/relay":             {Outside: []string{xsys}},
 	// Apart from the relay, which knows neither net/http's server nor a second protocol.
 	"internal/relay/http2":        {Internal: []string{"internal/relay"}},
 	"internal/engine/local/probe": {Internal: []string{"internal/workload"}},
@@ -78,14 +93,33 @@ var Rules = map[string]Rule{
 	"internal/engine":       {Internal: []string{"internal/workload"}},
 	"internal/engine/local": {Internal: []string{"internal/engine", "internal/engine/local/probe", "internal/workload", "internal/fault"}},
 	// The runtimes implement the interface that the local engine declares.
-	"internal/engine/process":    {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
-	"internal/codesnapshot":      {Internal: []string{"internal/atomicfile", "internal/workload", "internal/fault"}, Outside: []string{patterns, xsys}},
+	"internal/engine/process": {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{xsys}},
+	"internal/codesnapshot":   {Internal: []string{"internal/atomicfile", "internal/workload", "internal/fault"}, Outside: []string{patterns, xsys}},
+	// Which folders a container may have is decided in one place, for the engine and for who deploys.
+	"internal/volumes":           {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
-	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/crd", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/crd", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, xsync}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
+	// The record of each item of asynchronous work. On one machine it is kept as the state
+	// is, in a file of its own: by the same package, which has commits and checksums.
+	"internal/ledger":            {Internal: []string{"internal/fault"}},
+	"internal/ledger/ledgertest": {Internal: []string{"internal/ledger", "internal/fault"}},
+	// For several programs at once. Its servers are linked by tests only.
+	"internal/ledger/jetstream":               {Internal: []string{"internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
+	"internal/ledger/jetstream/jetstreamtest": {Outside: []string{natsgo, natsserver}},
+	// Whatever a user may name an address for; it knows no items.
+	"internal/webhook": {},
+	// It knows neither the gateway, which has the places, nor how a request reaches it.
+	"internal/async": {Internal: []string{"internal/webhook", "internal/ledger", "internal/schedule", "internal/limiter", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
+	// It runs pods by the engine's port, and keeps its records by one of its own.
+	"internal/jobs": {Internal: []string{"internal/atomicfile", "internal/engine", "internal/schedule", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
+
+	// It knows neither what a run is nor how state is kept.
+	"internal/schedule": {Internal: []string{"internal/cron", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
+
 	"internal/store":           {Internal: []string{"internal/workload"}},
-	"internal/store/bolt":      {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
+	"internal/store/bolt":      {Internal: []string{"internal/atomicfile", "internal/ledger", "internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
 
@@ -108,7 +142,7 @@ var Rules = map[string]Rule{
 	"internal/backoff":      {},
 	"internal/filelock":     {Internal: []string{"internal/backoff"}, Outside: []string{xsys}},
 
-	"internal/hostconfig": {Internal: []string{"internal/auth", "internal/autoscaler", "internal/tracing"}},
+	"internal/hostconfig": {Internal: []string{"internal/webhook", "internal/auth", "internal/autoscaler", "internal/tracing"}},
 
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
@@ -144,13 +178,14 @@ var Rules = map[string]Rule{
 	"internal/migrate": {Internal: []string{"internal/manifest", "internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/cli": {Internal: []string{
 		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
-		"internal/backoff", "internal/environments", "internal/localenv", "internal/suggest", "internal/trust",
+		"internal/atomicfile", "internal/autostart", "internal/backoff", "internal/environments", "internal/localenv", "internal/sketch", "internal/suggest", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
+		"internal/awscreds", "internal/atomicfile", "internal/filelock", // credentials for a cluster, and one command at it at a time
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
-		"internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
-		"internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
+		"internal/async", "internal/jobs", "internal/schedule", "internal/webhook", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
+		"internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/volumes", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.
@@ -173,7 +208,7 @@ var Rules = map[string]Rule{
 	"internal/images":               {Internal: []string{"internal/fault"}, Outside: []string{registry}},
 	"internal/kubetest":             {Internal: []string{"internal/images"}, Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
-	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/install"}},
+	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/cluster", "internal/cluster/awsrecord", "internal/cluster/eks", "internal/install"}, Outside: []string{aws}},
 	"cmd/cortex-operator": {Internal: []string{"internal/kube/operatord", "internal/kube/program"}},
 	"cmd/cortex-gateway":  {Internal: []string{"internal/kube/gatewayd", "internal/kube/program"}},
 	"cmd/cortex-sidecar":  {Internal: []string{"internal/sidecar"}},

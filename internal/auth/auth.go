@@ -28,9 +28,28 @@ const (
 	ActionLogs           Action = "logs"
 	ActionDeploy         Action = "deploy" // rolling back is deploying
 	ActionRefresh        Action = "refresh"
+	ActionStop           Action = "stop"
+	ActionStart          Action = "start"
+	ActionScale          Action = "scale"
 	ActionDelete         Action = "delete"
+	ActionExec           Action = "exec"
 	ActionSubmitJob      Action = "submitJob"
 	ActionStopJob        Action = "stopJob"
+	ActionListItems      Action = "listItems"
+	ActionCancelItems    Action = "cancelItems"
+	ActionRetryItems     Action = "retryItems"
+	ActionPurgeItems     Action = "purgeItems"
+	ActionListSchedules  Action = "listSchedules"
+	ActionRunSchedules   Action = "runSchedules" // at once, and for a time that has passed
+	ActionPauseSchedules Action = "pauseSchedules"
+	ActionRedeliver      Action = "redeliverWebhooks"
+	ActionListSecrets    Action = "listSecrets"
+	ActionSetSecret      Action = "setSecret"
+	ActionDeleteSecret   Action = "deleteSecret"
+	ActionUseSecret      Action = "useSecret" // deploying what can read it
+	ActionListVolumes    Action = "listVolumes"
+	ActionDeleteVolume   Action = "deleteVolume"
+	ActionUseVolume      Action = "useVolume" // deploying what mounts it
 	ActionClusterInfo    Action = "cluster:info"
 	ActionClusterAudit   Action = "cluster:audit"
 	ActionRevokeSessions Action = "cluster:revokeSessions"
@@ -38,8 +57,21 @@ const (
 
 // Actions is every action, in the order in which they are shown.
 var Actions = []Action{
-	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionDelete, ActionSubmitJob, ActionStopJob,
+	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionStop, ActionStart, ActionScale, ActionDelete, ActionExec, ActionSubmitJob, ActionStopJob,
+	ActionListItems, ActionCancelItems, ActionRetryItems, ActionPurgeItems, ActionRedeliver,
+	ActionListSchedules, ActionRunSchedules, ActionPauseSchedules, ActionListSecrets, ActionSetSecret, ActionDeleteSecret, ActionUseSecret,
+	ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
 	ActionClusterInfo, ActionClusterAudit, ActionRevokeSessions,
+}
+
+// OnSecrets reports whether an action is done to secrets, and not to APIs.
+func (a Action) OnSecrets() bool {
+	return a == ActionListSecrets || a == ActionSetSecret || a == ActionDeleteSecret || a == ActionUseSecret
+}
+
+// OnVolumes reports whether an action is done to volumes.
+func (a Action) OnVolumes() bool {
+	return a == ActionListVolumes || a == ActionDeleteVolume || a == ActionUseVolume
 }
 
 // ActionWhoAmI is permitted to whoever is proven, by no policy.
@@ -49,10 +81,12 @@ const ActionWhoAmI Action = "whoami"
 // attempt to prove an identity.
 const ActionAuthenticate Action = "authenticate"
 
-// Resource is what an action is done to: one API or, with an empty API, the
-// environment as a whole.
+// Resource is what an action is done to: one API, one secret, one volume or, without any,
+// the environment as a whole.
 type Resource struct {
 	API         string // its name
+	Secret      string // the name of a secret; never beside that of an API
+	Volume      string // the name of a volume, or the path of a folder of the machine; likewise
 	Kind        string // RealtimeAPI, …; empty when the API is not deployed (yet)
 	Environment string // the name of the cluster
 }
@@ -86,15 +120,16 @@ type Entry struct {
 	Principal  string    `json:"principal,omitempty"` // canonical ARN; empty before proof
 	Session    string    `json:"session_name,omitempty"`
 	Action     Action    `json:"action"`
-	Resource   string    `json:"resource"`             // the API's name, or the environment's as "environment NAME"
+	Resource   string    `json:"resource"`             // the API's name, a secret's as "secret NAME", a volume's as "volume NAME", or the environment's as "environment NAME"
 	Decision   string    `json:"decision"`             // allow, deny
 	Policies   []string  `json:"policies,omitempty"`   // that decided
 	Reason     string    `json:"reason,omitempty"`     // of a refusal before proof: one word of a fixed list
 	Source     string    `json:"source"`               // address of the caller
-	Operation  string    `json:"operation,omitempty"`  // of a change that is over: deploy, dry_run, rollback, refresh, delete
-	Outcome    string    `json:"outcome,omitempty"`    // of such a change: done, none (nothing was to be changed), failed
+	Operation  string    `json:"operation,omitempty"`  // of a change that is over: deploy, dry_run, rollback, refresh, stop, start, scale, delete, exec, submit_job, stop_job, set_secret, delete_secret, delete_volume
+	Outcome    string    `json:"outcome,omitempty"`    // of such a change: done, none (nothing was to be changed), failed; begun of a command
 	Version    string    `json:"version,omitempty"`    // that it made: v12
 	Code       string    `json:"code,omitempty"`       // of why it failed
+	Command    []string  `json:"command,omitempty"`    // that was run in a replica
 	Suppressed int       `json:"suppressed,omitempty"` // entries like this one that were left out since the last
 }
 
@@ -109,6 +144,7 @@ const (
 	OutcomeDone   = "done"
 	OutcomeNone   = "none" // nothing was to be changed
 	OutcomeFailed = "failed"
+	OutcomeBegun  = "begun" // a command, which may run for long
 )
 
 // Conclusion is what became of a change that was allowed.
@@ -119,6 +155,7 @@ type Conclusion struct {
 	Outcome   string
 	Version   string // that it made; empty: none
 	Code      string // why it failed
+	Command   []string
 }
 
 // AuditQuery selects entries. Zero members select everything.

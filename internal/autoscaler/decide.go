@@ -35,6 +35,8 @@ type Decision struct {
 	InFlight float64 // mean over the window
 	// Reasons say what was observed and, in order, each rule that bent the result.
 	Reasons []string
+	floor   *workload.Floor // that holds now
+	byQueue bool
 }
 
 // Reason is all reasons in one line.
@@ -56,6 +58,9 @@ func (d *Decision) because(format string, args ...any) {
 // stabilisation of one direction never scales in the other; from zero there is no
 // waiting; and a number set by somebody else (a deploy, the wake-up of an idle
 // API) counts as a recommendation, so that it is not undone at once.
+//
+// With target_queue_time raw is that of wanted, and neither max_upscale_factor nor
+// upscale_stabilization_period holds it up.
 func Decide(spec workload.Autoscaling, state State, requested int, now time.Time) (Decision, State) {
 	s := state.clone()
 	d := Decision{Replicas: requested}
@@ -65,14 +70,24 @@ func Decide(spec workload.Autoscaling, state State, requested int, now time.Time
 	if s.decided && requested != s.asked {
 		s.recommend(requested, now)
 	}
+	// A floor is a minimum for a time.
+	if least, floor := spec.Least(now); floor != nil {
+		spec.MinReplicas = int32(least)
+		d.floor = floor
+	}
 	switch {
 	case !known:
 		d.because("nothing is known of its load over the last %s", words(span))
+		if d.floor != nil {
+			d.Replicas = bounded(spec, requested, &d)
+		}
 	case spec.TargetInFlight <= 0:
 		d.because("target_in_flight is not a positive number")
 	default:
 		d.Known, d.InFlight = true, mean
-		d.Replicas = recommendation(spec, mean, span, requested, &d)
+		d.byQueue = byQueue(spec, s.backlog)
+		raw := wanted(spec, mean, span, s.backlog, &d)
+		d.Replicas = recommendation(spec, raw, requested, &d)
 		s.recommend(d.Replicas, now)
 		d.Replicas = stabilised(spec, &s, d.Replicas, requested, now, &d)
 		d.Replicas = bounded(spec, d.Replicas, &d) // requested may be outside; that does not wait
@@ -95,15 +110,49 @@ func Span(spec workload.Autoscaling, tick time.Duration) time.Duration {
 	return max(span, tick)
 }
 
-// recommendation applies the rules that look at this moment only.
-func recommendation(spec workload.Autoscaling, mean float64, span time.Duration, current int, d *Decision) int {
-	raw := mean / spec.TargetInFlight
-	rec := ceil(raw)
-	if mean > 0 { // however little it is: only no load at all is none
-		rec = max(rec, 1)
+// wanted is how many replicas the load asks for.
+func wanted(spec workload.Autoscaling, mean float64, span time.Duration, b workload.Backlog, d *Decision) float64 {
+	if !byQueue(spec, b) {
+		raw := mean / spec.TargetInFlight
+		d.because("%s in flight on average over %s, target %s per replica: %s, so %s",
+			number(mean), words(span), number(spec.TargetInFlight), number(raw), replicas(some(raw)))
+		return raw
 	}
-	d.because("%s in flight on average over %s, target %s per replica: %s, so %s",
-		number(mean), words(span), number(spec.TargetInFlight), number(raw), replicas(rec))
+	at := AtOnce(b, time.Duration(spec.TargetQueueTime))
+	raw := at / spec.TargetInFlight
+	d.because("%d queued and %d running, %s each, target_queue_time %s: %s at once, target %s per replica: %s, so %s",
+		b.Queued, b.Running, words(b.Service), words(time.Duration(spec.TargetQueueTime)), number(at), number(spec.TargetInFlight), number(raw), replicas(some(raw)))
+	return raw
+}
+
+// byQueue reports whether replicas follow what is queued. They do so each second, and at
+// once: what is queued is known, where a mean has to be waited for.
+func byQueue(spec workload.Autoscaling, b workload.Backlog) bool {
+	return spec.TargetQueueTime > 0 && b.Service > 0
+}
+
+// AtOnce is how many items have to be executed at a time so that what is queued has begun
+// within target. What runs goes on to the queue when it is done; so no fewer than run, and
+// where one takes longer than target, as many more as those which run cannot get to.
+func AtOnce(b workload.Backlog, target time.Duration) float64 {
+	queued, running := float64(b.Queued), float64(b.Running)
+	if b.Service <= target {
+		return max(running, queued*b.Service.Seconds()/target.Seconds())
+	}
+	return running + max(0, queued-running*target.Seconds()/b.Service.Seconds())
+}
+
+// some rounds up: however little load there is, only none at all is none.
+func some(raw float64) int {
+	if raw > 0 {
+		return max(ceil(raw), 1)
+	}
+	return 0
+}
+
+// recommendation applies the rules that look at this moment only.
+func recommendation(spec workload.Autoscaling, raw float64, current int, d *Decision) int {
+	rec := some(raw)
 	c := float64(current)
 	switch {
 	case raw < c && raw > c*(1-spec.DownscaleTolerance) && rec != current:
@@ -117,7 +166,7 @@ func recommendation(spec workload.Autoscaling, mean float64, span time.Duration,
 		rec = floor
 		d.because("max_downscale_factor (%s) allows no fewer than %d at once", number(spec.MaxDownscaleFactor), floor)
 	}
-	if limit := max(current+1, ceil(c*spec.MaxUpscaleFactor)); rec > limit {
+	if limit := max(current+1, ceil(c*spec.MaxUpscaleFactor)); rec > limit && !d.byQueue {
 		rec = limit
 		d.because("max_upscale_factor (%s) allows no more than %d at once", number(spec.MaxUpscaleFactor), limit)
 	}
@@ -142,6 +191,7 @@ func stabilised(spec workload.Autoscaling, s *State, rec, current int, now time.
 		}
 	case rec > current && current == 0:
 		d.because("an API at zero does not wait for upscale_stabilization_period")
+	case rec > current && d.byQueue:
 	case rec > current && age < up:
 		d.because("stays at %d: %s after the autoscaler started, and upscale_stabilization_period is %s",
 			current, words(age), words(up))
@@ -166,7 +216,11 @@ func (d *Decision) held(side, which, field string, period time.Duration, extreme
 
 func bounded(spec workload.Autoscaling, n int, d *Decision) int {
 	if low := int(spec.MinReplicas); n < low {
-		d.because("min_replicas is %d", low)
+		if d.floor != nil {
+			d.because("the floor %s is %d", d.floor, low)
+		} else {
+			d.because("min_replicas is %d", low)
+		}
 		n = low
 	}
 	if high := int(spec.MaxReplicas); n > high {

@@ -1,6 +1,10 @@
 package autoscaler
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // line is the queueing model of Simulate: requests are kept as counts per step,
 // so that a step costs the same whatever the load. All replicas share one line,
@@ -9,6 +13,7 @@ type line struct {
 	concurrency int64 // that one replica serves at once
 	queue       int64 // that may wait for one replica
 	hold        int64 // that may wait while none is ready
+	most        int64 // that may wait for all of them, as items do; 0: they wait for one
 	step        time.Duration
 
 	running int64
@@ -21,6 +26,20 @@ type line struct {
 	started int64
 	waited  float64 // seconds, summed over the started ones
 	longest time.Duration
+	waits   map[time.Duration]int64 // of those that started, in steps of waitStep
+}
+
+const waitStep = 100 * time.Millisecond
+
+// p95 is what all but one in twenty waited for at most.
+func (l *line) p95() time.Duration {
+	var seen int64
+	for _, wait := range slices.Sorted(maps.Keys(l.waits)) {
+		if seen += l.waits[wait]; float64(seen) >= 0.95*float64(l.started) {
+			return wait
+		}
+	}
+	return 0
 }
 
 type cohort struct {
@@ -48,7 +67,9 @@ func (l *line) arrive(n int64, ready int, now time.Duration) int64 {
 		return 0
 	}
 	room := l.hold - l.waiting
-	if ready > 0 {
+	if l.most > 0 {
+		room = l.most - l.waiting
+	} else if ready > 0 {
 		room = int64(ready)*(l.concurrency+l.queue) - l.inFlight()
 	}
 	in := min(n, max(room, 0))
@@ -74,6 +95,10 @@ func (l *line) start(ready int, latency, now time.Duration) {
 		wait := now - c.at
 		l.longest = max(l.longest, wait)
 		l.waited += float64(n) * wait.Seconds()
+		if l.waits == nil {
+			l.waits = map[time.Duration]int64{}
+		}
+		l.waits[roundUp(wait, waitStep)] += n
 		c.count -= n
 		free -= n
 		begun += n

@@ -54,6 +54,7 @@ type Loop struct {
 
 type followed struct {
 	state    State
+	queues   bool // has a target_queue_time
 	present  bool // among the target's workloads at the latest tick
 	inFlight float64
 	replicas int
@@ -96,9 +97,12 @@ func (l *Loop) Run(ctx context.Context) error {
 		// One ticker for both, so that a decision always knows the sample of its
 		// moment; half a sample early rather than a whole one late.
 		if now.Before(due.Add(-min(SampleEvery, l.tick) / 2)) {
+			if l.quick() {
+				l.decide(ctx, now, byQueue)
+			}
 			continue
 		}
-		l.decide(ctx, now)
+		l.decide(ctx, now, func(workload.Autoscaling, workload.Backlog) bool { return true })
 		for !due.After(now.Add(min(SampleEvery, l.tick) / 2)) {
 			due = due.Add(l.tick)
 		}
@@ -115,12 +119,24 @@ func (l *Loop) observe(now time.Time) {
 			f = &followed{state: Start(l.tick, now)}
 			l.follows[s.Name] = f
 		}
-		f.state = f.state.Observe(s.InFlight, now)
+		f.state = f.state.Observe(s.InFlight, now).ObserveBacklog(s.Backlog)
 	}
 }
 
-// decide applies one tick to every workload.
-func (l *Loop) decide(ctx context.Context, now time.Time) {
+// quick reports whether anything follows what it has queued.
+func (l *Loop) quick() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.follows {
+		if f.queues && f.state.backlog.Service > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// decide applies one tick to the workloads for which it is due.
+func (l *Loop) decide(ctx context.Context, now time.Time, is func(workload.Autoscaling, workload.Backlog) bool) {
 	ctx, cancel := context.WithTimeout(ctx, max(l.tick, DefaultTick))
 	defer cancel()
 	workloads, err := l.target.Workloads(ctx)
@@ -128,7 +144,7 @@ func (l *Loop) decide(ctx context.Context, now time.Time) {
 		l.failed(ctx, "listing what to scale", err)
 		return
 	}
-	for _, c := range l.plan(workloads, now) {
+	for _, c := range l.plan(workloads, now, is) {
 		l.log.Info("scaling", "api", c.name, "from", c.from, "to", c.to, "reason", c.reason)
 		if err := l.target.Scale(ctx, c.name, c.to, c.reason); err != nil {
 			l.failed(ctx, "scaling "+c.name, err)
@@ -145,8 +161,8 @@ type change struct {
 	reason   string
 }
 
-// plan decides for every workload and forgets those that are gone.
-func (l *Loop) plan(workloads []Workload, now time.Time) []change {
+// plan decides for the workloads for which it is due, and forgets those that are gone.
+func (l *Loop) plan(workloads []Workload, now time.Time, is func(workload.Autoscaling, workload.Backlog) bool) []change {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.follows {
@@ -159,7 +175,10 @@ func (l *Loop) plan(workloads []Workload, now time.Time) []change {
 			f = &followed{state: Start(l.tick, now)}
 			l.follows[w.Name] = f
 		}
-		f.present = true
+		f.present, f.queues = true, w.Autoscaling.TargetQueueTime > 0
+		if !is(w.Autoscaling, f.state.backlog) {
+			continue
+		}
 		var d Decision
 		d, f.state = Decide(w.Autoscaling, f.state, w.Requested, now)
 		f.inFlight, f.replicas = d.InFlight, d.Replicas

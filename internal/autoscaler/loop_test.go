@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -20,6 +21,7 @@ import (
 type place struct {
 	mu        sync.Mutex
 	load      map[string]float64
+	backlog   workload.Backlog
 	workloads map[string]*Workload
 	listErr   error
 	scaleErr  error
@@ -34,7 +36,7 @@ func (p *place) Samples() []Sample {
 	p.samples++
 	var out []Sample
 	for name, v := range p.load {
-		out = append(out, Sample{Name: name, InFlight: v})
+		out = append(out, Sample{Name: name, InFlight: v, Backlog: p.backlog})
 	}
 	return out
 }
@@ -100,6 +102,26 @@ func inLoop(t *testing.T, tick time.Duration, w Workload, fn func(*testing.T, *p
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// What is queued is decided upon each second; what is in flight at the tick.
+func TestLoopDoesNotWaitWithAQueue(t *testing.T) {
+	t.Parallel()
+	for target, within := range map[time.Duration]time.Duration{30 * time.Second: 2 * time.Second, 0: 2 * DefaultTick} {
+		w := eager()
+		w.Autoscaling.TargetQueueTime = workload.Duration(target)
+		inLoop(t, DefaultTick, w, func(t *testing.T, p *place, _ *Loop, _ *telemetry.Registry) {
+			pass(DefaultTick)
+			p.change(func() { p.load["iris"], p.backlog = 60, workload.Backlog{Queued: 60, Service: 5 * time.Second} })
+			pass(2 * time.Second)
+			if got := len(p.scaled) > 0; got != (target > 0) {
+				t.Errorf("target_queue_time %s: scaled %v after 2 s, want it to be decided within %s", target, p.scaled, within)
+			}
+			if target > 0 && p.scaled[0] != "iris 10" {
+				t.Errorf("scaled %v, want 60 × 5 s ÷ 30 s at once", p.scaled)
+			}
+		})
+	}
 }
 
 func TestLoopScalesWithReason(t *testing.T) {

@@ -29,7 +29,7 @@ func drawSpec(t *rapid.T) workload.Autoscaling {
 
 // history drives a state through random loads and returns where it ends.
 func history(t *rapid.T, spec workload.Autoscaling) (State, int, time.Time) {
-	state, now := Start(DefaultTick, epoch), epoch
+	state, now := Start(DefaultTick, DefaultStart), DefaultStart
 	requested := int(spec.InitReplicas)
 	requested = min(max(requested, int(spec.MinReplicas)), int(spec.MaxReplicas))
 	for _, load := range rapid.SliceOfN(rapid.Float64Range(0, 500), 0, 60).Draw(t, "past load") {
@@ -144,7 +144,7 @@ func TestStateIsBounded(t *testing.T) {
 	spec.MaxReplicas, spec.MaxUpscaleFactor = math.MaxInt32, 1.0001
 	spec.Window = workload.Duration(200 * 365 * 24 * time.Hour)
 	spec.DownscaleStabilizationPeriod, spec.UpscaleStabilizationPeriod = spec.Window, spec.Window
-	state, now := Start(DefaultTick, epoch.Add(-time.Duration(spec.Window))), epoch
+	state, now := Start(DefaultTick, DefaultStart.Add(-time.Duration(spec.Window))), DefaultStart
 	for i := range 1_500 {
 		now = now.Add(DefaultTick)
 		state = state.Observe(1e12, now)
@@ -160,7 +160,7 @@ func TestStateIsBounded(t *testing.T) {
 	if n := max(len(state.highest), len(state.lowest)); n > maxExtremes {
 		t.Errorf("%d recommendations are kept, want at most %d", n, maxExtremes)
 	}
-	mean, ok := state.window.mean(epoch)
+	mean, ok := state.window.mean(DefaultStart)
 	if !ok || math.Abs(mean-5e11) > 1e10 {
 		t.Errorf("the mean of 1500 samples of 1e12 and as many of 0 is %v, want 5e11 within a fiftieth", mean)
 	}
@@ -171,7 +171,7 @@ func TestDecideKeepsOneReplicaForAnyLoad(t *testing.T) {
 	spec := defaultSpec()
 	spec.MinReplicas, spec.TargetInFlight, spec.DownscaleStabilizationPeriod = 0, 1e6, 0
 	for load, want := range map[float64]int{0: 0, 1e-9: 1} {
-		d, _ := Decide(spec, Start(DefaultTick, epoch).Observe(load, epoch.Add(time.Second)), 1, epoch.Add(DefaultTick))
+		d, _ := Decide(spec, Start(DefaultTick, DefaultStart).Observe(load, DefaultStart.Add(time.Second)), 1, DefaultStart.Add(DefaultTick))
 		if d.Replicas != want {
 			t.Errorf("Decide(load %v, target 1e6) = %d, want %d", load, d.Replicas, want)
 		}
@@ -180,14 +180,14 @@ func TestDecideKeepsOneReplicaForAnyLoad(t *testing.T) {
 
 func TestObserveLeavesOutWhatIsNoLoad(t *testing.T) {
 	t.Parallel()
-	state := Start(DefaultTick, epoch)
+	state := Start(DefaultTick, DefaultStart)
 	for _, v := range []float64{math.NaN(), -1, math.Inf(-1)} {
-		state = state.Observe(v, epoch.Add(time.Second))
+		state = state.Observe(v, DefaultStart.Add(time.Second))
 	}
-	if _, known := state.window.mean(epoch); known {
+	if _, known := state.window.mean(DefaultStart); known {
 		t.Errorf("a load that is no number was taken for one")
 	}
-	d, _ := Decide(defaultSpec(), state.Observe(math.Inf(1), epoch.Add(time.Second)), 10, epoch.Add(DefaultTick))
+	d, _ := Decide(defaultSpec(), state.Observe(math.Inf(1), DefaultStart.Add(time.Second)), 10, DefaultStart.Add(DefaultTick))
 	if d.Replicas != 10 || !d.Known {
 		t.Errorf("Decide(infinite load, just started) = %d, want 10", d.Replicas)
 	}

@@ -39,14 +39,17 @@ func (s Summary) text() string {
 		share = 100 * float64(s.Dropped) / float64(s.Requests)
 	}
 	return fmt.Sprintf("%d requests in %s: %d answered, %d dropped (%s%%), %d still in flight at the end\n"+
-		"waiting: %d at most, %s at most, %s on average\nreplicas: %d at most, %s on average\n",
+		"waiting: %d at most, %s at most, %s on average, 95%% of them at most %s\nreplicas: %d at most, %s on average\n",
 		s.Requests, clock(s.Seconds), s.Answered, s.Dropped, number(share), s.StillInFlight,
-		s.MostWaiting, clock(s.LongestWait), clock(s.MeanWait), s.MostReplicas, number(s.ReplicaSeconds/max(s.Seconds, 1e-9)))
+		s.MostWaiting, clock(s.LongestWait), clock(s.MeanWait), clock(s.P95Wait), s.MostReplicas, number(s.ReplicaSeconds/max(s.Seconds, 1e-9)))
 }
 
 func (r Result) unitWords() string {
-	if r.Unit == InFlight {
+	switch r.Unit {
+	case InFlight:
 		return "clients"
+	case Items:
+		return "items/s"
 	}
 	return "requests/s"
 }

@@ -158,7 +158,7 @@ type player struct {
 }
 
 func (p *player) play() {
-	p.state = Start(p.tick, epoch)
+	p.state = Start(p.tick, DefaultStart)
 	p.silent = true
 	pace := min(SampleEvery, p.tick)
 	for now := time.Duration(0); ; now += pace {
@@ -182,7 +182,7 @@ func (p *player) play() {
 			continue
 		}
 		if !p.silent {
-			p.state = p.state.Observe(p.inFlight, epoch.Add(now))
+			p.state = p.state.Observe(p.inFlight, DefaultStart.Add(now))
 		}
 		if now%p.tick == 0 {
 			p.decide(now, expects)
@@ -206,7 +206,7 @@ func (p *player) happen(l scriptLine, now time.Duration) {
 	case "replicas":
 		p.replicas, err = strconv.Atoi(l.rest)
 	case "restart":
-		p.state = Start(p.tick, epoch.Add(now))
+		p.state = Start(p.tick, DefaultStart.Add(now))
 	case "spec":
 		err = setFields(&p.spec, l.rest)
 	default:
@@ -219,7 +219,7 @@ func (p *player) happen(l scriptLine, now time.Duration) {
 
 func (p *player) decide(now time.Duration, expects []scriptLine) {
 	var d Decision
-	d, p.state = Decide(p.spec, p.state, p.replicas, epoch.Add(now))
+	d, p.state = Decide(p.spec, p.state, p.replicas, DefaultStart.Add(now))
 	if d.Changed != (d.Replicas != p.replicas) {
 		p.t.Errorf("%s: at %s Changed = %v for %d → %d", p.file, now, d.Changed, p.replicas, d.Replicas)
 	}

@@ -11,6 +11,7 @@ import (
 // SimulateOptions describe what a trace file does not say.
 type SimulateOptions struct {
 	Tick      time.Duration // between decisions; 0 is DefaultTick
+	Start     time.Time     // when the trace begins, for floors; zero is DefaultStart
 	Latency   time.Duration // what the server takes for one request, 1ms to 1h; a latency in the trace wins
 	ColdStart time.Duration // from asking for a replica to its first request, at most 1h
 	// Hold bounds the requests that wait while no replica is ready; 0 is
@@ -62,6 +63,7 @@ type Summary struct {
 	MostWaiting    int64   `json:"most_waiting"`
 	LongestWait    float64 `json:"longest_wait"` // seconds
 	MeanWait       float64 `json:"mean_wait"`    // seconds, of the requests that started
+	P95Wait        float64 `json:"p95_wait"`     // seconds, of the requests that started
 	MostReplicas   int     `json:"most_replicas"`
 	ReplicaSeconds float64 `json:"replica_seconds"` // requested, whether ready or not
 }
@@ -128,6 +130,7 @@ type simulation struct {
 	coldStart time.Duration
 	state     State
 	line      line
+	start     time.Time // of the virtual clock
 	requested int
 	ready     int
 	starting  []starting // in order of time
@@ -135,6 +138,7 @@ type simulation struct {
 	arrivals  float64    // a fraction of a request that has not arrived yet
 	sampled   float64    // in flight, summed over the steps since the latest sample
 	samples   float64
+	service   workload.ServiceTime
 	result    Result
 	row       Row
 	rowTime   time.Duration // length of a row
@@ -148,16 +152,20 @@ type starting struct {
 	count int
 }
 
-var epoch = time.Unix(0, 0).UTC()
+// DefaultStart is when the virtual clock begins: midnight of a Monday, for floors.
+var DefaultStart = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simulation {
 	s := &simulation{
 		spec: *spec.Autoscaling, trace: trace, point: -1,
-		tick: opts.Tick, latency: opts.Latency, coldStart: opts.ColdStart,
+		start: opts.Start, tick: opts.Tick, latency: opts.Latency, coldStart: opts.ColdStart,
 		result: Result{API: spec.Name, Trace: trace.Name, Unit: trace.Unit, Changes: []Move{}},
 	}
 	if s.tick == 0 {
 		s.tick = DefaultTick
+	}
+	if s.start.IsZero() {
+		s.start = DefaultStart
 	}
 	end := trace.End()
 	fine := max(min(s.shortest()/5, 10*time.Millisecond).Truncate(time.Millisecond), time.Millisecond)
@@ -165,6 +173,9 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 	s.rowTime = roundUp(round(max(end/maxRows, min(s.tick, time.Second))), s.step)
 	s.rowEnd = s.rowTime
 	s.line = line{concurrency: max(spec.Pod.MaxConcurrency, 1), queue: max(spec.Pod.MaxQueueLength, 0), hold: opts.Hold, step: s.step}
+	if spec.Async != nil {
+		s.line.most = spec.Async.MaxQueueLength
+	}
 	if s.line.hold == 0 {
 		s.line.hold = s.line.concurrency + s.line.queue
 	}
@@ -176,7 +187,7 @@ func newSimulation(spec workload.Spec, trace Trace, opts SimulateOptions) *simul
 		s.requested = 0
 	}
 	s.ready = s.requested
-	s.state = Start(s.tick, epoch)
+	s.state = Start(s.tick, s.start)
 	return s
 }
 
@@ -220,9 +231,13 @@ func (s *simulation) run() {
 		s.samples++
 		after := now + s.step
 		if after >= nextSample {
-			s.state = s.state.Observe(s.sampled/s.samples, epoch.Add(after))
+			s.state = s.state.Observe(s.sampled/s.samples, s.start.Add(after)).
+				ObserveBacklog(workload.Backlog{Queued: int(s.line.waiting), Running: int(s.line.running), Service: s.service.Known()})
 			s.sampled, s.samples = 0, 0
 			nextSample += min(SampleEvery, s.tick)
+			if after < nextTick && byQueue(s.spec, s.state.backlog) {
+				s.decide(after)
+			}
 		}
 		if after >= nextTick {
 			s.decide(after)
@@ -237,6 +252,7 @@ func (s *simulation) run() {
 	sum.Seconds = end.Seconds()
 	sum.StillInFlight = s.line.inFlight()
 	sum.LongestWait = s.line.longest.Seconds()
+	sum.P95Wait = s.line.p95().Seconds()
 	if s.line.started > 0 {
 		sum.MeanWait = s.line.waited / float64(s.line.started)
 	}
@@ -244,14 +260,17 @@ func (s *simulation) run() {
 
 // advance lets one step pass: replicas become ready, requests end, arrive and start.
 func (s *simulation) advance(now time.Duration) {
+	var submitted int64
 	for s.point+1 < len(s.trace.Points) && s.trace.Points[s.point+1].At <= now {
 		s.point++
+		submitted += int64(s.trace.Points[s.point].Load)
 	}
 	for len(s.starting) > 0 && s.starting[0].at <= now {
 		s.ready += s.starting[0].count
 		s.starting = s.starting[1:]
 	}
-	s.row.Answered += s.line.finish()
+	ended := s.line.finish()
+	s.row.Answered += ended
 	var load float64
 	latency := s.latency
 	if s.point >= 0 {
@@ -260,9 +279,14 @@ func (s *simulation) advance(now time.Duration) {
 			latency = l
 		}
 	}
+	s.learn(latency, ended)
 	n := s.arriving(load)
+	if s.trace.Unit == Items {
+		n, load = submitted, float64(submitted)/s.step.Seconds()
+	}
 	if n > 0 && s.requested == 0 {
-		s.scale(max(1, int(s.spec.MinReplicas)), now, "the first request wakes an API at zero")
+		least, _ := s.spec.Least(s.start.Add(now))
+		s.scale(max(1, least), now, "the first request wakes an API at zero")
 	}
 	refused := s.line.arrive(n, s.ready, now)
 	s.line.start(s.ready, latency, now)
@@ -270,6 +294,13 @@ func (s *simulation) advance(now time.Duration) {
 	s.result.Summary.Dropped += refused
 	s.result.Summary.Requests += n
 	s.row.Offered += load
+}
+
+// learn notes what items take that have ended, as whoever executes them does.
+func (s *simulation) learn(latency time.Duration, ended int64) {
+	for range min(ended, 100) {
+		s.service.Observe(latency)
+	}
 }
 
 // arriving returns how many requests arrive in this step.
@@ -286,7 +317,7 @@ func (s *simulation) arriving(load float64) int64 {
 
 func (s *simulation) decide(now time.Duration) {
 	var d Decision
-	d, s.state = Decide(s.spec, s.state, s.requested, epoch.Add(now))
+	d, s.state = Decide(s.spec, s.state, s.requested, s.start.Add(now))
 	if d.Changed {
 		s.scale(d.Replicas, now, d.Reason())
 	}

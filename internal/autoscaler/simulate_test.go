@@ -115,17 +115,17 @@ func TestSimulateDecidesAsDecide(t *testing.T) {
 	t.Parallel()
 	a := defaultSpec()
 	r := run(t, simulated(a, 1, 30000), parsed(t, "time,in_flight\n0,1\n5m,12\n30m,1\n50m,1\n"), SimulateOptions{})
-	state, requested := Start(DefaultTick, epoch), 1
+	state, requested := Start(DefaultTick, DefaultStart), 1
 	var want []Move
 	for now := time.Second; now <= 70*time.Minute; now += time.Second {
 		load := 1.0
 		if now > 5*time.Minute && now <= 30*time.Minute {
 			load = 12
 		}
-		state = state.Observe(load, epoch.Add(now))
+		state = state.Observe(load, DefaultStart.Add(now))
 		if now%DefaultTick == 0 {
 			var d Decision
-			if d, state = Decide(a, state, requested, epoch.Add(now)); d.Changed {
+			if d, state = Decide(a, state, requested, DefaultStart.Add(now)); d.Changed {
 				want = append(want, Move{Seconds: now.Seconds(), From: requested, To: d.Replicas, Reason: d.Reason()})
 				requested = d.Replicas
 			}

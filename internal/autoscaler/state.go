@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Bounds of what is remembered of one workload. Past them older detail is
@@ -19,8 +21,9 @@ type State struct {
 	since   time.Time
 	tick    time.Duration
 	window  buckets
-	highest extremes // recommendations, falling
-	lowest  extremes // recommendations, rising
+	backlog workload.Backlog // the latest
+	highest extremes         // recommendations, falling
+	lowest  extremes         // recommendations, rising
 	decided bool
 	asked   int // what the latest decision asked for
 	found   int // what was requested when it was made
@@ -47,6 +50,12 @@ func (s State) Observe(inFlight float64, at time.Time) State {
 	}
 	s.window = slices.Clone(s.window)
 	s.window.add(min(inFlight, 1e12), at, s.tick)
+	return s
+}
+
+// ObserveBacklog takes note of what an AsyncAPI has to do now.
+func (s State) ObserveBacklog(b workload.Backlog) State {
+	s.backlog = b
 	return s
 }
 

@@ -39,6 +39,7 @@ type Unit string
 const (
 	RPS      Unit = "rps"       // requests that arrive per second
 	InFlight Unit = "in_flight" // clients that each have one request under way
+	Items    Unit = "items"     // that are submitted at that moment
 )
 
 // Point is the load from one moment on.
@@ -166,9 +167,9 @@ func (p *traceParser) header(line string, cells []string, at []int) {
 	if known {
 		p.trace.Unit = Unit(cells[1])
 	}
-	if !known || p.trace.Unit != RPS && p.trace.Unit != InFlight {
+	if !known || p.trace.Unit != RPS && p.trace.Unit != InFlight && p.trace.Unit != Items {
 		p.lost = true
-		p.malformed(at[0], line, "the first line must be one of: time,rps  time,in_flight  time,rps,latency  time,in_flight,latency")
+		p.malformed(at[0], line, "the first line must be one of: time,rps  time,in_flight  time,items, and ,latency may follow")
 	}
 }
 

@@ -97,13 +97,17 @@ func (r Resolver) Resolve(ctx context.Context, region string) (Credentials, erro
 	}
 	limited, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
+	if err := r.readable(); err != nil {
+		return Credentials{}, err
+	}
 	meta := &metadata{}
-	cfg, err := config.LoadDefaultConfig(limited,
+	options := append(r.asTheCommandLine(),
 		config.WithDefaultRegion(region),
 		// The mode "auto" would ask the instance metadata for a region.
 		config.WithDefaultsMode(aws.DefaultsModeStandard),
 		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) { o.Client = meta }),
 		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = r.Patience }))
+	cfg, err := config.LoadDefaultConfig(limited, options...)
 	if err != nil {
 		return Credentials{}, r.unusable(limited, err)
 	}
@@ -114,7 +118,7 @@ func (r Resolver) Resolve(ctx context.Context, region string) (Credentials, erro
 	}
 	said := &tail{limit: maxHeard}
 	if s.process() {
-		cfg.Credentials = throughProcess(cfg, s.shared, r.Patience, said)
+		cfg.Credentials = r.throughProcess(cfg, s.shared, said)
 	}
 	creds, err := cfg.Credentials.Retrieve(limited)
 	switch {
@@ -133,6 +137,23 @@ func (r Resolver) Resolve(ctx context.Context, region string) (Credentials, erro
 		Found: Found{Source: s.words(), Profile: s.profile, Region: cfg.Region},
 		ID:    creds.AccessKeyID, Secret: Hide(creds.SecretAccessKey), Token: Hide(creds.SessionToken),
 	}, creds)
+}
+
+// asTheCommandLine has the SDK read files and names of profiles as the AWS command line
+// does.
+func (r Resolver) asTheCommandLine() []func(*config.LoadOptions) error {
+	files := r.profileFiles()
+	var options []func(*config.LoadOptions) error
+	if r.Getenv("AWS_SHARED_CREDENTIALS_FILE") != "" {
+		options = append(options, config.WithSharedCredentialsFiles(files[:1]))
+	}
+	if r.Getenv("AWS_CONFIG_FILE") != "" {
+		options = append(options, config.WithSharedConfigFiles(files[1:]))
+	}
+	if s := r.section(r.profile()); s != nil && s.spelled != s.name {
+		options = append(options, config.WithSharedConfigProfile(s.spelled))
+	}
+	return options
 }
 
 // fromEnvironment is the pair in the environment.

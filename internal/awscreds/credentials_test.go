@@ -100,6 +100,14 @@ func TestEachSourceOfCredentials(t *testing.T) {
 		{"default profile with a token", nil, map[string]string{".aws/credentials": "[default]\n" + authtest.Profile("deftoken", true)}, user + "deftoken", "profile default", "default"},
 		{"files elsewhere", with(of("dev"), map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "{home}/keys"}), map[string]string{"keys": "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"credential_process", of("proc"), map[string]string{".aws/config": process, "process.json": authtest.ProcessJSON("proc", soon)}, user + "proc", "the credential_process of profile proc", "proc"},
+		{"credential_process with spaces in quotes", of("proc"), map[string]string{
+			".aws/config": "[profile proc]\ncredential_process = \"{home}/my tools/print\" \"{home}/process.json\"\n", "process.json": authtest.ProcessJSON("proc", soon),
+			"my tools/print": "#!/bin/sh\ncat \"$1\"\n",
+		}, user + "proc", "the credential_process of profile proc", "proc"},
+		{"a name in quotes", of("my dev"), map[string]string{".aws/config": "[profile \"my dev\"]\n" + authtest.Profile("dev", false)}, user + "dev", `profile "my dev"`, "my dev"},
+		{"a name in single quotes", of("my dev"), map[string]string{".aws/config": "[profile 'my dev']\n" + authtest.Profile("dev", false)}, user + "dev", `profile "my dev"`, "my dev"},
+		{"~ in the path of a file", with(of("dev"), map[string]string{"AWS_SHARED_CREDENTIALS_FILE": "~/keys"}), map[string]string{"keys": "[dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
+		{"a variable in the path of a file", with(of("dev"), map[string]string{"AWS_CONFIG_FILE": "$HOME/${AWS_PROFILE}.ini"}), map[string]string{"dev.ini": "[profile dev]\n" + authtest.Profile("dev", false)}, user + "dev", "profile dev", "dev"},
 		{"assumed role", of("ops"), map[string]string{
 			".aws/config":      "[profile ops]\n" + deployer + "source_profile = dev\n",
 			".aws/credentials": "[dev]\n" + authtest.Profile("dev", false),

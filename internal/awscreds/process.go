@@ -18,14 +18,18 @@ import (
 // credential_process, with two things that the SDK's own has not: what the process
 // says on stderr is also kept for the error, and a grandchild that holds its output
 // open cannot hold us up. Roles on the way are assumed as the SDK does.
-func throughProcess(cfg aws.Config, shared *config.SharedConfig, patience time.Duration, said *tail) aws.CredentialsProvider {
+func (r Resolver) throughProcess(cfg aws.Config, shared *config.SharedConfig, said *tail) aws.CredentialsProvider {
 	var origin aws.CredentialsProvider
 	if shared.Source != nil {
-		origin = throughProcess(cfg, shared.Source, patience, said)
+		origin = r.throughProcess(cfg, shared.Source, said)
 	} else {
+		line := shared.CredentialProcess
+		if s := r.section(unquoted(shared.Profile)); s != nil && s.process != "" {
+			line = s.process
+		}
 		origin = processcreds.NewProviderCommand(processcreds.NewCommandBuilderFunc(func(ctx context.Context) (*exec.Cmd, error) {
-			return command(ctx, shared.CredentialProcess, said), nil
-		}), func(o *processcreds.Options) { o.Timeout = patience })
+			return command(ctx, line, said), nil
+		}), func(o *processcreds.Options) { o.Timeout = r.Patience })
 	}
 	if shared.RoleARN == "" {
 		return origin

@@ -17,6 +17,9 @@ import (
 // The texts of the SDK are not passed on as they are: they quote the output of a
 // credential_process, lines of the files of profiles, and answers of AWS.
 
+// CodeNone is the code of the fault that there are no credentials anywhere.
+const CodeNone = "auth.no_credentials"
+
 const (
 	maxShownProfiles = 20
 	maxSDKText       = 300
@@ -164,7 +167,7 @@ func (r Resolver) none(err error, meta *metadata) error {
 	if names := r.profiles(); len(names) > 0 {
 		hint = r.existing()
 	}
-	return unproven("auth.no_credentials", "%s", strings.Join(lines, "\n")).
+	return unproven(CodeNone, "%s", strings.Join(lines, "\n")).
 		WithHint("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or %s", hint)
 }
 

@@ -64,6 +64,7 @@ func TestWhyThereAreNoCredentials(t *testing.T) {
 			"profiles that assume one another", of("a"), map[string]string{".aws/config": "[profile a]\n" + deployer + "source_profile = b\n[profile b]\n" + deployer + "source_profile = a\n"},
 			"auth.profile_loop", []string{"the source_profile of profile a leads in a circle: a, b, a"}, []string{"access keys or a login"}, nil,
 		},
+		{"a byte order mark", nil, map[string]string{".aws/credentials": "\ufeff[default]\n" + authtest.Profile("dev", false)}, "auth.config_unreadable", []string{"{home}/.aws/credentials begins with a byte order mark"}, []string{"without a byte order mark"}, nil},
 		{"file that is a folder", map[string]string{"AWS_CONFIG_FILE": "{home}"}, nil, "auth.config_unreadable", []string{"{home} cannot be read as a file of AWS profiles"}, nil, nil},
 		{"sso session section that is missing", of("corp"), map[string]string{".aws/config": "[profile corp]\nsso_session = main\nsso_account_id = 111122223333\nsso_role_name = Admin\n"}, "auth.config_unreadable", []string{"profile corp cannot be used", "main"}, nil, nil},
 		{"device code", of("x"), map[string]string{".aws/config": "[profile x]\n" + deployer + "mfa_serial = arn:aws:iam::111122223333:mfa/a\nsource_profile = dev\n[profile dev]\n" + authtest.Profile("dev", false)}, "auth.mfa_required", []string{"profile x"}, []string{"export-credentials --profile x"}, nil},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -351,5 +352,33 @@ func TestAnAuthorityFromTheFuture(t *testing.T) {
 	_, err := Open(t.Context(), Config{Dir: dir, Names: []string{"localhost"}, Now: func() time.Time { return now }})
 	if fault.Code(err) != "server.bad_authority" || !strings.Contains(err.Error(), "is the clock right") {
 		t.Errorf("Open() = %v, want an error that asks about the clock", err)
+	}
+}
+
+// Of TLS 1.2 only the suites are left that authenticate what they encrypt.
+func TestOldCiphersAreRefused(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := open(t, t.TempDir(), &now)
+	for _, suites := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, suite := range suites {
+			if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) {
+				continue
+			}
+			near, far := net.Pipe()
+			go func() {
+				_ = tls.Server(far, s.TLS()).Handshake()
+				_ = far.Close()
+			}()
+			err := tls.Client(near, &tls.Config{
+				InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID}, //nolint:gosec // what is asked is whether the server agrees
+			}).Handshake()
+			_ = near.Close()
+			// Our own certificate has an elliptic key, so RSA suites say nothing here.
+			good := strings.Contains(suite.Name, "GCM") || strings.Contains(suite.Name, "POLY1305")
+			if agreed := err == nil; agreed != good && (agreed || strings.Contains(suite.Name, "ECDHE_ECDSA")) {
+				t.Errorf("a client that has %s only: Handshake() = %v", suite.Name, err)
+			}
+		}
 	}
 }

@@ -26,7 +26,7 @@ func TestAnswersAreDescribed(t *testing.T) {
 			continue
 		}
 		described[c.CommandPath()] = true
-		if answers[c.CommandPath()] == "" {
+		if answers[c.CommandPath()].words == "" {
 			t.Errorf("%s has -o json, and answers does not say what that prints", c.CommandPath())
 		}
 	}
@@ -35,9 +35,19 @@ func TestAnswersAreDescribed(t *testing.T) {
 		if !described[path] {
 			t.Errorf("answers has %q, which prints no data", path)
 		}
-		for _, m := range schema.FindAllStringSubmatch(answer, -1) {
-			if document.Components.Schemas[m[1]] == nil {
-				t.Errorf("answers[%q] names the schema %s, which there is not", path, m[1])
+		text, err := answer.schema(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var own struct {
+			Defs map[string]json.RawMessage `json:"$defs"`
+		}
+		if err := json.Unmarshal(text, &own); err != nil {
+			t.Fatalf("the schema of %s: %v", path, err)
+		}
+		for _, m := range schema.FindAllStringSubmatch(answer.words, -1) {
+			if own.Defs[m[1]] == nil {
+				t.Errorf("answers[%q] names %s, which its schema does not define", path, m[1])
 			}
 		}
 	}

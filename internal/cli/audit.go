@@ -95,6 +95,9 @@ func (a *app) sayEntry(e auth.Entry) error {
 	switch {
 	case e.Outcome != "":
 		why = strings.Join(strings.Fields(strings.Join([]string{e.Operation, e.Version, e.Outcome, e.Code}, " ")), " ")
+		if len(e.Command) > 0 {
+			why += ": " + strings.Join(e.Command, " ")
+		}
 	case e.Reason != "":
 		why = e.Reason
 	case len(e.Policies) > 0:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -19,17 +20,24 @@ import (
 type canned struct {
 	InfoAnswer workload.Info `json:"info"`
 	// Lists are the answers to List, one after the other; the last one repeats.
-	Lists     [][]workload.APIResponse         `json:"lists"`
-	Gets      map[string]workload.APIResponse  `json:"gets"`
-	Describes map[string]workload.APIResponse  `json:"describes"`
-	Versions  map[string]workload.APIResponse  `json:"versions"` // "name id"
-	Histories map[string][]workload.APIVersion `json:"histories"`
-	Deploys   []workload.DeployResult          `json:"deploys"`
-	Explained map[string]workload.Explanation  `json:"explains"`
-	LogLines  []workload.LogLine               `json:"logs"`
-	EventList []workload.Event                 `json:"events"`
-	Forever   bool                             `json:"forever"` // streams wait for their end
-	Faults    map[string]*fault.Fault          `json:"faults"`  // by method
+	Lists        [][]workload.APIResponse         `json:"lists"`
+	Gets         map[string]workload.APIResponse  `json:"gets"`
+	Describes    map[string]workload.APIResponse  `json:"describes"`
+	Versions     map[string]workload.APIResponse  `json:"versions"` // "name id"
+	Histories    map[string][]workload.APIVersion `json:"histories"`
+	Deploys      []workload.DeployResult          `json:"deploys"`
+	Explained    map[string]workload.Explanation  `json:"explains"`
+	LogLines     []workload.LogLine               `json:"logs"`
+	EventList    []workload.Event                 `json:"events"`
+	SecretList   []workload.Secret                `json:"secrets"`
+	VolumeList   []workload.VolumeInfo            `json:"volumes"`
+	ItemList     []workload.Item                  `json:"items"`
+	ScheduleList []workload.ScheduleStatus        `json:"schedules"`
+	HookList     []workload.Hook                  `json:"webhooks"`
+	JobList      []workload.Job                   `json:"jobs"`
+	purges       int
+	Forever      bool                    `json:"forever"` // streams wait for their end
+	Faults       map[string]*fault.Fault `json:"faults"`  // by method
 
 	mu    sync.Mutex
 	lists int
@@ -85,7 +93,11 @@ func of[T any](c *canned, all map[string]T, name string) (T, error) {
 func (c *canned) Info(context.Context) (workload.Info, error) { return c.InfoAnswer, c.call("Info") }
 
 func (c *canned) Deploy(_ context.Context, r workload.DeployRequest) ([]workload.DeployResult, error) {
-	err := c.call("Deploy", r.FileName, "in", r.Directory, "force", r.Force, "dry", r.DryRun)
+	words := []any{r.FileName, "in", r.Directory, "force", r.Force, "dry", r.DryRun}
+	for path, text := range r.EnvFiles {
+		words = append(words, "with", path, strings.ReplaceAll(text, "\n", ";"))
+	}
+	err := c.call("Deploy", words...)
 	return c.Deploys, err
 }
 
@@ -145,12 +157,41 @@ func (c *canned) Refresh(_ context.Context, name string, force bool) (workload.M
 	return workload.Message{Message: "updating " + name + " (RealtimeAPI)"}, c.call("Refresh", name, force)
 }
 
+func (c *canned) Stop(_ context.Context, name string) (workload.DeployResult, error) {
+	return c.changed(name, "Stop", name)
+}
+
+func (c *canned) Start(_ context.Context, name string) (workload.DeployResult, error) {
+	return c.changed(name, "Start", name)
+}
+
+func (c *canned) Resize(_ context.Context, name string, n int) (workload.DeployResult, error) {
+	return c.changed(name, "Resize", name, n)
+}
+
+// changed answers with the deploy of that name.
+func (c *canned) changed(name, method string, args ...any) (workload.DeployResult, error) {
+	if err := c.call(method, args...); err != nil {
+		return workload.DeployResult{}, err
+	}
+	for _, r := range c.Deploys {
+		if r.Name == name {
+			return r, nil
+		}
+	}
+	return workload.DeployResult{}, fault.New(fault.NotFound, "resources.api_not_deployed", "%s is not deployed", name)
+}
+
 func (c *canned) Delete(_ context.Context, name string, o workload.DeleteOptions) (workload.Message, error) {
 	return workload.Message{Message: "deleting " + name}, c.call("Delete", name, "keep", o.KeepCache)
 }
 
 func (c *canned) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
-	if err := c.call("Logs", q.Name, "follow", q.Follow, "since", q.Since, "tail", q.Tail, "previous", q.Previous, "replica", q.Replica); err != nil {
+	args := []any{q.Name, "follow", q.Follow, "since", q.Since, "tail", q.Tail, "previous", q.Previous, "replica", q.Replica}
+	if q.Job != "" {
+		args = append(args, "job", q.Job)
+	}
+	if err := c.call("Logs", args...); err != nil {
 		return err
 	}
 	for _, l := range c.LogLines {
@@ -177,6 +218,29 @@ func (c *canned) Events(ctx context.Context, q workload.EventQuery, fn func(work
 		<-ctx.Done()
 	}
 	return nil
+}
+
+// Exec is an echo of what is said to it, which fails when it is told to.
+func (c *canned) Exec(ctx context.Context, req workload.ExecRequest, streams workload.ExecStreams) (int, error) {
+	if err := c.call("Exec", req.Name, req.Replica, req.Container, "tty", req.TTY != nil, req.Command); err != nil {
+		return 0, err
+	}
+	if streams.Stdin != nil && req.TTY == nil { // nobody ends what is typed
+		if _, err := io.Copy(streams.Stdout, streams.Stdin); err != nil {
+			return 0, err
+		}
+	}
+	fmt.Fprintln(streams.Stderr, "ran", req.Command)
+	if c.Forever {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	code := 0
+	if req.Command[0] == "exit" {
+		_, err := fmt.Sscan(req.Command[1], &code)
+		return code, err
+	}
+	return code, nil
 }
 
 func (c *canned) Explain(_ context.Context, name string) (workload.Explanation, error) {

@@ -3,8 +3,8 @@
 //
 // It promises that results go to the standard output and everything else to the
 // standard error; that the exit code is 0 when the work is done, 1 when it
-// failed, 2 when the command line was wrong and nothing was done, and 130 when
-// the user interrupted it; and that there is no colour without a terminal.
+// failed, 2 when the command line was wrong and nothing was done, 130 when the user
+// interrupted it, and after `cortex exec` that of the command; and that there is no colour without a terminal.
 //
 // It must not decide anything about workloads, and must not read the process's
 // environment, arguments or signals by itself: main hands them in.
@@ -69,9 +69,12 @@ func Run(ctx context.Context, args []string, streams Streams, getenv func(string
 			a.note("%s", w)
 		}
 	}
+	var ended exitStatus
 	switch {
 	case err == nil:
 		return fault.ExitDone
+	case errors.As(err, &ended):
+		return int(ended)
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return ExitInterrupted
 	case errors.Is(err, errReported):

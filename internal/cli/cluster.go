@@ -26,6 +26,8 @@ type ClusterHooks struct {
 	Where func(cfg ClusterConfig) (ClusterPlace, error)
 	// Render returns the objects of an installation as YAML, and asks no cluster.
 	Render func(cfg ClusterConfig) (string, error)
+	// Cloud opens the AWS account of the credentials that keys finds, as seen from a region.
+	Cloud func(ctx context.Context, keys CloudKeys, region string) (Cloud, error)
 }
 
 // ClusterConfig says which cluster, and what to put on it.
@@ -221,34 +223,67 @@ func (a *app) progress() func(ClusterStep) {
 func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "look after an installation on a Kubernetes cluster; plan a cluster on AWS",
-		Example: "  cortex cluster plan cluster.yaml --facts facts.json\n" +
+		Short: "make clusters on AWS; look after an installation on a Kubernetes cluster",
+		Example: "  cortex cluster up cluster.yaml\n" +
 			"  cortex cluster health --namespace cortex-staging",
 	}
-	cmd.AddCommand(a.clusterPlanCommand(), a.clusterHealthCommand())
+	cmd.AddCommand(a.clusterPlanCommand(), a.clusterUpCommand(), a.clusterInfoCommand(), a.clusterConfigureCommand(), a.clusterUpgradeCommand(), a.clusterDownCommand(),
+		a.clusterGrantCommand(), a.clusterRevokeCommand(), a.clusterTokenCommand(), a.clusterPolicyCommand(), a.clusterHealthCommand(), a.clusterExportCommand())
 	return cmd
 }
 
 func (a *app) clusterHealthCommand() *cobra.Command {
 	var f clusterFlags
+	var keys keyFlags
+	var t clusterTarget
+	var yes bool
 	var out output
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "say what is wrong with an installation, in words",
 		Long: "Say what is wrong with an installation, in words, and what to do about it. The exit code is\n" +
-			"1 when something is.",
+			"1 when something is.\n\n" +
+			"With --name, --region or --config it is that of a cluster on AWS: then the control plane, add-ons,\n" +
+			"nodes, load balancers and stacks are looked at too, and no kubeconfig is needed.",
 		Example: "  cortex cluster health\n" +
-			"  cortex cluster health -o json --kubeconfig staging.kubeconfig",
+			"  cortex cluster health -o json --kubeconfig staging.kubeconfig\n" +
+			"  cortex cluster health --name iris --region us-west-2",
 		Args: exactly(),
 		RunE: a.clusterWork(func(cmd *cobra.Command, hooks *ClusterHooks) error {
-			checks, err := hooks.Health(cmd.Context(), f.config(a))
+			if t == (clusterTarget{}) {
+				checks, err := hooks.Health(cmd.Context(), f.config(a))
+				if err != nil {
+					return err
+				}
+				return a.sayHealth(out, checks)
+			}
+			for _, flag := range []string{"kubeconfig", "context", "namespace"} {
+				if cmd.Flags().Changed(flag) {
+					return fault.New(fault.Usage, "cli.wrong_flag", "--%s is of any Kubernetes cluster, and --name, --region and --config are of one on AWS: give one kind", flag)
+				}
+			}
+			if err := t.resolve(a); err != nil {
+				return err
+			}
+			cloud, err := a.cloud(cmd.Context(), &keys, t.name, t.region, yes)
 			if err != nil {
 				return err
+			}
+			found, err := cloud.Health(cmd.Context(), t.name)
+			if err != nil {
+				return err
+			}
+			var checks []ClusterCheck
+			for _, c := range found {
+				checks = append(checks, ClusterCheck(c))
 			}
 			return a.sayHealth(out, checks)
 		}),
 	}
 	f.add(cmd)
+	t.add(cmd)
+	keys.add(cmd)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &out)
 	return cmd
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,11 +14,12 @@ import (
 
 	"cortex.dev/cortex/internal/cluster"
 	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/manifest"
 )
 
 // planFlags say what a plan is made from, and where it goes.
 type planFlags struct {
+	keys      keyFlags
+	yes       bool
 	facts     string
 	templates string
 	out       output
@@ -29,40 +31,51 @@ func (a *app) clusterPlanCommand() *cobra.Command {
 		Use:   "plan CLUSTER_FILE",
 		Short: "show what a cluster on AWS would be made of, and what it would cost",
 		Long: "Show what the cluster of a file would be made of in an AWS account, in which order, what it\n" +
-			"costs an hour and which quotas it needs. Nothing is made, and nobody is asked: what has to be\n" +
-			"known of the account is in the file of facts. The exit code is 1 when the file breaks a rule\n" +
-			"or a quota is too small.",
-		Example: "  cortex cluster plan cluster.yaml --facts facts.json\n" +
+			"costs an hour and which quotas it needs. Nothing is made. What has to be known of the account is\n" +
+			"read from it, or from a file of facts, and then nobody is asked. The exit code is 1 when the\n" +
+			"file breaks a rule or a quota is too small.",
+		Example: "  cortex cluster plan cluster.yaml\n" +
 			"  cortex cluster plan cluster.yaml --facts facts.json --templates templates/",
 		Args:              exactly("CLUSTER_FILE"),
 		ValidArgsFunction: completeFiles(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.clusterPlan(args[0], f)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.facts != "" {
+				return a.clusterPlan(args[0], f, func(*cluster.Config) (*cluster.Facts, error) { return readFacts(f.facts) })
+			}
+			return a.cloudWork(func(cmd *cobra.Command, args []string) error {
+				return a.clusterPlan(args[0], f, func(c *cluster.Config) (*cluster.Facts, error) { return a.askFacts(cmd.Context(), c, f) })
+			})(cmd, args)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.facts, "facts", "", "file of what is known of the account, as JSON (required)")
+	flags.StringVar(&f.facts, "facts", "", "file of what is known of the account, as JSON (default: the account is asked)")
 	flags.StringVar(&f.templates, "templates", "", "folder to write the CloudFormation templates to")
 	_ = cmd.MarkFlagFilename("facts", "json")
 	_ = cmd.MarkFlagDirname("templates")
+	f.keys.add(cmd)
+	flags.BoolVarP(&f.yes, "yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &f.out)
 	return cmd
 }
 
-func (a *app) clusterPlan(file string, f planFlags) error {
-	if f.facts == "" {
-		return fault.New(fault.Usage, "cli.facts_required", "--facts FILE is missing: the account itself is not asked yet").
-			WithHint("docs/aws.md describes the file")
+// askFacts reads facts of the account itself.
+func (a *app) askFacts(ctx context.Context, c *cluster.Config, f planFlags) (*cluster.Facts, error) {
+	cloud, err := a.cloud(ctx, &f.keys, c.ClusterName, c.Region, f.yes)
+	if err != nil {
+		return nil, err
 	}
-	data, err := manifest.Read(file)
+	return cloud.Facts(ctx, c)
+}
+
+func (a *app) clusterPlan(file string, f planFlags, factsOf func(*cluster.Config) (*cluster.Facts, error)) error {
+	parsed, err := readCluster(file)
 	if err != nil {
 		return err
 	}
-	parsed, err := manifest.ParseCluster(file, data)
-	if err != nil {
-		return err
+	if broken := parsed.Config.Validate(); len(broken) > 0 {
+		return parsed.Fault(append(broken, parsed.Config.Creation()...))
 	}
-	facts, err := readFacts(f.facts)
+	facts, err := factsOf(parsed.Config)
 	if err != nil {
 		return err
 	}

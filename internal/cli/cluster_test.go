@@ -49,6 +49,13 @@ func cannedCluster() *ClusterHooks {
 		}
 	}
 	return &ClusterHooks{
+		Cloud: func(ctx context.Context, keys CloudKeys, region string) (Cloud, error) {
+			k, err := keys(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return nil, fault.New(fault.Unproven, "aws.credentials_refused", "AWS was asked in %s with %s, and a secret of %d characters", region, k.ID, len(k.Secret.Text()))
+		},
 		Install: change("install"), Upgrade: change("upgrade"),
 		Uninstall: func(_ context.Context, c ClusterConfig, keep bool) error {
 			c.Progress(ClusterStep{"apis", "removed 3", time.Second})

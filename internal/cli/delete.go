@@ -17,18 +17,27 @@ func (a *app) deleteCommand() *cobra.Command {
 	var out output
 	var force, keep bool
 	cmd := &cobra.Command{
-		Use:   "delete API_NAME",
-		Short: "delete an api",
-		Long: "Delete an API: requests under way are answered, then its replicas are stopped.\n\n" +
+		Use:   "delete API_NAME [JOB_ID]",
+		Short: "delete an api, or stop a job",
+		Long: "Delete an API: requests under way are answered, then its replicas are stopped. With the\n" +
+			"id of a job, that job is stopped and nothing deleted: what it has done stays.\n\n" +
 			"An API with more than two live replicas is deleted after a question, or with --force.",
 		Example: "  cortex delete iris\n" +
-			"  cortex delete iris --force --keep-cache",
-		Args:              exactly("API_NAME"),
+			"  cortex delete iris --force --keep-cache\n" +
+			"  cortex delete train 019b4c2f0a1d3c",
+		Args:              between(1, "API_NAME", "JOB_ID"),
 		ValidArgsFunction: a.apiNames(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := a.connect(cmd.Context(), env, out, refuse)
 			if err != nil {
 				return err
+			}
+			if len(args) == 2 {
+				m, err := t.StopJob(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return err
+				}
+				return a.sayMessage(out, m)
 			}
 			if !force {
 				if err := a.confirmDelete(cmd.Context(), t, args[0]); err != nil {
@@ -39,11 +48,7 @@ func (a *app) deleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if out != pretty {
-				return a.print(out, m)
-			}
-			a.say("%s", m.Message)
-			return nil
+			return a.sayMessage(out, m)
 		},
 	}
 	a.envFlag(cmd, &env)
@@ -51,6 +56,15 @@ func (a *app) deleteCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&keep, "keep-cache", "c", false, "keep the history of the api")
 	addOutputFlag(cmd, &out)
 	return cmd
+}
+
+// sayMessage says what became of a change.
+func (a *app) sayMessage(out output, m workload.Message) error {
+	if out != pretty {
+		return a.print(out, m)
+	}
+	a.say("%s", m.Message)
+	return nil
 }
 
 // confirmDelete asks before an API that serves is deleted.

@@ -97,6 +97,11 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
+	return a.deployRequest(ctx, req, o)
+}
+
+// deployRequest deploys what was read, waits for it and says what became of it.
+func (a *app) deployRequest(ctx context.Context, req workload.DeployRequest, o deployOptions) error {
 	req.Force, req.DryRun, req.NoVerify = o.force, o.dryRun, o.noVerify
 	c, err := a.configuration()
 	if err != nil {
@@ -106,7 +111,7 @@ func (a *app) deploy(ctx context.Context, file string, byDefault bool, o deployO
 	if err != nil {
 		return err
 	}
-	parsed, err := manifest.Parse(req.FileName, []byte(req.Config))
+	parsed, _, err := parseToSend(&req)
 	switch {
 	case err == nil && o.out == pretty:
 		a.warn(parsed.Warnings)
@@ -277,20 +282,45 @@ func readDeployRequest(file string, byDefault bool, home string) (workload.Deplo
 			"no api config file was specified, and ./cortex.yaml does not exist").
 			WithHint("create cortex.yaml, or reference an existing config file by running `cortex deploy <config_file_path>`")
 	}
-	dir := filepath.Dir(path)
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
-	}
-	if which := topLevel(dir, home); which != "" {
-		return req, fault.New(fault.Invalid, "cli.deploy_from_top_level_dir",
-			"cannot deploy from your %s directory, in which everything would belong to the API", which).
-			WithHint("create a subdirectory for the project and move %s there", filepath.Base(file))
+	if err := noTopLevel(filepath.Dir(path), home, filepath.Base(file)); err != nil {
+		return req, err
 	}
 	data, err := manifest.Read(path)
 	if err != nil {
 		return req, err
 	}
 	return workload.DeployRequest{FileName: file, Directory: filepath.Dir(path), Config: string(data)}, nil
+}
+
+// noTopLevel refuses folders from which nothing is deployed.
+func noTopLevel(dir, home, file string) error {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	if which := topLevel(dir, home); which != "" {
+		return fault.New(fault.Invalid, "cli.deploy_from_top_level_dir",
+			"cannot deploy from your %s directory, in which everything would belong to the API", which).
+			WithHint("create a subdirectory for the project and move %s there", file)
+	}
+	return nil
+}
+
+// parseToSend reads the file of a deploy, and takes along the env files that it names.
+// named are all of them, those that cannot be read too.
+func parseToSend(req *workload.DeployRequest) (parsed *manifest.File, named []string, err error) {
+	beside, files := manifest.Beside(req.Directory), map[string]string{}
+	parsed, err = manifest.ParseWith(req.FileName, []byte(req.Config), func(path string) (string, error) {
+		named = append(named, path)
+		text, err := beside(path)
+		if err == nil {
+			files[path] = text
+		}
+		return text, err
+	})
+	if len(files) > 0 {
+		req.EnvFiles = files
+	}
+	return parsed, named, err
 }
 
 // topLevel names the folder if it is one from which nothing is deployed.

@@ -42,6 +42,12 @@ func (a *app) environmentFrom(ctx context.Context, args []string, question strin
 	return a.ask(ctx, question+" ("+strings.Join(a.environmentNames(), ", ")+"):", false)
 }
 
+// listedEnvironments is what `cortex env list -o json` says.
+type listedEnvironments struct {
+	Default      string              `json:"default_environment"`
+	Environments []listedEnvironment `json:"environments"`
+}
+
 // listedEnvironment is one line of `cortex env list -o json`.
 type listedEnvironment struct {
 	Name             string `json:"name"`
@@ -74,10 +80,7 @@ func (a *app) envListCommand() *cobra.Command {
 				list = append(list, l)
 			}
 			if out != pretty {
-				return a.print(out, struct {
-					Default      string              `json:"default_environment"`
-					Environments []listedEnvironment `json:"environments"`
-				}{current, list})
+				return a.print(out, listedEnvironments{current, list})
 			}
 			for i, e := range c.All() {
 				if i > 0 {

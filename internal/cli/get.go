@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
@@ -23,9 +25,10 @@ func (a *app) getCommand() *cobra.Command {
 	var out output
 	var watch, verbose bool
 	cmd := &cobra.Command{
-		Use:   "get [API_NAME [VERSION]]",
+		Use:   "get [API_NAME [VERSION|JOB_ID]]",
 		Short: "get information about apis",
-		Long: "Get information about all APIs, about one, or about one earlier version of one.\n\n" +
+		Long: "Get information about all APIs, about one, about one earlier version of one, or about a\n" +
+			"job of a BatchAPI or TaskAPI.\n\n" +
 			"Without a name and without --env, the APIs of every environment are shown.",
 		Example: "  cortex get\n" +
 			"  cortex get iris\n" +
@@ -152,6 +155,9 @@ func (a *app) getOne(ctx context.Context, w io.Writer, env string, out output, v
 			return err
 		}
 		splitTable(api, targets, now).write(w, a.paint)
+		if c := api.Copies; c != nil {
+			fmt.Fprintf(w, "\n%s %d answered, %d not made or not answered\n", a.paint.bold("copies for the shadow:"), c.Answered, c.Dropped)
+		}
 	} else {
 		writeLists(w, a.paint, []inEnvironment{{EnvName: t.Name, APIs: []workload.APIResponse{api}}}, false, now, a.seen)
 	}
@@ -173,6 +179,10 @@ func (a *app) writeDetails(w io.Writer, api workload.APIResponse, now time.Time)
 	if code := codeNote(api); code != "" {
 		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("code:"), code)
 	}
+	if jobs := slices.Concat(api.BatchJobStatuses, api.TaskJobStatuses); len(jobs) > 0 {
+		fmt.Fprintln(w)
+		jobTable(jobs, now, false).write(w, a.paint)
+	}
 	if len(api.APIVersions) > 0 {
 		fmt.Fprintln(w)
 		historyTable(api.APIVersions, now).write(w, a.paint)
@@ -193,10 +203,18 @@ func codeNote(api workload.APIResponse) string {
 	return ""
 }
 
+// versionShape is how people write versions, of which an API with jobs has some too.
+var versionShape = regexp.MustCompile(`^v[0-9]+$`)
+
 func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out output, name, id string) error {
 	t, err := a.connect(ctx, env, out, refuse)
 	if err != nil {
 		return err
+	}
+	if !versionShape.MatchString(id) {
+		if api, err := t.Get(ctx, name); err == nil && hasJobs(api) {
+			return a.getJob(ctx, w, t, out, name, id)
+		}
 	}
 	api, err := t.Version(ctx, name, id)
 	if err != nil {
@@ -220,12 +238,17 @@ func (a *app) getVersion(ctx context.Context, w io.Writer, env string, out outpu
 // document has lost its own.
 var keyOrder = []string{"name", "kind", "apis", "pod", "node_groups", "networking", "autoscaling", "update_strategy"}
 
+// orderedKeys are the keys of an API in the order in which people write them.
+func orderedKeys(keys map[string]any) (*yaml.Node, error) {
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(keys)), func(key string) bool { return slices.Contains(keyOrder, key) })
+	return inOrder(keys, slices.Concat(keyOrder, others))
+}
+
 // writeConfiguration writes the YAML that the user deployed.
 func (a *app) writeConfiguration(w io.Writer, spec *workload.Revision) error {
 	submitted := spec.SubmittedAPISpec
 	if keys, ok := submitted.(map[string]any); ok {
-		others := slices.DeleteFunc(slices.Sorted(maps.Keys(keys)), func(key string) bool { return slices.Contains(keyOrder, key) })
-		ordered, err := inOrder(keys, slices.Concat(keyOrder, others))
+		ordered, err := orderedKeys(keys)
 		if err != nil {
 			return err
 		}
@@ -306,7 +329,16 @@ func listTable(kind workload.Kind, envs []inEnvironment, paint painter, now time
 			case kind == workload.Splitter:
 				row = append(row, splitterTargets(api), sinceUnix(m.LastUpdated, now))
 			case !kind.Scales():
-				row = append(row, "0", "-", sinceUnix(m.LastUpdated, now))
+				running, latest := 0, "-"
+				for i, j := range slices.Concat(api.BatchJobStatuses, api.TaskJobStatuses) {
+					if i == 0 {
+						latest = j.JobID
+					}
+					if j.Status.InProgress() {
+						running++
+					}
+				}
+				row = append(row, strconv.Itoa(running), latest, sinceUnix(m.LastUpdated, now))
 			case s == nil:
 				row = append(row, "-", "-", sinceUnix(m.LastUpdated, now), "-")
 			default:

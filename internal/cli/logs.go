@@ -25,21 +25,25 @@ type logOptions struct {
 func (a *app) logsCommand() *cobra.Command {
 	var o logOptions
 	cmd := &cobra.Command{
-		Use:     "logs API_NAME",
+		Use:     "logs API_NAME [JOB_ID]",
 		Aliases: []string{"log"},
-		Short:   "print the logs of an api",
+		Short:   "print the logs of an api, or of a job",
 		Long: "Print what the replicas of an API have written, merged in order of time, each line\n" +
 			"with its replica. -o json prints one object per line.",
 		Example: "  cortex logs iris\n" +
 			"  cortex logs iris --follow --since 5m\n" +
-			"  cortex logs iris --previous --tail 50      # of the run before a restart",
-		Args:              exactly("API_NAME"),
+			"  cortex logs iris --previous --tail 50      # of the run before a restart\n" +
+			"  cortex logs train 019b4c2f0a1d3c --follow  # until the job has ended",
+		Args:              between(1, "API_NAME", "JOB_ID"),
 		ValidArgsFunction: a.apiNames(&o.env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := errors.Join(exclusive(cmd, "random-pod", "replica"), exclusive(cmd, "raw", "timestamps"), exclusive(cmd, "follow", "previous")); err != nil {
 				return err
 			}
 			o.query.Name = args[0]
+			if len(args) == 2 {
+				o.query.Job = args[1]
+			}
 			a.verbatim = a.verbatim || o.raw
 			return a.logs(cmd.Context(), o)
 		},

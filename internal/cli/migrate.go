@@ -39,11 +39,16 @@ func (a *app) migrateCommand() *cobra.Command {
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFiles(0),
 		RunE: func(_ *cobra.Command, args []string) error {
-			files, err := migrated(args)
+			files, larger, err := migrated(args)
 			if err != nil {
 				return err
 			}
 			report := migrate.Plan(files)
+			for _, path := range larger {
+				report.Findings = append(report.Findings, migrate.Finding{
+					Path: path, Line: 1, State: migrate.ToDo, Text: "has more than 1 MiB, and was not looked at", Do: "if it is a file of Cortex, name it: cortex migrate " + path,
+				})
+			}
 			if write {
 				if err := writeMigrated(report.Out); err != nil {
 					return err
@@ -82,9 +87,9 @@ func (a *app) sayMigrated(report *migrate.Report, written bool) {
 	}
 }
 
-// migrated reads the files that the arguments of `cortex migrate` name.
-func migrated(args []string) ([]migrate.File, error) {
-	var files []migrate.File
+// migrated reads the files that the arguments of `cortex migrate` name. Larger are those of
+// a folder that are not read, because they are too large for what anybody writes.
+func migrated(args []string) (files []migrate.File, larger []string, err error) {
 	add := func(path string) error {
 		if len(files) == maxMigratedFiles {
 			return fault.New(fault.Invalid, "cli.too_many_files", "there are more than %d files", maxMigratedFiles).WithHint("name a folder with fewer")
@@ -102,7 +107,7 @@ func migrated(args []string) ([]migrate.File, error) {
 	for _, arg := range args {
 		if info, err := os.Stat(arg); err != nil || !info.IsDir() {
 			if err := add(arg); err != nil { // it says what is wrong with the path
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
@@ -115,16 +120,21 @@ func migrated(args []string) ([]migrate.File, error) {
 			case !d.Type().IsRegular() || !mayMigrate(d.Name()):
 				return nil
 			}
-			if info, err := d.Info(); err != nil || info.Size() > maxMigratedBytes {
+			info, err := d.Info()
+			if err == nil && info.Size() > maxMigratedBytes {
+				larger = append(larger, path)
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 			return add(path)
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return files, nil
+	return files, larger, nil
 }
 
 // passedOver are folders in which nobody keeps what is migrated.

@@ -128,8 +128,8 @@ func completePolicy(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 
 // policyQuestion is what `cortex policy explain` is asked.
 type policyQuestion struct {
-	out                                                output
-	principal, account, action, api, kind, env, expect string
+	out                                                                output
+	principal, account, action, api, secret, volume, kind, env, expect string
 }
 
 func (a *app) policyExplainCommand() *cobra.Command {
@@ -157,6 +157,8 @@ func (a *app) policyExplainCommand() *cobra.Command {
 	f.StringVar(&q.principal, "principal", "", "the user, role, assumed role, root or federated user who asks, as an ARN")
 	f.StringVar(&q.action, "action", "", "what is to be done: "+actionWords("|"))
 	f.StringVar(&q.api, "api", "", "to which api (default: to the environment as a whole)")
+	f.StringVar(&q.secret, "secret", "", "to which secret, for the actions on secrets")
+	f.StringVar(&q.volume, "volume", "", "to which volume, or folder of the machine, for the actions on volumes")
 	f.StringVar(&q.kind, "kind", "", "kind of the api (default: it is not deployed)")
 	f.StringVar(&q.env, "cluster-name", "cortex", "name of the cluster")
 	f.StringVar(&q.account, "account", "", "account of the cluster (default: that of the principal)")
@@ -168,7 +170,7 @@ func (a *app) policyExplainCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("action", cobra.FixedCompletions(strings.Split(actionWords("|"), "|"), none))
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(strings.Split(kindWords("|"), "|"), none))
 	_ = cmd.RegisterFlagCompletionFunc("expect", cobra.FixedCompletions([]cobra.Completion{auth.Allow, auth.Deny}, none))
-	for _, name := range []string{"principal", "api", "cluster-name", "account"} {
+	for _, name := range []string{"principal", "api", "secret", "volume", "cluster-name", "account"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	return cmd
@@ -234,6 +236,14 @@ func (q policyQuestion) query() (auth.Query, error) {
 		return auth.Query{}, wrong("action", "%q is not an action; expected one of %s", q.action, actionWords(", "))
 	case q.api != "" && strings.HasPrefix(q.action, "cluster:"):
 		return auth.Query{}, wrong("api", "and --action %s cannot be used together: it is done to the environment", q.action)
+	case q.api != "" && action.OnSecrets():
+		return auth.Query{}, wrong("api", "and --action %s cannot be used together: it is done to a secret, named with --secret", q.action)
+	case q.secret != "" && !action.OnSecrets():
+		return auth.Query{}, wrong("secret", "and --action %s cannot be used together: it is not done to secrets", q.action)
+	case q.api != "" && action.OnVolumes():
+		return auth.Query{}, wrong("api", "and --action %s cannot be used together: it is done to a volume, named with --volume", q.action)
+	case q.volume != "" && !action.OnVolumes():
+		return auth.Query{}, wrong("volume", "and --action %s cannot be used together: it is not done to volumes", q.action)
 	case q.kind != "" && q.api == "":
 		return auth.Query{}, wrong("kind", "is that of an API: name it with --api")
 	case q.kind != "" && !slices.Contains(kinds, q.kind):
@@ -247,12 +257,18 @@ func (q policyQuestion) query() (auth.Query, error) {
 	}
 	return auth.Query{
 		Principal: p, Action: action,
-		Resource: auth.Resource{API: q.api, Kind: q.kind, Environment: q.env},
+		Resource: auth.Resource{API: q.api, Secret: q.secret, Volume: q.volume, Kind: q.kind, Environment: q.env},
 	}, nil
 }
 
 func (a *app) sayExplanation(x policy.Explanation) {
 	what := "environment " + x.Environment
+	if x.Secret != "" {
+		what = "secret " + x.Secret + " of " + what
+	}
+	if x.Volume != "" {
+		what = "volume " + x.Volume + " of " + what
+	}
 	if x.API != "" {
 		what = "API " + x.API + " of " + what
 		if x.Kind != "" {

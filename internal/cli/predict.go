@@ -143,8 +143,12 @@ func (a *app) predict(ctx context.Context, env, name string, body io.Reader, len
 // callable reports why an API cannot be called.
 func callable(api workload.APIResponse, name string) error {
 	if api.Metadata != nil && api.Metadata.Kind != workload.Realtime && api.Metadata.Kind != workload.Splitter {
-		return fault.New(fault.Unsupported, "resources.operation_is_only_supported_for_kind",
+		f := fault.New(fault.Unsupported, "resources.operation_is_only_supported_for_kind",
 			"%s is a %s; predictions are made by a RealtimeAPI or a TrafficSplitter", name, api.Metadata.Kind)
+		if api.Metadata.Kind == workload.Async {
+			return f.WithHint("work is submitted to it with `cortex submit %s`", name)
+		}
+		return f
 	}
 	if s := api.Status; s != nil && s.Phase == workload.PhaseFailed && s.Ready == 0 {
 		return fault.New(fault.Unavailable, "cli.api_not_ready", "%s has no replica that is ready: %s", name, orElse(s.Reason, "its replicas fail")).

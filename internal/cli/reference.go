@@ -31,7 +31,8 @@ func writeReference(w io.Writer, root *cobra.Command) error {
 	b.WriteString("Generated from the help texts by `go test ./internal/cli -run Reference -update`; do not edit.\n\n")
 	b.WriteString("Results go to the standard output, everything else to the standard error. Exit codes: 0 done, " +
 		"1 failed, 2 wrong command line (nothing was done), 130 interrupted. There is no colour without a terminal or with `NO_COLOR`.\n\n" +
-		"`-o json` and `-o yaml` have the same members. Names in capitals are schemas of the OpenAPI document of the management " +
+		"`-o json` and `-o yaml` have the same members. `cortex schema COMMAND`, such as `cortex schema env list`, prints the JSON Schema of " +
+		"what a command prints; names in capitals are definitions in it, and in the OpenAPI document of the management " +
 		"API (`/openapi.json`). An error is then one line of JSON on the standard error: `code`, `message`, `hint` and, of a file, " +
 		"`problems`, a list of `Problem`.\n")
 	for _, c := range allCommands(root) {
@@ -76,8 +77,8 @@ func referenceOf(b *strings.Builder, c *cobra.Command) {
 			fmt.Fprintf(b, "| `%s` | %s |\n", strings.ReplaceAll(f[0], "|", `\|`), strings.ReplaceAll(f[1], "|", `\|`))
 		}
 	}
-	if answer := answers[c.CommandPath()]; answer != "" {
-		fmt.Fprintf(b, "\nWith `-o json`: %s.\n", answer)
+	if answer, ok := answers[c.CommandPath()]; ok {
+		fmt.Fprintf(b, "\nWith `-o json`: %s.\n", answer.words)
 	}
 	fmt.Fprintf(b, "\nFor example:\n\n```text\n%s\n```\n", dedent(c.Example))
 }

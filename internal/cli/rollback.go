@@ -53,9 +53,6 @@ func (a *app) rollbackCommand() *cobra.Command {
 			return outcome
 		},
 	}
-	a.envFlag(cmd, &o.env)
-	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "return as soon as the change is accepted")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultDeployTimeout, "how long to wait for the api to be live")
-	addOutputFlag(cmd, &o.out)
+	a.waitFlags(cmd, &o)
 	return cmd
 }

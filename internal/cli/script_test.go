@@ -108,6 +108,7 @@ func serve(socket string, svc *canned) (stop func() error, err error) {
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	t.Cleanup(func() { seen.complete(t) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -210,6 +211,9 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+	if args[1] == "cortex" {
+		ts.Check(seen.hold(args[2:], ts.ReadFile("stdout")))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,11 +182,27 @@ func (a *app) completing(env *string, ask func(context.Context, *target, []strin
 
 // apiNames completes the first argument with the names of deployed APIs.
 func (a *app) apiNames(env *string) cobra.CompletionFunc {
+	return a.completingFirst(env, namesOf)
+}
+
+// completingFirst completes the first argument only.
+func (a *app) completingFirst(env *string, ask func(context.Context, *target) ([]string, error)) cobra.CompletionFunc {
 	return a.completing(env, func(ctx context.Context, t *target, args []string) ([]string, error) {
 		if len(args) > 0 {
 			return nil, nil
 		}
-		return namesOf(ctx, t)
+		return ask(ctx, t)
+	})
+}
+
+// apiNamesOfAll completes each argument with the name of an API that is not there yet.
+func (a *app) apiNamesOfAll(env *string) cobra.CompletionFunc {
+	return a.completing(env, func(ctx context.Context, t *target, args []string) ([]string, error) {
+		names, err := namesOf(ctx, t)
+		return slices.DeleteFunc(names, func(n string) bool {
+			name, _, _ := strings.Cut(n, "\t")
+			return slices.Contains(args, name)
+		}), err
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ type simulateOptions struct {
 	api     string
 	width   int
 	start   int
+	at      string
 	options autoscaler.SimulateOptions
 }
 
@@ -31,9 +33,10 @@ func (a *app) simulateCommand() *cobra.Command {
 		Short: "show how an api would scale with some traffic",
 		Long: "Run the autoscaler's own rules on a virtual clock: traffic from a file, replicas that\n" +
 			"start and queue as yours would, and the result as a table and a plot.\n\n" +
-			"The traffic is a CSV file with the header time,rps (requests per second) or\n" +
-			"time,in_flight (clients that each wait for their answer), and optionally a third\n" +
-			"column latency. A line holds until the next one.",
+			"The traffic is a CSV file with the header time,rps (requests per second),\n" +
+			"time,in_flight (clients that each wait for their answer) or time,items (submitted to\n" +
+			"an AsyncAPI at that time), and optionally a third column latency. A line holds until\n" +
+			"the next one, but for items, which come at once.",
 		Example: "  cortex simulate cortex.yaml --traffic monday.csv\n" +
 			"  cortex simulate cortex.yaml --api iris --traffic monday.csv --latency 80ms --cold-start 20s",
 		Args:              between(0, "CONFIG_FILE"),
@@ -42,6 +45,13 @@ func (a *app) simulateCommand() *cobra.Command {
 			file := "cortex.yaml"
 			if len(args) > 0 {
 				file = args[0]
+			}
+			if o.at != "" {
+				at, err := time.Parse(time.RFC3339, o.at)
+				if err != nil {
+					return fault.New(fault.Usage, "cli.bad_flag", "--at is %q, and has to be a time such as 2026-01-05T08:00:00Z", o.at)
+				}
+				o.options.Start = at
 			}
 			o.options.Replicas, o.options.AtZero = max(o.start, 0), o.start == 0
 			return a.simulate(file, o)
@@ -54,6 +64,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	f.DurationVar(&o.options.ColdStart, "cold-start", 5*time.Second, "from asking for a replica to its first request")
 	f.DurationVar(&o.options.Tick, "tick", autoscaler.DefaultTick, "time between two decisions")
 	f.IntVar(&o.start, "replicas", -1, "replicas at the start (default: init_replicas)")
+	f.StringVar(&o.at, "at", "", "when the traffic begins, for floors (default: 2024-01-01T00:00:00Z, a Monday)")
 	f.IntVar(&o.width, "width", 0, "columns of the plot (default: the width of the terminal)")
 	addOutputFlag(cmd, &o.out)
 	_ = cmd.MarkFlagRequired("traffic")
@@ -66,7 +77,7 @@ func (a *app) simulate(file string, o simulateOptions) error {
 	if err != nil {
 		return err
 	}
-	parsed, err := manifest.Parse(file, data)
+	parsed, err := manifest.ParseWith(file, data, manifest.Beside(filepath.Dir(file)))
 	if err != nil {
 		return err
 	}

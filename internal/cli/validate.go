@@ -2,6 +2,10 @@ package cli
 
 import (
 	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +26,16 @@ type validated struct {
 }
 
 type validatedAPI struct {
-	Name string        `json:"name"`
-	Kind workload.Kind `json:"kind"`
+	Name      string              `json:"name"`
+	Kind      workload.Kind       `json:"kind"`
+	Schedules []validatedSchedule `json:"schedules,omitempty"`
+}
+
+// validatedSchedule says when a schedule is due.
+type validatedSchedule struct {
+	Name string      `json:"name"`
+	When string      `json:"when"`
+	Next []time.Time `json:"next"` // the next five times, in its time zone
 }
 
 func (a *app) validateCommand() *cobra.Command {
@@ -74,6 +86,7 @@ func (a *app) validate(files []string, out output) error {
 			a.say("%s: cluster %s, no problems", v.File, v.Cluster)
 		case out == pretty:
 			a.say("%s: %s, no problems", v.File, count(len(v.APIs), "api"))
+			a.sayNext(v.APIs)
 		}
 	}
 	if failed {
@@ -109,10 +122,39 @@ func (a *app) validateFile(file string) validated {
 
 func (v *validated) ofAPIs(data []byte) {
 	var parsed *manifest.File
-	if parsed, v.fault = manifest.Parse(v.File, data); v.fault == nil {
+	if parsed, v.fault = manifest.ParseWith(v.File, data, manifest.Beside(filepath.Dir(v.File))); v.fault == nil {
 		v.Warnings = parsed.Warnings
 		for _, e := range parsed.Entries {
-			v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind})
+			v.APIs = append(v.APIs, validatedAPI{e.Spec.Name, e.Spec.Kind, comingOf(&e.Spec, time.Now())})
+		}
+	}
+}
+
+// comingOf says when the schedules of an API are due next.
+func comingOf(spec *workload.Spec, now time.Time) (list []validatedSchedule) {
+	for i := range spec.Schedules {
+		s := &spec.Schedules[i]
+		times, err := s.Times()
+		if err != nil {
+			continue // it is valid, so that it has times
+		}
+		next := times.Coming(now, 5)
+		for j := range next {
+			next[j] = times.In(next[j])
+		}
+		list = append(list, validatedSchedule{s.Name, s.When(), next})
+	}
+	return list
+}
+
+func (a *app) sayNext(apis []validatedAPI) {
+	for _, api := range apis {
+		for _, s := range api.Schedules {
+			var next []string
+			for _, t := range s.Next {
+				next = append(next, t.Format(timeFormat))
+			}
+			a.say("  %s %s: %s: next %s", api.Name, s.Name, s.When, strings.Join(next, ", "))
 		}
 	}
 }
@@ -134,16 +176,63 @@ func (a *app) warn(warnings []fault.Problem) {
 
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "schema",
-		Short: "print the JSON Schema of cortex.yaml",
-		Long: "Print the JSON Schema of cortex.yaml, from which editors know its keys.\n\n" +
+		Use:   "schema [COMMAND]",
+		Short: "print the JSON Schema of cortex.yaml, or of what a command prints",
+		Long: "Print the JSON Schema of cortex.yaml, from which editors know its keys; or that of what a\n" +
+			"command prints with -o json.\n\n" +
 			"Editors that use the YAML language server take it from a comment at the top of the file:\n" +
 			"# yaml-language-server: $schema=./cortex.schema.json",
-		Example: "  cortex schema > cortex.schema.json",
-		Args:    exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := a.streams.Out.Write(manifest.Schema())
+		Example: "  cortex schema > cortex.schema.json\n" +
+			"  cortex schema get\n" +
+			"  cortex schema env list",
+		Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return wordsAfter(args), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			schema := manifest.Schema()
+			if len(args) > 0 {
+				var err error
+				if schema, err = schemaOf(args); err != nil {
+					return err
+				}
+			}
+			_, err := a.streams.Out.Write(schema)
 			return err
 		},
 	}
+}
+
+// schemaOf is the schema of what the command named by words prints.
+func schemaOf(words []string) ([]byte, error) {
+	command := "cortex " + strings.TrimPrefix(strings.Join(words, " "), "cortex ")
+	answer, ok := answers[command]
+	if !ok {
+		return nil, fault.New(fault.Usage, "cli.no_such_schema", "no command %q prints JSON", strings.TrimPrefix(command, "cortex ")).
+			WithHint("those that do: %s", strings.Join(commandsWithData(), ", "))
+	}
+	return answer.schema(command)
+}
+
+// commandsWithData are the commands that print JSON, without the name of the program.
+func commandsWithData() []string {
+	var all []string
+	for command := range answers {
+		all = append(all, strings.TrimPrefix(command, "cortex "))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// wordsAfter are the words of such commands that follow the ones given.
+func wordsAfter(given []string) []string {
+	var next []string
+	for _, command := range commandsWithData() {
+		words := strings.Fields(command)
+		if len(words) > len(given) && slices.Equal(words[:len(given)], given) {
+			next = append(next, words[len(given)])
+		}
+	}
+	slices.Sort(next)
+	return slices.Compact(next)
 }

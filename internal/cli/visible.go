@@ -132,6 +132,21 @@ func (s visibleService) Refresh(ctx context.Context, name string, force bool) (w
 	return visibleIn(v), err
 }
 
+func (s visibleService) Stop(ctx context.Context, name string) (workload.DeployResult, error) {
+	v, err := s.Service.Stop(ctx, name)
+	return visibleIn(v), err
+}
+
+func (s visibleService) Start(ctx context.Context, name string) (workload.DeployResult, error) {
+	v, err := s.Service.Start(ctx, name)
+	return visibleIn(v), err
+}
+
+func (s visibleService) Resize(ctx context.Context, name string, n int) (workload.DeployResult, error) {
+	v, err := s.Service.Resize(ctx, name, n)
+	return visibleIn(v), err
+}
+
 func (s visibleService) Delete(ctx context.Context, name string, opts workload.DeleteOptions) (workload.Message, error) {
 	v, err := s.Service.Delete(ctx, name, opts)
 	return visibleIn(v), err

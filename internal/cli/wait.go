@@ -175,7 +175,7 @@ func (w *waiter) look(f *followed, list []workload.APIResponse) {
 	}
 	f.result.API.Status = s
 	switch s.Phase {
-	case workload.PhaseLive, workload.PhaseIdle:
+	case workload.PhaseLive, workload.PhaseIdle, workload.PhaseStopped:
 		f.done = true
 	case workload.PhaseFailed, workload.PhaseDegraded:
 		f.err = fault.New(fault.Unavailable, "cli.deploy_failed", "%s did not become ready: %s", f.name, orElse(s.Reason, "its replicas fail"))

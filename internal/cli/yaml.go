@@ -57,3 +57,6 @@ func inOrder(values map[string]any, keys []string) (*yaml.Node, error) {
 	}
 	return node, nil
 }
+
+// readYAML reads what was written by this program; keys that it does not know are others'.
+func readYAML(data []byte, v any) error { return yaml.Unmarshal(data, v) }

@@ -17,6 +17,9 @@ var (
 	addonAfterNodes   = "coredns"
 )
 
+// Addons are the add-ons that every cluster has.
+func Addons() []string { return append(slices.Clone(addonsBeforeNodes), addonAfterNodes) }
+
 // zonesWithoutEKS are ids of zones in which EKS puts no control plane.
 var zonesWithoutEKS = []string{"use1-az3", "usw1-az2", "cac1-az3"}
 
@@ -40,7 +43,7 @@ func (c *Config) Check(f *Facts) []workload.Violation {
 			k.add(workload.Violation{Path: "ssl_certificate_arn", Code: CodeCertificateNotFound, Message: "is a certificate that no load balancer takes", Found: status, Allowed: "ISSUED"})
 		}
 	}
-	for i, arn := range c.policies() {
+	for i, arn := range c.Policies() {
 		if !slices.Contains(f.Policies, arn) {
 			path := "iam_policy_arns"
 			if c.IAMPolicyARNs != nil {
@@ -73,7 +76,7 @@ func (k *checker) version(c *Config, f *Facts) {
 	case v.Status != standardSupport:
 		bad.Message = "is not in standard support any more: it would cost six times as much"
 	default:
-		for _, name := range append(slices.Clone(addonsBeforeNodes), addonAfterNodes) {
+		for _, name := range Addons() {
 			if v.Addons[name] == "" {
 				k.add(workload.Violation{Path: "kubernetes_version", Code: CodeFactsIncomplete, Message: "the facts have no version of the add-on " + name + " for it", Found: v.Version})
 			}
@@ -124,18 +127,18 @@ func (k *checker) notOffered(path, name string, f *Facts) {
 
 // release checks that there are images for a type.
 func (k *checker) release(path, name string, c *Config, f *Facts) {
-	image := f.InstanceTypes[name].image()
+	image := f.InstanceTypes[name].Image()
 	if image == "" {
 		k.add(workload.Violation{Path: path, Code: CodeTypeNotSupported, Message: "cannot be used: EKS has no image for its devices", Found: name})
 		return
 	}
-	if v := c.versionIn(f); v != nil && v.Releases[image] == "" {
+	if v := c.VersionIn(f); v != nil && v.Releases[image] == "" {
 		k.add(workload.Violation{Path: path, Code: CodeFactsIncomplete, Message: fmt.Sprintf("the facts have no release of %s for Kubernetes %s", image, v.Version), Found: name})
 	}
 }
 
-// versionIn is the version of Kubernetes that a cluster gets, or nil.
-func (c *Config) versionIn(f *Facts) *KubernetesVersion {
+// VersionIn is the version of Kubernetes that a cluster gets, or nil.
+func (c *Config) VersionIn(f *Facts) *KubernetesVersion {
 	if c.KubernetesVersion == "" {
 		return f.newest()
 	}
@@ -156,9 +159,9 @@ func (k *checker) comparable(path, first, name string, a, b InstanceType) {
 	short(CodeSpotCPU, "virtual CPUs", b.VCPUs, a.VCPUs)
 	short(CodeSpotGPU, "GPUs", b.GPUs, a.GPUs)
 	short(CodeSpotInf, "Inferentia chips", b.NeuronDevices, min(a.NeuronDevices, 1))
-	if a.image() != b.image() {
+	if a.Image() != b.Image() {
 		k.add(workload.Violation{
-			Path: path, Code: CodeArchitecture, Found: name, Message: fmt.Sprintf("needs another image than %s: %s, and %s", first, b.image(), a.image()),
+			Path: path, Code: CodeArchitecture, Found: name, Message: fmt.Sprintf("needs another image than %s: %s, and %s", first, b.Image(), a.Image()),
 			Hint: "put it into a group of its own",
 		})
 	}
@@ -208,7 +211,7 @@ func (k *checker) existingSubnets(c *Config, f *Facts) {
 		}
 		k.add(v)
 	}
-	if !c.ownNetwork() || len(k.list) > 0 {
+	if !c.OwnNetwork() || len(k.list) > 0 {
 		return
 	}
 	for _, b := range []struct{ path, scheme string }{
@@ -256,7 +259,7 @@ func (k *checker) existingZones(c *Config, f *Facts) {
 	}
 	for i, name := range named {
 		path := at("availability_zones", i)
-		if c.ownNetwork() {
+		if c.OwnNetwork() {
 			path = at("subnets", i) + ".availability_zone"
 		}
 		j := slices.IndexFunc(f.Zones, func(z Zone) bool { return z.Name == name })
@@ -294,7 +297,7 @@ func (c *Config) unsupported(f *Facts, z Zone) string {
 	if slices.Contains(zonesWithoutEKS, z.ID) {
 		return "EKS has no control planes there (" + z.ID + ")"
 	}
-	for _, name := range c.allTypes() {
+	for _, name := range c.AllTypes() {
 		if t, ok := f.InstanceTypes[name]; ok && !t.offered(z.Name) {
 			return name + " is not offered there"
 		}
@@ -302,11 +305,22 @@ func (c *Config) unsupported(f *Facts, z Zone) string {
 	return ""
 }
 
-// allTypes are the instance types of a cluster, sorted.
-func (c *Config) allTypes() []string {
+// AllTypes are the instance types of a cluster, sorted.
+func (c *Config) AllTypes() []string {
 	all := []string{SystemType}
 	for i := range c.NodeGroups {
 		all = append(all, c.NodeGroups[i].types()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// SpotTypes are those of spot groups, sorted.
+func (c *Config) SpotTypes() (all []string) {
+	for i := range c.NodeGroups {
+		if c.NodeGroups[i].Spot {
+			all = append(all, c.NodeGroups[i].types()...)
+		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -332,7 +346,7 @@ func (c *Config) chosenZones(f *Facts) []string {
 // zoneNames are the zones of a cluster.
 func (c *Config) zoneNames(f *Facts) []string {
 	switch {
-	case c.ownNetwork():
+	case c.OwnNetwork():
 		var names []string
 		for _, s := range c.Subnets {
 			names = append(names, s.AvailabilityZone)

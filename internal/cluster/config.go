@@ -158,8 +158,8 @@ func (g *NodeGroup) types() []string {
 	return all
 }
 
-// policies are the managed policies of APIs.
-func (c *Config) policies() []string {
+// Policies are the managed policies of APIs.
+func (c *Config) Policies() []string {
 	if c.IAMPolicyARNs == nil {
 		return []string{DefaultPolicyARN(c.Region)}
 	}
@@ -174,8 +174,8 @@ func DefaultPolicyARN(region string) string {
 
 func awsPolicy(partition, name string) string { return "arn:" + partition + ":iam::aws:policy/" + name }
 
-// ownNetwork reports whether the user has a network already.
-func (c *Config) ownNetwork() bool { return len(c.Subnets) > 0 }
+// OwnNetwork reports whether the user has a network already.
+func (c *Config) OwnNetwork() bool { return len(c.Subnets) > 0 }
 
 // allTags are the tags of everything that can have some.
 func (c *Config) allTags() map[string]string {
@@ -183,7 +183,7 @@ func (c *Config) allTags() map[string]string {
 	if all == nil {
 		all = map[string]string{}
 	}
-	all[tagClusterName] = c.ClusterName
+	all[TagClusterName] = c.ClusterName
 	return all
 }
 

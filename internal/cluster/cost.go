@@ -43,6 +43,8 @@ type CostLine struct {
 	Most  int64  `json:"count_at_most"`
 	Each  *USD   `json:"usd_each_hour,omitempty"` // nil: not known
 	Note  string `json:"note,omitempty"`
+	// Group is the managed node group of which there is one for each node.
+	Group string `json:"node_group,omitempty"`
 }
 
 const (
@@ -95,6 +97,45 @@ func onDemand(name string) (USD, bool) {
 	return p, ok
 }
 
+// What has a price by the hour beside instance types.
+const (
+	PricedControlPlane = "control plane"
+	PricedNAT          = "NAT gateway"
+	PricedBalancer     = "load balancer"
+	PricedAddress      = "public IPv4 address"
+)
+
+// Price is what one of something costs an hour in us-east-1: an instance type, or one of
+// the words above. It is nil where that is not known.
+func Price(what string) *USD {
+	p, known := map[string]USD{
+		PricedControlPlane: priceControlPlane, PricedNAT: priceNAT, PricedBalancer: priceBalancer, PricedAddress: priceAddress,
+	}[what]
+	if !known {
+		if p, known = onDemand(what); !known {
+			return nil
+		}
+	}
+	return &p
+}
+
+// With is what a cluster costs with as many nodes in each managed group as are given.
+func (c Cost) With(nodes map[string]int64) Cost {
+	now := c
+	now.Lines, now.Hourly = nil, 0
+	for _, l := range c.Lines {
+		if n, known := nodes[l.Group]; known {
+			l.Count = n
+		}
+		if l.Each != nil {
+			now.Hourly += *l.Each * USD(l.Count)
+		}
+		now.Lines = append(now.Lines, l)
+	}
+	now.Monthly = now.Hourly * hoursAMonth
+	return now
+}
+
 // volumeHour is what the volume of a node costs an hour.
 func volumeHour(g *NodeGroup) USD {
 	p := volumePrices[g.VolumeType]
@@ -115,8 +156,9 @@ func volumeHour(g *NodeGroup) USD {
 // cost is what the parts of a cluster cost.
 func (b *builder) cost(groups []managed) Cost {
 	c := Cost{PricesOf: priceTable().day, PricesIn: pricedRegion}
+	group := ""
 	add := func(what string, count, most int64, each USD, note string) {
-		c.Lines = append(c.Lines, CostLine{what, count, most, &each, note})
+		c.Lines = append(c.Lines, CostLine{what, count, most, &each, note, group})
 		c.Hourly += each * USD(count)
 		c.AtMost += each * USD(most)
 	}
@@ -124,8 +166,9 @@ func (b *builder) cost(groups []managed) Cost {
 	var nodes, most int64
 	for _, m := range groups {
 		nodes, most = nodes+m.min, most+m.max
+		group = m.name
 		// Nobody asks for more nodes of Cortex itself than it begins with, so far.
-		if m.name == systemGroup {
+		if m.name == SystemGroup {
 			most = nodes
 			m.max = m.min
 		}
@@ -133,11 +176,12 @@ func (b *builder) cost(groups []managed) Cost {
 		if price, note, ok := b.nodePrice(m); ok {
 			add(what, m.min, m.max, price, note)
 		} else {
-			c.Lines = append(c.Lines, CostLine{what, m.min, m.max, nil, "no price is known"})
+			c.Lines = append(c.Lines, CostLine{what, m.min, m.max, nil, "no price is known", group})
 			c.Unknown = append(c.Unknown, m.types[0])
 		}
 		add("volumes of "+m.name+", "+decimal(m.of.VolumeSize)+" GB "+m.of.VolumeType, m.min, m.max, volumeHour(m.of), "")
 	}
+	group = ""
 	add("load balancers", 2, 2, priceBalancer, "and for what passes them")
 	gateways := int64(len(b.natZones()))
 	if gateways > 0 {
@@ -173,7 +217,7 @@ func (b *builder) nodePrice(m managed) (price USD, note string, known bool) {
 
 // publicZones is how many zones have a subnet for what faces the internet.
 func (b *builder) publicZones() int64 {
-	if b.c.ownNetwork() {
+	if b.c.OwnNetwork() {
 		return int64(len(b.c.publicSubnets(b.f)))
 	}
 	return int64(len(b.zones))

@@ -97,7 +97,7 @@ func Diff(have State, want *Plan) []Change {
 			surplus = append(surplus, id)
 		}
 	}
-	slices.SortStableFunc(surplus, func(a, b string) int { return cmp.Compare(removalRank(a), removalRank(b)) })
+	slices.SortStableFunc(surplus, func(a, b string) int { return cmp.Compare(RemovalRank(a), RemovalRank(b)) })
 	for _, id := range surplus {
 		changes = append(changes, Change{id, Remove, "no longer wanted"})
 	}
@@ -107,11 +107,13 @@ func Diff(have State, want *Plan) []Change {
 // removals are beginnings of ids in the order in which things can be taken away: what
 // uses something before what it uses. The most particular comes first.
 var removals = []string{
-	"environment", idChart, idAttach, idStack + "nodes-cx-w", idStack + "services", idStack + "nodes-" + systemGroup,
-	idStack + "addons", idStack + "cluster", idStack + "endpoints", idStack + "network", idRole, idPolicy, "bucket", "log-group",
+	"environment", IDChart, IDAttach, IDStack + "nodes-cx-w", IDStack + "services", IDStack + "nodes-" + SystemGroup,
+	IDStack + "addons", IDStack + "cluster", IDStack + "endpoints", IDStack + "network", IDRole, IDPolicy, IDQueues, "bucket", "log-group",
 }
 
-func removalRank(id string) int {
+// RemovalRank orders ids by when things can be taken away: what has the same rank can go at
+// the same time, and what has a lower one has to be gone before.
+func RemovalRank(id string) int {
 	return slices.IndexFunc(removals, func(p string) bool { return strings.HasPrefix(id, p) })
 }
 
@@ -134,9 +136,12 @@ func Reconfigure(before, after *Config) []workload.Violation {
 		if slices.Contains(changeable, key) || bytes.Equal(old[key], now[key]) {
 			continue
 		}
+		hint := "only node groups, ssl_certificate_arn and the white lists can"
+		if key == "kubernetes_version" {
+			hint = "`cortex cluster upgrade` changes it"
+		}
 		k.add(workload.Violation{
-			Path: key, Code: CodeCannotChange, Message: "cannot be changed while the cluster is there", Found: shownKey(now[key]), Allowed: shownKey(old[key]),
-			Hint: "only node groups, ssl_certificate_arn and the white lists can",
+			Path: key, Code: CodeCannotChange, Message: "cannot be changed while the cluster is there", Found: shownKey(now[key]), Allowed: shownKey(old[key]), Hint: hint,
 		})
 	}
 	k.regroup(before, after)
@@ -148,7 +153,7 @@ func Reconfigure(before, after *Config) []workload.Violation {
 func keysOf(c *Config) map[string]json.RawMessage {
 	plain := *c
 	plain.NodeGroups, plain.Images = nil, nil
-	plain.IAMPolicyARNs = c.policies()
+	plain.IAMPolicyARNs = c.Policies()
 	keys := map[string]json.RawMessage{}
 	if err := json.Unmarshal(encode(&plain), &keys); err != nil {
 		panic(err) // encode has just written it

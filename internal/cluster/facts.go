@@ -223,8 +223,8 @@ func (t InstanceType) architecture() string {
 
 const nvidia = "NVIDIA"
 
-// image is the type of EKS's images for a type, or "" where there is none.
-func (t InstanceType) image() string {
+// Image is the type of EKS's images for a type, or "" where there is none.
+func (t InstanceType) Image() string {
 	arm := t.architecture() == arm64
 	switch {
 	case t.GPUs > 0 && t.GPUMaker != nvidia:
@@ -249,6 +249,18 @@ type Size struct {
 	Mem string `json:"mem"`
 	GPU int64  `json:"gpu,omitempty"`
 	Inf int64  `json:"inf,omitempty"`
+}
+
+// values are the size as the chart takes it, which knows no types of Go.
+func (s Size) values() object {
+	v := object{"cpu": s.CPU, "mem": s.Mem}
+	if s.GPU > 0 {
+		v["gpu"] = s.GPU
+	}
+	if s.Inf > 0 {
+		v["inf"] = s.Inf
+	}
+	return v
 }
 
 // allocatable estimates what a node of a type offers, so that a deploy can be judged

@@ -37,10 +37,9 @@ func TestChartTakesTheValues(t *testing.T) {
 	}
 	for _, c := range matrix(t) {
 		chart := stepOf(build(t, c.config(t), facts(t, c.Region)), "chart").Do.Chart
-		values := chart.Values
-		for path := range chart.From {
-			above, key, _ := strings.Cut(path, ".")
-			values[above].(object)[key] = "http://example.elb.amazonaws.com"
+		values, err := chart.Filled(func(from cluster.Source) (string, error) { return from.Before + "example.elb.amazonaws.com", nil })
+		if err != nil {
+			t.Fatal(err)
 		}
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(indented(t, values)))
 		if err != nil {

@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// Tags of what belongs to a cluster.
+// Tags of what belongs to a cluster. TagTemplate is the digest of a stack's template.
 const (
-	tagClusterName = "cortex.dev/cluster-name"
-	tagTemplate    = "cortex.dev/template"
+	TagClusterName = "cortex.dev/cluster-name"
+	TagTemplate    = "cortex.dev/template"
 	tagName        = "Name"
 )
 
-// Names of node groups and labels. The groups' are those of cortex 0.42.
+// Names of node groups and labels. The groups' are those of cortex 0.42; SystemGroup is
+// that of Cortex itself.
 const (
-	systemGroup    = "cx-operator"
+	SystemGroup    = "cx-operator"
 	onDemandPrefix = "cx-wd-"
 	spotPrefix     = "cx-ws-"
 
@@ -108,6 +109,23 @@ func (n Names) RoleARN(part string) string { return n.iam("role/" + n.Role(part)
 // for one of its own, so that it never deletes half of a cluster.
 func (n Names) Stack(part string) string { return "eksctl-" + n.cluster + "-cortex-" + part }
 
+// Part is the inverse of Stack.
+func (n Names) Part(stack string) (part string, ours bool) {
+	return strings.CutPrefix(stack, n.Stack(""))
+}
+
+// OldStack is the stack of a cluster that cortex 0.42 or eksctl has made.
+func (n Names) OldStack() string { return "eksctl-" + n.cluster + "-cluster" }
+
+// Roles are the names of all roles, by the ids of their steps.
+func (n Names) Roles() map[string]string {
+	all := map[string]string{}
+	for _, part := range roleParts {
+		all[IDRole+part] = n.Role(part)
+	}
+	return all
+}
+
 func (n Names) iam(what string) string {
 	return "arn:" + PartitionOf(n.region) + ":iam::" + n.account + ":" + what
 }
@@ -121,3 +139,14 @@ func (n Names) arn(service, what string) string {
 func (n Names) bucketARN(path string) string {
 	return "arn:" + PartitionOf(n.region) + ":s3:::" + n.Bucket() + path
 }
+
+// IsAccount reports whether a text can be an account of AWS.
+func IsAccount(text string) bool { return accountShape.MatchString(text) }
+
+// IsName and IsRegion report whether a text can be the name or the region of a cluster.
+func IsName(text string) bool {
+	return clusterNameShape.MatchString(text) && len(text) >= MinNameLength && len(text) <= MaxNameLength
+}
+
+// IsRegion is described at IsName.
+func IsRegion(text string) bool { return regionShape.MatchString(text) }

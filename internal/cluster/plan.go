@@ -125,7 +125,7 @@ type Attach struct {
 type Chart struct {
 	Namespace     string              `json:"namespace"`
 	Values        map[string]any      `json:"values"`
-	From          map[string]Source   `json:"from,omitempty"` // values that only stacks know, by their paths
+	From          map[string]Source   `json:"from,omitempty"` // values that only stacks know, by their paths; of a list of one, with [] behind it
 	Autoscaler    map[string][]string `json:"autoscaler"`     // patterns of Auto Scaling groups by priority
 	DevicePlugins []string            `json:"device_plugins,omitempty"`
 	Images        map[string]string   `json:"images,omitempty"` // as the file names them
@@ -158,7 +158,7 @@ func Build(c *Config, f *Facts) (*Plan, []workload.Violation) {
 	if broken := c.Check(f); len(broken) > 0 {
 		return nil, broken
 	}
-	b := &builder{c: c, f: f, names: NamesOf(c.ClusterName, f.Account, c.Region), version: c.versionIn(f), zones: c.zoneNames(f)}
+	b := &builder{c: c, f: f, names: NamesOf(c.ClusterName, f.Account, c.Region), version: c.VersionIn(f), zones: c.zoneNames(f)}
 	b.plan = &Plan{
 		ClusterName: c.ClusterName, Region: c.Region, Partition: PartitionOf(c.Region), Account: f.Account,
 		Kubernetes: b.version.Version, SupportedUntil: b.version.Until, Zones: b.zones, FactsReadAt: f.ReadAt, Credentials: c.ClusterCredentials,
@@ -180,11 +180,16 @@ func Build(c *Config, f *Facts) (*Plan, []workload.Violation) {
 
 func (b *builder) step(s Step) { b.plan.Steps = append(b.plan.Steps, s) }
 
-// Beginnings of the ids of steps.
-const idRole, idStack, idAttach = "role/", "stack/", "attach/"
-
-// Ids of steps that others need.
-const idPolicy, idChart = "policy", "chart"
+// Beginnings of the ids of steps, and ids that others need. IDQueues is what there is of
+// queues, which the operator makes and no plan does.
+const (
+	IDRole   = "role/"
+	IDStack  = "stack/"
+	IDAttach = "attach/"
+	IDPolicy = "policy"
+	IDChart  = "chart"
+	IDQueues = "queues"
+)
 
 // objects are made by direct calls: they outlive stacks, and the published minimum
 // policy does not allow CloudFormation to make them.
@@ -194,15 +199,15 @@ func (b *builder) objects() {
 	b.step(Step{ID: "bucket", Keep: true, Why: "what clients trust the cluster by, and work that is waiting", Do: Do{Bucket: &Bucket{
 		Name: b.names.Bucket(), Encryption: "AES256", AbortUploadsAfterDays: 1, BlockPublicAccess: true, Tags: tags,
 	}}})
-	b.step(Step{ID: idPolicy, Why: "widen it to widen what all APIs may do", Do: Do{Policy: &Policy{b.names.Policy(), b.names.PolicyARN(), clusterPolicy()}}})
+	b.step(Step{ID: IDPolicy, Why: "widen it to widen what all APIs may do", Do: Do{Policy: &Policy{b.names.Policy(), b.names.PolicyARN(), clusterPolicy()}}})
 	why := map[string]string{
 		roleCluster: "the control plane", roleNodes: "nodes", roleOperator: "the operator", roleGateway: "gateways",
 		roleAPIs: "APIs: the policies of iam_policy_arns", roleAutoscaler: "what adds and removes nodes",
 	}
 	for _, part := range roleParts {
-		s := Step{ID: idRole + part, Why: why[part], Do: Do{Role: b.role(part)}}
+		s := Step{ID: IDRole + part, Why: why[part], Do: Do{Role: b.role(part)}}
 		if part == roleAPIs {
-			s.Needs = []string{idPolicy}
+			s.Needs = []string{IDPolicy}
 		}
 		b.step(s)
 	}
@@ -213,8 +218,8 @@ func (b *builder) stack(part, why string, t *template, params map[string]Source,
 	text := t.bytes()
 	hash := digest(text)
 	tags := b.c.allTags()
-	tags[tagTemplate] = hash
-	b.step(Step{ID: idStack + part, Needs: needs, Why: why, Do: Do{Stack: &Stack{
+	tags[TagTemplate] = hash
+	b.step(Step{ID: IDStack + part, Needs: needs, Why: why, Do: Do{Stack: &Stack{
 		Name: b.names.Stack(part), Hash: hash, Template: text, Params: params, Tags: tags, Rollback: true,
 	}}})
 	return &b.plan.Steps[len(b.plan.Steps)-1]
@@ -229,40 +234,41 @@ func digest(text []byte) string {
 func output(part, name string) Source { return Source{Stack: part, Output: name} }
 
 func (b *builder) stacks(groups []managed) {
-	clusterNeeds := []string{idRole + roleCluster}
-	if !b.c.ownNetwork() {
+	clusterNeeds := []string{IDRole + roleCluster}
+	if !b.c.OwnNetwork() {
 		b.stack("network", "a VPC with subnets in "+fmt.Sprint(len(b.zones))+" zones", b.networkStack(), nil)
 		b.stack("endpoints", "traffic to S3 that no NAT gateway charges for", b.endpointsStack(), map[string]Source{
 			"Vpc": output("network", "Vpc"), "RouteTables": output("network", "RouteTables"),
-		}, idStack+"network").Soft = true
-		clusterNeeds = append(clusterNeeds, idStack+"network")
+		}, IDStack+"network").Soft = true
+		clusterNeeds = append(clusterNeeds, IDStack+"network")
 	}
 	subnets := b.nodeSubnets()
 	// A control plane that took ten minutes is not taken away because of what came after.
-	b.stack("cluster", "the control plane, Kubernetes "+b.version.Version, b.clusterStack(), map[string]Source{"Subnets": subnets}, clusterNeeds...).Do.Stack.Rollback = false
-	addonNeeds := []string{idStack + "cluster"}
+	b.stack("cluster", "the control plane, Kubernetes "+b.version.Version, b.clusterStack(), map[string]Source{"Subnets": subnets, VersionParameter: {Literal: b.version.Version}}, clusterNeeds...).Do.Stack.Rollback = false
+	addonNeeds := []string{IDStack + "cluster"}
 	for _, p := range podRoles {
-		addonNeeds = append(addonNeeds, idRole+p.role)
+		addonNeeds = append(addonNeeds, IDRole+p.role)
 	}
 	b.stack("addons", "what nodes need, and who pods are", b.addonsStack(), nil, addonNeeds...)
 	for _, m := range groups {
 		params := map[string]Source{"Subnets": subnets, "Min": {Literal: decimal(m.min), Once: true}, "Max": {Literal: decimal(m.max), Once: true}}
-		needs, why := []string{idStack + "addons", idRole + roleNodes}, "the nodes of Cortex itself"
-		if m.name != systemGroup {
-			needs, why = []string{idStack + nodesPart(systemGroup)}, "nodes for APIs: "+m.of.Name
+		needs, why := []string{IDStack + "addons", IDRole + roleNodes}, "the nodes of Cortex itself"
+		if m.name != SystemGroup {
+			needs, why = []string{IDStack + NodesPart(SystemGroup)}, "nodes for APIs: "+m.of.Name
 		}
-		b.stack(nodesPart(m.name), why, b.nodesStack(m), params, needs...)
-		if m.name == systemGroup {
-			b.stack("services", "DNS and load balancers", b.servicesStack(), b.serviceParams(), idStack+nodesPart(systemGroup))
+		b.stack(NodesPart(m.name), why, b.nodesStack(m), params, needs...)
+		if m.name == SystemGroup {
+			b.stack("services", "DNS and load balancers", b.servicesStack(), b.serviceParams(), IDStack+NodesPart(SystemGroup))
 		}
 	}
 }
 
-func nodesPart(group string) string { return "nodes-" + group }
+// NodesPart is the part of a stack that is a node group.
+func NodesPart(group string) string { return "nodes-" + group }
 
 // nodeSubnets are the subnets of nodes, and of the control plane.
 func (b *builder) nodeSubnets() Source {
-	if b.c.ownNetwork() {
+	if b.c.OwnNetwork() {
 		var ids []string
 		for _, s := range b.c.Subnets {
 			ids = append(ids, s.SubnetID)
@@ -278,7 +284,7 @@ func (b *builder) nodeSubnets() Source {
 func (b *builder) serviceParams() map[string]Source {
 	params := map[string]Source{"NodeGroup": output("cluster", "SecurityGroup")}
 	vpc, public := output("network", "Vpc"), output("network", outPublic)
-	if b.c.ownNetwork() {
+	if b.c.OwnNetwork() {
 		vpc, public = Source{Literal: b.f.subnet(b.c.Subnets[0].SubnetID).VPC}, Source{Literal: commas(b.c.publicSubnets(b.f))}
 	}
 	params["Vpc"] = vpc
@@ -295,17 +301,17 @@ func (b *builder) serviceParams() map[string]Source {
 func (b *builder) finish(groups []managed) {
 	for _, m := range groups {
 		a := &Attach{NodeGroup: m.name, Tags: m.scaleTags(b.f.InstanceTypes[m.types[0]])}
-		s := Step{ID: idAttach + m.name, Needs: []string{idStack + nodesPart(m.name)}, Why: "what the autoscaler has to know of an empty group"}
-		if m.name == systemGroup {
+		s := Step{ID: IDAttach + m.name, Needs: []string{IDStack + NodesPart(m.name)}, Why: "what the autoscaler has to know of an empty group"}
+		if m.name == SystemGroup {
 			targets := output("services", "TargetGroups")
 			a.TargetGroups = &targets
-			s.Needs, s.Why = append(s.Needs, idStack+"services"), "load balancers reach these nodes"
+			s.Needs, s.Why = append(s.Needs, IDStack+"services"), "load balancers reach these nodes"
 		}
 		s.Do.Attach = a
 		b.step(s)
 	}
-	b.step(Step{ID: idChart, Needs: []string{idAttach + systemGroup}, Why: "Cortex itself, and what adds and removes nodes", Do: Do{Chart: b.chart(groups)}})
-	b.step(Step{ID: "environment", Needs: []string{idChart, "bucket"}, Why: "the client knows where the operator is, and what it has to show", Do: Do{Environment: &Environment{
+	b.step(Step{ID: IDChart, Needs: []string{IDAttach + SystemGroup}, Why: "Cortex itself, and what adds and removes nodes", Do: Do{Chart: b.chart(groups)}})
+	b.step(Step{ID: "environment", Needs: []string{IDChart, "bucket"}, Why: "the client knows where the operator is, and what it has to show", Do: Do{Environment: &Environment{
 		Name: b.c.ClusterName, Operator: Source{Before: "https://", Stack: "services", Output: "OperatorHost"},
 	}}})
 }
@@ -319,7 +325,7 @@ func (b *builder) chart(groups []managed) *Chart {
 	nodeGroups := []any{}
 	for i := range b.c.NodeGroups {
 		g := &b.c.NodeGroups[i]
-		nodeGroups = append(nodeGroups, object{"name": g.Name, "priority": g.Priority, "largest": b.f.InstanceTypes[g.InstanceType].allocatable()})
+		nodeGroups = append(nodeGroups, object{"name": g.Name, "priority": g.Priority, "largest": b.f.InstanceTypes[g.InstanceType].allocatable().values()})
 	}
 	program := func(port int) object {
 		return object{
@@ -332,10 +338,17 @@ func (b *builder) chart(groups []managed) *Chart {
 		"account": b.f.Account, "region": b.c.Region, "clusterName": b.c.ClusterName, "platformRoles": roles, "nodeGroups": nodeGroups,
 		"operator": program(operatorPort), "gateway": program(gatewayPort), "apis": object{"namespace": namespaceAPIs},
 	}
-	c.From = map[string]Source{"apis.endpoint": {Before: "http://", Stack: "services", Output: "ApisHost"}}
+	if names := b.images(); len(names) > 0 {
+		c.Values["image"] = object{"names": names}
+	}
+	c.From = map[string]Source{
+		"apis.endpoint": {Before: "http://", Stack: "services", Output: "ApisHost"},
+		// Clients look for the name of the load balancer in the operator's certificate.
+		"operator.tls.names[]": {Stack: "services", Output: "OperatorHost"},
+	}
 	plugins := map[string]bool{}
 	for _, m := range groups {
-		if m.name == systemGroup {
+		if m.name == SystemGroup {
 			continue
 		}
 		priority := decimal(m.priority)
@@ -347,4 +360,16 @@ func (b *builder) chart(groups []managed) *Chart {
 	}
 	c.DevicePlugins = sortedKeys(plugins)
 	return c
+}
+
+// images are the names of those images of Cortex's own that the file names, as the chart
+// calls them.
+func (b *builder) images() object {
+	names := object{}
+	for key, program := range map[string]string{"operator": "operator", "gateway": "gateway", "proxy": "sidecar"} {
+		if image := b.c.Images[key]; image != "" {
+			names[program] = image
+		}
+	}
+	return names
 }

@@ -53,7 +53,7 @@ func (b *builder) quotas(groups []managed) []Quota {
 		largest = max(largest, m.max)
 	}
 	q.add("eks", "L-BD136A63", "nodes in a managed node group", 0, largest, true)
-	if !b.c.ownNetwork() {
+	if !b.c.OwnNetwork() {
 		q.add("vpc", "L-F678F1CE", "VPCs in the region", 1, 0, false)
 		q.add("vpc", "L-A4707A72", "internet gateways in the region", 1, 0, false)
 		if n := int64(len(b.natZones())); n > 0 {

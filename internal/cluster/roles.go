@@ -12,6 +12,9 @@ const (
 
 var roleParts = []string{roleCluster, roleNodes, roleOperator, roleGateway, roleAPIs, roleAutoscaler}
 
+// InlinePolicy is the name of what a role for pods may do besides what is attached to it.
+const InlinePolicy = "cortex"
+
 // podRole says which pods have a role.
 type podRole struct{ resource, namespace, account, role string }
 
@@ -76,10 +79,10 @@ func (b *builder) role(part string) *Role {
 		}
 		return r
 	case roleAPIs:
-		r.Attach = append([]string{b.names.PolicyARN()}, b.c.policies()...)
+		r.Attach = append([]string{b.names.PolicyARN()}, b.c.Policies()...)
 	}
 	r.Trust = trust(podsService, assume, tagSession)
-	r.Inline = map[string]*Document{"cortex": b.inline(part)}
+	r.Inline = map[string]*Document{InlinePolicy: b.inline(part)}
 	return r
 }
 

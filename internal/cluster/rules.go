@@ -150,6 +150,12 @@ func (c *Config) Validate() []workload.Violation {
 	k.policies(c)
 	if c.ClusterCredentials != "" {
 		k.oneOf("cluster_credentials", c.ClusterCredentials, CredentialsInherit, CredentialsRole)
+		if c.ClusterCredentials == CredentialsInherit {
+			k.add(workload.Violation{
+				Path: "cluster_credentials", Code: CodeNotPossible, Message: "cannot be used: nothing in a cluster is given a key any more, which everybody who administers it could read",
+				Found: CredentialsInherit, Allowed: CredentialsRole, Hint: "APIs may do what iam_policy_arns says",
+			})
+		}
 	}
 	k.images(c)
 	k.groups(c)
@@ -210,12 +216,12 @@ func (k *checker) tags(c *Config) {
 			}
 		}
 		switch {
-		case key == tagClusterName && c.Tags[key] != c.ClusterName:
+		case key == TagClusterName && c.Tags[key] != c.ClusterName:
 			k.add(workload.Violation{
 				Path: path, Code: CodeDefaultTag, Message: "must be the name of the cluster", Found: found(c.Tags[key]), Allowed: c.ClusterName,
 				Hint: "remove it: everything gets this tag", Related: []string{"cluster_name"},
 			})
-		case key != tagClusterName && strings.HasPrefix(key, tagsOfCortex):
+		case key != TagClusterName && strings.HasPrefix(key, tagsOfCortex):
 			k.add(workload.Violation{Path: path, OfKey: true, Code: CodePrefix, Message: "a tag must not begin with " + tagsOfCortex, Found: found(key), Hint: "Cortex uses such tags itself"})
 		}
 	}

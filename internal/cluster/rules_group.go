@@ -241,7 +241,7 @@ func (c *Config) Warnings() []workload.Violation {
 	if c.IAMPolicyARNs == nil {
 		k.add(workload.Violation{Path: "iam_policy_arns", Code: CodeEveryBucket, Message: "is not given: every API may read and write every bucket of the account (AmazonS3FullAccess), as always", Hint: "name the policies that APIs need"})
 	}
-	if c.SubnetVisibility == Public && c.NATGateway != NATNone && !c.ownNetwork() {
+	if c.SubnetVisibility == Public && c.NATGateway != NATNone && !c.OwnNetwork() {
 		k.add(workload.Violation{Path: "nat_gateway", Code: CodeNoEffect, Message: "has no effect where nodes are in public subnets: none is made", Hint: "remove it"})
 	}
 	if len(c.NodeGroups) == 0 {

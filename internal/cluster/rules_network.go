@@ -13,7 +13,7 @@ import (
 func (k *checker) zones(c *Config) {
 	zones := c.AvailabilityZones
 	switch {
-	case len(zones) > 0 && c.ownNetwork():
+	case len(zones) > 0 && c.OwnNetwork():
 		k.add(workload.Violation{
 			Path: "availability_zones", Code: CodeOneOrNone, Message: "must not be given together with subnets",
 			Hint: "remove it: each subnet is in a zone", Related: []string{"subnets"},
@@ -56,12 +56,12 @@ func (k *checker) network(c *Config) {
 	switch {
 	case c.NATGateway != NATNone && c.NATGateway != NATSingle && c.NATGateway != NATHighlyAvailable:
 		k.oneOf("nat_gateway", c.NATGateway, NATNone, NATSingle, NATHighlyAvailable)
-	case c.ownNetwork() && c.NATGateway != NATNone:
+	case c.OwnNetwork() && c.NATGateway != NATNone:
 		k.add(workload.Violation{
 			Path: "nat_gateway", Code: CodeNATWithSubnets, Message: "must be none where subnets are given: Cortex changes nothing in a network of yours",
 			Found: c.NATGateway, Hint: "remove it", Related: []string{"subnets"},
 		})
-	case !c.ownNetwork() && c.SubnetVisibility == Private && c.NATGateway == NATNone:
+	case !c.OwnNetwork() && c.SubnetVisibility == Private && c.NATGateway == NATNone:
 		k.add(workload.Violation{
 			Path: "nat_gateway", Code: CodeNATRequired, Message: "must not be none where nodes are in private subnets: they could pull no image",
 			Found: c.NATGateway, Allowed: NATSingle + ", " + NATHighlyAvailable, Related: []string{"subnet_visibility", "subnets"},
@@ -102,7 +102,7 @@ func (k *checker) vpc(c *Config) {
 	v := workload.Violation{Path: "vpc_cidr", Found: found(c.VPCCIDR), Code: workload.CodeInvalidString, Allowed: "such as " + defaultVPC}
 	prefix, err := netip.ParsePrefix(c.VPCCIDR)
 	switch {
-	case c.ownNetwork():
+	case c.OwnNetwork():
 		v.Code, v.Message, v.Allowed, v.Related = CodeOneOrNone, "must not be given together with subnets", "", []string{"subnets"}
 		v.Hint = "remove it: the network is there already"
 	case err != nil || !prefix.Addr().Is4():

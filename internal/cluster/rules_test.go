@@ -47,6 +47,7 @@ var rules = []broken{
 	{"configreader.invalid_str", "kubernetes_version", "region: us-west-2\nkubernetes_version: latest\n", 2},
 	{"clusterconfig.not_possible", "kubernetes_version", "region: us-west-2\nkubernetes_version: 1.99\n", 2},
 	{"configreader.disallowed_value", "cluster_credentials", "region: us-west-2\ncluster_credentials: mine\n", 2},
+	{"clusterconfig.not_possible", "cluster_credentials", "region: us-west-2\ncluster_credentials: inherit\n", 2},
 
 	{"configreader.too_many_elements", "tags", "region: us-west-2\ntags: {" + numbered("t%: v, ", 41) + "}\n", 2},
 	{"configreader.too_short", "tags.", "region: us-west-2\ntags: {'': x}\n", 2},

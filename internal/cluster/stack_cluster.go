@@ -2,13 +2,20 @@ package cluster
 
 import "net/netip"
 
+// VersionParameter is the parameter of the stack of the control plane that says which version
+// of Kubernetes it was given last.
+const VersionParameter = "Version"
+
 // clusterStack is the control plane alone: making it takes the longest, and nothing that
 // fails later may take it away again.
 func (b *builder) clusterStack() *template {
 	t := newTemplate("Cortex: control plane of cluster " + b.c.ClusterName)
 	t.parameter("Subnets", typeSubnets)
+	// A parameter, because it shows: AWS moves a control plane on by itself when the support
+	// of its version ends, and tells no stack.
+	t.parameter(VersionParameter, "String")
 	t.resource("Cluster", "AWS::EKS::Cluster", object{
-		"Name": b.c.ClusterName, "Version": b.version.Version, "RoleArn": b.names.RoleARN(roleCluster),
+		"Name": b.c.ClusterName, "Version": ref(VersionParameter), "RoleArn": b.names.RoleARN(roleCluster),
 		// Add-ons are resources of their own, in the order that they need.
 		"BootstrapSelfManagedAddons": false,
 		// Entries for grant and revoke, the ConfigMap for what eksctl documents. Whoever
@@ -28,7 +35,7 @@ func (b *builder) clusterStack() *template {
 
 // services is the range of addresses of Services.
 func (b *builder) services() netip.Prefix {
-	if b.c.ownNetwork() {
+	if b.c.OwnNetwork() {
 		vpc, err := netip.ParsePrefix(b.f.subnet(b.c.Subnets[0].SubnetID).VPCCIDR)
 		if err != nil {
 			return servicesIn10 // ParseFacts has read it

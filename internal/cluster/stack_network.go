@@ -92,7 +92,7 @@ func (b *builder) natFor(letter string) string {
 // natZones are the zones that have a NAT gateway.
 func (b *builder) natZones() []string {
 	switch {
-	case b.c.SubnetVisibility != Private || b.c.ownNetwork() || b.c.NATGateway == NATNone:
+	case b.c.SubnetVisibility != Private || b.c.OwnNetwork() || b.c.NATGateway == NATNone:
 		return nil
 	case b.c.NATGateway == NATHighlyAvailable:
 		return b.zones

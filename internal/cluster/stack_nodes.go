@@ -24,7 +24,7 @@ func (b *builder) systemNodes() managed {
 	iops, throughput := int64(gp3IOPS), int64(gp3Throughput)
 	g := &NodeGroup{VolumeSize: 20, VolumeType: gp3, VolumeIOPS: &iops, VolumeThroughput: &throughput}
 	return managed{
-		name: systemGroup, of: g, types: []string{SystemType}, min: 2, max: 25,
+		name: SystemGroup, of: g, types: []string{SystemType}, min: 2, max: 25,
 		labels: map[string]string{labelSystem: "true"}, taints: []taint{{labelSystem, "true"}}, volume: volumeOf(g),
 	}
 }
@@ -100,13 +100,13 @@ func (b *builder) nodesStack(m managed) *template {
 	if m.spot {
 		capacity = "SPOT"
 	}
-	image := b.f.InstanceTypes[m.types[0]].image()
+	image := b.f.InstanceTypes[m.types[0]].Image()
 	properties := object{
 		"ClusterName": b.c.ClusterName, "NodegroupName": m.name, "NodeRole": b.names.RoleARN(roleNodes), "Subnets": ref("Subnets"),
 		"AmiType": image, "CapacityType": capacity, "InstanceTypes": m.types,
 		"Version": b.version.Version, "ReleaseVersion": b.version.Releases[image],
 		"ScalingConfig": object{"MinSize": ref("Min"), "MaxSize": ref("Max"), "DesiredSize": ref("Min")},
-		"UpdateConfig":  object{"MaxUnavailablePercentage": 33}, "Labels": m.labels,
+		"UpdateConfig":  object{"MaxUnavailablePercentage": atOncePercent}, "Labels": m.labels,
 		"LaunchTemplate": object{"Id": ref("Template"), "Version": attribute("Template", "LatestVersionNumber")},
 		"Tags":           b.c.allTags(),
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -41,7 +42,10 @@ type ClientConfig struct {
 	CAFile    string // authorities of the operator's certificate; may appear later
 	Gateway   string // name of this pod
 	// Samples is the present load; only Run calls it, once each second.
-	Samples   func() []autoscaler.Sample
+	Samples func() []autoscaler.Sample
+	// InFlight is how many requests each replica of a workload works on; nil when
+	// that is not known. Only Run calls it, after Samples.
+	InFlight  func(workload string) map[string]int
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 }
@@ -102,12 +106,28 @@ func (c *Client) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		report := loadReport{Gateway: c.cfg.Gateway, Samples: []loadSample{}}
-		for _, s := range c.cfg.Samples() {
-			report.Samples = append(report.Samples, loadSample{Name: s.Name, InFlight: s.InFlight})
-		}
-		c.heard(ctx, c.call(ctx, pathLoad, report, reportTimeout))
+		c.heard(ctx, c.call(ctx, pathLoad, c.report(), reportTimeout))
 	}
+}
+
+// report is the present load. An API whose busy replicas would be too many says
+// nothing of them.
+func (c *Client) report() loadReport {
+	report := loadReport{Gateway: c.cfg.Gateway, Samples: []loadSample{}}
+	left := maxBusy
+	for _, s := range c.cfg.Samples() {
+		sample := loadSample{Name: s.Name, InFlight: s.InFlight}
+		if c.cfg.InFlight != nil && s.InFlight > 0 {
+			sample.Busy = c.cfg.InFlight(s.Name)
+			maps.DeleteFunc(sample.Busy, func(_ string, n int) bool { return n < 1 })
+		}
+		if left -= len(sample.Busy); left < 0 {
+			left += len(sample.Busy)
+			sample.Busy = nil
+		}
+		report.Samples = append(report.Samples, sample)
+	}
+	return report
 }
 
 // Wake asks the operator for a first replica of a workload. When the operator

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -205,5 +206,33 @@ func TestClientRefusesWhatCannotBe(t *testing.T) {
 		if _, err := NewClient(ClientConfig{Operator: operator, TokenFile: "t", CAFile: "c", Gateway: "g", Samples: func() []autoscaler.Sample { return nil }}); err == nil {
 			t.Errorf("NewClient(%q) = nil, want an error", operator)
 		}
+	}
+}
+
+func TestReportsSayWhichReplicasAreBusy(t *testing.T) {
+	t.Parallel()
+	many := map[string]int{}
+	for i := range maxBusy {
+		many[fmt.Sprintf("r%d", i)] = 1
+	}
+	running := map[string]map[string]int{"iris": {"one": 2, "two": 0}, "many": many}
+	c := &Client{cfg: ClientConfig{
+		Gateway: "gateway-a",
+		Samples: func() []autoscaler.Sample {
+			return []autoscaler.Sample{{Name: "iris", InFlight: 2}, {Name: "many", InFlight: maxBusy}, {Name: "none"}}
+		},
+		InFlight: func(name string) map[string]int { return running[name] },
+	}}
+	got := c.report()
+	want := loadReport{Gateway: "gateway-a", Samples: []loadSample{
+		{Name: "iris", InFlight: 2, Busy: map[string]int{"one": 2}},
+		{Name: "many", InFlight: maxBusy}, // with those of iris they would be too many
+		{Name: "none"},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("report() (-want +got):\n%s", diff)
+	}
+	if err := got.check(); err != nil {
+		t.Errorf("the operator refuses the report: %v", err)
 	}
 }

@@ -36,6 +36,9 @@ const (
 	maxSamples = 10_000
 	maxToken   = 8 << 10
 	maxFlight  = 1e9 // requests in flight that a sample can mean
+	// maxBusy is of how many replicas one report says that they work. With more, which
+	// are idle matters to few requests.
+	maxBusy = 2_000
 )
 
 // loadReport is what one gateway sees now.
@@ -47,6 +50,8 @@ type loadReport struct {
 type loadSample struct {
 	Name     string  `json:"name"`
 	InFlight float64 `json:"in_flight"`
+	// Busy is how many requests each replica works on that works on any.
+	Busy map[string]int `json:"busy,omitempty"`
 }
 
 // wakeRequest asks for a first replica of a workload.
@@ -73,7 +78,7 @@ func (r *loadReport) check() error {
 	if len(r.Samples) > maxSamples {
 		return fmt.Errorf("more than %d samples", maxSamples)
 	}
-	seen := make(map[string]bool, len(r.Samples))
+	busy, seen := 0, make(map[string]bool, len(r.Samples))
 	for _, s := range r.Samples {
 		switch {
 		case !workloadName.MatchString(s.Name):
@@ -84,6 +89,14 @@ func (r *loadReport) check() error {
 			return fmt.Errorf("in_flight of %s is not a number of requests", s.Name)
 		}
 		seen[s.Name] = true
+		for replica, n := range s.Busy {
+			if !gatewayName.MatchString(replica) || n < 1 || n > maxFlight {
+				return fmt.Errorf("busy of %s is not a number of requests for each replica", s.Name)
+			}
+		}
+		if busy += len(s.Busy); busy > maxBusy {
+			return fmt.Errorf("more than %d busy replicas", maxBusy)
+		}
 	}
 	return nil
 }

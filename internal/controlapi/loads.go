@@ -32,6 +32,7 @@ type Loads struct {
 type report struct {
 	at      time.Time
 	samples map[string]float64 // by workload
+	busy    map[string]map[string]int
 }
 
 // NewLoads knows of no gateway. Now is the clock; nil is time.Now.
@@ -68,6 +69,21 @@ func (l *Loads) Samples() []autoscaler.Sample {
 	return samples
 }
 
+// InFlight returns how many requests each replica of a workload works on that works
+// on any, the sum over gateways, as of the last second or two.
+func (l *Loads) InFlight(workload string) map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(l.now())
+	sums := map[string]int{}
+	for _, r := range l.reports {
+		for replica, n := range r.busy[workload] {
+			sums[replica] += n
+		}
+	}
+	return sums
+}
+
 // Gateways is how many are heard now.
 func (l *Loads) Gateways() int {
 	l.mu.Lock()
@@ -80,9 +96,12 @@ func (l *Loads) Gateways() int {
 // false when there are too many gateways.
 func (l *Loads) heard(r loadReport) bool {
 	now := l.now()
-	samples := make(map[string]float64, len(r.Samples))
+	samples, busy := make(map[string]float64, len(r.Samples)), map[string]map[string]int{}
 	for _, s := range r.Samples {
 		samples[s.Name] = s.InFlight
+		if len(s.Busy) > 0 {
+			busy[s.Name] = s.Busy
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +109,7 @@ func (l *Loads) heard(r loadReport) bool {
 	if _, known := l.reports[r.Gateway]; !known && len(l.reports) >= maxGateways {
 		return false
 	}
-	l.reports[r.Gateway] = report{at: now, samples: samples}
+	l.reports[r.Gateway] = report{at: now, samples: samples, busy: busy}
 	return true
 }
 

@@ -89,6 +89,30 @@ func TestLoadsAddUpWhatGatewaysSay(t *testing.T) {
 	}
 }
 
+func TestBusyReplicasOfAllGateways(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := NewLoads(c.now)
+	busy := func(replica string, n int) loadSample {
+		return loadSample{Name: "iris", InFlight: float64(n), Busy: map[string]int{replica: n}}
+	}
+	l.heard(reportOf("a", busy("one", 2)))
+	c.pass(silence)
+	l.heard(reportOf("b", busy("one", 1)))
+	l.heard(reportOf("c", busy("two", 4), loadSample{Name: "other"}))
+	if diff := cmp.Diff(map[string]int{"one": 3, "two": 4}, l.InFlight("iris")); diff != "" {
+		t.Errorf("InFlight(iris) (-want +got):\n%s", diff)
+	}
+	c.pass(time.Second) // gateway a has fallen silent
+	l.heard(reportOf("c", busy("two", 1)))
+	if diff := cmp.Diff(map[string]int{"one": 1, "two": 1}, l.InFlight("iris")); diff != "" {
+		t.Errorf("InFlight(iris) later (-want +got):\n%s", diff)
+	}
+	if got := l.InFlight("other"); len(got) > 0 {
+		t.Errorf("InFlight(other) = %v, want nothing", got)
+	}
+}
+
 func TestLoadsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newClock()

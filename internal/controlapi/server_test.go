@@ -145,6 +145,14 @@ func TestOnlyGatewaysAreHeard(t *testing.T) {
 	}
 }
 
+func busyReplicas(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"r%d":1`, i))
+	}
+	return "{" + strings.Join(all, ",") + "}"
+}
+
 func TestReports(t *testing.T) {
 	t.Parallel()
 	long := `{"gateway":"gateway-a","samples":[` + strings.Repeat(`{"name":"a","in_flight":1},`, maxSamples) + `{"name":"b","in_flight":1}]}`
@@ -165,6 +173,10 @@ func TestReports(t *testing.T) {
 		{"less than nothing", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":-1}]}`, 400},
 		{"more than there can be", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":1e10}]}`, 400},
 		{"no number", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":"1"}]}`, 400},
+		{"busy replicas", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":1,"busy":{"x7-5f":1}}]}`, 204},
+		{"a replica that cannot be", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":1,"busy":{"X/7":1}}]}`, 400},
+		{"a busy replica with nothing to do", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":1,"busy":{"x7":0}}]}`, 400},
+		{"too many busy replicas", pathLoad, `{"gateway":"gateway-a","samples":[{"name":"a","in_flight":1,"busy":` + busyReplicas(maxBusy+1) + `}]}`, 400},
 		{"too many APIs", pathLoad, long, 400},
 		{"too large", pathLoad, `{"gateway":"` + strings.Repeat("a", maxBody) + `"}`, 413},
 		{"a wake-up", pathWake, `{"name":"iris"}`, 204},

@@ -66,6 +66,7 @@ type Deployed struct {
 	Outcome  workload.Outcome   `json:"outcome,omitzero"`
 	Serving  *workload.Revision `json:"serving,omitempty"`  // the last that was live, while Revision was not
 	Unproven bool               `json:"unproven,omitempty"` // Revision waits for a request before it is tried
+	Stopped  *workload.Stopped  `json:"stopped,omitempty"`  // nothing is to run until somebody starts it
 }
 
 // Job is one job that was submitted: a BatchJob or a TaskJob, as its kind says. Its

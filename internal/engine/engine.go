@@ -29,6 +29,69 @@ type Deployment struct {
 	Owner string
 }
 
+// CodeNothingRuns is the code of the fault that nothing runs in which a command could.
+const CodeNothingRuns = "exec.nothing_runs"
+
+// Executor is an Engine that can run a command in a replica, as workload.Service.Exec.
+// The request was checked.
+type Executor interface {
+	Exec(ctx context.Context, req workload.ExecRequest, streams workload.ExecStreams) (code int, err error)
+}
+
+// Runner is an Engine that can run a pod to its end, which is what jobs are made of.
+type Runner interface {
+	// StartRun starts a pod of which no container is started again: the end of its first
+	// container to end is the end of all. It returns when that is accepted, and waits for
+	// an engine that is about to run.
+	StartRun(ctx context.Context, r Run) (Running, error)
+	// RunLogs is Logs, of the runs of a name (Run.Name), also when they have ended.
+	RunLogs(ctx context.Context, name string, q workload.LogQuery, fn func(workload.LogLine) error) error
+	// ForgetRuns drops the logs of the runs of a name.
+	ForgetRuns(name string)
+}
+
+// Run is a pod that is to run to its end.
+type Run struct {
+	Name     string             // by which its logs are found; several runs may have one. No path separator is in it
+	Revision *workload.Revision // whose pod it is; never changed after it was handed over
+	Env      map[string]string  // beside what every container has
+	Files    []RunFile
+}
+
+// RunFile is a file of this machine that containers of a run have.
+type RunFile struct {
+	Source   string // on this machine, where processes see it
+	Target   string // in containers that have an image
+	Variable string // names to each where it is
+	ReadOnly bool
+}
+
+// Running is a run that was started. All methods may be called at once.
+type Running interface {
+	ID() string // of the replica that it is
+	// AwaitReady returns true as soon as it receives requests, and false when it has ended
+	// or ctx has.
+	AwaitReady(ctx context.Context) bool
+	Address() string // of its port, once it is ready
+	// Reason says why it is not ready; nil: it is.
+	Reason() *workload.Reason
+	// Stop has it end, as replicas do: asked first, and killed when its grace is over.
+	Stop(why string)
+	// Done is closed when nothing of it runs any more.
+	Done() <-chan struct{}
+	// End says how it ended; valid after Done.
+	End() RunEnd
+}
+
+// RunEnd is how a run ended.
+type RunEnd struct {
+	Stopped bool             // somebody called Stop before it ended, and the rest says nothing
+	Code    int              // exit code of the first container that ended; 128+n for signal n
+	OOM     bool             // it was ended because memory ran out
+	Reason  *workload.Reason // of an end with another code than 0, or why it did not start
+	Unmade  bool             // it did not start
+}
+
 // Engine keeps deployments running. All methods may be called at once.
 type Engine interface {
 	// Apply makes d the desired deployment of d.Revision.Name and returns when

@@ -19,6 +19,11 @@ const (
 	CodeNeverListened = "never_listened"
 	CodeProbe         = "probe_failing"
 	CodeLiveness      = "liveness_failing"
+	CodeStartFailed   = "start_failed"
+	CodeVolume        = "volume_unavailable"
+
+	CodeStarting    = "starting"    // of what is on its way
+	CodeTerminating = "terminating" // likewise
 )
 
 const (

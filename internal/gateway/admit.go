@@ -15,6 +15,8 @@ import (
 var (
 	errStopping = errors.New("the gateway is shutting down")
 	errDeleted  = errors.New("the API was deleted")
+	errStopped  = errors.New("the API is stopped")
+	errAsleep   = errors.New("no replica is ready, and none is started for this")
 	errRefused  = errors.New("no replica took it")
 )
 
@@ -32,19 +34,26 @@ func (e *failedError) Error() string {
 
 var _ relay.Handler = (*Gateway)(nil)
 
-// Admit is the whole way of a request to its replica: route, split, limit.
+// Admit is the whole way of a request to its replica: route, split, limit. One to an
+// AsyncAPI goes to who accepts items, and takes no place of a replica.
 func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answer) {
 	var v visit
 	r, ans := g.admit(x, again, &v)
 	v.record(proxyspan.Of(x), r)
-	if ans != nil {
+	switch {
+	case ans != nil:
 		return nil, ans
+	case r == nil:
+		return itemsPlace{v.route.inside}, nil
 	}
 	return r, nil
 }
 
+// admit returns neither a replica nor an answer for a request to an AsyncAPI.
 func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *relay.Answer) {
-	if again > 0 {
+	if w, _ := x.State.(*work); again > 0 && w.items.Load() {
+		return nil, unavailable("shutting_down", "api", time.Second, "%s", errStopping.Error()) // nobody else accepts it
+	} else if again > 0 {
 		r, ans := g.acquire(x.Context, x.State.(*work), x.Size(), again, v)
 		if v.held {
 			x.Held()
@@ -59,6 +68,15 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 		return nil, ans
 	}
 	x.State = w
+	if v.route.inside != nil {
+		x.Strip(strip)
+		x.Ours()
+		x.CancelWhenGone()
+		return nil, nil
+	}
+	if w.stopped.Load() { // also while its last replicas end
+		return nil, g.refusal(w, errStopped)
+	}
 	x.Strip(strip)
 	if s != nil {
 		x.CopyTo(g.copyFor(s.shadow))
@@ -108,14 +126,14 @@ func (v *visit) record(spans *proxyspan.Request, r *replica) {
 	switch way := v.route; {
 	case way == nil:
 	case way.split == nil:
-		spans.Routed(way.endpoint, way.name, string(workload.Realtime), "")
+		spans.Routed(way.endpoint, way.name, string(way.kind), "")
 	case v.work == nil:
 		spans.Routed(way.endpoint, way.name, string(workload.Splitter), "")
 	default:
 		spans.Routed(way.endpoint, v.work.name, string(workload.Realtime), way.name)
 	}
 	if r == nil {
-		spans.Admitted(&v.Admission, false, "", "")
+		spans.Admitted(&v.Admission, v.route != nil && v.route.inside != nil, "", "")
 		return
 	}
 	spans.Admitted(&v.Admission, true, r.id, *r.revision.Load()) // set before the backend is ready
@@ -202,6 +220,8 @@ func (g *Gateway) refusal(w *work, err error) *relay.Answer {
 			"no healthy upstream: no replica of %s became ready within %s", w.name, g.cfg.Hold.Time)
 	case errors.As(err, &failed):
 		return unavailable(failed.reason.Code, origin, 10*time.Second, "%s", failed.Error())
+	case errors.Is(err, errStopped):
+		return unavailable("stopped", origin, time.Minute, "%s is stopped; whoever runs it can start it with `cortex start %s`", w.name, w.name)
 	case errors.Is(err, errStopping):
 		return unavailable("shutting_down", origin, time.Second, "%s", errStopping.Error())
 	case errors.Is(err, errDeleted), errors.Is(err, limiter.ErrClosed):

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,10 @@ type Config struct {
 	Log       *slog.Logger        // nil: none
 	Hold      HoldLimits
 	Limits    relay.Limits
+	// Items has the requests of AsyncAPIs, and Jobs those of BatchAPIs and TaskAPIs. Nil:
+	// none are served here.
+	Items Items
+	Jobs  Inside
 	// Trusted are proxies in front; see relay.Config.
 	Trusted []netip.Prefix
 	// Sidecars says that replicas are reached through sidecars: what those say of a
@@ -85,13 +90,15 @@ type Gateway struct {
 	spans *proxyspan.Recorder // nil: no traces
 	snap  atomic.Pointer[snapshot]
 
-	known    context.Context // ends when what is deployed is known
-	know     context.CancelFunc
-	stopping atomic.Bool
-	serving  sync.WaitGroup // Serve calls
-	tasks    sync.WaitGroup // wake-ups, copies, and the ends of attempts
-	life     context.Context
-	end      context.CancelFunc
+	known     context.Context // ends when what is deployed is known
+	know      context.CancelFunc
+	stopping  atomic.Bool
+	serving   sync.WaitGroup    // Serve calls
+	tasks     sync.WaitGroup    // wake-ups, copies, and the ends of attempts
+	inside    *inside           // where requests to AsyncAPIs go
+	executing http.RoundTripper // by which items are executed
+	life      context.Context
+	end       context.CancelFunc
 
 	mu      sync.Mutex
 	works   map[string]*work
@@ -120,6 +127,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.DrainTimeout = time.Minute
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
+	g.inside, g.executing = newInside(), http2.Transport(false)
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -137,6 +145,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	all.Go(func() { failed <- g.cfg.Store.Watch(watch, g.storeChanged) })
 	all.Go(func() { failed <- g.cfg.Engine.Watch(watch, g.replicasChanged) })
 	all.Go(func() { g.tend(watch) })
+	if g.cfg.Items != nil || g.cfg.Jobs != nil {
+		all.Go(func() { g.inside.serve(watch, g) })
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -184,7 +195,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	h2 := http2.New(http2.Config{
-		Handler: proxymetrics.Handler(g.spans.Handler(g.http2Handler()), g.nowhere), Addr: ln.Addr(), Log: g.log, BodyTimeout: g.cfg.Limits.BodyTimeout,
+		Handler: proxymetrics.Handler(g.spans.Handler(g.itemsHandler(g.http2Handler())), g.nowhere), Addr: ln.Addr(), Log: g.log, BodyTimeout: g.cfg.Limits.BodyTimeout,
 	})
 	s := relay.NewServer(relay.Config{
 		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
@@ -231,15 +242,19 @@ func (g *Gateway) Drain(ctx context.Context, workload, replicaID string) error {
 	return err
 }
 
-// Samples returns the load of every deployed RealtimeAPI: how many requests were in flight
-// on average since it was called before. One caller only.
+// Samples returns the load of every deployed API that has replicas: how many requests, or
+// items, were in flight on average since it was called before. One caller only.
 func (g *Gateway) Samples() []workload.Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	samples := make([]workload.Load, 0, len(g.works))
 	for _, w := range g.works {
-		if w.deployed.Load() {
-			samples = append(samples, workload.Load{Name: w.name, InFlight: w.pool.MeanLoad()})
+		if w.deployed.Load() && !w.jobs.Load() {
+			load := workload.Load{Name: w.name, InFlight: w.pool.MeanLoad()}
+			if w.items.Load() { // which wait elsewhere, and are more than one
+				load.InFlight, load.Backlog = g.cfg.Items.MeanLoad(w.name), g.cfg.Items.Backlog(w.name)
+			}
+			samples = append(samples, load)
 		}
 	}
 	return samples
@@ -254,8 +269,23 @@ func (g *Gateway) Traffic(name string) (workload.Traffic, bool) {
 		return workload.Traffic{}, false
 	}
 	load := w.pool.Load()
+	if w.items.Load() && !w.jobs.Load() {
+		load.Waiting, load.Running = g.cfg.Items.Load(name)
+	}
 	requests, took := w.counts.requests.Worked()
 	return workload.Traffic{InFlight: load.Running + load.Waiting, Requests: requests, Seconds: took.Seconds()}, true
+}
+
+// Copies returns what became of the copies that a TrafficSplitter makes; false when it has
+// no shadow, or is not known here.
+func (g *Gateway) Copies(name string) (workload.Copies, bool) {
+	for _, rt := range g.snap.Load().routes {
+		if rt.name == name && rt.split != nil && rt.split.shadow != nil {
+			s := rt.split.shadow
+			return workload.Copies{Answered: s.sent.Load(), Dropped: s.dropped.Load()}, true
+		}
+	}
+	return workload.Copies{}, false
 }
 
 // InFlight returns how many requests each replica of an API works on.

@@ -396,6 +396,51 @@ func TestDeletedWorkloadIsGone(t *testing.T) {
 	r.until(func() bool { return r.work("api") == nil }, "nothing to be kept")
 }
 
+// Whoever calls what is stopped is told so at once: what was held, what comes while the
+// last replicas end, and what a splitter sends there. Nothing is woken.
+func TestStoppedWorkloadRefusesAtOnce(t *testing.T) {
+	t.Parallel()
+	woken := make(chan string, 10)
+	r := startRig(t, wakes(woken))
+	p := pod{1, 10}
+	rev := realtime("api", "/api", p)
+	r.deploy(rev, 1)
+	r.deploy(&workload.Revision{Spec: workload.Spec{
+		Name: "split", Kind: workload.Splitter, APIs: []workload.Target{{Name: "api", Weight: 100}}, Networking: &workload.Networking{Endpoint: "/split"},
+	}}, 0)
+	held := make(chan answer, 1)
+	go func() { held <- r.get("/api") }()
+	r.until(func() bool { return r.work("api").pool.Load().Waiting == 1 }, "one to be held")
+	stop := func(stopped *workload.Stopped) {
+		r.routes.send(store.Change{Name: "api", Workload: &store.Workload{Revision: rev, Version: 2, Stopped: stopped}})
+		r.until(func() bool { return r.work("api").stopped.Load() == (stopped != nil) }, "that to arrive")
+	}
+	stop(&workload.Stopped{})
+	for _, a := range []answer{<-held, r.get("/api"), r.get("/split/x")} {
+		wantRefusal(t, a, 503, "stopped", "activator")
+		if !strings.Contains(a.body, "api is stopped") {
+			t.Errorf("body %q, want that it is stopped", a.body)
+		}
+	}
+	r.run("api", ready("api-1", r.server(says("last")), p))
+	wantRefusal(t, r.get("/api"), 503, "stopped", "api")
+	r.replicas.send(engine.Status{Name: "api"})
+	r.until(func() bool { return r.work("api").pool.Load().Ready == 0 }, "the last replica to go")
+	wantRefusal(t, r.get("/api"), 503, "stopped", "activator")
+	if len(woken) != 0 {
+		t.Errorf("%s was woken", <-woken)
+	}
+	stop(nil)
+	go func() { held <- r.get("/api") }()
+	if got := receive(t, woken); got != "api" {
+		t.Errorf("%q was woken after the start, want api", got)
+	}
+	r.run("api", ready("api-2", r.server(says("again")), p))
+	if a := <-held; a.status != 200 {
+		t.Errorf("after the start: %v, want 200", a)
+	}
+}
+
 func TestShutdownFinishesWhatRunsAndRefusesWhatIsHeld(t *testing.T) {
 	t.Parallel()
 	r := startRig(t, nil)

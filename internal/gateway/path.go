@@ -1,6 +1,10 @@
 package gateway
 
-import "bytes"
+import (
+	"bytes"
+
+	"cortex.dev/cortex/internal/workload"
+)
 
 // find returns the route with the longest endpoint that target lies under, and
 // how many bytes of target that endpoint takes. Segments are compared decoded, so
@@ -8,6 +12,27 @@ import "bytes"
 // under /a/b. The work depends on the depth of the deepest endpoint, not on how
 // many there are.
 func (s *snapshot) find(path []byte) (r *route, n int) {
+	if r, n = s.longest(path); r != nil {
+		return r, n
+	}
+	return s.ofJobs(path)
+}
+
+// ofJobs finds a BatchAPI or TaskAPI by the path that it had in 0.42 whatever its endpoint.
+func (s *snapshot) ofJobs(path []byte) (*route, int) {
+	for prefix, kind := range oldPaths {
+		if name, ok := bytes.CutPrefix(path, []byte(prefix)); ok {
+			if r := s.claims[string(bytes.TrimSuffix(name, []byte("/")))]; r != nil && r.kind == kind && r.jobs() {
+				return r, len(prefix) + len(r.name)
+			}
+		}
+	}
+	return nil, 0
+}
+
+var oldPaths = map[string]workload.Kind{"/batch/": workload.Batch, "/tasks/": workload.Task}
+
+func (s *snapshot) longest(path []byte) (r *route, n int) {
 	if bytes.IndexByte(path, '%') >= 0 {
 		return s.findDecoded(path)
 	}

@@ -48,7 +48,7 @@ func (g *Gateway) copyFor(s *shadow) func(*relay.Copy) {
 	if s == nil || !s.due() {
 		return nil
 	}
-	if s.running.Load() >= maxCopies || !s.work.deployed.Load() {
+	if s.running.Load() >= maxCopies || !s.work.deployed.Load() || s.work.stopped.Load() {
 		s.dropped.Add(1)
 		return nil
 	}

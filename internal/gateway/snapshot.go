@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -27,8 +28,13 @@ type route struct {
 	endpoint string
 	created  time.Time // of the workload
 	work     *work
+	kind     workload.Kind
+	inside   *relay.Upstream // of an AsyncAPI, BatchAPI or TaskAPI: where its requests go
 	split    *split
 }
+
+// jobs reports whether the requests are about jobs.
+func (r *route) jobs() bool { return r.kind == workload.Batch || r.kind == workload.Task }
 
 // with returns a snapshot in which the workload name has the given route, or none.
 //
@@ -87,16 +93,28 @@ func (g *Gateway) storeChanged(c store.Change) {
 		return
 	}
 	spec := &c.Workload.Revision.Spec
-	r := &route{name: c.Name, created: c.Workload.Created}
-	switch spec.Kind {
-	case workload.Realtime:
+	r := &route{name: c.Name, created: c.Workload.Created, kind: spec.Kind}
+	switch {
+	case spec.Kind == workload.Realtime, spec.Kind == workload.Async && g.cfg.Items != nil, r.jobs() && g.cfg.Jobs != nil:
 		w := g.workOf(c.Name)
+		w.items.Store(spec.Kind != workload.Realtime)
+		w.jobs.Store(r.jobs())
+		if w.items.Load() && w.inside == nil {
+			w.inside = g.inside.upstream(c.Name)
+		}
 		w.configure(spec, c.Workload.Replicas, g.cfg.Hold)
-		if !w.deployed.Swap(true) && !g.stopping.Load() {
+		isNew, stopped := !w.deployed.Swap(true), c.Workload.Stopped != nil
+		switch wasStopped := w.stopped.Swap(stopped); {
+		case g.stopping.Load():
+		case stopped:
+			w.pool.Refuse(errStopped)
+		case isNew, wasStopped:
 			w.pool.Refuse(nil)
 		}
-		r.work = w
-	case workload.Splitter:
+		if r.work = w; w.items.Load() {
+			r.inside = w.inside
+		}
+	case spec.Kind == workload.Splitter:
 		r.split = newSplit(spec.APIs, g.workOf)
 	default: // its requests are not HTTP exchanges with a replica
 		r = nil
@@ -124,7 +142,7 @@ func (g *Gateway) replicasChanged(s engine.Status) {
 	}
 	w.update(s)
 	switch {
-	case g.stopping.Load():
+	case g.stopping.Load(), w.stopped.Load() && !s.Removed:
 	case s.Removed:
 		g.forget(w)
 	case s.Failed != nil && s.Desired > 0 && !mayServe(s):
@@ -165,4 +183,7 @@ func (g *Gateway) forget(w *work) {
 		}
 	}
 	delete(g.works, w.name)
+	if w.inside != nil {
+		w.inside.Close()
+	}
 }

@@ -313,4 +313,11 @@ func TestShadowIsBounded(t *testing.T) {
 	}
 	close(release)
 	r.until(func() bool { return s.running.Load() == 0 && s.bytes.Load() == 0 && s.sent.Load() == maxCopies }, "the copies to end")
+	// What was left out is told where the splitter is looked at.
+	if got, ok := r.g.Copies("split"); !ok || got != (workload.Copies{Answered: maxCopies, Dropped: n - maxCopies}) {
+		t.Errorf("Copies(split) = %+v, %t, want %d answered and %d dropped", got, ok, maxCopies, n-maxCopies)
+	}
+	if _, ok := r.g.Copies("main"); ok {
+		t.Error("Copies(main) are known of an API that copies nothing")
+	}
 }

@@ -10,16 +10,20 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// work is what the gateway keeps about one RealtimeAPI for as long as its name is
+// work is what the gateway keeps about one API with replicas for as long as its name is
 // known, across revisions: its queue, its replicas and its counters.
 type work struct {
 	name      string
 	pool      limiter.Pool[*replica]
 	replicas  map[string]*replica // guarded by Gateway.mu
-	deployed  atomic.Bool         // the store has it, as a RealtimeAPI
+	deployed  atomic.Bool         // the store has it, as a kind with replicas
 	requested atomic.Int64        // replicas there should be
 	woken     atomic.Int64        // Unix nanoseconds of the last wake-up
+	stopped   atomic.Bool         // somebody wants its requests refused
 	cancels   atomic.Bool         // requests whose callers leave are cancelled
+	items     atomic.Bool         // it is an AsyncAPI: requests become items
+	jobs      atomic.Bool         // it has jobs: its requests go inside too, and it has no replicas
+	inside    *relay.Upstream     // where its requests go if it is; guarded by Gateway.mu, and set once
 	counts    counts
 }
 
@@ -143,6 +147,9 @@ func (r *replica) leave() {
 }
 
 func (w *work) tend(now time.Time) {
+	if w.inside != nil {
+		w.inside.Sweep(now)
+	}
 	for _, r := range w.replicas {
 		if r.ejected.Swap(false) {
 			r.backend.Restore()

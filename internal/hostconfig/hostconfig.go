@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/webhook"
 )
 
 // Local is the environment of one machine for its owner.
@@ -67,6 +69,8 @@ type Server struct {
 	TrustedProxies []netip.Prefix // in front of APIs; what they say of their callers is passed on
 	APIConns       int            // connections of one address to APIs
 	ImagesOnly     bool           // refuse containers without an image
+	HostPaths      []string       // folders of the machine that APIs may mount, to read
+	WebhookHosts   []string       // hosts that webhook messages may go to beside public addresses
 	Tick           time.Duration
 	Traces         tracing.Settings
 }
@@ -133,6 +137,12 @@ func (s *Server) Problems() []string {
 	}
 	p.of("autoscaling-tick", CheckTick(s.Tick))
 	p.when(s.APIConns < 0 || s.APIConns > 20_000, "--api-connections-per-address %d is not between 1 and 20000", s.APIConns)
+	for _, path := range s.HostPaths {
+		p.when(!filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/",
+			"--host-paths %q is not the path of a folder: written from / on, without /./, /../ and / at its end, and not / itself", path)
+	}
+	_, err := webhook.ParseAllowed(s.WebhookHosts)
+	p.of("webhook-hosts", err)
 	return append(p, s.Traces.Problems()...)
 }
 

@@ -31,6 +31,8 @@ func TestProblems(t *testing.T) {
 		{"not a number", func(s *Server) { s.STSPerSecond = math.NaN() }, []string{"--sts-calls-per-second"}},
 		{"a user as a role", func(s *Server) { s.PlatformRoles = []string{"arn:aws:iam::123456789012:user/a"} }, []string{"--platform-role"}},
 		{"a tick that the autoscaler refuses", func(s *Server) { s.Tick = 50 * time.Millisecond }, []string{"--autoscaling-tick: 50ms is not between 100ms and 1h"}},
+		{"folders to mount", func(s *Server) { s.HostPaths = []string{"/srv/weights", "weights", "/", "/srv/", "/srv/../etc"} },
+			[]string{"--host-paths \"weights\"", "--host-paths \"/\"", "--host-paths \"/srv/\"", "--host-paths \"/srv/../etc\""}},
 		{"several", func(s *Server) {
 			s.Region, s.ClusterName, s.TLSCert, s.SessionTTL, s.Listen, s.Traces.Ratio = "Oregon", "A", "c.pem", time.Hour*2, "8889", 2
 		}, []string{"--region \"Oregon\"", "--cluster-name", "--tls-cert and --tls-key", "--session-ttl 2h0m0s", "--listen \"8889\"", "--trace-ratio"}},

@@ -34,6 +34,9 @@ const (
 // maxAnswerBytes bounds what a client reads as one answer.
 const maxAnswerBytes = 256 << 20
 
+// codeConnectionLost is the code of the fault that an answer ended too early.
+const codeConnectionLost = "cli.operator_connection_lost"
+
 // CodeUntrusted is the code of the fault that the operator shows a certificate which is
 // not trusted.
 const CodeUntrusted = "cli.operator_untrusted"
@@ -155,6 +158,14 @@ type call struct {
 	query        url.Values
 	body, out    any
 	timeout      time.Duration // 0 is callTimeout
+	upgrade      string        // the protocol that the connection is to go on with; empty: none
+}
+
+func (k call) content() string {
+	if _, isSecret := k.body.(rawSecret); isSecret {
+		return contentBytes
+	}
+	return contentJSON
 }
 
 // do sends one request and reads its whole answer into call.out.
@@ -242,7 +253,11 @@ func ended(ctx context.Context, err error) error {
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	var data []byte
 	var err error
-	if k.body != nil {
+	secret, isSecret := k.body.(rawSecret)
+	switch {
+	case isSecret:
+		data = append([]byte{}, secret.value...)
+	case k.body != nil:
 		if data, err = encodeJSON(k.body); err != nil {
 			return nil, fmt.Errorf("writing the request: %w", err)
 		}
@@ -286,7 +301,11 @@ func (c *Client) attempt(ctx context.Context, k call, data []byte, token string)
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("Accept", contentJSON+", "+contentNDJSON)
 	if data != nil {
-		req.Header.Set("Content-Type", contentJSON)
+		req.Header.Set("Content-Type", k.content())
+	}
+	if k.upgrade != "" {
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", k.upgrade)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -334,10 +353,10 @@ func (c *Client) explain(ctx context.Context, k call, err error) error {
 		return fault.New(fault.Unavailable, "cli.operator_timeout", "%s has not answered for %s", c.where, k.timeout).
 			WithHint("the operation may still be carried out; look at the result with cortex get")
 	case errors.Is(err, errCutOff):
-		return fault.New(fault.Disconnected, "cli.operator_connection_lost", "reading from %s: %w", c.where, err).
+		return fault.New(fault.Disconnected, codeConnectionLost, "reading from %s: %w", c.where, err).
 			WithHint("repeat the call")
 	default:
-		return fault.New(fault.Disconnected, "cli.operator_connection_lost",
+		return fault.New(fault.Disconnected, codeConnectionLost,
 			"the connection to %s broke before the answer: %w", c.where, rootOf(err)).
 			WithHint("the operation may have been carried out; look at the result with cortex get")
 	}

@@ -39,6 +39,32 @@ func (s services) Refresh(ctx context.Context, name string, force bool) (workloa
 	return m, err
 }
 
+func (s services) Stop(ctx context.Context, name string) (workload.DeployResult, error) {
+	r, err := s.Service.Stop(ctx, name)
+	return s.changed(ctx, auth.ActionStop, "stop", name, r, err)
+}
+
+func (s services) Start(ctx context.Context, name string) (workload.DeployResult, error) {
+	r, err := s.Service.Start(ctx, name)
+	return s.changed(ctx, auth.ActionStart, "start", name, r, err)
+}
+
+func (s services) Resize(ctx context.Context, name string, n int) (workload.DeployResult, error) {
+	r, err := s.Service.Resize(ctx, name, n)
+	return s.changed(ctx, auth.ActionScale, "scale", name, r, err)
+}
+
+// changed concludes what makes no version, for callers who may not see all that deploy
+// shows.
+func (s services) changed(ctx context.Context, a auth.Action, operation, name string, r workload.DeployResult, err error) (workload.DeployResult, error) {
+	s.conclude(ctx, a, operation, name, workload.DeployResult{Action: r.Action}, err)
+	if r.API != nil {
+		api := s.shown(ctx, *r.API)
+		r.API = &api
+	}
+	return r, err
+}
+
 func (s services) Delete(ctx context.Context, name string, opts workload.DeleteOptions) (workload.Message, error) {
 	m, err := s.Service.Delete(ctx, name, opts)
 	s.conclude(ctx, auth.ActionDelete, "delete", name, workload.DeployResult{}, err)

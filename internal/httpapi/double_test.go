@@ -17,6 +17,8 @@ type double struct {
 	hold   bool // streams wait for the end of their context after the lines
 	crash  any  // panics with it
 
+	command func(context.Context, workload.ExecRequest, workload.ExecStreams) (int, error) // that Exec runs
+
 	mu    sync.Mutex
 	asked []string // method and arguments, as text that can be compared
 }
@@ -104,6 +106,21 @@ func (d *double) Refresh(_ context.Context, name string, force bool) (workload.M
 	return reply[workload.Message](d)
 }
 
+func (d *double) Stop(_ context.Context, name string) (workload.DeployResult, error) {
+	d.saw("Stop", name)
+	return reply[workload.DeployResult](d)
+}
+
+func (d *double) Start(_ context.Context, name string) (workload.DeployResult, error) {
+	d.saw("Start", name)
+	return reply[workload.DeployResult](d)
+}
+
+func (d *double) Resize(_ context.Context, name string, n int) (workload.DeployResult, error) {
+	d.saw("Resize", name, n)
+	return reply[workload.DeployResult](d)
+}
+
 func (d *double) Delete(_ context.Context, name string, opts workload.DeleteOptions) (workload.Message, error) {
 	d.saw("Delete", name, opts)
 	return reply[workload.Message](d)
@@ -117,6 +134,15 @@ func (d *double) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 func (d *double) Events(ctx context.Context, q workload.EventQuery, fn func(workload.Event) error) error {
 	d.saw("Events", q)
 	return tell(ctx, d, fn)
+}
+
+// Exec runs d.command, or answers at once.
+func (d *double) Exec(ctx context.Context, req workload.ExecRequest, streams workload.ExecStreams) (int, error) {
+	d.saw("Exec", req)
+	if d.command != nil {
+		return d.command(ctx, req, streams)
+	}
+	return reply[int](d)
 }
 
 func (d *double) Explain(_ context.Context, name string) (workload.Explanation, error) {
@@ -142,6 +168,7 @@ type arguments struct {
 	Tail      int                     `json:"tail,omitempty"`
 	Previous  bool                    `json:"previous,omitempty"`
 	Replica   string                  `json:"replica,omitempty"`
+	Replicas  int                     `json:"replicas,omitempty"`
 }
 
 // ask puts q to s. The lines of a stream are its answer.
@@ -166,6 +193,12 @@ func ask(ctx context.Context, s workload.Service, q question) (any, error) {
 		return s.Rollback(ctx, a.Name, a.ID)
 	case "refresh":
 		return s.Refresh(ctx, a.Name, a.Force)
+	case "stop":
+		return s.Stop(ctx, a.Name)
+	case "start":
+		return s.Start(ctx, a.Name)
+	case "scale":
+		return s.Resize(ctx, a.Name, a.Replicas)
 	case "delete":
 		return s.Delete(ctx, a.Name, workload.DeleteOptions{KeepCache: a.KeepCache})
 	case "explain":

@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
@@ -72,7 +74,7 @@ type rawProof struct {
 // readProof reads the bounded body of an exchange. What is wrong with it is the
 // guard's to say, which counts and writes down every attempt.
 func readProof(w http.ResponseWriter, r *http.Request) *rawProof {
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, params, err := mediaType(r)
 	charset, hasCharset := params["charset"]
 	if err != nil || media != contentJSON || r.Header.Get("Content-Encoding") != "" || hasCharset && !strings.EqualFold(charset, "utf-8") {
 		return &rawProof{status: http.StatusUnsupportedMediaType}
@@ -90,6 +92,63 @@ func readProof(w http.ResponseWriter, r *http.Request) *rawProof {
 	return &rawProof{data: data}
 }
 
+// mediaType is what a request says its body is. Two Content-Types say nothing: whoever
+// stands before us may have believed the other.
+func mediaType(r *http.Request) (media string, params map[string]string, err error) {
+	said := r.Header.Values("Content-Type")
+	if len(said) != 1 {
+		return "", nil, fmt.Errorf("%d fields Content-Type, want one", len(said))
+	}
+	return mime.ParseMediaType(said[0])
+}
+
+// askAgain is how often it is asked whether a caller may still do what goes on for long.
+const askAgain = 10 * time.Second
+
+// whileAllowed returns a context for what goes on for long. It ends, with the reason as
+// its cause, when the caller's session does, and when a policy forbids what they do: a log
+// must not be left to whoever follows it, nor a shell to whoever is in it. The refusal is
+// written down.
+func (h *handler) whileAllowed(ctx context.Context, rt route, in input) (context.Context, context.CancelFunc) {
+	ctx, over := auth.WhileProven(ctx)
+	guard := h.opts.Guard
+	if guard == nil || rt.open || rt.each {
+		return ctx, over
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		again := time.NewTicker(askAgain)
+		defer again.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+			}
+			r := h.resource(ctx, rt, in.name)
+			if guard.May(ctx, rt.action, r) {
+				continue
+			}
+			if err := guard.Permit(ctx, rt.action, r); err != nil {
+				end(err)
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		end(nil)
+		<-done
+		over()
+	}
+}
+
+// notAllowed reports whether the cause of such a context is about its caller.
+func notAllowed(cause error) bool {
+	return fault.Is(cause, fault.Unproven) || fault.Is(cause, fault.Forbidden)
+}
+
 // authorize lets a request through that the guard does: it returns the context in
 // which the caller is known.
 func (h *handler) authorize(r *http.Request, rt route, in input) (context.Context, error) {
@@ -105,7 +164,7 @@ func (h *handler) authorize(r *http.Request, rt route, in input) (context.Contex
 	case rt.action == auth.ActionWhoAmI: // whoever is proven may know it
 	case rt.each: // asked for each API that it is about, once those are known
 	default:
-		err = h.opts.Guard.Permit(ctx, rt.action, h.resource(ctx, in.name))
+		err = h.opts.Guard.Permit(ctx, rt.action, h.resource(ctx, rt, in.name))
 	}
 	return ctx, err
 }
@@ -121,12 +180,20 @@ func Permit(g auth.Guard) func(context.Context, []workload.Subject) error {
 	}
 }
 
-func (h *handler) resource(ctx context.Context, name string) auth.Resource {
-	r := auth.Resource{API: name}
-	if name != "" && h.opts.Kind != nil {
-		r.Kind = string(h.opts.Kind(ctx, name))
+// Caller names whoever is calling, and nobody where no identity is proven.
+func Caller(ctx context.Context) string {
+	caller, _ := auth.CallerOf(ctx)
+	return caller.ARN
+}
+
+func (h *handler) resource(ctx context.Context, rt route, name string) auth.Resource {
+	switch {
+	case name == "":
+		return auth.Resource{}
+	case rt.of != nil:
+		return rt.of(name)
 	}
-	return r
+	return h.svc.resourceOf(ctx, name)
 }
 
 // visible is what of a list the caller may see.

@@ -66,11 +66,21 @@ func (g *gate) Identify(ctx context.Context, from auth.Origin, token string) (co
 }
 
 func (g *gate) Permit(_ context.Context, a auth.Action, r auth.Resource) error {
-	g.asked = append(g.asked, strings.TrimSpace("permit "+string(a)+" "+r.API+" "+r.Kind))
+	g.asked = append(g.asked, strings.Join(strings.Fields("permit "+string(a)+" "+ofOther(r)+r.API+" "+r.Kind), " "))
 	if g.deny {
 		return fault.New(fault.Forbidden, auth.CodeForbidden, "no")
 	}
 	return nil
+}
+
+func ofOther(r auth.Resource) string {
+	switch {
+	case r.Secret != "":
+		return "secret " + r.Secret + " "
+	case r.Volume != "":
+		return "volume " + r.Volume + " "
+	}
+	return ""
 }
 
 func (g *gate) PermitAll(ctx context.Context, a auth.Action, all []auth.Resource) error {
@@ -85,13 +95,13 @@ func (g *gate) Visible(_ context.Context, a auth.Action, all []auth.Resource) ([
 	g.asked = append(g.asked, "visible "+string(a))
 	seen := make([]bool, len(all))
 	for i, r := range all {
-		seen[i] = r.API != "hidden"
+		seen[i] = r.API != "hidden" && r.Secret != "hidden" && r.Volume != "hidden"
 	}
 	return seen, nil
 }
 
 func (g *gate) Conclude(_ context.Context, c auth.Conclusion) {
-	g.asked = append(g.asked, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s of %s %s", c.Outcome, c.Operation, c.Version, c.Resource.API, c.Code)), " "))
+	g.asked = append(g.asked, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s of %s %s", c.Outcome, c.Operation, c.Version, ofOther(c.Resource)+c.Resource.API, c.Code)), " "))
 }
 
 func (g *gate) May(_ context.Context, _ auth.Action, r auth.Resource) bool { return r.API != "hidden" }
@@ -153,11 +163,16 @@ func TestNothingIsDoneBeforeTheGuard(t *testing.T) {
 				g := &gate{deny: true}
 				got := ask(g, "Bearer good")
 				wantAsked := "permit " + op.Action
-				if strings.Contains(path, "{name}") {
+				switch {
+				case strings.Contains(path, "/secrets/{name}"):
+					wantAsked += " secret iris"
+				case strings.Contains(path, "/volumes/{name}"):
+					wantAsked += " volume iris"
+				case strings.Contains(path, "{name}"):
 					wantAsked += " iris RealtimeAPI"
 				}
 				switch op.OperationID {
-				case "deploy", "listAPIs", "whoAmI": // the first two ask for each API, see below
+				case "deploy", "listAPIs", "listSecrets", "listVolumes", "whoAmI": // all but the last ask for each that they are about, see below
 					if got != http.StatusBadRequest || len(g.asked) != 1 {
 						t.Errorf("status %d after %v, want 400 for the query", got, g.asked)
 					}

@@ -54,16 +54,17 @@ type Options struct {
 }
 
 type handler struct {
-	svc  services
-	opts Options
-	log  *slog.Logger
-	mux  *http.ServeMux
+	svc   services
+	execs chan struct{} // its holders run a command in a replica
+	opts  Options
+	log   *slog.Logger
+	mux   *http.ServeMux
 }
 
 // NewHandler serves svc. It starts nothing; streams end when the context of
 // their request does, so a server that shuts down should cancel its base context.
 func NewHandler(svc workload.Service, opts Options) http.Handler {
-	h := &handler{svc: services{svc, opts.Guard}, opts: opts, log: opts.Log, mux: http.NewServeMux()}
+	h := &handler{svc: services{svc, opts.Guard, opts.Kind}, execs: make(chan struct{}, maxExecs), opts: opts, log: opts.Log, mux: http.NewServeMux()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -162,13 +163,20 @@ func (h *handler) serve(rt route) func(http.ResponseWriter, *http.Request) error
 		if err := readRest(w, r, rt, &in); err != nil {
 			return err
 		}
+		if rt.converse {
+			req := *in.body.(*workload.ExecRequest)
+			req.Name = in.name
+			ctx, stop := h.whileAllowed(ctx, rt, in)
+			defer stop()
+			return h.serveExec(ctx, w, r, req)
+		}
 		if rt.stream != nil {
 			if r.Method == http.MethodHead {
 				w.Header().Set("Content-Type", contentNDJSON)
 				return nil
 			}
-			ctx, cancel := auth.WhileProven(ctx)
-			defer cancel()
+			ctx, stop := h.whileAllowed(ctx, rt, in)
+			defer stop()
 			return serveStream(w, r.WithContext(ctx), func(ctx context.Context, emit func(any) error) error {
 				return rt.stream(ctx, h.svc, in, emit)
 			})

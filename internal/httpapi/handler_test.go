@@ -54,10 +54,23 @@ func readError(t *testing.T, w *httptest.ResponseRecorder) httpapi.Error {
 	return e
 }
 
+// Two Content-Types say nothing: of what stands before an operator some believe the
+// first, some the last.
+func TestTwoContentTypes(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/deploy", strings.NewReader(`{"config":""}`))
+	r.Header["Content-Type"] = []string{"application/json", "text/yaml"}
+	w := httptest.NewRecorder()
+	httpapi.NewHandler(&double{}, httpapi.Options{}).ServeHTTP(w, r)
+	if e := readError(t, w); w.Code != http.StatusUnsupportedMediaType || !strings.Contains(e.Message, "application/json, text/yaml") {
+		t.Errorf("status, message = %d, %s; want 415, and both types", w.Code, e.Message)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	const js = "application/json"
-	big := `{"config":"` + strings.Repeat("x", 2*workload.MaxConfigBytes+128<<10) + `"}`
+	big := `{"config":"` + strings.Repeat("x", 2*(workload.MaxConfigBytes+workload.MaxEnvFiles*workload.MaxEnvFileBytes)+128<<10) + `"}`
 	for _, tt := range []struct {
 		name, method, target, contentType, body string
 		status                                  int
@@ -72,7 +85,7 @@ func TestRefusals(t *testing.T) {
 		{name: "method of healthz", method: "POST", target: "/healthz", status: 405, code: "endpoints.method_not_allowed"},
 		{name: "no metrics", method: "GET", target: "/metrics", status: 404, code: "endpoints.no_such_route"},
 		{name: "unknown parameter", method: "GET", target: "/v1/apis/iris/logs?folow=true", status: 400, code: "endpoints.query_param_unknown",
-			message: `there is no query parameter "folow" here`, hint: "this operation takes follow, since, tail, previous, replica"},
+			message: `there is no query parameter "folow" here`, hint: "this operation takes follow, since, tail, previous, replica, job"},
 		{name: "parameter of another route", method: "GET", target: "/v1/info?follow=true", status: 400, code: "endpoints.query_param_unknown", hint: "this operation takes none"},
 		{name: "parameter twice", method: "GET", target: "/v1/events?since=1s&since=2s", status: 400, code: "endpoints.query_param_malformed", message: `the query parameter "since" is given 2 times`},
 		{name: "not a bool", method: "GET", target: "/v1/events?follow=maybe", status: 400, code: "endpoints.query_param_malformed", message: `the query parameter "follow" cannot be "maybe"`, hint: "use true or false"},
@@ -143,9 +156,30 @@ func TestWhatIsAccepted(t *testing.T) {
 		name, method, target, contentType, body string
 		asked                                   string
 	}{
-		{"charset", "POST", "/v1/deploy", "application/json; charset=utf-8", `{"config":"x"}`, "Deploy[{FileName: Directory: Path: Config:x Force:false DryRun:false NoVerify:false}]"},
+		{"charset", "POST", "/v1/deploy", "application/json; charset=utf-8", `{"config":"x"}`, "Deploy[{FileName: Directory: Path: Config:x EnvFiles:map[] Force:false DryRun:false NoVerify:false}]"},
 		{"rollback without body", "POST", "/v1/apis/iris/rollback", "", "", "Rollback[iris ]"},
 		{"refresh without body", "POST", "/v1/apis/iris/refresh", "", "", "Refresh[iris false]"},
+		{"stop", "POST", "/v1/apis/iris/stop", "", "", "Stop[iris]"},
+		{"scale to zero", "POST", "/v1/apis/iris/scale", "application/json", `{"replicas": 0}`, "Resize[iris 0]"},
+		{"items", "GET", "/v1/apis/iris/items?state=failed,expired&label=team=a&since=1h&limit=5&before=x", "", "", "Items[{Name:iris States:[failed expired] Labels:map[team:a] Since:1h0m0s Before:x Limit:5}]"},
+		{"an item", "GET", "/v1/apis/iris/items/x", "", "", "Item[iris x]"},
+		{"cancel items", "POST", "/v1/apis/iris/cancel-items", "application/json", `{"ids": ["x", "y"]}`, "CancelItems[iris {IDs:[x y] States:[]}]"},
+		{"schedules", "GET", "/v1/apis/iris/schedules", "", "", "Schedules[iris]"},
+		{"run schedule", "POST", "/v1/apis/iris/schedules/nightly/run", "", "", "RunSchedule[iris nightly]"},
+		{"pause schedule", "POST", "/v1/apis/iris/schedules/nightly/pause", "", "", "PauseSchedule[iris nightly]"},
+		{"resume schedule", "POST", "/v1/apis/iris/schedules/nightly/resume", "", "", "ResumeSchedule[iris nightly]"},
+		{"backfill", "POST", "/v1/apis/iris/schedules/nightly/backfill", "application/json", `{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "parallel": 3}`, "BackfillSchedule[iris nightly {From:2026-01-01 00:00:00 +0000 UTC To:2026-01-02 00:00:00 +0000 UTC Parallel:3}]"},
+		{"retry items", "POST", "/v1/apis/iris/retry-items", "application/json", `{"states": ["failed"]}`, "RetryItems[iris {IDs:[] States:[failed]}]"},
+		{"submit a job", "POST", "/v1/apis/iris/jobs", "application/json", `{"job": {"workers": 2}}`, "SubmitJob[iris {\"workers\": 2} false]"},
+		{"jobs", "GET", "/v1/apis/iris/jobs?status=running,pending&since=1h&limit=5", "", "", "Jobs[{API:iris Statuses:[running pending] Since:1h0m0s Limit:5}]"},
+		{"a job", "GET", "/v1/apis/iris/jobs/x", "", "", "Job[iris x]"},
+		{"stop a job", "DELETE", "/v1/apis/iris/jobs/x", "", "", "StopJob[iris x]"},
+		{"retry a job", "POST", "/v1/apis/iris/jobs/x/retry", "application/json", `{"only_failed": true}`, "RetryJob[iris x true]"},
+		{"lines of a job", "GET", "/v1/apis/iris/jobs/x/lines?errors=1", "", "", "JobLines[{API:iris Job:x Errors:true}]"},
+		{"logs of a job", "GET", "/v1/apis/iris/logs?job=x", "", "", "Logs[{Name:iris Follow:false Since:0s Tail:0 Previous:false Replica: Job:x}]"},
+		{"purge items", "POST", "/v1/apis/iris/purge-items", "application/json", `{"ended_for": "24h"}`, "PurgeItems[iris {EndedFor:24h}]"},
+		{"webhooks", "GET", "/v1/apis/iris/webhooks?state=pending&limit=5&before=x", "", "", "Webhooks[{Name:iris States:[pending] Before:x Limit:5}]"},
+		{"redeliver webhooks", "POST", "/v1/apis/iris/redeliver-webhooks", "application/json", `{"ids": ["x.0"]}`, "RedeliverWebhooks[iris {IDs:[x.0]}]"},
 		{"booleans", "DELETE", "/v1/apis/iris?keep_cache=1", "", "", "Delete[iris {KeepCache:true}]"},
 		{"escaped name", "GET", "/v1/apis/a%2Db", "", "", "Get[a-b]"},
 		{"head", "HEAD", "/v1/apis", "", "", "List[]"},

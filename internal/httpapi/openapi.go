@@ -45,6 +45,8 @@ const (
 func describe() *huma.OpenAPI {
 	reg := huma.NewMapRegistry(schemas, huma.DefaultSchemaNamer)
 	reg.RegisterTypeAlias(reflect.TypeFor[workload.Quantity](), reflect.TypeFor[string]())
+	reg.RegisterTypeAlias(reflect.TypeFor[workload.Variable](), reflect.TypeFor[variable]())
+	reg.RegisterTypeAlias(reflect.TypeFor[workload.JSONText](), reflect.TypeFor[map[string]any]())
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
@@ -62,7 +64,7 @@ func describe() *huma.OpenAPI {
 	for _, rt := range routes {
 		doc.AddOperation(describeRoute(reg, rt))
 	}
-	admitNulls(reg)
+	admitNulls(reg, schemas)
 	return doc
 }
 
@@ -90,9 +92,10 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 		op.Extensions = map[string]any{extensionAction: string(rt.action)}
 	}
 	if rt.body != nil {
+		content, schema := bodyOf(reg, rt)
 		op.RequestBody = &huma.RequestBody{
 			Required: !rt.bodyOptional,
-			Content:  map[string]*huma.MediaType{contentJSON: {Schema: reg.Schema(bodyType(rt), true, "")}},
+			Content:  map[string]*huma.MediaType{content: {Schema: schema}},
 		}
 	}
 	content, schema := contentJSON, reg.Schema(rt.answer, true, "")
@@ -105,7 +108,12 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 	} else if schema.Type == huma.TypeArray {
 		schema.Nullable = false // answers sees to it
 	}
-	op.Responses["200"] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{content: {Schema: schema}}}
+	status := "200"
+	if rt.converse {
+		status = "101" // and an answer in the last frame
+		refuse(op, reg.Schema(reflect.TypeFor[Error](), true, ""), http.StatusUpgradeRequired)
+	}
+	op.Responses[status] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{content: {Schema: schema}}}
 	problem := reg.Schema(reflect.TypeFor[Error](), true, "")
 	faults := append(everyFault, rt.faults...)
 	if !rt.open {
@@ -122,13 +130,31 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 	return op
 }
 
-// bodyType is the type of what a route reads.
-func bodyType(rt route) reflect.Type {
+// bodyOf is what a route reads, and of which type.
+func bodyOf(reg huma.Registry, rt route) (content string, schema *huma.Schema) {
 	t := reflect.TypeOf(rt.body()).Elem()
-	if t == reflect.TypeFor[rawProof]() {
-		return reflect.TypeFor[auth.Proof]()
+	switch t {
+	case reflect.TypeFor[rawSecret]():
+		least, most := 1, workload.MaxSecretBytes
+		return contentBytes, &huma.Schema{Type: huma.TypeString, Format: "binary", MinLength: &least, MaxLength: &most}
+	case reflect.TypeFor[rawProof]():
+		t = reflect.TypeFor[auth.Proof]()
 	}
-	return t
+	return contentJSON, reg.Schema(t, true, "")
+}
+
+// variable describes a workload.Variable, which is a string or an object.
+type variable struct{}
+
+// Schema implements huma.SchemaProvider.
+func (variable) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{
+		{Type: huma.TypeString},
+		{
+			Type: huma.TypeObject, Required: []string{"secret"}, AdditionalProperties: false,
+			Properties: map[string]*huma.Schema{"secret": {Type: huma.TypeString, Description: "the secret whose value the variable has"}},
+		},
+	}}
 }
 
 func refuse(op *huma.Operation, schema *huma.Schema, status int) {
@@ -141,17 +167,20 @@ func refuse(op *huma.Operation, schema *huma.Schema, status int) {
 // requests are the types whose unknown keys are refused. In all others a later
 // version may add some, so readers must let them pass.
 var requests = map[reflect.Type]bool{
-	reflect.TypeFor[workload.DeployRequest](): true,
-	reflect.TypeFor[RollbackRequest]():        true,
-	reflect.TypeFor[RefreshRequest]():         true,
-	reflect.TypeFor[auth.Proof]():             true,
+	reflect.TypeFor[workload.DeployRequest]():   true,
+	reflect.TypeFor[RollbackRequest]():          true,
+	reflect.TypeFor[RefreshRequest]():           true,
+	reflect.TypeFor[ScaleRequest]():             true,
+	reflect.TypeFor[workload.ExecRequest]():     true,
+	reflect.TypeFor[workload.BackfillRequest](): true,
+	reflect.TypeFor[auth.Proof]():               true,
 }
 
 // admitNulls says of every member that Go writes as null that it can be null;
 // the generator does so for scalars and lists only.
-func admitNulls(reg huma.Registry) {
+func admitNulls(reg huma.Registry, prefix string) {
 	for name, schema := range reg.Map() {
-		t := reg.TypeFromRef(schemas + name)
+		t := reg.TypeFromRef(prefix + name)
 		if !requests[t] {
 			schema.AdditionalProperties = nil
 		}
@@ -161,7 +190,7 @@ func admitNulls(reg huma.Registry) {
 			if prop == nil {
 				continue
 			}
-			written := !strings.Contains(options, "omitempty")
+			written := !strings.Contains(options, "omitempty") && (prop.Type != "" || prop.Ref != "") // without a type it may be anything
 			switch f.Type.Kind() {
 			case reflect.Slice:
 				prop.Nullable = written

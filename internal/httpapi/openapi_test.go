@@ -92,13 +92,17 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 			if op.Summary == "" {
 				t.Errorf("%s has no summary", name)
 			}
-			for _, status := range []string{"200", "400", "500", "503"} {
+			success := "200"
+			if op.OperationID == "execInAPI" { // goes on over its connection
+				success = "101"
+			}
+			for _, status := range []string{success, "400", "500", "503"} {
 				if _, ok := op.Responses[status]; !ok {
 					t.Errorf("%s: no response %s", name, status)
 				}
 			}
 			for status, r := range op.Responses {
-				if status != "200" && !strings.Contains(string(r.Content["application/json"].Schema), "/Error") {
+				if status != success && !strings.Contains(string(r.Content["application/json"].Schema), "/Error") {
 					t.Errorf("%s: the response %s is no Error", name, status)
 				}
 			}
@@ -116,8 +120,8 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 			}
 		}
 	}
-	if count != 19 {
-		t.Errorf("the document has %d operations, want 19", count)
+	if count != 46 {
+		t.Errorf("the document has %d operations, want 46", count)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,7 +24,7 @@ import (
 const (
 	// maxBodyBytes leaves room for a file of the greatest size in which every
 	// byte is escaped as JSON does with newlines and quotes.
-	maxBodyBytes = 2*workload.MaxConfigBytes + 64<<10
+	maxBodyBytes = 2*(workload.MaxConfigBytes+workload.MaxEnvFiles*workload.MaxEnvFileBytes) + 64<<10
 	// bodyPatience is how long the whole body may take to arrive.
 	bodyPatience = time.Minute
 	// maxNameBytes is beyond every name and id there can be.
@@ -34,10 +33,14 @@ const (
 
 // query is every query parameter there is; each route declares those it takes.
 type query struct {
-	follow, previous, keepCache, denied bool
-	since                               time.Duration
-	tail                                int
-	replica, principal                  string
+	follow, previous, keepCache, denied, force, errors bool
+	since                                              time.Duration
+	tail                                               int
+	replica, principal, job                            string
+	states                                             []string
+	before                                             string
+	labels                                             map[string]string
+	limit                                              int
 }
 
 // param is one query parameter: how it is documented and how it is read.
@@ -59,8 +62,31 @@ var (
 		set: func(q *query, v string) (err error) { q.tail, err = parseTail(v); return err }}
 	paramReplica = param{name: "replica", kind: "string", about: "one replica, by its id or a unique prefix of it",
 		set: func(q *query, v string) (err error) { q.replica, err = parseToken(v); return err }}
+	paramState = param{name: "state", kind: "string", about: "only items in one of these states, with commas between them",
+		set: func(q *query, v string) error {
+			v, err := parseToken(v)
+			if v != "" {
+				q.states = strings.Split(v, ",")
+			}
+			return err
+		}}
+	paramStatus = param{name: "status", kind: "string", about: "only jobs with one of these statuses, with commas between them", set: paramState.set}
+	paramErrors = param{name: "errors", kind: "boolean", about: "of the batches that failed, and why",
+		set: func(q *query, v string) (err error) { q.errors, err = parseBool(v); return err }}
+	paramJob = param{name: "job", kind: "string", about: "of a BatchAPI or TaskAPI: the id of the job whose workers' lines are wanted",
+		set: func(q *query, v string) (err error) { q.job, err = parseToken(v); return err }}
+	paramLabel = param{name: "label", kind: "string", about: "only items with these labels: name=value, with commas between them",
+		set: func(q *query, v string) (err error) { q.labels, err = parseLabels(v); return err }}
+	paramHookState = param{name: "state", kind: "string", about: "only messages in one of these states, with commas between them",
+		set: paramState.set}
+	paramBefore = param{name: "before", kind: "string", about: "only items that were accepted before the one with this id",
+		set: func(q *query, v string) (err error) { q.before, err = parseToken(v); return err }}
+	paramLimit = param{name: "limit", kind: "integer", about: "at most so many; 0 or absent means 1000, which is the most",
+		set: func(q *query, v string) (err error) { q.limit, err = parseTail(v); return err }}
 	paramDenied = param{name: "denied", kind: "boolean", about: "refusals only",
 		set: func(q *query, v string) (err error) { q.denied, err = parseBool(v); return err }}
+	paramForce = param{name: "force", kind: "boolean", about: "also where something refers to it",
+		set: func(q *query, v string) (err error) { q.force, err = parseBool(v); return err }}
 	paramPrincipal = param{name: "principal", kind: "string", about: "what one identity did: its ARN in any form, or the end of one such as user/alice",
 		set: func(q *query, v string) (err error) { q.principal, err = parseToken(v); return err }}
 )
@@ -87,6 +113,18 @@ func parseTail(v string) (int, error) {
 		return 0, errors.New("use a whole number, 0 for all lines")
 	}
 	return int(n), nil
+}
+
+func parseLabels(v string) (map[string]string, error) {
+	labels := map[string]string{}
+	for one := range strings.SplitSeq(v, ",") {
+		name, value, is := strings.Cut(one, "=")
+		if !is || !workload.LegalItemLabel(name, value) {
+			return nil, errors.New("use name=value: " + workload.ItemLabelRule)
+		}
+		labels[name] = value
+	}
+	return labels, nil
 }
 
 func parseToken(v string) (string, error) {
@@ -120,6 +158,9 @@ func readRest(w http.ResponseWriter, r *http.Request, rt route, in *input) (err 
 	if _, ok := in.body.(*rawProof); ok {
 		in.body = readProof(w, r)
 		return nil
+	}
+	if secret, ok := in.body.(*rawSecret); ok {
+		return readSecret(w, r, secret)
 	}
 	return readBody(w, r, in.body, rt.bodyOptional)
 }
@@ -182,9 +223,9 @@ func readBody(w http.ResponseWriter, r *http.Request, v any, optional bool) erro
 		return fault.New(fault.Malformed, "endpoints.body_malformed", "the body is empty").
 			WithHint("send a JSON object")
 	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != contentJSON {
+	if media, _, err := mediaType(r); err != nil || media != contentJSON {
 		return statusOf(http.StatusUnsupportedMediaType, fault.New(fault.Malformed, "endpoints.content_type",
-			"the body is of type %q", clip(r.Header.Get("Content-Type"))).WithHint("send Content-Type: %s", contentJSON))
+			"the body is of type %q", clip(strings.Join(r.Header.Values("Content-Type"), ", "))).WithHint("send Content-Type: %s", contentJSON))
 	}
 	return decodeStrict(data, v)
 }

@@ -21,6 +21,11 @@ type RefreshRequest struct {
 	Force bool `json:"force,omitempty" doc:"replace an update that is under way"`
 }
 
+// ScaleRequest is the body of a change of the number of replicas.
+type ScaleRequest struct {
+	Replicas *int `json:"replicas" doc:"how many there are to be, from autoscaling.min_replicas to autoscaling.max_replicas"`
+}
+
 // input is a request that has been read and checked.
 type input struct {
 	name  string // path parameter {name}
@@ -46,17 +51,21 @@ type route struct {
 	action auth.Action
 	each   bool // the action is asked for each API that it turns out to be about
 	open   bool
-	guard  bool // only where a guard stands: not on the socket of this machine
+	of     func(name string) auth.Resource // what {name} names; nil: an API
+	guard  bool                            // only where a guard stands: not on the socket of this machine
 
 	call   func(context.Context, services, input) (any, error) // one answer…
 	stream func(context.Context, services, input, func(any) error) error
-	answer reflect.Type // of the answer, or of each line of the stream
+	// converse runs a command over the connection of the request: see serveExec.
+	converse bool
+	answer   reflect.Type // of the answer, or of each line of the stream
 }
 
 // services is what operations are carried out by.
 type services struct {
 	workload.Service
 	guard auth.Guard // nil: whoever can connect may do everything
+	kind  func(ctx context.Context, name string) workload.Kind
 }
 
 // answers makes an operation with one answer; its type is part of the document.
@@ -85,7 +94,7 @@ func streams[T any](rt route, run func(context.Context, services, input, func(T)
 }
 
 // routes is every operation of the contract, in the order of the document.
-var routes = slices.Concat(workloadRoutes, guardRoutes)
+var routes = slices.Concat(workloadRoutes, itemRoutes, jobRoutes, scheduleRoutes, secretRoutes, volumeRoutes, guardRoutes)
 
 var workloadRoutes = []route{
 	answers(route{
@@ -176,6 +185,36 @@ var workloadRoutes = []route{
 	}),
 
 	answers(route{
+		id: "stopAPI", method: http.MethodPost, path: "/v1/apis/{name}/stop", action: auth.ActionStop,
+		summary: "Leave an API without replicas, and refuse its requests until it is started or deployed",
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid},
+	}, func(ctx context.Context, s services, in input) (workload.DeployResult, error) {
+		return s.Stop(ctx, in.name)
+	}),
+
+	answers(route{
+		id: "startAPI", method: http.MethodPost, path: "/v1/apis/{name}/start", action: auth.ActionStart,
+		summary: "Start an API that is stopped, with as many replicas as it had",
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid},
+	}, func(ctx context.Context, s services, in input) (workload.DeployResult, error) {
+		return s.Start(ctx, in.name)
+	}),
+
+	answers(route{
+		id: "scaleAPI", method: http.MethodPost, path: "/v1/apis/{name}/scale", action: auth.ActionScale,
+		summary: "Set the number of replicas of an API within the bounds of its spec, from which its autoscaler goes on",
+		body:    func() any { return new(ScaleRequest) },
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid, fault.Conflict},
+	}, func(ctx context.Context, s services, in input) (workload.DeployResult, error) {
+		n := in.body.(*ScaleRequest).Replicas
+		if n == nil {
+			return workload.DeployResult{}, fault.New(fault.Malformed, "endpoints.body_malformed", "the body has no replicas").
+				WithHint(`send {"replicas": N}`)
+		}
+		return s.Resize(ctx, in.name, *n)
+	}),
+
+	answers(route{
 		id: "explainAPI", method: http.MethodGet, path: "/v1/apis/{name}/explain", action: auth.ActionGet,
 		summary: "Find the first cause of an API not being ready",
 		faults:  []fault.Kind{fault.NotFound},
@@ -183,15 +222,26 @@ var workloadRoutes = []route{
 		return s.Explain(ctx, in.name)
 	}),
 
+	{
+		id: "execInAPI", method: http.MethodPost, path: "/v1/apis/{name}/exec", action: auth.ActionExec, converse: true,
+		summary: "Run a command in a replica of an API",
+		about: "The connection is upgraded to " + execProtocol + ": frames of a letter, four bytes of length and as many bytes. " +
+			"The caller sends i (standard input; an empty one ends it) and r (another size of the terminal, as JSON); the command " +
+			"o and e (its outputs), the operator a (it is still there) and last x: an ExecEnd. The command ends with the connection.",
+		body:   func() any { return new(workload.ExecRequest) },
+		faults: []fault.Kind{fault.NotFound, fault.Invalid, fault.Conflict, fault.Unsupported, fault.TooMany},
+		answer: reflect.TypeFor[ExecEnd](),
+	},
+
 	streams(route{
 		id: "readLogs", method: http.MethodGet, path: "/v1/apis/{name}/logs", action: auth.ActionLogs,
 		summary: "Read the log lines of an API, all replicas merged",
-		query:   []param{paramFollow, paramSince, paramTail, paramPrevious, paramReplica},
+		query:   []param{paramFollow, paramSince, paramTail, paramPrevious, paramReplica, paramJob},
 		faults:  []fault.Kind{fault.NotFound, fault.Invalid, fault.Unsupported},
 	}, func(ctx context.Context, s services, in input, emit func(workload.LogLine) error) error {
 		return s.Logs(ctx, workload.LogQuery{
 			Name: in.name, Follow: in.query.follow, Since: in.query.since, Tail: in.query.tail,
-			Previous: in.query.previous, Replica: in.query.replica,
+			Previous: in.query.previous, Replica: in.query.replica, Job: in.query.job,
 		}, emit)
 	}),
 

@@ -27,7 +27,7 @@ var (
 			Pod: &workload.Pod{
 				Port: &port, MaxQueueLength: 100, MaxConcurrency: 1,
 				Containers: []workload.Container{{
-					Name: "api", Env: map[string]string{"MODEL": "<iris> & co"}, Command: []string{"python3", "server.py"},
+					Name: "api", Env: map[string]workload.Variable{"MODEL": {Value: "<iris> & co"}, "TOKEN": {Secret: "hf-token"}}, Command: []string{"python3", "server.py"},
 					ReadinessProbe: &workload.Probe{TCPSocket: &workload.TCPSocket{Port: 8080}, PeriodSeconds: 10, TimeoutSeconds: 1},
 					Compute:        &workload.Compute{Mem: &mem},
 				}},
@@ -106,6 +106,11 @@ func scenes() []scene {
 			answer: workload.DeployResult{API: &iris, Action: workload.ActionUpdate, Message: "updating iris (RealtimeAPI)"}},
 		{name: "rollback_previous", ask: question{"rollback", named}, answer: workload.DeployResult{API: &iris, Message: "updating iris (RealtimeAPI)"}},
 		{name: "refresh", ask: question{"refresh", arguments{Name: "iris", Force: true}}, answer: workload.Message{Message: "updating iris (RealtimeAPI)"}},
+		{name: "stop", ask: question{"stop", named}, answer: workload.DeployResult{Name: "iris", API: &workload.APIResponse{Metadata: metadata, Status: &workload.Status{
+			Phase: workload.PhaseStopped, Reason: "stopped", Stopped: &workload.Stopped{At: noon, By: "arn:aws:iam::123456789012:user/alice", Replicas: 2},
+		}}, Action: workload.ActionUpdate, Message: "stopping iris (RealtimeAPI)"}},
+		{name: "start", ask: question{"start", named}, answer: workload.DeployResult{Name: "iris", API: &iris, Action: workload.ActionUpdate, Message: "starting iris (RealtimeAPI)"}},
+		{name: "scale", ask: question{"scale", arguments{Name: "iris", Replicas: 4}}, answer: workload.DeployResult{Name: "iris", Action: workload.ActionNone, Message: "iris (RealtimeAPI) asks for 4 replicas already"}},
 		{name: "delete", ask: question{"delete", arguments{Name: "iris", KeepCache: true}}, answer: workload.Message{Message: "deleting iris"}},
 		{name: "explain", ask: question{"explain", named}, answer: workload.Explanation{
 			Name: "iris", Kind: workload.Realtime, Summary: loop.Message, Cause: loop, At: noon,

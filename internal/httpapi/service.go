@@ -34,6 +34,11 @@ func (c *Client) Deploy(ctx context.Context, req workload.DeployRequest) ([]work
 		return nil, fault.New(fault.Invalid, "configreader.invalid_yaml", "%s is not valid UTF-8", req.FileName).
 			WithHint("save it as UTF-8")
 	}
+	for path, text := range req.EnvFiles {
+		if !utf8.ValidString(text) {
+			return nil, fault.New(fault.Invalid, "configreader.env_file_malformed", "%s is not valid UTF-8", path).WithHint("save it as UTF-8")
+		}
+	}
 	var out []workload.DeployResult
 	err := c.do(ctx, call{method: http.MethodPost, path: "/v1/deploy", body: req, out: &out})
 	for _, r := range out {
@@ -87,16 +92,35 @@ func (c *Client) History(ctx context.Context, name string) ([]workload.APIVersio
 
 // Rollback implements workload.Service.
 func (c *Client) Rollback(ctx context.Context, name, id string) (workload.DeployResult, error) {
-	var out workload.DeployResult
-	err := c.about(ctx, name, "/rollback", call{method: http.MethodPost, body: RollbackRequest{ID: id}, out: &out})
-	settle(out.API)
-	return out, err
+	return c.change(ctx, name, "/rollback", RollbackRequest{ID: id})
 }
 
 // Refresh implements workload.Service.
 func (c *Client) Refresh(ctx context.Context, name string, force bool) (workload.Message, error) {
 	var out workload.Message
 	err := c.about(ctx, name, "/refresh", call{method: http.MethodPost, body: RefreshRequest{Force: force}, out: &out})
+	return out, err
+}
+
+// Stop implements workload.Service.
+func (c *Client) Stop(ctx context.Context, name string) (workload.DeployResult, error) {
+	return c.change(ctx, name, "/stop", nil)
+}
+
+// Start implements workload.Service.
+func (c *Client) Start(ctx context.Context, name string) (workload.DeployResult, error) {
+	return c.change(ctx, name, "/start", nil)
+}
+
+// Resize implements workload.Service.
+func (c *Client) Resize(ctx context.Context, name string, n int) (workload.DeployResult, error) {
+	return c.change(ctx, name, "/scale", ScaleRequest{Replicas: &n})
+}
+
+func (c *Client) change(ctx context.Context, name, tail string, body any) (workload.DeployResult, error) {
+	var out workload.DeployResult
+	err := c.about(ctx, name, tail, call{method: http.MethodPost, body: body, out: &out})
+	settle(out.API)
 	return out, err
 }
 
@@ -130,6 +154,9 @@ func (c *Client) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	}
 	if q.Replica != "" {
 		v.Set("replica", q.Replica)
+	}
+	if q.Job != "" {
+		v.Set("job", q.Job)
 	}
 	k := call{method: http.MethodGet, path: "/v1/apis/" + url.PathEscape(q.Name) + "/logs", query: v}
 	if !q.Follow {

@@ -98,7 +98,7 @@ func TestScenesCoverEveryMethodAndEveryFault(t *testing.T) {
 			kinds[fault.From(sc.err).Kind] = true
 		}
 	}
-	if got, want := len(ops), 13; got != want { // the methods of workload.Service
+	if got, want := len(ops), 16; got != want { // the methods of workload.Service but Exec, which is a conversation
 		t.Errorf("the scenes ask %d operations, want %d", got, want)
 	}
 	if got, want := len(kinds), 12; got != want { // the kinds of package fault
@@ -126,7 +126,7 @@ func TestNamesThatNoPathCanCarryAreNotDeployed(t *testing.T) {
 	d := &double{}
 	client := overTheWire(t, httpapi.NewHandler(d, httpapi.Options{}))
 	for _, name := range []string{"", ".", "..", "a/../b", "a//b", strings.Repeat("x", 300), "\xff"} {
-		for _, op := range []string{"get", "describe", "history", "rollback", "refresh", "delete", "explain", "logs", "events"} {
+		for _, op := range []string{"get", "describe", "history", "rollback", "refresh", "stop", "start", "scale", "delete", "explain", "logs", "events"} {
 			if op == "events" && name == "" {
 				continue // means every API
 			}

@@ -98,6 +98,9 @@ func masked(r *workload.Deployed) *workload.Deployed {
 func withoutValues(v any, inEnv bool) any {
 	switch v := v.(type) {
 	case map[string]any:
+		if _, refers := v["secret"]; inEnv && refers && len(v) == 1 {
+			return v
+		}
 		c := make(map[string]any, len(v))
 		for key, inner := range v {
 			c[key] = withoutValues(inner, inEnv || key == "env")

@@ -24,9 +24,9 @@ func secretAPI() workload.APIResponse {
 	return workload.APIResponse{
 		Metadata: &workload.Metadata{Name: "iris", Kind: workload.Realtime},
 		Spec: &workload.Deployed{Revision: workload.Revision{
-			Spec: workload.Spec{Name: "iris", Kind: workload.Realtime, Pod: &workload.Pod{Containers: []workload.Container{{Name: "api", Env: map[string]string{"PASSWORD": password}}}}},
+			Spec: workload.Spec{Name: "iris", Kind: workload.Realtime, Pod: &workload.Pod{Containers: []workload.Container{{Name: "api", Env: map[string]workload.Variable{"PASSWORD": {Value: password}, "TOKEN": {Secret: "hf-token"}}}}}},
 			SubmittedAPISpec: map[string]any{"name": "iris", "pod": map[string]any{"containers": []any{map[string]any{
-				"env": map[string]any{"PASSWORD": password}, "image": "shown"}}}},
+				"env": map[string]any{"PASSWORD": password, "TOKEN": map[string]any{"secret": "hf-token"}}, "image": "shown"}}}},
 			Number: 12,
 		}},
 		Status: &workload.Status{Phase: workload.PhaseFailed, Replicas: []workload.Replica{{ID: "r1", Reason: crash()}}},
@@ -64,8 +64,34 @@ func (secretive) Rollback(context.Context, string, string) (workload.DeployResul
 func (secretive) Refresh(context.Context, string, bool) (workload.Message, error) {
 	return workload.Message{}, fault.New(fault.Conflict, "realtimeapi.api_updating", "it is updating")
 }
+func (secretive) Stop(ctx context.Context, name string) (workload.DeployResult, error) {
+	return secretive{}.Rollback(ctx, name, "")
+}
+func (secretive) Start(ctx context.Context, name string) (workload.DeployResult, error) {
+	return workload.DeployResult{Name: "iris", Action: workload.ActionNone}, nil
+}
+func (secretive) Resize(ctx context.Context, name string, _ int) (workload.DeployResult, error) {
+	return workload.DeployResult{}, fault.New(fault.Invalid, "resources.replicas_out_of_range", "too many")
+}
+func (secretive) Exec(_ context.Context, _ workload.ExecRequest, streams workload.ExecStreams) (int, error) {
+	_, err := streams.Stdout.Write([]byte("ok"))
+	return 3, err
+}
 func (secretive) Delete(context.Context, string, workload.DeleteOptions) (workload.Message, error) {
 	return workload.Message{Message: "deleting"}, nil
+}
+
+func (secretive) Secrets(context.Context) ([]workload.Secret, error) {
+	return []workload.Secret{{Name: "hf-token", UsedBy: []string{"iris", "other"}}, {Name: "hidden", UsedBy: []string{}}}, nil
+}
+func (secretive) SetSecret(_ context.Context, name string, value []byte) (workload.SecretSet, error) {
+	if string(value) != password {
+		return workload.SecretSet{}, fault.New(fault.Invalid, workload.CodeSecretValue, "the value is not what was sent")
+	}
+	return workload.SecretSet{Name: name, RunWithOld: []string{"iris", "other"}}, nil
+}
+func (secretive) DeleteSecret(context.Context, string, bool) (workload.Message, error) {
+	return workload.Message{}, fault.New(fault.Conflict, workload.CodeSecretInUse, "it is used")
 }
 
 // reader is a gate whose caller may do some things only.
@@ -103,13 +129,21 @@ func TestAnswersHaveWhatTheirCallerMaySee(t *testing.T) {
 			if !explained && (!strings.Contains(body, `"PASSWORD"`) || !strings.Contains(body, "shown")) {
 				t.Errorf("GET %s by one who may %v = %s, want the names of variables and all else", path, tt.may, body)
 			}
+			if !explained && strings.Count(body, `{"secret":"hf-token"}`) != 2 {
+				t.Errorf("GET %s by one who may %v = %s, want the reference to a secret in the spec and in what was submitted", path, tt.may, body)
+			}
 			if !strings.Contains(body, "exit code 1") {
 				t.Errorf("GET %s by one who may %v = %s, want evidence that is no log", path, tt.may, body)
 			}
 		}
 	}
+	// Nor by stopping it.
+	w := send(t, httpapi.NewHandler(secretive{}, httpapi.Options{Guard: &reader{}}), http.MethodPost, "/v1/apis/iris/stop", "", bearer)
+	if body := w.Body.String(); w.Code != http.StatusOK || strings.Contains(body, password) || !strings.Contains(body, `"PASSWORD"`) {
+		t.Errorf("POST stop by one who may nothing else = %d %s, want the names of variables and no value", w.Code, body)
+	}
 	// On a socket of one's own there is nobody to hide anything from.
-	w := send(t, httpapi.NewHandler(secretive{}, httpapi.Options{}), http.MethodGet, "/v1/apis/iris", "", nil)
+	w = send(t, httpapi.NewHandler(secretive{}, httpapi.Options{}), http.MethodGet, "/v1/apis/iris", "", nil)
 	if body := w.Body.String(); !strings.Contains(body, password) || !strings.Contains(body, lastLine) {
 		t.Errorf("GET without a guard = %s, want everything", body)
 	}
@@ -127,11 +161,20 @@ func TestChangesAreConcluded(t *testing.T) {
 		{http.MethodPost, "/v1/deploy", `{"config": "", "dry_run": true}`, []string{"done dry_run of iris", "none dry_run of same", "failed dry_run of bad some.code"}},
 		{http.MethodPost, "/v1/apis/iris/rollback", "", []string{"done rollback v12 of iris"}},
 		{http.MethodPost, "/v1/apis/iris/refresh", "", []string{"failed refresh of iris realtimeapi.api_updating"}},
+		{http.MethodPost, "/v1/apis/iris/stop", "", []string{"done stop of iris"}},
+		{http.MethodPost, "/v1/apis/iris/start", "", []string{"none start of iris"}},
+		{http.MethodPost, "/v1/apis/iris/scale", `{"replicas": 9}`, []string{"failed scale of iris resources.replicas_out_of_range"}},
 		{http.MethodDelete, "/v1/apis/iris", "", []string{"done delete of iris"}},
+		{http.MethodPut, "/v1/secrets/hf-token", password, []string{"done set_secret of secret hf-token"}},
+		{http.MethodPut, "/v1/secrets/hf-token", "other", []string{"failed set_secret of secret hf-token secrets.invalid_value"}},
+		{http.MethodDelete, "/v1/secrets/hf-token", "", []string{"failed delete_secret of secret hf-token secrets.in_use"}},
 	} {
 		g := &reader{}
 		header := bearer.Clone()
-		if tt.body != "" {
+		switch {
+		case tt.method == http.MethodPut:
+			header.Set("Content-Type", "application/octet-stream")
+		case tt.body != "":
 			header.Set("Content-Type", "application/json")
 		}
 		send(t, httpapi.NewHandler(secretive{}, httpapi.Options{Guard: g}), tt.method, tt.path, tt.body, header)

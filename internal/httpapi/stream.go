@@ -49,7 +49,7 @@ func serveStream(w http.ResponseWriter, r *http.Request, run func(context.Contex
 	if s.err != nil {
 		return nil // the reader is gone; nobody is left to tell
 	}
-	if cause := context.Cause(r.Context()); fault.Is(cause, fault.Unproven) {
+	if cause := context.Cause(r.Context()); notAllowed(cause) {
 		err = cause
 	} else if err == nil && cause != nil {
 		err = fault.New(fault.Unavailable, "operator.stopping", "the operator stopped during this stream").

@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/workload"
@@ -203,6 +206,52 @@ func TestQuietStreamsHaveAHeartbeat(t *testing.T) {
 		wg.Wait()
 		if got := w.text(); !strings.Contains(got, "operator.stopping") {
 			t.Errorf("at the end the body is %q, want the reason of the end", got)
+		}
+	})
+}
+
+// turncoat permits logs until the policy changes.
+type turncoat struct {
+	gate
+	changed time.Time
+}
+
+func (g *turncoat) Identify(ctx context.Context, from auth.Origin, token string) (context.Context, error) {
+	ctx, err := g.gate.Identify(ctx, from, token)
+	caller, _ := auth.CallerOf(ctx)
+	caller.ExpiresAt = time.Now().Add(time.Hour)
+	return auth.WithCaller(ctx, caller), err
+}
+
+func (g *turncoat) May(context.Context, auth.Action, auth.Resource) bool {
+	return time.Now().Before(g.changed)
+}
+
+func (g *turncoat) Permit(ctx context.Context, a auth.Action, r auth.Resource) error {
+	g.deny = !g.May(ctx, a, r)
+	return g.gate.Permit(ctx, a, r)
+}
+
+// A log that is followed ends when a policy forbids it, with the refusal, which is in
+// the audit.
+func TestAFollowedLogEndsWhenItIsForbidden(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		g := &turncoat{changed: began.Add(time.Minute)}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/apis/iris/logs?follow=true", nil)
+		r.Header.Set("Authorization", "Bearer good")
+		httpapi.NewHandler(&double{hold: true}, httpapi.Options{Guard: g}).ServeHTTP(w, r)
+		if took := time.Since(began); took < time.Minute || took > time.Minute+20*time.Second {
+			t.Errorf("the stream ended after %v, want it soon after the minute in which it was permitted", took)
+		}
+		if got := w.Body.String(); !strings.Contains(got, auth.CodeForbidden) {
+			t.Errorf("at the end the body is %q, want the refusal", got)
+		}
+		want := []string{"identify good", "permit logs iris", "permit logs iris"}
+		if diff := cmp.Diff(want, g.asked); diff != "" {
+			t.Errorf("asked of the guard (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -93,7 +93,7 @@ type access struct {
 }
 
 func newAccess(cfg Config) (*access, error) {
-	if len(cfg.Kubeconfigs) == 1 {
+	if cfg.Server == nil && len(cfg.Kubeconfigs) == 1 {
 		if _, err := os.Stat(cfg.Kubeconfigs[0]); err != nil {
 			return nil, fault.New(fault.Usage, "install.no_kubeconfig", "reading the kubeconfig: %w", err).
 				WithHint("--kubeconfig names the file that kubectl uses for your cluster")
@@ -102,10 +102,16 @@ func newAccess(cfg Config) (*access, error) {
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: cfg.Context}
 	overrides.Context.Namespace = cfg.Namespace
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{Precedence: cfg.Kubeconfigs}, overrides)
+	if cfg.Server != nil {
+		loader = cfg.Server.loader(overrides)
+	}
 	config, err := loader.ClientConfig()
 	if err != nil {
 		return nil, fault.New(fault.Usage, "install.no_kubeconfig", "the kubeconfig names no cluster: %w", err).
 			WithHint("--kubeconfig names the file that kubectl uses for your cluster, --context one of its contexts")
+	}
+	if cfg.Server != nil {
+		cfg.Server.prove(config)
 	}
 	config.UserAgent = "cortex-install"
 	config.QPS = -1 // the API server shares its time fairly by itself

@@ -41,6 +41,31 @@ func imagesOf(objects []*unstructured.Unstructured) []string {
 	return refs
 }
 
+// MissingImages asks the registries for every image that an installation and the add-ons of
+// its nodes would start, on a Kubernetes of a version such as 1.36, and asks no cluster:
+// there may be none yet. unknown says why they could not be asked.
+func MissingImages(ctx context.Context, cfg Config, n NodeAddons, kubernetes string) (missing []string, unknown string, err error) {
+	w := &work{cfg: cfg}
+	c, err := w.chart()
+	if err != nil {
+		return nil, "", err
+	}
+	manifest, err := render(c, cfg)
+	if err != nil {
+		return nil, "", err
+	}
+	objects, err := decode(manifest)
+	if err != nil {
+		return nil, "", err
+	}
+	addons, err := n.objects(kubernetes)
+	if err != nil {
+		return nil, "", err
+	}
+	missing, unknown = w.lookForImages(ctx, imagesOf(slices.Concat(objects, addons)))
+	return missing, unknown, nil
+}
+
 // lookForImages asks the registries for every image, so that nothing is installed that no
 // node could start. Missing are those that are not there, in words; unknown says why it
 // could not be asked, which stands in nobody's way: nodes may reach more than this

@@ -41,6 +41,7 @@ const (
 type Config struct {
 	Kubeconfigs []string // files, merged as kubectl does; missing ones are left out
 	Context     string   // of the kubeconfig; empty: its current one
+	Server      *Server  // instead of a kubeconfig
 	Namespace   string   // empty: DefaultNamespace
 	// Values are the chart's, see deploy/chart/values.yaml. What is not in them is
 	// the chart's own; at an upgrade, what the installation has.

@@ -3,7 +3,6 @@ package limiter
 import (
 	"context"
 	"sync"
-	"time"
 )
 
 // Pool shares one queue among backends. A backend stands for a replica and takes a
@@ -25,13 +24,7 @@ type Pool[T any] struct {
 	refusal error // why everything is refused while nothing is ready; nil: nothing is
 	closed  bool
 
-	// load is running + waiting, summed over time; see MeanLoad.
-	load struct {
-		sum   float64       // requests × nanoseconds since began
-		upTo  time.Duration // until when sum goes
-		began time.Duration
-		now   int // requests that run or wait
-	}
+	load Meter // running + waiting
 }
 
 // QueueLimit bounds the queue of a pool.
@@ -87,43 +80,18 @@ func (p *Pool[T]) Try() *Backend[T] {
 	}
 	b := p.take()
 	if b != nil {
-		p.change(1)
+		p.load.Change(1)
 	}
 	return b
 }
 
-// MeanLoad returns how many requests ran or waited on average since it was called before.
-// It is the integral and no sample: what comes and goes within a second is in it, at any
-// time of that second.
+// MeanLoad returns how many requests ran or waited on average since it was called before;
+// see Meter.Mean.
 func (p *Pool[T]) MeanLoad() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := &p.load
-	p.change(0)
-	elapsed := l.upTo - l.began
-	if elapsed <= 0 {
-		return float64(l.now)
-	}
-	mean := l.sum / float64(elapsed)
-	l.sum, l.began = 0, l.upTo
-	return mean
+	return p.load.Mean()
 }
-
-// change notes that by more requests run or wait now.
-func (p *Pool[T]) change(by int) {
-	l, now := &p.load, clock()
-	if l.began == 0 {
-		l.began = now
-	}
-	l.sum += float64(l.now) * float64(now-l.upTo)
-	l.upTo = now
-	l.now += by
-}
-
-// clock is the time since the program began: half the cost of asking for the date too.
-func clock() time.Duration { return time.Since(start) }
-
-var start = time.Now()
 
 // take takes a slot at the best backend; nil when there is none.
 func (p *Pool[T]) take() *Backend[T] {
@@ -159,7 +127,7 @@ func (p *Pool[T]) Join(size int64, again bool) (*Waiter[T], error) {
 	}
 	if p.queue.first == nil {
 		if b := p.take(); b != nil {
-			p.change(1)
+			p.load.Change(1)
 			return &Waiter[T]{pool: p, backend: b}, nil
 		}
 	}
@@ -168,7 +136,7 @@ func (p *Pool[T]) Join(size int64, again bool) (*Waiter[T], error) {
 	}
 	w := &Waiter[T]{pool: p, size: size, done: make(chan struct{}), held: p.ready == 0}
 	p.queue.push(w)
-	p.change(1)
+	p.load.Change(1)
 	return w, nil
 }
 
@@ -201,7 +169,7 @@ func (p *Pool[T]) Close() {
 
 // fail ends every wait.
 func (p *Pool[T]) fail(err error) {
-	p.change(-p.queue.length)
+	p.load.Change(-p.queue.length)
 	p.queue.fail(err)
 }
 
@@ -238,7 +206,7 @@ func (b *Backend[T]) Release() {
 	p := b.pool
 	p.mu.Lock()
 	p.count(b, -1)
-	p.change(-1)
+	p.load.Change(-1)
 	if b.running == 0 && b.idle != nil {
 		close(b.idle)
 		b.idle = nil

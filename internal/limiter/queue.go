@@ -77,7 +77,7 @@ func (w *Waiter[T]) leave() bool {
 		return false
 	}
 	w.pool.queue.remove(w)
-	w.pool.change(-1)
+	w.pool.load.Change(-1)
 	w.err = ErrClosed
 	return true
 }

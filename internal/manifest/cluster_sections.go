@@ -43,7 +43,7 @@ func clusterFields() []field[clusterDraft] {
 		{key: "operator_load_balancer_cidr_white_list", nullable: true, doc: "addresses from which the cluster may be managed (default: any)", set: words(func(t *draft) *[]string { return &t.OperatorCIDRs })},
 		{key: "ssl_certificate_arn", nullable: true, doc: "a certificate of AWS Certificate Manager in the region: APIs are then on port 443 too (default: none)", set: text(func(t *draft) *string { return &t.SSLCertificateARN })},
 		{key: "iam_policy_arns", nullable: true, doc: "policies of what APIs may do in AWS, at most 9 (default: `AmazonS3FullAccess`)", set: words(func(t *draft) *[]string { return &t.IAMPolicyARNs })},
-		{key: "cluster_credentials", nullable: true, doc: "`role`, or `inherit` for the key of whoever makes the cluster", set: text(func(t *draft) *string { return &t.ClusterCredentials })},
+		{key: "cluster_credentials", nullable: true, doc: "`role`; `inherit`, the key of whoever makes the cluster, is refused", set: text(func(t *draft) *string { return &t.ClusterCredentials })},
 	}
 }
 

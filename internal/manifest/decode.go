@@ -19,6 +19,9 @@ type decoder struct {
 	dropped   int             // problems beyond maxProblems
 	budget    int             // values that may still be looked at
 	exhausted bool
+	sources   EnvFiles            // nil: there are none
+	envFiles  map[string]*envFile // those that were read
+	payloads  int                 // files of payloads
 	// placeOf is the function of that name. It reads the tables whose setters lead
 	// here, which Go allows through a variable only.
 	placeOf func(key string, k workload.Kind) string
@@ -35,6 +38,7 @@ type scope struct {
 	spec         workload.Spec
 	wrong        []string // key paths whose values could not be read
 	index        pairIndex
+	fromFiles    map[string]map[string]workload.Variable // variables of env files by the path of their container
 }
 
 // value is a value of the file with its place.
@@ -84,7 +88,10 @@ func (s *scope) report(p fault.Problem) {
 		s.d.dropped++
 		return
 	}
-	p.File, p.API, p.Path = s.d.file, s.label, shorten(p.Path, 200)
+	if p.File == "" { // else it is in an env file
+		p.File = s.d.file
+	}
+	p.API, p.Path = s.label, shorten(p.Path, 200)
 	s.d.problems = append(s.d.problems, p)
 }
 

@@ -43,11 +43,16 @@ type Entry struct {
 // maxProblems bounds what one fault tells; nobody reads more.
 const maxProblems = 500
 
-// Parse reads a cortex.yaml. JSON is read too, as YAML contains it. The name of
+// Parse reads a cortex.yaml. JSON is read too, all of it, by a reader of its own. The name of
 // the file is used in problems only. Every error is a *fault.Fault: Malformed
 // with one problem when the text cannot be read as a list, otherwise Invalid with
 // all of them, in the order of the file.
-func Parse(file string, data []byte) (*File, error) {
+//
+// There are no env files: a container that names one is refused. ParseWith has them.
+func Parse(file string, data []byte) (*File, error) { return ParseWith(file, data, nil) }
+
+// ParseWith is Parse for a file with env files beside it.
+func ParseWith(file string, data []byte, files EnvFiles) (*File, error) {
 	root, err := parseYAML(file, data, cortexYAML)
 	if err != nil {
 		return nil, ofOtherSort(err, data)
@@ -61,7 +66,7 @@ func Parse(file string, data []byte) (*File, error) {
 		p.Found, p.Allowed = fmt.Sprint(len(items)), fmt.Sprintf("at most %d", workload.MaxAPIs)
 		return nil, malformed(p, "split it into several files")
 	}
-	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf, oldKey: oldKey}
+	d := &decoder{file: file, budget: maxVisits, placeOf: placeOf, oldKey: oldKey, sources: files}
 	entries := make([]Entry, len(items))
 	specs := make([]workload.Spec, len(items))
 	scopes := make([]*scope, len(items))

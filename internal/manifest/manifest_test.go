@@ -196,8 +196,8 @@ func TestSpecsOfOneFileShareNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file.Entries[0].Spec.Pod.Containers[0].Env["A"] = "changed"
-	if got := file.Entries[1].Spec.Pod.Containers[0].Env["A"]; got != "a" {
+	file.Entries[0].Spec.Pod.Containers[0].Env["A"] = workload.Variable{Value: "changed"}
+	if got := file.Entries[1].Spec.Pod.Containers[0].Env["A"]; got.Value != "a" {
 		t.Errorf("changing one API changed another: A = %q, want a", got)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // tables of docs/file.md by their marks: the path whose keys they list.
 var tables = map[string]string{
 	"every kind": "", "pod": "pod", "containers": "pod.containers[]", "probes": "pod.containers[].liveness_probe",
-	"autoscaling": "autoscaling", "update_strategy": "update_strategy", "apis": "apis[]",
+	"autoscaling": "autoscaling", "update_strategy": "update_strategy", "async": "async", "schedules": "schedules[]", "apis": "apis[]",
 }
 
 // The tables of docs/file.md are made from those that decode a file and judge it.
@@ -91,6 +91,15 @@ func newReference(t *testing.T) *reference {
 	collectOrder(r.order, "networking", &networkingSection)
 	collectOrder(r.order, "autoscaling", &autoscalingSection)
 	collectOrder(r.order, "update_strategy", &updateSection)
+	collectOrder(r.order, "async", &asyncSection)
+	collectOrder(r.order, "async.retry", &retrySection)
+	collectOrder(r.order, "async.keep", &keepSection)
+	collectOrder(r.order, "async.concurrency", &asyncConcurrencySection)
+	collectOrder(r.order, "autoscaling.floors[]", &floorSection)
+	collectOrder(r.order, "schedules[]", &scheduleSection)
+	collectOrder(r.order, "schedules[].catch_up", &catchUpSection)
+	collectOrder(r.order, "schedules[].payload", &payloadSection)
+	collectOrder(r.order, "async.webhook", &webhookSection)
 	collectOrder(r.order, "apis[]", &targetSection)
 	for _, k := range workload.Kinds() {
 		r.visit(k, "", doc.Defs[k])

@@ -253,6 +253,21 @@ func (s *scope) texts(v value) (map[string]string, bool) {
 	return mapOf(s, v, s.text, `write "" for an empty value, or remove the key`)
 }
 
+// variables reads a map of variables.
+func (s *scope) variables(v value) (map[string]workload.Variable, bool) {
+	return mapOf(s, v, s.variable, `write "" for an empty value, or remove the key`)
+}
+
+// variable reads a string, or a map that names a secret.
+func (s *scope) variable(v value) (x workload.Variable, ok bool) {
+	if v.node.Kind != yaml.MappingNode {
+		x.Value, ok = s.text(v)
+		return x, ok
+	}
+	ok = decodeSection(s, &variableSection, v, &x)
+	return x, ok
+}
+
 // counts reads a map of whole numbers.
 func (s *scope) counts(v value) (map[string]int64, bool) {
 	return mapOf(s, v, s.int64, "give it a number, or remove the key")

@@ -219,16 +219,23 @@ func commandSchema(k workload.Kind) object {
 	return o
 }
 
-func envSchema(workload.Kind) object {
+func envSchema(k workload.Kind) object {
 	var reserved []any
 	for _, prefix := range workload.ReservedEnvPrefixes() {
 		reserved = append(reserved, object{"pattern": "^" + prefix})
 	}
 	return object{
 		"type": "object", "default": object{},
-		"propertyNames":        object{"pattern": workload.EnvPattern, "not": object{"anyOf": reserved}},
-		"additionalProperties": stringSchema(),
+		"propertyNames": object{"pattern": workload.EnvPattern, "not": object{"anyOf": reserved}},
+		"additionalProperties": object{
+			"type": []any{"string", "object"}, "pattern": stringSchema()["pattern"],
+			"properties": sectionSchema(&variableSection)(k)["properties"], "required": []string{"secret"}, "additionalProperties": false,
+		},
 	}
+}
+
+func envFileSchema(workload.Kind) object {
+	return object{"type": []any{"string", "array"}, "minLength": 1, "maxItems": workload.MaxEnvFiles, "items": object{"type": "string", "minLength": 1}}
 }
 
 // withBounds adds the bounds of the numeric field at a path.

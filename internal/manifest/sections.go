@@ -115,6 +115,21 @@ var specSection = section[workload.Spec]{
 				decodeSection(s, &updateSection, v, t.UpdateStrategy)
 			},
 		},
+		{
+			key: "async", on: has("async"), doc: "how requests are kept, and tried again",
+			schema: sectionSchema(&asyncSection),
+			set: func(s *scope, t *workload.Spec, v value) {
+				if a := workload.NewAsynchronous(); decodeSection(s, &asyncSection, v, a) {
+					t.Async = a
+				}
+			},
+		},
+		schedulesField(),
+		{
+			key: "stopped", on: has("stopped"), doc: "deploy it without starting anything, until `cortex start` (default: false)",
+			schema: fixed(object{"type": "boolean", "default": false}),
+			set:    set((*scope).truth, func(t *workload.Spec) *bool { return &t.Stopped }),
+		},
 	},
 }
 
@@ -203,6 +218,14 @@ var autoscalingSection = section[scaled]{
 			func(t *scaled) *float64 { return &t.DownscaleTolerance }),
 		factor("upscale_tolerance", "how far above the present number a recommendation is ignored",
 			func(t *scaled) *float64 { return &t.UpscaleTolerance }),
+		{
+			key: "target_queue_time", on: has("autoscaling.target_queue_time"),
+			doc:    "how long an item should wait at most: replicas are asked for by what is queued and by how long items took, once ten are known (default: none)",
+			schema: follows(field[scaled]{schema: durationSchema("")}).schema,
+			set:    set((*scope).duration, func(t *scaled) *workload.Duration { return &t.TargetQueueTime }),
+		},
+		list("floors", "times at which there are more replicas at least", &floorSection,
+			func(t *scaled) *[]workload.Floor { return &t.Floors }),
 	},
 }
 
@@ -257,6 +280,7 @@ var updateSection = section[workload.UpdateStrategy]{
 // follow from other fields.
 func (s *scope) fillGaps() {
 	t := &s.spec
+	s.fillVariables()
 	if t.Networking == nil {
 		t.Networking = &workload.Networking{}
 	}
@@ -286,5 +310,8 @@ func (s *scope) fillGaps() {
 	}
 	if t.UpdateStrategy == nil {
 		t.UpdateStrategy = workload.NewUpdateStrategy()
+	}
+	if t.Async == nil && workload.Has(t.Kind, "async") {
+		t.Async = workload.NewAsynchronous()
 	}
 }

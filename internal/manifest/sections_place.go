@@ -116,19 +116,20 @@ var podSecuritySection = section[workload.PodSecurityContext]{fields: []field[wo
 }}
 
 var volumeSection = section[workload.Volume]{
-	oneOf: []string{"persistent_volume_claim", "config_map", "secret", "empty_dir"},
+	oneOf: []string{"persistent_volume_claim", "config_map", "secret", "empty_dir", "host_path"},
 	fields: []field[workload.Volume]{
 		word("pod.volumes[].", "name", "the name by which containers mount it", func(t *workload.Volume) *string { return &t.Name }),
-		word("pod.volumes[].", "persistent_volume_claim", "a claim in the namespace of the APIs", func(t *workload.Volume) *string { return &t.PersistentVolumeClaim }),
+		word("pod.volumes[].", "persistent_volume_claim", "a claim in the namespace of the APIs; on one machine a volume of this name, which is made when it is first mounted and kept until cortex volume delete", func(t *workload.Volume) *string { return &t.PersistentVolumeClaim }),
 		word("pod.volumes[].", "config_map", "a config map there, a file for each key", func(t *workload.Volume) *string { return &t.ConfigMap }),
 		word("pod.volumes[].", "secret", "a secret there, a file for each key", func(t *workload.Volume) *string { return &t.Secret }),
 		below("empty_dir", "a folder that ends with the replica", &emptyDirSection, func(t *workload.Volume) **workload.EmptyDir { return &t.EmptyDir }),
+		word("pod.volumes[].", "host_path", "on one machine only: a folder of the machine, such as one with weights, to read; a relative path is beside this file", func(t *workload.Volume) *string { return &t.HostPath }),
 	},
 }
 
 var emptyDirSection = section[workload.EmptyDir]{fields: []field[workload.EmptyDir]{
 	{
-		key: "size", doc: "the most that it holds, such as 10Gi (default: what the node has)", nullable: true,
+		key: "size", doc: "the most that it holds, such as 10Gi; on one machine of those in memory only (default: what the node has)", nullable: true,
 		schema: quantitySchema("pod.volumes[].empty_dir.size", nil),
 		set:    set((*scope).quantityPresent, func(t *workload.EmptyDir) **workload.Quantity { return &t.Size }),
 	},
@@ -173,7 +174,7 @@ var capabilitiesSection = section[workload.Capabilities]{fields: []field[workloa
 
 var mountSection = section[workload.VolumeMount]{fields: []field[workload.VolumeMount]{
 	word(inContainer+"volume_mounts[].", "name", "the name of the volume", func(t *workload.VolumeMount) *string { return &t.Name }),
-	word(inContainer+"volume_mounts[].", "mount_path", "where it is in the container", func(t *workload.VolumeMount) *string { return &t.MountPath }),
+	word(inContainer+"volume_mounts[].", "mount_path", "where it is in the container, as the variable CORTEX_VOLUME_<NAME> says; of a process on one machine the variable says where else", func(t *workload.VolumeMount) *string { return &t.MountPath }),
 	truthField("read_only", "the container may not write to it", func(t *workload.VolumeMount) *bool { return &t.ReadOnly }),
 }}
 

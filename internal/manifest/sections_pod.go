@@ -72,9 +72,21 @@ var containerSection = section[workload.Container]{
 			},
 		},
 		{
-			key: "env", doc: "environment variables, whose names do not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or "),
+			key: "env", doc: "environment variables: a value, or {secret: NAME} for that of a secret; their names do not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or "),
 			schema: envSchema,
-			set:    set((*scope).texts, func(t *workload.Container) *map[string]string { return &t.Env }),
+			set:    set((*scope).variables, func(t *workload.Container) *map[string]workload.Variable { return &t.Env }),
+		},
+		{
+			key: "env_file", doc: "a file of variables beside this one, or a list of such, of which later ones win; env wins over them",
+			schema: envFileSchema,
+			set: func(s *scope, _ *workload.Container, v value) {
+				if values, ok := s.envFiles(v); ok {
+					if s.fromFiles == nil {
+						s.fromFiles = map[string]map[string]workload.Variable{}
+					}
+					s.fromFiles[strings.TrimSuffix(v.path, ".env_file")] = values
+				}
+			},
 		},
 		{
 			key: "command", nullable: true, doc: "the executable and its first arguments, not run in a shell (default: the image's entrypoint)",
@@ -108,6 +120,30 @@ var containerSection = section[workload.Container]{
 		},
 	}, containerPlaceFields()...),
 }
+
+// fillVariables adds what containers have from env files to what their env says.
+func (s *scope) fillVariables() {
+	if s.spec.Pod == nil {
+		return
+	}
+	for i := range s.spec.Pod.Containers {
+		c := &s.spec.Pod.Containers[i]
+		for name, v := range s.fromFiles[index("pod.containers", i)] {
+			if _, said := c.Env[name]; !said {
+				if c.Env == nil {
+					c.Env = map[string]workload.Variable{}
+				}
+				c.Env[name] = v
+			}
+		}
+	}
+}
+
+var variableSection = section[workload.Variable]{fields: []field[workload.Variable]{{
+	key: "secret", required: true, doc: "the secret whose value the variable has, as cortex secret list shows it",
+	schema: func(workload.Kind) object { return shapeSchema("pod.containers[].env{}") },
+	set:    set((*scope).filled, func(t *workload.Variable) *string { return &t.Secret }),
+}}}
 
 var computeSection = section[workload.Compute]{
 	fields: append([]field[workload.Compute]{

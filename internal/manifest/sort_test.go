@@ -92,7 +92,7 @@ func TestDirectiveOfYAML12(t *testing.T) {
 	if f := fault.From(err); f.Code != codeInvalidYAML || !strings.Contains(f.Problems[0].Hint, "%YAML") {
 		t.Errorf("Parse() of another version = %v, want to remove the line", err)
 	}
-	if file, err := Parse("x", []byte(iris+"        env: {A: \"%YAML 1.2\"}\n")); err != nil || file.Entries[0].Spec.Pod.Containers[0].Env["A"] != "%YAML 1.2" {
+	if file, err := Parse("x", []byte(iris+"        env: {A: \"%YAML 1.2\"}\n")); err != nil || file.Entries[0].Spec.Pod.Containers[0].Env["A"].Value != "%YAML 1.2" {
 		t.Errorf("Parse() = %v, want the text of a value left alone", err)
 	}
 }

@@ -23,6 +23,9 @@ func placeOf(key string, k workload.Kind) string {
 		{"networking", names(networkingSection.fields, k)},
 		{"autoscaling", names(autoscalingSection.fields, k)},
 		{"update_strategy", names(updateSection.fields, k)},
+		{"async", names(asyncSection.fields, k)},
+		{"async.retry", names(retrySection.fields, k)},
+		{"async.webhook", names(webhookSection.fields, k)},
 	} {
 		if p.place != "the top level of the API" && !hasPlace(p.place, k) {
 			continue

@@ -43,6 +43,9 @@ func parseYAML(file string, data []byte, like layout) (*yaml.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if doc := parseJSON(data); doc != nil {
+		return doc, nil
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := nextDocument(dec)
 	if errors.Is(err, io.EOF) {
@@ -153,9 +156,16 @@ func malformed(p fault.Problem, hint string) error {
 func syntaxFault(file string, data []byte, err error, like layout) error {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line, message := cutLine(message)
-	line = syntaxLine(data, line, message)
+	column := 0
+	if inQuotes(message) {
+		line, column = openQuote(data, line, message)
+	} else {
+		line = syntaxLine(data, line, message)
+	}
 	text := lineOf(data, line)
-	column := 1 + len(text) - len(strings.TrimLeft(text, " "))
+	if column == 0 {
+		column = 1 + len(text) - len(strings.TrimLeft(text, " "))
+	}
 	p := problemAt(file, line, column, codeInvalidYAML, "the file is not valid YAML: %s", message)
 	if trimmed := strings.TrimSpace(text); trimmed != "" {
 		p.Found = quote(trimmed)
@@ -267,7 +277,9 @@ func syntaxHint(message, line string, like layout) string {
 		return "check the indentation of this line and the one before it"
 	case strings.Contains(message, "expected ',' or"):
 		return "a bracket that opens here is not closed, or a comma is missing"
-	case strings.Contains(message, "end of stream"):
+	case strings.Contains(message, "escape") || strings.Contains(message, "hexdecimal"):
+		return "write a backslash twice, or put the text in single quotes"
+	case strings.Contains(message, "end of stream"), strings.Contains(message, "document indicator"):
 		return "is a quote not closed?"
 	case strings.Contains(message, "unknown anchor"):
 		return "an alias (*name) needs an anchor (&name) before it"

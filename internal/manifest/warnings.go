@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ const (
 	codeOneWord      = "spec.command_in_one_word"
 	codeNotExpanded  = "spec.not_expanded"
 	codeUnknownInEnv = "spec.unknown_variable"
+	codeNotMounted   = "spec.not_mounted"
 )
 
 // provided are the variables that every container has besides its own. The port and the
@@ -46,6 +48,9 @@ func (e Entry) warnings() []fault.Problem {
 		for j, word := range c.Args {
 			all = append(all, e.wordWarnings(c, index(join(at, "args"), j), word)...)
 		}
+		for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+			all = append(all, e.mountWarnings(c, join(join(at, "env"), name), c.Env[name].Value)...)
+		}
 		if len(c.Command) == 1 && len(c.Args) == 0 && strings.ContainsAny(strings.TrimSpace(c.Command[0]), " \t") {
 			p := e.Problem(index(join(at, "command"), 0), codeOneWord, "the whole text is the name of the program: no shell takes it apart")
 			p.Hint = "write each word by itself: command: " + asList(strings.Fields(c.Command[0]))
@@ -55,9 +60,31 @@ func (e Entry) warnings() []fault.Problem {
 	return all
 }
 
+// mountWarnings looks for paths at which a container without an image will find nothing: a
+// process sees the machine as it is, and has its volumes elsewhere.
+func (e Entry) mountWarnings(c *workload.Container, at, text string) (all []fault.Problem) {
+	if c.Image != "" {
+		return nil
+	}
+	for _, m := range c.VolumeMounts {
+		before, rest, found := strings.Cut(text, m.MountPath)
+		begins := before == "" || strings.HasSuffix(before, "=") || strings.HasSuffix(before, " ")
+		if found && begins && (rest == "" || rest[0] == '/') {
+			p := e.Problem(at, codeNotMounted, "a container without an image has nothing at %s: it finds the volume %s elsewhere", m.MountPath, m.Name)
+			p.Hint = "write " + before + "$(" + workload.EnvVolume(m.Name) + ")" + rest
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // wordWarnings looks at the references in one word of a command.
 func (e Entry) wordWarnings(c *workload.Container, at, word string) []fault.Problem {
+	all := e.mountWarnings(c, at, word)
 	known := slices.Clone(provided)
+	for _, m := range c.VolumeMounts {
+		known = append(known, workload.EnvVolume(m.Name))
+	}
 	for name := range c.Env {
 		known = append(known, name)
 	}
@@ -66,7 +93,6 @@ func (e Entry) wordWarnings(c *workload.Container, at, word string) []fault.Prob
 	}
 	slices.Sort(known)
 	inShell := len(c.Command) > 0 && slices.Contains(shellNames, path.Base(c.Command[0]))
-	var all []fault.Problem
 	for _, m := range expanded.FindAllStringSubmatch(word, -1) {
 		if name := m[1]; envName.MatchString(name) && !slices.Contains(known, name) && !strings.HasPrefix(name, "AWS_") {
 			p := e.Problem(at, codeUnknownInEnv, "$(%s) stays as it stands: the container has no such variable", name)

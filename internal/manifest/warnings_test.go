@@ -24,6 +24,13 @@ func TestWarnings(t *testing.T) {
 		{"known", `{command: [./server, $(CORTEX_PORT), $(A), $(AWS_REGION), $(CORTEX_API_ENDPOINT), "$$(NOT)"], env: {A: b}}`, nil},
 		{"a command of a shell", `command: [sh, -c, "echo $(date)"]`, nil},
 		{"misspelt in a shell", `command: [sh, -c, "./server $(CORTEX_PROT)"]`, []string{`6:25 iris (RealtimeAPI): pod.containers[0].command[2]: $(CORTEX_PROT) stays as it stands: the container has no such variable (did you mean "CORTEX_PORT"?)`}},
+		{"where a volume is not", `{command: [./server, --models, /models/llama, "--cache=/models", /models2, ./models], env: {DIR: /models}, volume_mounts: [{name: models, mount_path: /models}]}`, []string{
+			`6:49 iris (RealtimeAPI): pod.containers[0].command[2]: a container without an image has nothing at /models: it finds the volume models elsewhere (write $(CORTEX_VOLUME_MODELS)/llama)`,
+			`6:64 iris (RealtimeAPI): pod.containers[0].command[3]: a container without an image has nothing at /models: it finds the volume models elsewhere (write --cache=$(CORTEX_VOLUME_MODELS))`,
+			`6:115 iris (RealtimeAPI): pod.containers[0].env.DIR: a container without an image has nothing at /models: it finds the volume models elsewhere (write $(CORTEX_VOLUME_MODELS))`,
+		}},
+		{"where it is", `{command: [./server, $(CORTEX_VOLUME_MODELS)/llama], volume_mounts: [{name: models, mount_path: /models}]}`, nil},
+		{"where it is in an image", `{image: iris, command: [./server, /models/llama], volume_mounts: [{name: models, mount_path: /models}]}`, nil},
 		{"not a name", `command: [sh, -c, "echo $(ls -l)"]`, nil},
 	} {
 		text := "- name: iris\n  kind: RealtimeAPI\n  pod:\n    containers:\n    - name: api\n      "
@@ -32,6 +39,7 @@ func TestWarnings(t *testing.T) {
 		} else {
 			text += tt.container
 		}
+		text += "\n    volumes: [{name: models, empty_dir: {}}]\n"
 		file, err := Parse("", []byte(text))
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path"
@@ -75,7 +76,30 @@ func TestPlan(t *testing.T) {
 				"migrated/text/settings.json": `"greeting":"hello"`,
 			},
 		},
-		{"a model server is not drafted", "cortex.yaml", strings.ReplaceAll(served, "python,", "tensorflow,"), []string{"text: predictors of type tensorflow"}, nil},
+		{
+			"TensorFlow gets a second container", "cortex.yaml",
+			strings.ReplaceAll(strings.ReplaceAll(served, "python,", "tensorflow, model_path: s3://bucket/iris/1,"), "mem: 2Gi", "mem: 2Gi, gpu: 1"),
+			[]string{"cortex.yaml:1 to do: text: served a class with TensorFlow"},
+			map[string]string{
+				"migrated/cortex.yaml":            "image: text-models:migrated",
+				"migrated/text/Dockerfile.models": "FROM tensorflow/serving:2.3.0\nCOPY migrated/text/models /models\n",
+				"migrated/text/models.config":     `config { name: "default" base_path: "/models/default"`,
+				"migrated/text/settings.json":     `"type":"tensorflow"`,
+			},
+		},
+		{
+			"ONNX is loaded by the server", "cortex.yaml",
+			strings.ReplaceAll(served, "python,", "onnx, models: {paths: [{name: a, path: s3://bucket/a.onnx}, {name: b, path: s3://bucket/b.onnx}]},"),
+			[]string{"cortex.yaml:1 to do: text: served a class;"},
+			map[string]string{
+				"migrated/text/Dockerfile":    "RUN pip install --no-cache-dir numpy onnxruntime\nCOPY migrated/text/models /models\n",
+				"migrated/text/settings.json": `{"name":"b","file":"b/model.onnx","signature_key":""}`,
+			},
+		},
+		{"models of a folder are not drafted", "cortex.yaml", strings.ReplaceAll(served, "python,", "onnx, models: {dir: s3://bucket/all},"), []string{"text: its models are all those of a folder"}, nil},
+		{"a class without its model is not either", "cortex.yaml", strings.ReplaceAll(served, "python,", "onnx,"), []string{"text: it names no model"}, nil},
+		{"nor one with a model of a strange name", "cortex.yaml", strings.ReplaceAll(served, "python,", `tensorflow, models: [{name: "../x", model_path: s3://b}],`), []string{`text: a model is called "../x"`}, nil},
+		{"nor a type that no release had", "cortex.yaml", strings.ReplaceAll(served, "python,", "torch,"), []string{"text: its class is of type torch"}, nil},
 		{
 			"a cluster file becomes values", "cluster.yaml", "cluster_name: prod\nregion: us-west-2\ninstance_type: m5.large\napi_load_balancer_scheme: internal\n",
 			[]string{"cluster.yaml:1 impossible yet: a cluster file", "cluster.yaml:3 to do: instance_type: is a key of releases 0.20 to 0.30"},
@@ -155,19 +179,84 @@ func TestExamplesOfThePage(t *testing.T) {
 // The drafted server loads the class and answers.
 func TestDraftedServer(t *testing.T) {
 	t.Parallel()
+	at := drafted(t, served, map[string]string{"predictor.py": "class PythonPredictor:\n    def __init__(self, config):\n        self.greeting = config['greeting']\n" +
+		"    def predict(self, payload, query_params):\n        return {'said': self.greeting + ' ' + payload['name'], 'q': query_params.get('q')}\n"})
+	if got := post(t, at+"/?q=1", `{"name": "Ada"}`); got != `{"said": "hello Ada", "q": "1"}` {
+		t.Errorf("the answer is %s", got)
+	}
+}
+
+// A class for TensorFlow gets the client that it had: it waits for TensorFlow Serving, and
+// its predict returns the outputs by their names, also where there is one.
+func TestDraftedServerForTensorFlow(t *testing.T) {
+	t.Parallel()
+	starting := true
+	serving := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch r.Method + " " + r.URL.Path {
+		case "GET /v1/models/iris/metadata":
+			if starting {
+				starting = false
+				http.Error(w, "loading", http.StatusServiceUnavailable)
+				return
+			}
+			io.WriteString(w, `{"metadata": {"signature_def": {"signature_def": {"__saved_model_init_op": {}, "predict": {"outputs": {"class_ids": {}}}}}}}`)
+		case "POST /v1/models/iris:predict":
+			if string(body) != `{"signature_name": "predict", "inputs": {"x": [[1, 2]]}}` {
+				http.Error(w, "wrong: "+string(body), http.StatusBadRequest)
+				return
+			}
+			io.WriteString(w, `{"outputs": [[2]]}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(serving.Close)
+	config := strings.ReplaceAll(served, "python,", "tensorflow, models: [{name: iris, model_path: s3://bucket/iris}],")
+	at := drafted(t, config, map[string]string{"predictor.py": "class TensorFlowPredictor:\n    def __init__(self, tensorflow_client, config):\n        self.client = tensorflow_client\n" +
+		"    def predict(self, payload):\n        return self.client.predict({'x': [payload]})['class_ids'][0][0]\n"}, "TENSORFLOW_SERVING="+serving.URL)
+	if got := post(t, at, `[1, 2]`); got != "2" {
+		t.Errorf("the answer is %s, want that of TensorFlow Serving", got)
+	}
+}
+
+// A class for ONNX gets the client that it had, with the models in memory.
+func TestDraftedServerForONNX(t *testing.T) {
+	t.Parallel()
+	config := strings.ReplaceAll(served, "python,", "onnx, models: {paths: [{name: iris, path: s3://bucket/iris.onnx}, {name: other, path: s3://bucket/other.onnx}]},")
+	at := drafted(t, config, map[string]string{
+		"predictor.py": "class ONNXPredictor:\n    def __init__(self, onnx_client, config):\n        self.client = onnx_client\n" +
+			"    def predict(self, payload):\n        return self.client.predict(payload, payload['model'] if 'model' in payload else 'iris')\n",
+		// What the server asks of the two libraries, which are not on every machine.
+		"numpy.py": "class array(list):\n    ndim = 1\n    def reshape(self, shape):\n        return [list(self), shape]\n" +
+			"def asarray(values, dtype=None):\n    return array([dtype] + list(values))\n",
+		"onnxruntime.py": "import types\ndef get_available_providers():\n    return ['CPU']\n" +
+			"class InferenceSession:\n    def __init__(self, path, providers):\n        self.path = path\n" +
+			"    def get_inputs(self):\n        return [types.SimpleNamespace(name='x', type='tensor(float)', shape=['batch', 2])]\n" +
+			"    def run(self, outputs, feed):\n        return [self.path, feed]\n",
+	}, "CORTEX_MODELS=/m")
+	if got := post(t, at, `{"x": [1, 2]}`); got != `["/m/iris/model.onnx", {"x": [["float32", 1, 2], [-1, 2]]}]` {
+		t.Errorf("the answer is %s, want what the model was fed", got)
+	}
+}
+
+// drafted starts the server that is drafted for the API text of config, among files, and
+// returns where it answers.
+func drafted(t *testing.T, config string, files map[string]string, env ...string) string {
+	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("this machine has no python3")
 	}
 	dir := t.TempDir()
-	class := "class PythonPredictor:\n    def __init__(self, config):\n        self.greeting = config['greeting']\n" +
-		"    def predict(self, payload, query_params):\n        return {'said': self.greeting + ' ' + payload['name'], 'q': query_params.get('q')}\n"
-	for name, text := range written(Plan([]File{{"cortex.yaml", []byte(served)}})) {
+	for name, text := range written(Plan([]File{{"cortex.yaml", []byte(config)}})) {
 		if path.Dir(name) == "migrated/text" {
 			write(t, filepath.Join(dir, path.Base(name)), text)
 		}
 	}
-	write(t, filepath.Join(dir, "predictor.py"), class)
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text)
+	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +264,7 @@ func TestDraftedServer(t *testing.T) {
 	port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
 	free.Close()
 	cmd := exec.CommandContext(t.Context(), python, filepath.Join(dir, "server.py"))
-	cmd.Env = append(os.Environ(), "CORTEX_PROJECT="+dir, "CORTEX_PORT="+port)
+	cmd.Env = append(append(os.Environ(), "CORTEX_PROJECT="+dir, "CORTEX_PORT="+port), env...)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -193,14 +282,21 @@ func TestDraftedServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	resp, err := http.Post("http://127.0.0.1:"+port+"/?q=1", "application/json", strings.NewReader(`{"name": "Ada"}`))
+	return "http://127.0.0.1:" + port
+}
+
+func post(t *testing.T, url, body string) string {
+	t.Helper()
+	resp, err := http.Post(url, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != `{"said": "hello Ada", "q": "1"}` {
-		t.Errorf("the answer is %s, %v", got, err)
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return string(got)
 }
 
 func write(t *testing.T, name, text string) {

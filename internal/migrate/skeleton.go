@@ -37,8 +37,11 @@ type class struct {
 	Config     map[string]any    `yaml:"config"`
 	Env        map[string]string `yaml:"env"`
 	PythonPath string            `yaml:"python_path"`
+	Image      string            `yaml:"tensorflow_serving_image"`
+	Batching   map[string]any    `yaml:"server_side_batching"`
 	Processes  int64             `yaml:"processes_per_replica"`
 	Threads    int64             `yaml:"threads_per_process"`
+	models     `yaml:",inline"`
 }
 
 // draft writes a container for an API that served a class, and returns its element in a
@@ -62,30 +65,47 @@ func (r *Report) draft(in File, a api, all []File) *yaml.Node {
 		return at(Impossible, "a "+o.Kind+" that serves a class", "make a container of it; this kind does not run yet")
 	case c == nil || c.Path == "":
 		return at(ToDo, "it has no path of a Python file", "write a container: docs/file.md")
-	case c.Type != "python" && c.Type != "":
-		return at(ToDo, "predictors of type "+c.Type+" called a model server, which is none of Cortex",
-			"write a container that loads the model, or run the model server as a second container of the pod")
+	case !slices.Contains([]string{"", "python", "tensorflow", "onnx"}, c.Type):
+		return at(ToDo, "its class is of type "+c.Type+", which no release had", "correct it: python, tensorflow or onnx")
+	}
+	served, err := c.served()
+	if err != nil {
+		return at(ToDo, err.Error(), "write a container that loads its models: docs/file.md")
 	}
 	folder, config := path.Join(path.Dir(in.Path), o.Name), c.Config
 	if config == nil {
 		config = map[string]any{}
 	}
-	settings, err := json.Marshal(map[string]any{"path": c.Path, "python_path": c.PythonPath, "config": config})
+	settings, err := json.Marshal(map[string]any{"type": c.Type, "path": c.Path, "python_path": c.PythonPath, "config": config, "models": served})
 	if err != nil {
 		return at(ToDo, "its config is no JSON: "+err.Error(), "use keys that are strings")
 	}
 	r.write(path.Join(folder, "server.py"), []byte(server))
 	r.write(path.Join(folder, "settings.json"), append(settings, '\n'))
-	r.write(path.Join(folder, "Dockerfile"), []byte(dockerfile(in, folder, all)))
-	at(ToDo, "served a class; a container that loads it is drafted",
-		fmt.Sprintf("read %[1]s, then `docker build -t %[2]s -f %[1]s/Dockerfile .`", below(folder), image(o.Name)))
+	r.write(path.Join(folder, "Dockerfile"), []byte(dockerfile(in, folder, c.Type, all)))
+	build := fmt.Sprintf("`docker build -t %[2]s -f %[1]s/Dockerfile .`", below(folder), image(o.Name))
+	text := "served a class; a container that loads it is drafted"
+	if c.Type == "tensorflow" {
+		r.write(path.Join(folder, "models.config"), []byte(modelsConfig(served)))
+		r.write(path.Join(folder, "Dockerfile.models"), []byte(servingDockerfile(folder, c.Image)))
+		build += fmt.Sprintf(" and `docker build -t %[2]s -f %[1]s/Dockerfile.models .`; divide compute between the two containers", below(folder), image(o.Name+"-models"))
+		text = "served a class with TensorFlow; a container that loads it is drafted, and one with TensorFlow Serving"
+		if c.Batching != nil {
+			text += ", without server_side_batching (--enable_batching)"
+		}
+	}
+	do := fmt.Sprintf("read %s, ", below(folder))
+	for _, m := range served {
+		do += fmt.Sprintf("put %s into %s, ", m.from, below(path.Join(folder, "models", m.into())))
+	}
+	at(ToDo, text, do+"then "+build)
 	return o.element(c)
 }
 
 func image(name string) string { return name + ":migrated" }
 
 // dockerfile is that of a class, with what its project installs.
-func dockerfile(in File, folder string, all []File) string {
+func dockerfile(in File, folder, kind string, all []File) string {
 	var b strings.Builder
 	b.WriteString("# Drafted by cortex migrate. Build it in the folder that was migrated.\nFROM python:3.11-slim\nWORKDIR /app\n")
 	project := path.Dir(in.Path)
@@ -101,6 +121,10 @@ func dockerfile(in File, folder string, all []File) string {
 	}
 	if has("conda-packages.txt") {
 		b.WriteString("# conda-packages.txt has to be installed by other means: this image has pip only.\n")
+	}
+	if kind == "onnx" {
+		b.WriteString("RUN pip install --no-cache-dir numpy onnxruntime\n")
+		fmt.Fprintf(&b, "COPY %s/models /models\n", below(folder))
 	}
 	fmt.Fprintf(&b, "COPY %[1]s/server.py %[1]s/settings.json /cortex-server/\n", below(folder))
 	b.WriteString("CMD [\"python\", \"-u\", \"/cortex-server/server.py\"]\n")
@@ -133,15 +157,25 @@ func (o old) element(c *class) *yaml.Node {
 		container["env"] = c.Env
 	}
 	compute := map[string]any{}
+	serving := map[string]any{"name": "models", "image": image(o.Name + "-models")}
 	for _, key := range []string{"cpu", "mem", "gpu", "inf"} {
-		if v, ok := o.Compute[key]; ok {
+		v, ok := o.Compute[key]
+		switch {
+		case !ok:
+		case c.Type == "tensorflow" && key != "cpu" && key != "mem": // the models are there
+			serving["compute"] = map[string]any{key: v}
+		default:
 			compute[key] = v
 		}
 	}
 	if len(compute) > 0 {
 		container["compute"] = compute
 	}
-	pod := map[string]any{"max_concurrency": concurrency, "containers": []any{container}}
+	containers := []any{container}
+	if c.Type == "tensorflow" {
+		containers = append(containers, serving)
+	}
+	pod := map[string]any{"max_concurrency": concurrency, "containers": containers}
 	if v, ok := o.Autoscaling["max_replica_concurrency"].(int); ok {
 		pod["max_queue_length"] = min(max(int64(v)-concurrency, 1), 30000)
 	}

@@ -38,10 +38,13 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 		return workload.DeployResult{}, err
 	}
 	updating := isUpdating(*was, es)
-	if c.again != nil && c.next.SamePod(was.Revision) && failureOf(*was, es, statusOf(*was, es)) != nil {
+	if c.again != nil && !spec.Stopped && c.next.SamePod(was.Revision) && failureOf(*was, es, statusOf(*was, es)) != nil {
 		return o.tryAgain(ctx, c, *was, es)
 	}
 	if c.next.SpecID == was.Revision.SpecID {
+		if spec.Stopped != (was.Stopped != nil) {
+			return o.switchTo(ctx, *was, spec.Stopped, workload.BySpec, c.dryRun)
+		}
 		message := label(spec) + " is up to date"
 		if updating {
 			message = label(spec) + " is already updating"
@@ -56,15 +59,16 @@ func (o *Operator) apply(ctx context.Context, c plannedChange, was *store.Worklo
 	}
 	changes := changesBetween(was.Revision, c.next)
 	if c.dryRun {
-		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, was.Replicas)}
-		return o.result(ctx, planned, workload.ActionUpdate, changes, "would update "+label(spec))
+		planned := store.Workload{Revision: c.next}
+		o.place(&planned, c.next, replicasFor(spec, askedFor(*was)))
+		return o.result(ctx, planned, workload.ActionUpdate, changes, "would update "+label(spec)+alsoStarts(was, spec))
 	}
 	now, err := o.replace(ctx, *was, es, c.next, c.cause, c.unproven)
 	if err != nil {
 		return workload.DeployResult{}, err
 	}
 	o.record(ctx, spec.Subject(), normal, c.event, "%s, version %s; changed: %s", c.cause, c.next.ID, strings.Join(workload.Paths(changes), ", "))
-	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec))
+	return o.result(ctx, now, workload.ActionUpdate, changes, doing(spec.Kind, "updat")+" "+label(spec)+alsoStarts(was, spec))
 }
 
 // tryAgain replaces what has failed by the same, with the code that its folder holds now,
@@ -77,7 +81,7 @@ func (o *Operator) tryAgain(ctx context.Context, c plannedChange, was store.Work
 		would, does = "would update "+label(spec), "updating "+label(spec)
 	}
 	if c.dryRun {
-		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, was.Replicas)}
+		planned := store.Workload{Revision: c.next, Replicas: replicasFor(spec, askedFor(was))}
 		return o.result(ctx, planned, workload.ActionUpdate, changes, would)
 	}
 	code, err := c.again()
@@ -108,8 +112,8 @@ func (o *Operator) replace(ctx context.Context, was store.Workload, es *engine.S
 	}
 	_, now, err := o.mutate(ctx, was.Name(), func(w *store.Workload) (bool, error) {
 		learn(w, es, o.now())
-		if next.DeploymentID == w.Revision.DeploymentID { // as many as before on a refresh
-			w.Replicas = replicasFor(&next.Spec, w.Replicas)
+		if next.DeploymentID == w.Revision.DeploymentID || w.Stopped != nil { // as many as before on a refresh
+			o.place(w, next, replicasFor(&next.Spec, askedFor(*w)))
 		}
 		supersede(w, next, cause, unproven, o.now())
 		return true, nil
@@ -123,7 +127,8 @@ func (o *Operator) replace(ctx context.Context, was store.Workload, es *engine.S
 
 func (o *Operator) create(ctx context.Context, c plannedChange) (workload.DeployResult, error) {
 	spec := &c.next.Spec
-	w := store.Workload{Revision: c.next, Replicas: replicasFor(spec, 0), Cause: c.cause, Unproven: c.unproven}
+	w := store.Workload{Revision: c.next, Cause: c.cause, Unproven: c.unproven}
+	o.place(&w, c.next, replicasFor(spec, 0))
 	if c.dryRun {
 		return o.result(ctx, w, workload.ActionCreate, nil, "would create "+label(spec))
 	}

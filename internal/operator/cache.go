@@ -181,7 +181,7 @@ func (o *Operator) measure(registry *telemetry.Registry) {
 	})
 	registry.Collect(telemetry.Metric{
 		Name: "cortex_api_status", Type: telemetry.Gauge, Labels: []string{"api_name", "status"},
-		Help: "1 for the status that each API has: live, updating, idle, degraded or failed.",
+		Help: "1 for the status that each API has: live, updating, idle, stopped, degraded or failed.",
 	}, func(emit telemetry.Emit) {
 		each(func(w store.Workload, s *workload.Status) { emit(1, w.Name(), string(s.Phase)) })
 	})

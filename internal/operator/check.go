@@ -2,6 +2,7 @@ package operator
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,10 +25,12 @@ const (
 )
 
 // kinds are those that can run with what is wired: an engine keeps the replicas of a
-// RealtimeAPI, and a TrafficSplitter only divides requests among them. The other kinds
-// need ports of their own, and are added here with the field of Config that has one.
+// RealtimeAPI, a TrafficSplitter only divides requests among them, an AsyncAPI needs who
+// keeps its items, and the others need who runs their jobs.
 func (o *Operator) kinds() []workload.Kind {
-	return []workload.Kind{workload.Realtime, workload.Splitter}
+	return slices.DeleteFunc(workload.Kinds(), func(k workload.Kind) bool {
+		return k == workload.Async && o.items == nil || hasJobs(k) && o.runJobs == nil
+	})
 }
 
 // wording says where the targets of a splitter are looked for, in the words of who
@@ -43,9 +46,17 @@ var (
 )
 
 // check returns the fault that carries everything that keeps a file from being
-// applied to what is deployed, with positions; nil when nothing does.
-func (o *Operator) check(file *manifest.File, deployed []store.Workload, words wording) error {
+// applied to what is deployed, with positions; nil when nothing does. Folder is where the
+// file is.
+func (o *Operator) check(ctx context.Context, file *manifest.File, folder string, deployed []store.Workload, words wording) error {
 	var problems []fault.Problem
+	if words != inResource { // the pods of a resource wait for theirs, as all pods do
+		missing, err := o.missingSecrets(ctx, file)
+		if err != nil {
+			return err
+		}
+		problems = missing
+	}
 	kinds, unsupported := o.kinds(), 0
 	for _, e := range file.Entries {
 		runs := slices.Contains(kinds, e.Spec.Kind)
@@ -59,7 +70,10 @@ func (o *Operator) check(file *manifest.File, deployed []store.Workload, words w
 			problems = append(problems, withoutImages(e)...)
 		}
 		if o.oneMachine {
-			problems = append(problems, notHere(e)...)
+			problems = append(problems, notHere(e, e.Spec.OneMachine())...)
+			problems = append(problems, o.notHostFolders(e, folder)...)
+		} else {
+			problems = append(problems, notHere(e, e.Spec.OnKubernetes())...)
 		}
 		problems = append(problems, against(e, file, deployed, words)...)
 		if runs {
@@ -78,9 +92,9 @@ func (o *Operator) check(file *manifest.File, deployed []store.Workload, words w
 	return err
 }
 
-// notHere returns what an API asks for that only Kubernetes has.
-func notHere(e manifest.Entry) (problems []fault.Problem) {
-	for _, v := range e.Spec.OneMachine() {
+// notHere returns what an API asks for that this place does not have.
+func notHere(e manifest.Entry, lacks []workload.Violation) (problems []fault.Problem) {
+	for _, v := range lacks {
 		p := e.Problem(v.Path, v.Code, "%s", v.Message)
 		p.Hint = v.Hint
 		problems = append(problems, p)

@@ -60,13 +60,22 @@ func leadsOut(pod *workload.Pod) string {
 		if c.Image != "" {
 			continue
 		}
-		for _, word := range slices.Concat(c.Command, c.Args, slices.Sorted(maps.Values(c.Env))) {
+		for _, word := range slices.Concat(c.Command, c.Args, values(c.Env)) {
 			if word == ".." || strings.Contains(word, "../") {
 				return word
 			}
 		}
 	}
 	return ""
+}
+
+// values are those that variables have of themselves, in the order of their names.
+func values(env map[string]workload.Variable) []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		all = append(all, env[name].Value)
+	}
+	return all
 }
 
 // takenWith notes the version with which a copy was taken, if it is a new one.
@@ -118,6 +127,11 @@ func (o *Operator) collectCode(ctx context.Context, grace time.Duration) {
 		var past []store.Past
 		past, err = o.store.History(ctx, records[i].Name())
 		neededCode(needed, records[i], past)
+	}
+	if o.runJobs != nil {
+		for _, digest := range o.runJobs.Code() {
+			needed[digest] = true
+		}
 	}
 	if err != nil {
 		o.log.Warn("copies of code that may not be needed stay", "error", err)

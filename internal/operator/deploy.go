@@ -26,6 +26,12 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 	if err := o.permitted(ctx, file); err != nil {
 		return nil, err
 	}
+	if err := o.permittedSecrets(ctx, file); err != nil {
+		return nil, err
+	}
+	if err := o.permittedVolumes(ctx, file); err != nil {
+		return nil, err
+	}
 	var results []workload.DeployResult
 	err = o.change(ctx, func(ctx context.Context) error {
 		deployed, err := o.store.List(ctx)
@@ -35,7 +41,7 @@ func (o *Operator) Deploy(ctx context.Context, req workload.DeployRequest) ([]wo
 		if err := o.permittedBeside(ctx, file, deployed); err != nil {
 			return err
 		}
-		if err := o.check(file, deployed, inFile); err != nil {
+		if err := o.check(ctx, file, req.Directory, deployed, inFile); err != nil {
 			return err
 		}
 		results = o.applyAll(ctx, req, file, deployed)
@@ -59,7 +65,7 @@ func (o *Operator) read(ctx context.Context, req workload.DeployRequest) (*manif
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-o.reading }()
-	return manifest.Parse(req.FileName, []byte(req.Config))
+	return manifest.ParseWith(req.FileName, []byte(req.Config), manifest.Sent(req.EnvFiles))
 }
 
 // permitted asks for every API of the file, so that a file is deployed whole or not
@@ -222,6 +228,9 @@ func (o *Operator) Refresh(ctx context.Context, name string, force bool) (messag
 		spec := &w.Revision.Spec
 		if !spec.Kind.Scales() {
 			return onlyFor("refresh", spec)
+		}
+		if w.Stopped != nil {
+			return errStopped(&w, "has no replicas to replace")
 		}
 		es, err := o.engineStatus(ctx, w)
 		if err != nil {

@@ -53,6 +53,12 @@ func (o *Operator) known(ctx context.Context, name string) error {
 func (o *Operator) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
 	w, err := o.store.Get(ctx, q.Name)
 	if err == nil {
+		if hasJobs(w.Revision.Kind) {
+			return o.jobLogs(ctx, q, fn)
+		}
+		if q.Job != "" {
+			return notJobs(&w.Revision.Spec)
+		}
 		if !w.Revision.Kind.Scales() {
 			return onlyFor("logs", &w.Revision.Spec)
 		}

@@ -31,6 +31,7 @@ const (
 	codeNotApplied = "not_applied"
 	codeStarting   = "starting"
 	codeTarget     = "target_not_serving"
+	codeStopped    = "stopped"
 )
 
 // layerOfCode is the layer at which a reason of the engine belongs.
@@ -38,9 +39,9 @@ var layerOfCode = map[string]int{
 	"docker_unavailable": layerEngine, "processes_unavailable": layerEngine,
 	"image_pull": layerEngine, "image_not_found": layerEngine, "devices_unavailable": layerEngine,
 	"state_dir_unwritable": layerEngine, "disk_full": layerEngine,
-	codeNotApplied:       layerEngine,
+	codeNotApplied: layerEngine, engine.CodeVolume: layerEngine,
 	"missing_executable": layerProcess, "not_executable": layerProcess, "bad_working_directory": layerProcess,
-	"start_failed": layerProcess, "crash_loop": layerProcess, "exited": layerProcess,
+	engine.CodeStartFailed: layerProcess, "crash_loop": layerProcess, "exited": layerProcess,
 	"killed": layerProcess, "oom_killed": layerProcess,
 	"port_in_use": layerPort, "never_listened": layerPort,
 	"probe_failing": layerProbe, "liveness_failing": layerProbe,
@@ -83,15 +84,44 @@ func (o *Operator) explainDeployed(ctx context.Context, w store.Workload) (workl
 		}
 		return explainSplitter(w, targets, o.endpoint(w.Revision), o.now()), nil
 	}
+	if hasJobs(w.Revision.Kind) && o.runJobs != nil {
+		list, err := o.runJobs.List(ctx, workload.JobQuery{API: w.Name()})
+		return explainJobs(w, list, o.endpoint(w.Revision), o.now()), err
+	}
 	es, err := o.engineStatus(ctx, w)
 	if err != nil {
 		return workload.Explanation{}, err
 	}
 	e := explain(w, es, o.cache.why(w.Name()), o.endpoint(w.Revision), o.now())
-	if o.codeChanged(w.Revision) {
+	if w.Stopped == nil && o.codeChanged(w.Revision) {
 		sayChanged(&e, w.Revision)
 	}
+	if a := w.Revision.Autoscaling; a != nil && w.Stopped == nil {
+		if least, floor := a.Least(o.now()); floor != nil {
+			e.Steps[layerSpec].Detail += fmt.Sprintf("; the floor %s holds at least %s", floor, count(least, "replica"))
+		}
+	}
+	if w.Revision.Kind == workload.Async && o.items != nil {
+		last := &e.Steps[len(e.Steps)-1] // traffic, or where a start has come to
+		last.Detail += "; " + waiting(o.items.Waiting(w.Name()), o.now())
+	}
 	return e, nil
+}
+
+// waiting is what an AsyncAPI has to do, in words.
+func waiting(w workload.Waiting, now time.Time) string {
+	text := count(w.Queued, "item") + " queued"
+	if !w.Oldest.IsZero() {
+		text += fmt.Sprintf(", the oldest for %s", max(now.Sub(w.Oldest), 0).Round(time.Second))
+	}
+	text += fmt.Sprintf(", %d running", w.Running)
+	if w.Idle > 0 {
+		text += fmt.Sprintf("; %d of the queued are idle: they start no replica, and wait for one that has nothing else to do", w.Idle)
+	}
+	if w.Limited > 0 {
+		text += fmt.Sprintf("; %d of the queued wait because their callers have as many executed as async.concurrency.per_caller allows", w.Limited)
+	}
+	return text
 }
 
 // sayChanged adds to an explanation that the folder holds other code: whoever has mended
@@ -134,6 +164,8 @@ func explain(w store.Workload, es *engine.Status, trouble error, endpoint string
 // several replicas the earliest layer speaks: what does not run cannot listen.
 func causeOf(w store.Workload, es *engine.Status, trouble error, s *workload.Status, at time.Time) (cause *workload.Reason, layer int, pending bool) {
 	switch {
+	case w.Stopped != nil:
+		return &workload.Reason{Code: codeStopped, Message: "it is " + w.Stopped.String(), Fix: startAgain(w.Name())}, layerSpec, false
 	case s.Phase == workload.PhaseLive || s.Phase == workload.PhaseIdle:
 		return nil, 0, false
 	case failureOf(w, es, s) != nil:
@@ -284,6 +316,8 @@ func traffic(w store.Workload, s *workload.Status, endpoint string) workload.Ste
 	step := workload.Step{Layer: layerNames[layerTraffic], OK: true}
 	old := s.Ready - s.UpToDate
 	switch {
+	case s.Phase == workload.PhaseStopped:
+		step.OK, step.Detail = false, endpoint+": requests are refused with 503 (stopped)"
 	case s.UpToDate > 0 && old > 0:
 		step.Detail = fmt.Sprintf("%s: answered by %d of this version and %d of an earlier one", endpoint, s.UpToDate, old)
 	case s.UpToDate > 0:
@@ -303,6 +337,8 @@ func traffic(w store.Workload, s *workload.Status, endpoint string) workload.Ste
 func summary(w store.Workload, s *workload.Status, cause *workload.Reason) string {
 	name := w.Name()
 	switch {
+	case s.Phase == workload.PhaseStopped:
+		return fmt.Sprintf("%s is %s.", name, w.Stopped)
 	case s.Phase == workload.PhaseIdle:
 		return name + " is scaled to zero on purpose; the first request starts a replica."
 	case cause == nil:
@@ -313,92 +349,5 @@ func summary(w store.Workload, s *workload.Status, cause *workload.Reason) strin
 		return fmt.Sprintf("%s has failed: %s.", name, strings.TrimSuffix(cause.Message, "."))
 	default:
 		return fmt.Sprintf("%s is not ready yet: %s.", name, strings.TrimSuffix(cause.Message, "."))
-	}
-}
-
-// target is what is known of one target of a splitter; status is nil when it is
-// not deployed.
-type target struct {
-	workload.Target
-	status *workload.Status
-}
-
-func (o *Operator) targets(ctx context.Context, list []workload.Target) ([]target, error) {
-	targets := make([]target, 0, len(list))
-	for _, t := range list {
-		w, err := o.store.Get(ctx, t.Name)
-		if fault.Is(err, fault.NotFound) {
-			targets = append(targets, target{Target: t})
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		es, err := o.engineStatus(ctx, w)
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target{Target: t, status: statusOf(w, es)})
-	}
-	return targets, nil
-}
-
-// explainSplitter is healthy when every target that gets requests can answer them,
-// now or after it was woken.
-func explainSplitter(w store.Workload, targets []target, endpoint string, at time.Time) workload.Explanation {
-	e := workload.Explanation{Name: w.Name(), Kind: w.Revision.Kind, At: at.UTC()}
-	var shares []string
-	for _, t := range targets {
-		shares = append(shares, share(t.Target))
-	}
-	e.Steps = []workload.Step{{
-		Layer: layerNames[layerSpec], OK: true,
-		Detail: fmt.Sprintf("version %s from %s: %s", w.Revision.ID, w.Revision.FileName, strings.Join(shares, ", ")),
-	}}
-	for _, t := range targets {
-		ok, words := serves(t.status)
-		e.Steps = append(e.Steps, workload.Step{Layer: layerNames[layerTraffic], OK: ok, Detail: fmt.Sprintf("%s: %s", share(t.Target), words)})
-		if ok || e.Cause != nil || t.Weight == 0 {
-			continue
-		}
-		e.Cause = &workload.Reason{
-			Code: codeTarget, Message: fmt.Sprintf("%s %s", t.Name, words),
-			Evidence: []workload.Evidence{{Kind: "engine", Text: share(t.Target)}},
-			Fix:      fmt.Sprintf("cortex explain %s says why, and what to do", t.Name),
-		}
-		if t.status == nil {
-			e.Cause.Fix = fmt.Sprintf("deploy %s again, or deploy %s without it", t.Name, w.Name())
-		}
-	}
-	e.Healthy = e.Cause == nil
-	e.Summary = fmt.Sprintf("%s divides the requests to %s among %s that can all answer.", w.Name(), endpoint, count(len(targets), "API"))
-	if !e.Healthy {
-		e.Summary = fmt.Sprintf("%s sends requests where none is answered: %s.", w.Name(), strings.TrimSuffix(e.Cause.Message, "."))
-	}
-	return e
-}
-
-func share(t workload.Target) string {
-	if t.Shadow {
-		return fmt.Sprintf("a copy of %d%% to %s", t.Weight, t.Name)
-	}
-	return fmt.Sprintf("%d%% to %s", t.Weight, t.Name)
-}
-
-// serves says in words whether a target answers requests.
-func serves(s *workload.Status) (bool, string) {
-	switch {
-	case s == nil:
-		return false, "is not deployed"
-	case s.Phase == workload.PhaseFailed:
-		return false, "has failed: " + s.Reason
-	case s.Phase == workload.PhaseDegraded:
-		return true, "could not be updated: " + s.Reason
-	case s.Ready > 0:
-		return true, fmt.Sprintf("is %s, %s ready", s.Phase, count(s.Ready, "replica"))
-	case s.Phase == workload.PhaseIdle:
-		return true, "is at zero; the first request starts a replica"
-	default:
-		return false, fmt.Sprintf("is %s: %s", s.Phase, s.Reason)
 	}
 }

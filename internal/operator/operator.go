@@ -49,6 +49,16 @@ type Config struct {
 	// Permit is asked before a file is deployed, for everything that it is about at once.
 	// Nil permits everything.
 	Permit func(context.Context, []workload.Subject) error
+	// Secrets keeps values that replicas get. Nil: there are none here.
+	Secrets store.Secrets
+	// UseSecrets is asked before anything is deployed that can read secrets, for all of
+	// them by name. Nil permits everything.
+	UseSecrets func(context.Context, []string) error
+	// Volumes has the folders that pods mount. Nil: others keep those.
+	Volumes Volumes
+	// UseVolumes is asked before anything is deployed that mounts volumes, for all of them
+	// by name, and by path where they are folders of the machine. Nil permits everything.
+	UseVolumes func(context.Context, []string) error
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
@@ -63,8 +73,18 @@ type Config struct {
 	Room Room
 	// Traffic knows what APIs have to do. Nil: nobody here does.
 	Traffic func(name string) (workload.Traffic, bool)
+	// Copies knows what became of the copies that splitters make. Nil: nobody here does.
+	Copies func(name string) (workload.Copies, bool)
 	// Usage knows what the replicas of an API take and do, by their ids. Nil: nobody here does.
 	Usage func(name string) map[string]workload.Usage
+	// Caller names who is calling, by an ARN. Nil: nobody has to prove who they are.
+	Caller func(context.Context) string
+	// Items has the items of AsyncAPIs. Nil: such an API cannot run here.
+	Items Items
+	// RunJobs runs the jobs of BatchAPIs and TaskAPIs. Nil: such an API cannot run here.
+	RunJobs Jobs
+	// Schedules begins what is due. Nil: nothing is, here.
+	Schedules Schedules
 	// Now is the clock of revisions and events. Nil is time.Now.
 	Now func() time.Time
 }
@@ -87,11 +107,20 @@ type Operator struct {
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
 	traffic     func(name string) (workload.Traffic, bool)                         // nil: not known
+	copies      func(name string) (workload.Copies, bool)                          // nil: not known
 	usage       func(name string) map[string]workload.Usage                        // nil: not known
 	apiEndpoint func() string
 	engines     func(context.Context) []workload.Engine
 	permit      func(context.Context, []workload.Subject) error // nil: everything is permitted
-	reading     chan struct{}                                   // its holders read a file
+	caller      func(context.Context) string
+	secrets     store.Secrets                         // nil: there are none
+	useSecrets  func(context.Context, []string) error // nil: everything is permitted
+	volumes     Volumes                               // nil: others keep them
+	useVolumes  func(context.Context, []string) error // nil: everything is permitted
+	items       Items                                 // nil: there are none
+	runJobs     Jobs                                  // nil: there are none
+	schedules   Schedules                             // nil: nothing is due here
+	reading     chan struct{}                         // its holders read a file
 
 	// changes serialises what checks the deployed workloads against each other:
 	// two files at once must not both take an endpoint, and a target must not
@@ -119,11 +148,14 @@ func New(c Config) (*Operator, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Caller == nil {
+		c.Caller = func(context.Context) string { return "" }
+	}
 	if c.APIEndpoint == nil {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, usage: c.Usage, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}

@@ -58,6 +58,7 @@ func (o *Operator) rollBack(ctx context.Context, name, id string) (workload.Depl
 		if id == "" {
 			result.Message += ", the last version that was live before"
 		}
+		result.Message += alsoStarts(&w, &old.Spec)
 	}
 	return result, err
 }
@@ -72,5 +73,11 @@ func (o *Operator) stillFits(ctx context.Context, r *workload.Revision) error {
 	if err := o.permittedBeside(ctx, file, deployed); err != nil {
 		return err
 	}
-	return o.check(file, deployed, inHistory)
+	if err := o.permittedSecrets(ctx, file); err != nil {
+		return err
+	}
+	if err := o.permittedVolumes(ctx, file); err != nil {
+		return err
+	}
+	return o.check(ctx, file, r.Directory, deployed, inHistory)
 }

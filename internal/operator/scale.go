@@ -21,7 +21,7 @@ func (o *Operator) Workloads(ctx context.Context) ([]workload.Scalable, error) {
 	}
 	var scalable []workload.Scalable
 	for _, w := range list {
-		if w.Revision.Kind.Scales() && w.Revision.Autoscaling != nil {
+		if w.Revision.Kind.Scales() && w.Revision.Autoscaling != nil && w.Stopped == nil {
 			scalable = append(scalable, workload.Scalable{Name: w.Name(), Autoscaling: *w.Revision.Autoscaling, Requested: w.Replicas})
 		}
 	}
@@ -38,6 +38,9 @@ func (o *Operator) scale(ctx context.Context, name, reason string, want func(*st
 	before, after, err := o.mutate(ctx, name, func(w *store.Workload) (bool, error) {
 		if w.Revision.Autoscaling == nil {
 			return false, onlyFor("scaling", &w.Revision.Spec)
+		}
+		if w.Stopped != nil { // since whoever asks has looked
+			return false, nil
 		}
 		n := within(w.Revision.Autoscaling, want(w))
 		changed := n != w.Replicas

@@ -42,7 +42,7 @@ func wasLive(r *workload.Revision, o workload.Outcome) bool {
 // isTrial reports whether one replica of a workload at zero is to prove that the
 // wanted revision can become ready: otherwise the first request would find out.
 func isTrial(w store.Workload) bool {
-	return w.Revision.Kind.Scales() && w.Replicas == 0 && !w.Unproven && !w.Outcome.IsKnown() && w.Revision.Number > 0
+	return w.Revision.Kind.Scales() && w.Replicas == 0 && w.Stopped == nil && !w.Unproven && !w.Outcome.IsKnown() && w.Revision.Number > 0
 }
 
 // deploymentOf is what the engine is to make of a record.

@@ -187,7 +187,7 @@ func (a *sourceController) deploy(ctx context.Context, d store.Declaration) erro
 		if err != nil {
 			return err
 		}
-		if err := a.check(file, deployed, inResource); err != nil {
+		if err := a.check(ctx, file, "", deployed, inResource); err != nil {
 			return err
 		}
 		for _, e := range file.Entries {

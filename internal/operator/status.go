@@ -19,7 +19,7 @@ const newestVersions = 10
 // statusOf computes what a workload is doing from its record and from what the
 // engine says; es is nil when the engine does not know the workload yet.
 func statusOf(w store.Workload, es *engine.Status) *workload.Status {
-	s := &workload.Status{Requested: w.Replicas}
+	s := &workload.Status{Requested: w.Replicas, Stopped: w.Stopped}
 	var notReady []workload.Replica
 	for _, r := range replicasOf(w, es) {
 		s.Warning = cmp.Or(s.Warning, r.Warning)
@@ -59,6 +59,9 @@ func replicasOf(w store.Workload, es *engine.Status) []workload.Replica {
 }
 
 func phaseOf(w store.Workload, es *engine.Status, s *workload.Status, notReady []workload.Replica) (workload.Phase, string) {
+	if w.Stopped != nil {
+		return workload.PhaseStopped, w.Stopped.Since() + "; " + startAgain(w.Name())
+	}
 	current := es != nil && es.Revision == w.Revision.ID
 	old := s.Ready - s.UpToDate
 	if failure := failureOf(w, es, s); failure != nil {
@@ -156,7 +159,7 @@ func counterOf(c *workload.Counts, state workload.ReplicaState) *int {
 // short: fewer up-to-date replicas are ready than min_replicas, and none of them
 // has failed (REFERENCE 3.2).
 func isUpdating(w store.Workload, es *engine.Status) bool {
-	if w.Revision.Autoscaling == nil {
+	if w.Revision.Autoscaling == nil || w.Stopped != nil {
 		return false
 	}
 	s := statusOf(w, es)
@@ -240,6 +243,11 @@ func (o *Operator) brief(ctx context.Context, w store.Workload) (workload.APIRes
 	if w.Revision.Kind == workload.Splitter {
 		n := len(w.Revision.APIs)
 		r.NumTrafficSplitterTargets = &n
+		if o.copies != nil {
+			if c, ok := o.copies(w.Name()); ok {
+				r.Copies = &c
+			}
+		}
 	}
 	es, err := o.engineStatus(ctx, w)
 	if err != nil {
@@ -249,7 +257,8 @@ func (o *Operator) brief(ctx context.Context, w store.Workload) (workload.APIRes
 		r.Status = statusOf(w, es)
 		r.Status.Traffic = o.trafficOf(w.Name())
 	}
-	return r, nil
+	err = o.addJobs(ctx, &r, w, false)
+	return r, err
 }
 
 func (o *Operator) trafficOf(name string) *workload.Traffic {
@@ -275,6 +284,9 @@ func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, 
 	}
 	if why, ok := o.refusals()[name]; ok {
 		r.Refused = refused(why)
+	}
+	if err := o.addJobs(ctx, &r, w, true); err != nil {
+		return r, err
 	}
 	r.Spec, r.Endpoint, r.CodeChanged = w.Revision.Shown(), o.endpoint(w.Revision), o.codeChanged(w.Revision)
 	versions, err := o.versions(ctx, &w, name)

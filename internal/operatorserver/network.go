@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Bounds of the connections of the management listener, most of which an attacker
@@ -61,17 +63,24 @@ func addressOf(conn net.Conn) netip.Addr {
 	return at.Addr().Unmap().WithZone("")
 }
 
+// quiet is how long a connection has said nothing that may be ended for another one of its
+// address: behind one address there may be a whole office, and one of them must not keep
+// the others out by holding connections. What follows a log hears of it every 15 seconds.
+const quiet = 45 * time.Second
+
 // bounded closes connections that are too many, at once so that whoever holds a
-// thousand open does not keep others waiting.
+// thousand open does not keep others waiting. Of an address that has its share, the one
+// that has been quiet for longest ends for a new one.
 func bounded(ln net.Listener) net.Listener {
-	return &boundedListener{Listener: ln, from: map[netip.Addr]int{}}
+	return &boundedListener{Listener: ln, from: map[netip.Addr]map[*boundedConn]struct{}{}, now: time.Now}
 }
 
 type boundedListener struct {
 	net.Listener
+	now  func() time.Time
 	mu   sync.Mutex
 	open int
-	from map[netip.Addr]int
+	from map[netip.Addr]map[*boundedConn]struct{}
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -80,40 +89,88 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := addressOf(conn)
-		if l.take(from) {
-			return &boundedConn{Conn: conn, free: sync.OnceFunc(func() { l.free(from) })}, nil
+		c := &boundedConn{Conn: conn, of: l, from: addressOf(conn)}
+		c.said()
+		if l.take(c) {
+			return c, nil
 		}
 		conn.Close()
 	}
 }
 
-func (l *boundedListener) take(from netip.Addr) bool {
+func (l *boundedListener) take(c *boundedConn) bool {
+	if old := l.quietest(c.from); old != nil {
+		old.Close()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= MaxConnections || l.from[from] >= MaxConnectionsPerAddress {
+	same := l.from[c.from]
+	if l.open >= MaxConnections || len(same) >= MaxConnectionsPerAddress {
 		return false
 	}
+	if same == nil {
+		same = map[*boundedConn]struct{}{}
+		l.from[c.from] = same
+	}
 	l.open++
-	l.from[from]++
+	same[c] = struct{}{}
 	return true
 }
 
-func (l *boundedListener) free(from netip.Addr) {
+// quietest returns the connection to end for another one of an address; nil where there is
+// room, or where all of them are in use.
+func (l *boundedListener) quietest(from netip.Addr) (oldest *boundedConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	same := l.from[from]
+	if len(same) < MaxConnectionsPerAddress {
+		return nil
+	}
+	since := l.now().Add(-quiet).UnixNano()
+	for c := range same {
+		if last := c.last.Load(); last <= since {
+			oldest, since = c, last
+		}
+	}
+	return oldest
+}
+
+func (l *boundedListener) free(c *boundedConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	same := l.from[c.from]
+	if _, open := same[c]; !open {
+		return
+	}
 	l.open--
-	if l.from[from]--; l.from[from] == 0 {
-		delete(l.from, from)
+	if delete(same, c); len(same) == 0 {
+		delete(l.from, c.from)
 	}
 }
 
 type boundedConn struct {
 	net.Conn
-	free func()
+	of   *boundedListener
+	from netip.Addr
+	last atomic.Int64 // when something was said, in nanoseconds
+}
+
+func (c *boundedConn) said() { c.last.Store(c.of.now().UnixNano()) }
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.said()
+	}
+	return n, err
+}
+
+func (c *boundedConn) Write(p []byte) (int, error) {
+	c.said()
+	return c.Conn.Write(p)
 }
 
 func (c *boundedConn) Close() error {
-	c.free()
+	c.of.free(c)
 	return c.Conn.Close()
 }

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 )
 
 // lineOf is a listener that hands out connections which claim to come from
@@ -117,5 +119,36 @@ func TestBoundedConnections(t *testing.T) {
 	}
 	if b := many.(*boundedListener); b.open != 0 || len(b.from) != 0 {
 		t.Errorf("after all are closed, %d are open of %d addresses", b.open, len(b.from))
+	}
+}
+
+// Behind one address there may be many people: whoever holds all its connections without
+// saying anything loses the quietest of them to the next, and those in use stay.
+func TestQuietConnectionsGiveWay(t *testing.T) {
+	t.Parallel()
+	line := &lineOf{}
+	for i := range MaxConnectionsPerAddress {
+		line.from = append(line.from, fmt.Sprintf("192.0.2.1:%d", i+1))
+	}
+	ln := bounded(line)
+	now := time.Unix(1_700_000_000, 0)
+	ln.(*boundedListener).now = func() time.Time { return now }
+	held := accepted(ln)
+	now = now.Add(quiet - time.Second)
+	line.from = []string{"192.0.2.1:9001"}
+	if got := accepted(ln); len(got) != 0 {
+		t.Errorf("%d were accepted while the others had been quiet for less than %s", len(got), quiet)
+	}
+	for i, c := range held {
+		if i != 7 {
+			c.(*boundedConn).said()
+		}
+	}
+	line.closed = nil
+	now = now.Add(time.Second)
+	line.from = []string{"192.0.2.1:9002", "192.0.2.1:9003"}
+	got := accepted(ln)
+	if len(got) != 1 || !slices.Equal(line.closed, []string{"192.0.2.1:8", "192.0.2.1:9003"}) {
+		t.Errorf("accepted %d and closed %v, want the eighth to end for one, and the next to be refused", len(got), line.closed)
 	}
 }

@@ -137,6 +137,16 @@ func (s *Server) Permit() func(context.Context, []workload.Subject) error {
 	return httpapi.Permit(s.guard)
 }
 
+// UseSecrets is what the operator asks before it deploys what can read secrets.
+func (s *Server) UseSecrets() func(context.Context, []string) error {
+	return httpapi.UseSecrets(s.guard)
+}
+
+// UseVolumes is what the operator asks before it deploys what mounts volumes.
+func (s *Server) UseVolumes() func(context.Context, []string) error {
+	return httpapi.UseVolumes(s.guard)
+}
+
 // Info describes the server as it is now.
 func (s *Server) Info() Info {
 	return Info{

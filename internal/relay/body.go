@@ -8,6 +8,7 @@ import (
 
 // body reads one message body off a reader, decoded.
 type body struct {
+	torn    bool // what was taken of it and what was passed on differ: nothing can follow it
 	from    *reader
 	framing framing
 	left    int64 // of a sized body, or of the present chunk

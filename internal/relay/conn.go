@@ -84,6 +84,7 @@ type Exchange struct {
 	placed    bool
 	held      bool // the answer says that it waited for a first replica
 	cancel    bool // when the client leaves, the upstream is told at once
+	ours      bool // the upstream is a server of ours
 }
 
 // Method returns the request's method. It and what else returns bytes of the head is for
@@ -126,6 +127,11 @@ func (x *Exchange) Held() { x.held = true }
 // interrupted, and the place is free when it has answered or closed: most servers cannot
 // be interrupted, and would have more to do at once than the place is worth.
 func (x *Exchange) CancelWhenGone() { x.cancel = true }
+
+// Ours says that the request is for a server of ours: it gets the fields that begin with
+// X-Cortex-, which are options that the client may give to it and to nobody else, and what
+// it gives as the reason of its answer is passed on.
+func (x *Exchange) Ours() { x.ours = true }
 
 // Strip keeps the first n bytes of the target from the upstream.
 func (x *Exchange) Strip(n int) { x.prefix = n }

@@ -116,6 +116,10 @@ func (c *conn) ended(status int, reason string) {
 	}
 }
 
+// Stale is the reason of an answer to a request that crossed the end of the kept connection
+// over which it was sent. The server has not failed.
+const Stale = "stale_connection"
+
 // ClientGone is the reason of an exchange whose client left before it had the answer.
 const ClientGone = "client_gone"
 
@@ -151,6 +155,10 @@ func badGateway(err error) *Answer {
 	if errors.As(err, &r) {
 		return &Answer{Status: 502, Code: "upstream_malformed", Origin: "api",
 			Message: "the API's server sent an answer that is not HTTP: " + r.message}
+	}
+	if errors.Is(err, errStale) {
+		return &Answer{Status: 502, Code: Stale, Origin: "api",
+			Message: "the API's server closed a connection that it had kept open just when this request came over it, and did not read it; send it again"}
 	}
 	return &Answer{Status: 502, Code: "upstream_closed", Origin: "api",
 		Message: "the API's server closed the connection before it answered; see its logs"}
@@ -234,6 +242,9 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 		return result, err
 	}
 	c.using = nil
+	if result == unanswered && err == errSilent && up.reused && !again && c.uploads == nil && up.wasStale(c.x.Context()) {
+		err = errStale
+	}
 	alive := c.detach()
 	// The upload still writes to it: closing ends that, the buffer is for respond
 	// alone.
@@ -274,6 +285,9 @@ func idempotent(method []byte) bool {
 
 // errUnreached says that the relay behind this one reached nobody.
 var errUnreached = errors.New("the replica accepts no connection")
+
+// errStale says that a server which is well closed a kept connection, with the request in it.
+var errStale = errors.New("a kept connection was closed")
 
 // errSilent says that the connection ended before the first byte of an answer.
 var errSilent = errors.New("closed before it answered")

@@ -3,7 +3,6 @@ package relay
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
@@ -228,41 +227,6 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 		r.ReadString('\n')
 		next <- struct{}{}
 	}
-}
-
-func TestLargeBodiesArriveWhole(t *testing.T) {
-	t.Parallel()
-	big := bytes.Repeat([]byte("0123456789abcdef"), 300_000) // 4.8 MB
-	sum := sha256.Sum256(big)
-	s, addr := relayHandler(t, func(w http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(r.Body)
-		if err != nil || sha256.Sum256(b) != sum {
-			http.Error(w, fmt.Sprintf("%d bytes, %v", len(b), err), 400)
-			return
-		}
-		if r.URL.Path == "/sized" {
-			w.Header().Set("Content-Length", fmt.Sprint(len(big)))
-		}
-		w.Write(big)
-	})
-	for _, path := range []string{"/sized", "/chunked"} {
-		for _, inChunks := range []bool{false, true} {
-			body := io.Reader(bytes.NewReader(big))
-			if inChunks {
-				body = io.MultiReader(body)
-			}
-			resp, err := http.Post("http://"+addr+path, "application/octet-stream", body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if err != nil || resp.StatusCode != 200 || sha256.Sum256(got) != sum {
-				t.Errorf("%s, request in chunks %t: %s, %d bytes, %v", path, inChunks, resp.Status, len(got), err)
-			}
-		}
-	}
-	s.returned(t)
 }
 
 func TestInformationIsPassedOn(t *testing.T) {

@@ -26,14 +26,17 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) (begun boo
 		}
 		head, begun = nil, true
 	}
-	if !inChunks && b.framing == sized && b.left > spliceAbove && head == nil && b.tee == nil {
-		if done, err := c.splice(dst, b, reading, writing); done || err != nil {
-			return true, err
-		}
-	}
+	direct := !inChunks && b.framing == sized && b.tee == nil
 	buf := *bodyBuffers.Get().(*[]byte)
 	defer bodyBuffers.Put(&buf)
-	for {
+	for first := true; ; first = false {
+		// The first bytes of an upload were waited for (awaitBody) and go out before. Of an
+		// answer that has begun, a client that reads slowly would hold the place meanwhile.
+		if direct && len(head) == 0 && (first || dst != c.nc) {
+			if done, err := c.splice(dst, b, reading, writing); done || err != nil {
+				return true, err
+			}
+		}
 		room := chunkRoom
 		if len(head) > 0 {
 			if len(head)+chunkRoom > len(buf)/2 {
@@ -114,8 +117,8 @@ func (c *conn) send(dst *socket, wait *atomic.Int64, p []byte) error {
 	return nil
 }
 
-// splice moves a large sized body inside the kernel where it can. done says that
-// the body is over.
+// splice moves a large sized body inside the kernel where it can: nothing of it that is
+// here already, and not its end. done says that the body is over.
 func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (done bool, err error) {
 	to, ok := dst.Conn.(*net.TCPConn)
 	if !ok || b.from.r < b.from.w {
@@ -134,6 +137,7 @@ func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (don
 		writing.Store(0)
 		b.left -= n
 		if err != nil {
+			b.torn = true
 			return false, fmt.Errorf("%w: %w", errSink, err)
 		}
 		if n == 0 {

@@ -46,6 +46,8 @@ func (c *conn) travels(f *field) bool {
 		return c.srv.front
 	case kClaim: // anybody could say so
 		return c.srv.front || c.trusted
+	case kCortex:
+		return c.x.ours
 	}
 	return false
 }
@@ -233,9 +235,10 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 	return append(out, crlf...)
 }
 
-// reason is what a relay of ours behind this one gives as the reason of its answer.
+// reason is what a relay or a server of ours behind this one gives as the reason of its
+// answer.
 func (c *conn) reason() []byte {
-	if !c.srv.behind {
+	if !c.srv.behind && !c.x.ours {
 		return nil
 	}
 	for i := range c.res.fields {

@@ -166,6 +166,38 @@ func TestServeFinishesWhatItAccepted(t *testing.T) {
 	}
 }
 
+// A client that sends again and again on one connection is told to close it, instead of
+// finding it closed with a request under way.
+func TestADrainAnswersOneMoreRequest(t *testing.T) {
+	t.Parallel()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") }))
+	t.Cleanup(backend.Close)
+	_, addr, stop := relayTo(t, backend.Listener.Addr().String(), Limits{}, nil)
+	c := dial(t, addr)
+	c.send(get)
+	if resp, _ := c.answer("GET"); resp.Close {
+		t.Fatal("closed before the server stopped")
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	until(t, func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	}, "the listener to close")
+	began := time.Now()
+	until(t, func() bool { return time.Since(began) > 4*tick }, "the watch to have looked")
+	c.send(get)
+	if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != "ok" || !resp.Close {
+		t.Errorf("answered %s %q, close %t; want 200 ok and close", resp.Status, body, resp.Close)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+}
+
 func TestServeEndsWhatOutlivesItsGrace(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{})

@@ -66,7 +66,7 @@ func (c *conn) loseUpstream() {
 // discardBody reads the rest of the body, within bounds, so that the connection
 // can be used again; false when it cannot.
 func (c *conn) discardBody() bool {
-	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if c.reqBody.torn || c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return false
 	}
 	buf := *bodyBuffers.Get().(*[]byte)

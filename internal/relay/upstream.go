@@ -13,6 +13,7 @@ import (
 // All methods may be called at once.
 type Upstream struct {
 	addr   string
+	reach  func(ctx context.Context) (net.Conn, error) // nil: by TCP, at addr
 	mu     sync.Mutex
 	idle   []*upConn // the last one was used last
 	closed bool
@@ -47,6 +48,11 @@ const (
 
 // NewUpstream returns the upstream at addr, host:port.
 func NewUpstream(addr string) *Upstream { return &Upstream{addr: addr} }
+
+// NewUpstreamOf returns a server that is reached by reach; its name is for people.
+func NewUpstreamOf(name string, reach func(ctx context.Context) (net.Conn, error)) *Upstream {
+	return &Upstream{addr: name, reach: reach}
+}
 
 // Addr returns host:port.
 func (u *Upstream) Addr() string { return u.addr }
@@ -100,8 +106,12 @@ func (u *Upstream) pop() *upConn {
 }
 
 func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
-	d := net.Dialer{Timeout: dialTimeout}
-	nc, err := d.DialContext(ctx, "tcp", u.addr)
+	reach := u.reach
+	if reach == nil {
+		d := net.Dialer{Timeout: dialTimeout}
+		reach = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", u.addr) }
+	}
+	nc, err := reach(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +145,28 @@ func (c *upConn) send(out []byte, whole bool) (sent int, err error) {
 	}
 	sent, c.in.w, err = c.nc.ask(out, c.in.buf)
 	return sent, err
+}
+
+// staleWithin is how long the news may take that a server closed a connection without
+// reading what was sent: a round trip.
+const staleWithin = 20 * time.Millisecond
+
+// wasStale reports whether the peer of c, which has ended without an answer, closed it
+// without reading the request, and still takes connections: a server that ends idle ones
+// as it likes, not one that has crashed.
+func (c *upConn) wasStale(ctx context.Context) bool {
+	for deadline := time.Now().Add(staleWithin); !gone(c.nc.Conn, false); {
+		if time.Now().After(deadline) {
+			return false // it had read the request
+		}
+		time.Sleep(time.Millisecond)
+	}
+	d := net.Dialer{Timeout: time.Second}
+	nc, err := d.DialContext(ctx, "tcp", c.up.addr)
+	if err != nil {
+		return false
+	}
+	return nc.Close() == nil
 }
 
 // shut closes c for good.

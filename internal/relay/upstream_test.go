@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -57,6 +58,67 @@ func TestRequestThatCannotBeRepeatedIsSentOnce(t *testing.T) {
 	c.answer("GET")
 	if a, b, d := <-seen, <-seen, <-seen; a+b+d != "GET POSTGET " {
 		t.Errorf("the upstream saw %q, %q, %q; want one POST", a, b, d)
+	}
+}
+
+// awaitUnread returns when something has arrived at c, and leaves it there.
+func awaitUnread(c net.Conn) {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return err != syscall.EAGAIN
+	})
+}
+
+// A server that lives and closes a kept connection with a request in it that it has not read
+// has not crashed: the reason says so. One that read the request and said nothing has broken
+// off, and one that is gone too.
+func TestAStaleConnectionIsNoCrash(t *testing.T) {
+	t.Parallel()
+	post := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+	for _, tt := range []struct {
+		name       string
+		reads, end bool
+		want       string
+	}{
+		{"closed unread", false, false, Stale},
+		{"closed after it was read", true, false, "upstream_closed"},
+		{"gone with the request unread", false, true, "upstream_closed"},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			r := bufio.NewReader(c)
+			readHead(r)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			awaitUnread(c)
+			if tt.reads {
+				readHead(r)
+				_, _ = io.CopyN(io.Discard, r, 2)
+			}
+			if tt.end {
+				ln.Close()
+			}
+			c.Close()
+		}()
+		_, addr, _ := relayTo(t, ln.Addr().String(), Limits{}, nil)
+		c := dial(t, addr)
+		c.send(get)
+		c.answer("GET")
+		c.send(post)
+		if resp, _ := c.answer("POST"); resp.StatusCode != 502 || resp.Header.Get("X-Cortex-Reason") != tt.want {
+			t.Errorf("%s: answered %s %s, want 502 %s", tt.name, resp.Status, resp.Header.Get("X-Cortex-Reason"), tt.want)
+		}
 	}
 }
 

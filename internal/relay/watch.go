@@ -9,6 +9,12 @@ import (
 // the clock, of every timeout and of noticing that a client went away.
 const tick = 50 * time.Millisecond
 
+// lastRequest is how long a server that drains waits for one more request on a
+// connection that was used, whose answer then tells the client to close it. A client
+// that is about to send cannot know that the other side is closing: what it sends then
+// is lost. HAProxy (idle-close-on-response) and Envoy wait for the same reason.
+const lastRequest = time.Second
+
 // phase is what a connection waits for.
 type phase int64
 
@@ -68,7 +74,7 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 		idleFor = min(idleFor, time.Second) // make room
 	}
 	if s.draining.Load() {
-		idleFor = 0
+		idleFor = min(idleFor, lastRequest)
 	}
 	for c := range s.conns {
 		m := c.mark.Load()

@@ -29,6 +29,7 @@ const (
 )
 
 const usageText = `usage: cortex-sidecar                                  run beside a container; settings are in the environment
+       cortex-sidecar listening                        return once the sidecar beside it listens
        cortex-sidecar wait [--http-get PORT/PATH]      drain, then ask the container to get ready to end
        cortex-sidecar wait -- COMMAND [ARGUMENT…]      drain, then run a command in the container
 `
@@ -41,6 +42,9 @@ func Main(ctx context.Context, args []string, out, err io.Writer, getenv func(st
 			fmt.Fprintln(err, "error:", e)
 			return failed
 		}
+		return done
+	case args[0] == "listening" && len(args) == 1:
+		listening(ctx, "127.0.0.1"+port(workload.AdminPort))
 		return done
 	case args[0] == "wait":
 		hook, ok := hookOf(args[1:])
@@ -75,6 +79,26 @@ func hookOf(args []string) (Hook, bool) {
 		return Hook{Command: args[1:]}, true
 	}
 	return Hook{}, false
+}
+
+// listenWithin is how long a sidecar may take to listen before nobody waits for it any more.
+const listenWithin = 10 * time.Second
+
+// listening returns when somebody listens on addr, and after listenWithin in any case: what
+// is wrong with a sidecar is for its readiness to say.
+func listening(ctx context.Context, addr string) {
+	ctx, cancel := context.WithTimeout(ctx, listenWithin)
+	defer cancel()
+	for ctx.Err() == nil {
+		if c, err := new(net.Dialer).DialContext(ctx, "tcp", addr); err == nil {
+			_ = c.Close() // nothing was said
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // port is where one of the sidecar's own listeners is found.
@@ -179,7 +203,10 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 	if err := leaveProgram(set.folder); err != nil {
 		log.Warn("containers cannot wait for a drain before they end", "error", err)
 	}
-	server := &http.Server{Handler: s.Admin(metrics.Handler()), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{Handler: s.Admin(metrics.Handler()), Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	var all sync.WaitGroup
 	defer all.Wait()

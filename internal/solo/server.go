@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
@@ -32,6 +33,7 @@ type ServerConfig struct {
 // Serve is Run for a team: the same system, managed over the network by whoever
 // proves an AWS identity and is allowed to. There is no management socket.
 func Serve(ctx context.Context, cfg ServerConfig) error {
+	noCoreDumps(cfg.Log)
 	if err := makeStateDir(cfg.StateDir, cfg.Log); err != nil {
 		return err
 	}
@@ -40,6 +42,12 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer st.Close()
+	local := Config{Local: hostconfig.Local{StateDir: cfg.StateDir, Tick: cfg.Tick}, Version: cfg.Version, Log: cfg.Log}
+	items, err := openItems(ctx, local)
+	if err != nil {
+		return err
+	}
+	defer items.close()
 	metrics := telemetry.New("cortex", cfg.Version)
 	srv, err := newServer(ctx, cfg, st, metrics)
 	if err != nil {
@@ -63,9 +71,8 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 	if err != nil {
 		return err
 	}
-	local := Config{Local: hostconfig.Local{StateDir: cfg.StateDir, Tick: cfg.Tick}, Version: cfg.Version, Log: cfg.Log}
-	local.trusted, local.conns = cfg.TrustedProxies, cfg.APIConns
-	parts, err := assemble(local, st, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, tracer))
+	local.trusted, local.conns, local.hooks = cfg.TrustedProxies, cfg.APIConns, cfg.WebhookHosts
+	parts, err := assemble(ctx, local, st, items, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, tracer))
 	if err != nil {
 		return err
 	}
@@ -76,6 +83,21 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		cfg.Ready(info)
 	}
 	return lifecycle.Run(ctx, parts...)
+}
+
+// noCoreDumps keeps what is in memory here, the keys of sessions and the values of secrets
+// among it, out of the files that a system writes when a program dies. What is started here
+// inherits that, and may ask for such files again: it is no limit for good.
+func noCoreDumps(log *slog.Logger) {
+	var bound syscall.Rlimit
+	err := syscall.Getrlimit(syscall.RLIMIT_CORE, &bound)
+	if err == nil {
+		bound.Cur = 0
+		err = syscall.Setrlimit(syscall.RLIMIT_CORE, &bound)
+	}
+	if err != nil {
+		log.Warn("core dumps of this program are not prevented", "error", err)
+	}
 }
 
 // server is the management server with the listeners of this machine.
@@ -135,6 +157,10 @@ func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 	return managed{
 		info:     workload.Info{Environment: cfg.ClusterName, MetricsEndpoint: s.metrics.url},
 		permit:   s.Permit(),
+		caller:   httpapi.Caller,
+		secrets:  s.UseSecrets(),
+		mounts:   s.UseVolumes(),
+		folders:  append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
 		images:   cfg.ImagesOnly,
 		listener: s.operator,
 		options:  httpapi.Options{Guard: s.Guard()},

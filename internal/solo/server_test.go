@@ -164,6 +164,27 @@ func TestServe(t *testing.T) {
 }
 
 // TestServeSendsTraces: also those of the last moment, and of what no API answers.
+// What a server has in memory is in no file that the system writes when it dies; what it runs
+// may ask for such a file.
+func TestServeLeavesNoCoreDump(t *testing.T) {
+	var bound syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &bound); err != nil {
+		t.Fatal(err)
+	}
+	if bound.Max == 0 {
+		t.Skip("this machine allows no core dumps")
+	}
+	bound.Cur = bound.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &bound); err != nil {
+		t.Fatal(err)
+	}
+	serveFor(t, serverConfig(t))
+	most := bound.Max
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &bound); err != nil || bound.Cur != 0 || bound.Max != most {
+		t.Errorf("core dumps are bound by %+v, %v; want none, and room to ask for them", bound, err)
+	}
+}
+
 func TestServeSendsTraces(t *testing.T) {
 	t.Parallel()
 	collector := tracingtest.New(t)

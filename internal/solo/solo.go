@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"time"
 
+	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/codesnapshot"
 	"cortex.dev/cortex/internal/engine/docker"
@@ -26,11 +27,15 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/httpserve"
+	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
+	"cortex.dev/cortex/internal/schedule"
 	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/volumes"
+	"cortex.dev/cortex/internal/webhook"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -40,6 +45,7 @@ type Config struct {
 	Version string
 	Log     *slog.Logger
 
+	hooks   []string       // hosts that webhook messages may go to beside public addresses
 	trusted []netip.Prefix // proxies in front of APIs
 	conns   int            // connections of one address to APIs; 0: the default
 }
@@ -75,8 +81,14 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer page.close()
 
+	cfg.hooks = webhook.Loopback() // what a developer tries out is on this machine
+	items, err := openItems(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer items.close()
 	metrics := telemetry.New("cortex", cfg.Version)
-	parts, err := assemble(cfg, st, apis, metrics, managed{
+	parts, err := assemble(ctx, cfg, st, items, apis, metrics, managed{
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid(), MetricsEndpoint: page.url},
 		tasks:  page.tasks(metrics),
@@ -96,7 +108,11 @@ type managed struct {
 	options  httpapi.Options
 	info     workload.Info // what it says of itself
 	permit   func(context.Context, []workload.Subject) error
-	images   bool // no processes
+	caller   func(context.Context) string
+	secrets  func(context.Context, []string) error // may be used
+	mounts   func(context.Context, []string) error // may be mounted
+	folders  []string                              // of the machine that may be mounted; nil: all
+	images   bool                                  // no processes
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
 	code     operator.Code // nil: processes run in their folder
 	tasks    []lifecycle.Task
@@ -105,10 +121,35 @@ type managed struct {
 
 // assemble builds the roles and says in which order they run: what comes later
 // relies on what comes before, and stops first.
-func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]lifecycle.Task, error) {
+func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, apis net.Listener, metrics *telemetry.Registry, m managed) ([][]lifecycle.Task, error) {
 	// The engine drains replicas through the gateway, and the gateway watches the
 	// engine: one of the two has to be named before it exists.
+	// So do the gateway and who hands items out.
 	var gate *gateway.Gateway
+	allowed, err := webhook.ParseAllowed(cfg.hooks)
+	if err != nil {
+		return nil, err
+	}
+	work, err := async.New(async.Config{
+		Ledger: records.ledger, Blobs: records.blobs, Deployed: st, Telemetry: metrics, Log: cfg.Log,
+		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: st.SecretValue, Endpoint: endpoint(apis.Addr())},
+		Acquire: func(ctx context.Context, api string, wake bool) (async.Place, error) {
+			seat, err := gate.Seat(ctx, api, wake)
+			if err != nil {
+				return nil, err
+			}
+			return seat, nil
+		},
+		Door: func(spec *workload.Spec) string {
+			if c := spec.Pod.Containers; len(c) > 0 && c[0].Image == "" {
+				return endpoint(apis.Addr())
+			}
+			return endpointInDocker(apis.Addr(), runtime.GOOS)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	processes, err := process.New(process.Config{StateDir: cfg.StateDir, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -117,8 +158,14 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	if err != nil {
 		return nil, err
 	}
+	kept := volumes.New(volumes.Config{
+		Dir: filepath.Join(cfg.StateDir, "volumes"), Allowed: m.folders, Private: neverMounted(cfg.StateDir, images.Socket()),
+	})
+	if err := kept.Sweep(); err != nil {
+		cfg.Log.Warn("what containers left in a volume has another owner", "error", err)
+	}
 	eng, err := local.New(local.Config{
-		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Version: cfg.Version, Log: cfg.Log,
+		StateDir: cfg.StateDir, CodeDir: cfg.codeDir(), Process: processes, Docker: images, Env: cfg.Env, Secret: st.SecretValue, Volumes: kept, Version: cfg.Version, Log: cfg.Log,
 		APIEndpoint: endpoint(apis.Addr()), APIEndpointInDocker: endpointInDocker(apis.Addr(), runtime.GOOS),
 		Drain:    func(ctx context.Context, name, replica string) error { return gate.Drain(ctx, name, replica) },
 		InFlight: func(name string) map[string]int { return gate.InFlight(name) },
@@ -126,16 +173,29 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 	if err != nil {
 		return nil, err
 	}
+	runs, err := jobs.Open(ctx, jobs.Config{
+		Records: records.records, Dir: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	m.info.Version, m.info.APIEndpoint, m.info.StartedAt = cfg.Version, endpoint(apis.Addr()), time.Now().UTC()
+	timetable, err := schedule.New(schedule.Config{
+		Deployed: st, States: st, Runners: map[workload.Kind]schedule.Runner{workload.Async: work.Scheduled(), workload.Batch: runs.Scheduled(), workload.Task: runs.Scheduled()}, Telemetry: metrics, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, ImagesOnly: m.images, OneMachine: true, Locate: m.locate, Code: m.code,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
+		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	front := gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
+	front := gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
 	front.Limits.ConnsPerAddr = cfg.conns
 	gate, err = gateway.New(front)
 	if err != nil {
@@ -156,10 +216,22 @@ func assemble(cfg Config, st *bolt.Store, apis net.Listener, metrics *telemetry.
 		m.tasks,
 		{
 			{Name: "api listener", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
+			{Name: "items", Run: work.Run},
+			{Name: "jobs", Run: runs.Run},
+			{Name: "schedules", Run: timetable.Run},
 			{Name: "autoscaler", Run: scaler.Run},
 			{Name: "management", Run: func(ctx context.Context) error { return httpserve.Serve(ctx, m.listener, handler) }},
 		},
 	}, nil
+}
+
+// neverMounted is what no API gets as a folder: the state, in which everybody's secrets and
+// volumes are, and the socket of Docker, by which everything on the machine can be had.
+func neverMounted(state, socket string) []string {
+	if socket == "" {
+		return []string{state}
+	}
+	return []string{state, socket}
 }
 
 // endpointInDocker is the address by which containers reach the APIs; empty where they do

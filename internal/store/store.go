@@ -29,7 +29,9 @@ type Workload struct {
 	// Unproven says that a revision without requests is not to be tried with one
 	// replica before somebody asks for it.
 	Unproven bool
-	Version  Version // of this record, set by the store
+	// Stopped is set while somebody wants nothing of it to run; Replicas is 0 then.
+	Stopped *workload.Stopped
+	Version Version // of this record, set by the store
 
 	// Owner identifies what the workload is kept in, for whoever makes things that are
 	// to end with it: the uid of a custom resource. Empty where there is no such thing.

@@ -35,17 +35,22 @@ const (
 	LabelValuePattern = `^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`
 	DevicePattern     = `^` + prefixPart + `/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
 	GonePattern       = `^(finish|cancel)$`
+	RetryOnPattern    = `^([45][0-9][0-9]|timeout)$`
+	PayloadsPattern   = `^(always|on_failure|never)$`
 	EffectPattern     = `^(NoSchedule|PreferNoSchedule|NoExecute)$`
 	AddPattern        = `^(` + capabilities + `)$`
 	DropPattern       = `^(ALL|NET_RAW|` + capabilities + `)$`
 	MountPathPattern  = `^/[^:\x00]+$`
+	HostPathPattern   = `^[^\x00-\x1f\x7f]+$`
 	// What the strings above must not look like as well.
-	NameNotPattern     = `^b-`
-	EnvNotPattern      = `^(CORTEX_|KUBEXIT_)` // as ReservedEnvPrefixes
-	LabelNotPattern    = `^([a-z0-9.-]+\.)?cortex\.dev/|^(apiName|apiKind|apiID|specID|podID|deploymentID|initialDeploymentTime|pod-template-hash)$`
-	DeviceNotPattern   = `^([a-z0-9.-]+\.)?kubernetes\.io/|^nvidia\.com/gpu$|^aws\.amazon\.com/neuron$`
-	VolumeNotPattern   = `^(mnt|cortex|cortex-bin)$|^shm-`
-	MountNotPattern    = `^/(mnt|cortex|dev|proc|sys)(/|$)|//|/\.\.?(/|$)|/$`
+	NameNotPattern   = `^b-`
+	EnvNotPattern    = `^(CORTEX_|KUBEXIT_)` // as ReservedEnvPrefixes
+	LabelNotPattern  = `^([a-z0-9.-]+\.)?cortex\.dev/|^(apiName|apiKind|apiID|specID|podID|deploymentID|initialDeploymentTime|pod-template-hash)$`
+	DeviceNotPattern = `^([a-z0-9.-]+\.)?kubernetes\.io/|^nvidia\.com/gpu$|^aws\.amazon\.com/neuron$`
+	VolumeNotPattern = `^(mnt|cortex|cortex-bin)$|^shm-`
+	MountNotPattern  = `^/(mnt|cortex|dev|proc|sys)(/|$)|//|/\.\.?(/|$)|/$`
+	// One folder has one name, by which policies know it. Sockets and devices are no data.
+	HostPathNotPattern = `^/((dev|proc|sys|run|var/run)(/|$)|.*/\.\.?(/|$)|\.\.?(/|$)|$)|//|./$`
 	EndpointNotPattern = `//|^/$|` + dotSegments
 	PathNotPattern     = `//`
 
@@ -72,10 +77,16 @@ var patternWords = map[string]string{
 	LabelValuePattern:  "letters, digits, and the characters - _ ., beginning and ending with a letter or digit, at most 63",
 	DevicePattern:      "the name of an extended resource such as nvidia.com/mig-1g.5gb",
 	GonePattern:        "finish or cancel",
+	RetryOnPattern:     "a status from 400 to 599, or timeout",
+	PayloadsPattern:    "always, on_failure or never",
+	HookURLPattern:     "https://, a host and a path, such as https://example.com/hook",
+	HookEventPattern:   "succeeded, failed, cancelled or expired",
 	EffectPattern:      "NoSchedule, PreferNoSchedule or NoExecute",
 	AddPattern:         "those that a pod may add without a way to its node: " + strings.ReplaceAll(capabilities, "|", ", "),
 	DropPattern:        "ALL, NET_RAW, or one that can be added",
 	MountPathPattern:   "an absolute path without a colon",
+	HostPathPattern:    "the path of a folder of the machine, or of one beside the file",
+	HostPathNotPattern: "not /, not at or below /dev, /proc, /sys, /run and /var/run, and without //, / at its end and, in an absolute path, /./ and /../",
 	EnvNotPattern:      "not beginning with CORTEX_ or KUBEXIT_",
 	LabelNotPattern:    "not one of Cortex's own",
 	DeviceNotPattern:   "not of kubernetes.io, and not what gpu and inf ask for",
@@ -83,6 +94,11 @@ var patternWords = map[string]string{
 	MountNotPattern:    "not at or below /mnt, /cortex, /dev, /proc and /sys, and without //, /./, /../ and / at its end",
 	EndpointNotPattern: "not only /, no two slashes in a row, and no segment . or ..",
 	PathNotPattern:     "no two slashes in a row",
+	OverlapPattern:     "skip, queue, replace or allow",
+	RunsPattern:        "last or all",
+	CronPattern:        "five fields such as 30 2 * * *, or @daily",
+	TimezonePattern:    "a name of the IANA database, such as Europe/Berlin",
+	ContentTypePattern: "such as application/json",
 	ImagePattern:       "such as quay.io/team/iris:1.0",
 }
 
@@ -159,6 +175,12 @@ var bounds = map[string]Bounds{
 	"pod.containers[].security_context.run_as_user":  {Max: math.MaxInt32},
 	"pod.containers[].security_context.run_as_group": {Max: math.MaxInt32},
 	"pod.containers[].compute.devices{}":             {Min: 1, Max: math.MaxInt32},
+	"async.max_queue_length":                         {Min: 1, Max: 1_000_000},
+	"async.retry.attempts":                           {Min: 1, Max: 100},
+	"async.redeliver":                                {Max: 100},
+	"async.concurrency.per_caller":                   {Min: 1, Max: 1_000_000},
+	"schedules[].pause_after_failures":               {Max: 1000},
+	"autoscaling.floors[].min_replicas":              {Min: 1, Max: math.MaxInt32},
 	"autoscaling.min_replicas":                       {Max: math.MaxInt32},
 	"autoscaling.max_replicas":                       {Max: math.MaxInt32, MinOpen: true},
 	"autoscaling.init_replicas":                      {Max: math.MaxInt32},

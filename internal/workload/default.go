@@ -37,7 +37,7 @@ func NewPod(k Kind) *Pod {
 
 // NewContainer returns a container about which a file says nothing.
 func NewContainer() Container {
-	return Container{Env: map[string]string{}, Compute: NewCompute()}
+	return Container{Env: map[string]Variable{}, Compute: NewCompute()}
 }
 
 // NewCompute returns the default request.
@@ -89,6 +89,9 @@ func (s *Spec) Default() {
 	if s.Pod != nil {
 		s.Pod.fill(s.Kind)
 	}
+	for i := range s.Schedules {
+		s.Schedules[i].fill()
+	}
 	if !s.Kind.Scales() {
 		return
 	}
@@ -104,6 +107,13 @@ func (s *Spec) Default() {
 		s.UpdateStrategy = NewUpdateStrategy()
 	}
 	s.UpdateStrategy.fill()
+	if !Has(s.Kind, "async") {
+		return
+	}
+	if s.Async == nil {
+		s.Async = NewAsynchronous()
+	}
+	s.Async.fill()
 }
 
 func (p *Pod) fill(k Kind) {
@@ -140,7 +150,7 @@ func (c *Container) fill() {
 		c.Args = nil
 	}
 	if c.Env == nil {
-		c.Env = map[string]string{}
+		c.Env = map[string]Variable{}
 	}
 	if c.Compute == nil {
 		c.Compute = NewCompute()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,13 +21,22 @@ type Difference struct {
 // Masked stands for the value of a variable.
 const Masked = "***"
 
-// Masked returns c without the values of its variables.
+// Masked returns c without the values of its variables. The names of secrets stay: who
+// reads which is no secret.
 func (c Container) Masked() Container {
 	c.Env = maps.Clone(c.Env)
-	for name := range c.Env {
-		c.Env[name] = Masked
+	for name, v := range c.Env {
+		c.Env[name] = v.Masked()
 	}
 	return c
+}
+
+// Masked returns v without its value.
+func (v Variable) Masked() Variable {
+	if v.Secret == "" {
+		v.Value = Masked
+	}
+	return v
 }
 
 // Diff returns the key paths at which two specs differ, in the order of the file:
@@ -58,19 +66,20 @@ func (all *differences) add(path string, a, b reflect.Value) {
 	*all = append(*all, Difference{path, shownValue(path, a), shownValue(path, b)})
 }
 
-var variable = regexp.MustCompile(`^pod\.containers\[[0-9]+\]\.env\.`)
-
 // shownValue is a value of a spec as JSON, without what variables hold.
 func shownValue(path string, v reflect.Value) string {
 	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() || v.Kind() == reflect.Slice && v.Len() == 0 {
 		return ""
 	}
-	if variable.MatchString(path) {
-		return Masked
-	}
 	value := v.Interface()
-	if c, ok := value.(Container); ok {
-		value = c.Masked()
+	switch x := value.(type) {
+	case Container:
+		value = x.Masked()
+	case Variable:
+		if x = x.Masked(); x.Secret == "" {
+			return Masked
+		}
+		value = x
 	}
 	text, err := json.Marshal(value)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestDiff(t *testing.T) {
 		{"pointer to scalar", func(s *Spec) { *s.Pod.Port = 1 }, []string{"pod.port"}},
 		{"env", func(s *Spec) {
 			e := s.Pod.Containers[0].Env
-			e["A"], e["C"] = "z", "new"
+			e["A"], e["C"] = Variable{Value: "z"}, Variable{Value: "new"}
 			delete(e, "B")
 		}, []string{"pod.containers[0].env.A", "pod.containers[0].env.B", "pod.containers[0].env.C"}},
 		{"container added", func(s *Spec) { s.Pod.Containers = append(s.Pod.Containers, NewContainer()) }, []string{"pod.containers[1]"}},
@@ -51,8 +51,8 @@ func TestDiff(t *testing.T) {
 	}
 	a, b := irisSpec(), irisSpec()
 	*b.Pod.Port = 80
-	b.Pod.Containers[0].Env["A"] = "secret"
-	b.Pod.Containers = append(b.Pod.Containers, Container{Name: "side", Env: map[string]string{"B": "secret"}})
+	b.Pod.Containers[0].Env["A"] = Variable{Value: "secret"}
+	b.Pod.Containers = append(b.Pod.Containers, Container{Name: "side", Env: map[string]Variable{"B": {Value: "secret"}}})
 	got := Differences(&a, &b)
 	want := []Difference{{"pod.port", strconv.Itoa(int(*a.Pod.Port)), "80"}, {"pod.containers[0].env.A", Masked, Masked}, {Path: "pod.containers[1]"}}
 	if text := fmt.Sprint(got); strings.Contains(text, "secret") || !strings.Contains(text, `"name":"side"`) {

@@ -104,7 +104,17 @@ func (r *Revision) podID() string {
 }
 
 func specID(s *Spec, podID string) string {
-	return digest([]any{podID, s.APIs, s.Networking, s.Autoscaling, s.UpdateStrategy, s.NodeGroups})[:32]
+	content := []any{podID, s.APIs, s.Networking, s.Autoscaling, s.UpdateStrategy, s.NodeGroups}
+	if s.Async != nil {
+		content = append(content, s.Async)
+	}
+	if len(s.Schedules) > 0 {
+		content = append(content, s.Schedules)
+	}
+	if s.Stopped { // an element more would rename what was deployed without
+		content = append(content, "stopped")
+	}
+	return digest(content)[:32]
 }
 
 // digest hashes the JSON of v without its null members, so that a field added in a

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"encoding/json"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 func irisSpec() Spec {
 	s := Spec{
 		Name: "iris", Kind: Realtime,
-		Pod: &Pod{Containers: []Container{{Name: "api", Image: "iris:1", Env: map[string]string{"A": "a", "B": "b"}}}},
+		Pod: &Pod{Containers: []Container{{Name: "api", Image: "iris:1", Env: map[string]Variable{"A": {Value: "a"}, "B": {Value: "b"}}}}},
 	}
 	s.Default()
 	return s
@@ -63,7 +64,7 @@ func TestIdentityFollowsContent(t *testing.T) {
 	}{
 		{"nothing", func(*Spec) {}, false, false},
 		{"image", func(s *Spec) { s.Pod.Containers[0].Image = "iris:2" }, true, true},
-		{"env", func(s *Spec) { s.Pod.Containers[0].Env["A"] = "z" }, true, true},
+		{"env", func(s *Spec) { s.Pod.Containers[0].Env["A"] = Variable{Value: "z"} }, true, true},
 		{"concurrency", func(s *Spec) { s.Pod.MaxConcurrency = 2 }, true, true},
 		{"name", func(s *Spec) { s.Name = "rose" }, true, true},
 		{"autoscaling", func(s *Spec) { s.Autoscaling.MaxReplicas = 3 }, false, true},
@@ -85,6 +86,31 @@ func TestIdentityFollowsContent(t *testing.T) {
 		}
 		if next.SamePod(first) == tt.pod {
 			t.Errorf("%s: SamePod() = %t, want %t", tt.name, next.SamePod(first), !tt.pod)
+		}
+	}
+}
+
+// What is asked for in any field of a spec is another version: a deploy of it is not
+// "nothing to do".
+func TestEveryFieldIsPartOfTheIdentity(t *testing.T) {
+	t.Parallel()
+	for i := range reflect.TypeFor[Spec]().NumField() {
+		field := reflect.TypeFor[Spec]().Field(i)
+		if field.Name == "Name" || field.Name == "Kind" || field.Name == "Pod" { // by the id of the pod
+			continue
+		}
+		plain, changed := Spec{Name: "a", Kind: Async, Pod: &Pod{}}, Spec{Name: "a", Kind: Async, Pod: &Pod{}}
+		v := reflect.ValueOf(&changed).Elem().Field(i)
+		switch v.Kind() {
+		case reflect.Pointer:
+			v.Set(reflect.New(v.Type().Elem()))
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		default:
+			v.SetBool(true)
+		}
+		if specID(&plain, "p") == specID(&changed, "p") {
+			t.Errorf("a spec with %s has the identity of one without", field.Name)
 		}
 	}
 }

@@ -1,6 +1,11 @@
 package workload
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // JobKind is one of the kinds of jobs: those of a BatchAPI and those of a TaskAPI.
 type JobKind string
@@ -25,11 +30,27 @@ func (k JobKind) Of() Kind {
 // JobStatus is what a job is doing (REFERENCE section 4.6).
 type JobStatus string
 
+// The statuses of a job, in the order of its life.
+const (
+	JobPending         JobStatus = "pending"
+	JobEnqueuing       JobStatus = "enqueuing"
+	JobRunning         JobStatus = "running"
+	JobEnqueueFailed   JobStatus = "enqueue_failed"
+	JobWithFailures    JobStatus = "completed_with_failures"
+	JobSucceeded       JobStatus = "succeeded"
+	JobUnexpectedError JobStatus = "unexpected_error"
+	JobWorkerError     JobStatus = "worker_error"
+	JobWorkerOOM       JobStatus = "worker_oom"
+	JobTimedOut        JobStatus = "timed_out"
+	JobStopped         JobStatus = "stopped"
+	JobUnknown         JobStatus = "unknown"
+)
+
 // JobStatuses returns every status that a job can have, in the order of its life.
 func JobStatuses() []JobStatus {
 	return []JobStatus{
-		"pending", "enqueuing", "running", "enqueue_failed", "completed_with_failures", "succeeded",
-		"unexpected_error", "worker_error", "worker_oom", "timed_out", "stopped", "unknown",
+		JobPending, JobEnqueuing, JobRunning, JobEnqueueFailed, JobWithFailures, JobSucceeded,
+		JobUnexpectedError, JobWorkerError, JobWorkerOOM, JobTimedOut, JobStopped, JobUnknown,
 	}
 }
 
@@ -60,6 +81,7 @@ type BatchSubmission struct {
 	Config             map[string]any      `json:"config,omitempty"`  // for the containers, as it is
 	Timeout            *int32              `json:"timeout,omitempty"` // seconds
 	SQSDeadLetterQueue *SQSDeadLetterQueue `json:"sqs_dead_letter_queue,omitempty"`
+	MaxFailures        string              `json:"max_failures,omitempty"` // a number of batches, or a share such as 5%: more end the job
 }
 
 // ItemList holds the items themselves.
@@ -91,7 +113,37 @@ type TaskSubmission struct {
 	Workers int32          `json:"workers,omitempty"` // TaskWorkers
 	Config  map[string]any `json:"config,omitempty"`
 	Timeout *int32         `json:"timeout,omitempty"` // seconds
+	Retry   *JobRetry      `json:"retry,omitempty"`
 }
+
+// JobRetry is how often the worker of a task runs that does not end with exit code 0.
+type JobRetry struct {
+	Attempts    int32   `json:"attempts"`                // runs, the first one included
+	OnExit      []int32 `json:"on_exit,omitempty"`       // exit codes after which it runs again; absent: all
+	NeverOnExit []int32 `json:"never_on_exit,omitempty"` // and those after which it does not
+}
+
+// Again reports whether a worker runs again that ended with a code, in its n-th run.
+func (r *JobRetry) Again(code int32, n int) bool {
+	return r != nil && n < int(r.Attempts) && (len(r.OnExit) == 0 || slices.Contains(r.OnExit, code)) && !slices.Contains(r.NeverOnExit, code)
+}
+
+// TooManyFailures reports whether a job of so many batches is to end because so many have
+// failed; max is MaxFailures of its submission.
+func TooManyFailures(max string, failed, total int) bool {
+	share, percent := strings.CutSuffix(max, "%")
+	n, err := strconv.Atoi(share)
+	switch {
+	case max == "" || err != nil:
+		return false
+	case percent:
+		return failed*100 > n*total
+	}
+	return failed > n
+}
+
+// MaxFailuresPattern is that of BatchSubmission.MaxFailures.
+const MaxFailuresPattern = `^([0-9]{1,9}|([0-9]|[1-9][0-9]|100)%)$`
 
 // TaskWorkers is how many workers a job of a TaskAPI has, said or not.
 const TaskWorkers = 1
@@ -105,8 +157,8 @@ const MaxJobIDLength = 63
 
 // Patterns of the strings of a job, as those of a spec.
 const (
-	JobIDPattern  = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$` // DNS-1123
-	S3PathPattern = `^s3://[a-zA-Z0-9._-]{3,255}(/.*)?$`
+	JobIDPattern  = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`                // DNS-1123
+	S3PathPattern = `^(s3://[a-zA-Z0-9._-]{3,255}(/.*)?|file://.+)$` // or, on one machine, of a folder or file
 )
 
 // JobSources returns the keys of a BatchSubmission of which exactly one is given.

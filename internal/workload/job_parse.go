@@ -137,6 +137,12 @@ func (r *jobReader) value(path string, text json.RawMessage, into reflect.Value)
 			r.text(fmt.Sprintf("%s[%d]", path, i), element, &s)
 			*to = append(*to, s)
 		}
+	case *[]int32:
+		for i, element := range r.elements(path, text) {
+			var n int32
+			r.whole(fmt.Sprintf("%s[%d]", path, i), element, &n)
+			*to = append(*to, n)
+		}
 	case *[]json.RawMessage:
 		*to = r.elements(path, text)
 	case *map[string]any:

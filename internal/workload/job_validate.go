@@ -29,6 +29,12 @@ func (b *BatchSubmission) Validate() []Violation {
 			vs.empty("sqs_dead_letter_queue.arn", "name the queue, such as arn:aws:sqs:us-west-2:123456789012:failed")
 		}
 	}
+	if b.MaxFailures != "" && !maxFailuresShape().MatchString(b.MaxFailures) {
+		vs.add(Violation{
+			Path: "max_failures", Code: CodeInvalidString, Message: "is neither a number of batches nor a share of them",
+			Found: strconv.Quote(abbreviate(b.MaxFailures)), Allowed: `such as "10" or "5%"`,
+		})
+	}
 	vs.jobNumbers(b)
 	inOrder(vs.list)
 	return vs.list
@@ -44,8 +50,31 @@ func (t *TaskSubmission) Validate() []Violation {
 			Found: strconv.Itoa(int(t.Workers)), Allowed: strconv.Itoa(TaskWorkers), Hint: "submit a job for each",
 		})
 	}
+	vs.exitCodes(t.Retry)
 	vs.jobNumbers(t, "workers")
 	return vs.list
+}
+
+var maxFailuresShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(MaxFailuresPattern) })
+
+// exitCodes checks the codes of ends that are no success.
+func (vs *violations) exitCodes(r *JobRetry) {
+	if r == nil {
+		return
+	}
+	for _, codes := range []struct {
+		key  string
+		list []int32
+	}{{"on_exit", r.OnExit}, {"never_on_exit", r.NeverOnExit}} {
+		for i, code := range codes.list {
+			if code < 1 || code > 255 {
+				vs.add(Violation{
+					Path: fmt.Sprintf("retry.%s[%d]", codes.key, i), Code: CodeDisallowedValue, Message: "is no exit code of an end that is no success",
+					Found: strconv.Itoa(int(code)), Allowed: "1 to 255",
+				})
+			}
+		}
+	}
 }
 
 func (vs *violations) apiName(name string) {
@@ -127,8 +156,8 @@ func (vs *violations) files(at string, l *FilePathLister) {
 	for i, path := range l.S3Paths {
 		if !s3PathShape().MatchString(path) {
 			vs.add(Violation{
-				Path: fmt.Sprintf("%s.s3_paths[%d]", at, i), Code: CodeInvalidString, Message: "is not a path in S3",
-				Found: strconv.Quote(abbreviate(path)), Allowed: "s3://bucket or s3://bucket/folder",
+				Path: fmt.Sprintf("%s.s3_paths[%d]", at, i), Code: CodeInvalidString, Message: "is neither a path in S3 nor, on one machine, one of a folder",
+				Found: strconv.Quote(abbreviate(path)), Allowed: "s3://bucket, s3://bucket/folder, or file:///folder",
 			})
 		}
 	}

@@ -17,12 +17,18 @@ func Has(k Kind, path string) bool {
 		return k != Splitter
 	case "apis":
 		return k == Splitter
-	case "autoscaling", "update_strategy", "pod.max_concurrency", "pod.termination_grace_period":
+	case "autoscaling", "update_strategy", "stopped", "pod.max_concurrency", "pod.termination_grace_period":
 		return k.Scales()
 	case "pod.port":
 		return k != Splitter && k != Task
 	case "pod.max_queue_length", "pod.on_client_gone":
 		return k == Realtime
+	case "async", "autoscaling.target_queue_time", "schedules[].payload":
+		return k == Async
+	case "schedules":
+		return k == Async || k == Batch || k == Task
+	case "schedules[].job":
+		return k == Batch || k == Task
 	}
 	key, ok := strings.CutPrefix(path, "pod.containers[].")
 	section, below, isBelow := strings.Cut(key, ".")
@@ -48,6 +54,16 @@ var periods = map[string]Period{
 	"autoscaling.window":                         {Min: 10 * time.Second, Step: 10 * time.Second},
 	"autoscaling.downscale_stabilization_period": {},
 	"autoscaling.upscale_stabilization_period":   {},
+	"autoscaling.target_queue_time":              {},
+	"schedules[].every":                          {}, // absent beside cron
+	"schedules[].catch_up.window":                {Min: 10 * time.Second},
+	"schedules[].jitter":                         {},
+	"autoscaling.floors[].for":                   {Min: time.Second},
+	"async.timeout":                              {Min: time.Second},
+	"async.expire_after":                         {Min: time.Second},
+	"async.retry.min_delay":                      {Min: time.Millisecond},
+	"async.retry.max_delay":                      {Min: time.Millisecond},
+	"async.keep.results":                         {Min: time.Minute},
 }
 
 // PeriodOf returns the range of the duration at a key path, as BoundsOf does for
@@ -62,6 +78,7 @@ var least = map[string]Quantity{
 	"pod.containers[].compute.limits.cpu": MinCPU,
 	"pod.containers[].compute.limits.mem": MinMem,
 	"pod.volumes[].empty_dir.size":        MinMem,
+	"async.max_payload":                   MustQuantity("1Ki"),
 }
 
 // LeastOf returns the least that the quantity at a key path may be; none is negative.

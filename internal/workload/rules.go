@@ -55,9 +55,23 @@ var rules = sync.OnceValue(func() []Rule {
 			inCEL(".autoscaling.target_in_flight", "must be at most max_concurrency + max_queue_length: a replica never has more requests in flight than that",
 				"!has(self.autoscaling) || !has(self.autoscaling.target_in_flight) || self.autoscaling.target_in_flight <= double("+
 					orDefault("self.pod", "max_concurrency", DefaultMaxConcurrency)+" + "+orDefault("self.pod", "max_queue_length", DefaultMaxQueueLength)+")")),
+		across("async", []Kind{Async}, hookNowhere,
+			inCEL(".webhook", "must have a url, unless allow_callers_url is true",
+				"!has(self.webhook) || has(self.webhook.url) && self.webhook.url != \"\" || has(self.webhook.allow_callers_url) && self.webhook.allow_callers_url")),
 		across("update_strategy", scaled, sharesBothZero,
 			inCEL(".max_unavailable", "max_surge and max_unavailable must not both be zero: an update could never make a step",
 				"!("+celZero("max_surge")+" && "+celZero("max_unavailable")+")")),
+
+		across("autoscaling", scaled, floorsInRange,
+			notInCEL("a cron expression is more than CEL can read: the operator judges floors")),
+		across("schedules", slices.Concat([]Kind{Async}, jobs), scheduleNames,
+			notInCEL("the list is a map by name")),
+		across("schedules[]", slices.Concat([]Kind{Async}, jobs), scheduleTimes,
+			notInCEL("a cron expression is more than CEL can read: the operator judges when schedules are due")),
+		across("schedules[]", []Kind{Async}, schedulePayloads,
+			notInCEL("made of the oneOf of the JSON Schema")),
+		across("schedules[]", jobs, scheduleJobs,
+			notInCEL("a submission within a schedule has no structural type: the operator judges it")),
 
 		across("pod", pods, devices,
 			inCEL(".containers", "gpu and inf must not both be requested in one pod: no node has both", "!("+celRequests("gpu")+" && "+celRequests("inf")+")")),

@@ -10,8 +10,9 @@ import (
 func podRules(pods []Kind) []Rule {
 	return []Rule{
 		across("pod.containers[]", pods, variableTwice,
-			inCEL(".env_from", "must not name a variable of env",
-				"!has(self.env) || !has(self.env_from) || self.env_from.all(v, !(v.name in self.env))")),
+			notInCEL("values of env have no type that CEL knows")),
+		across("pod.containers[]", pods, secretInCommand,
+			notInCEL("variables are made of others, which CEL cannot follow")),
 		across("pod.containers[]", pods, oneOrigin,
 			notInCEL("made of the oneOf of the JSON Schema")),
 		across("pod.containers[].security_context", pods, rootOrNot,
@@ -135,7 +136,7 @@ func eachVolume(s *Spec, fn func(path string, v *Volume)) {
 func oneSource(vs *violations, s *Spec) {
 	eachVolume(s, func(path string, v *Volume) {
 		vs.exactlyOne(path, given{"persistent_volume_claim", v.PersistentVolumeClaim != ""}, given{"config_map", v.ConfigMap != ""},
-			given{"secret", v.Secret != ""}, given{"empty_dir", v.EmptyDir != nil})
+			given{"secret", v.Secret != ""}, given{"empty_dir", v.EmptyDir != nil}, given{"host_path", v.HostPath != ""})
 	})
 }
 

@@ -31,6 +31,13 @@ type Service interface {
 	// Refresh replaces every replica without changing the spec. Processes run the code
 	// that their folder holds now.
 	Refresh(ctx context.Context, name string, force bool) (Message, error)
+	// Stop leaves an API without replicas, and refuses its requests, until Start or the
+	// next deploy. Start asks for the replicas that there were to be before.
+	Stop(ctx context.Context, name string) (DeployResult, error)
+	Start(ctx context.Context, name string) (DeployResult, error)
+	// Resize asks for n replicas within the bounds of the spec. The autoscaler goes on
+	// from there.
+	Resize(ctx context.Context, name string, n int) (DeployResult, error)
 	Delete(ctx context.Context, name string, opts DeleteOptions) (Message, error)
 	// Logs calls fn for each line in order of time and returns when there are no
 	// more, when ctx ends (nil) or when fn fails (its error).
@@ -38,6 +45,70 @@ type Service interface {
 	// Events is like Logs, for what happened to a workload.
 	Events(ctx context.Context, q EventQuery, fn func(Event) error) error
 	Explain(ctx context.Context, name string) (Explanation, error)
+	// Exec runs a command in a container of an API, with its environment and within its
+	// limits, and returns its exit code. The command ends when ctx does, and with its
+	// replica.
+	Exec(ctx context.Context, req ExecRequest, streams ExecStreams) (code int, err error)
+
+	// Items returns items of an AsyncAPI without their results, the newest first. Another
+	// kind of API is fault.Invalid.
+	Items(ctx context.Context, q ItemQuery) ([]Item, error)
+	// Item returns one item; one that is not there is fault.NotFound, code items.not_found.
+	Item(ctx context.Context, name, id string) (Item, error)
+	// CancelItems ends items, or has their executions ended; those that have ended stay as
+	// they are. RetryItems has items tried again that failed, were cancelled or expired.
+	CancelItems(ctx context.Context, name string, s ItemSelection) (ItemsChanged, error)
+	RetryItems(ctx context.Context, name string, s ItemSelection) (ItemsChanged, error)
+	// PurgeItems forgets items that have ended, with their payloads and results.
+	PurgeItems(ctx context.Context, name string, p ItemPurge) (ItemsPurged, error)
+
+	// SubmitJob accepts a job of a BatchAPI or TaskAPI; Job returns one with its result,
+	// and Jobs those of an API, the newest first. One that is not there is fault.NotFound,
+	// code job.not_found.
+	SubmitJob(ctx context.Context, name string, req JobRequest) (JobSubmitted, error)
+	Jobs(ctx context.Context, q JobQuery) ([]Job, error)
+	Job(ctx context.Context, name, id string) (JobResponse, error)
+	// StopJob ends a job before its time; what it has done stays. One that has ended is
+	// fault.Conflict, code job.job_is_not_in_progress.
+	StopJob(ctx context.Context, name, id string) (Message, error)
+	// RetryJob submits a job for the batches of another one that failed and, but with
+	// onlyFailed, those that it never came to.
+	RetryJob(ctx context.Context, name, id string, onlyFailed bool) (JobSubmitted, error)
+	// JobLines calls fn for what the batches of a job were answered with, or for those that
+	// failed.
+	JobLines(ctx context.Context, q JobLinesQuery, fn func(JobLine) error) error
+
+	// Schedules returns the schedules of an API, by name. A kind that has none is
+	// fault.Invalid.
+	Schedules(ctx context.Context, api string) ([]ScheduleStatus, error)
+	// RunSchedule begins a run at once; a schedule that is not there is fault.NotFound,
+	// code schedules.not_found.
+	RunSchedule(ctx context.Context, api, name string) (ScheduleRun, error)
+	// PauseSchedule has nothing begin until ResumeSchedule; what was due in between is not
+	// begun then.
+	PauseSchedule(ctx context.Context, api, name string) (ScheduleStatus, error)
+	ResumeSchedule(ctx context.Context, api, name string) (ScheduleStatus, error)
+	// BackfillSchedule begins the runs of a time that has passed, one after the other.
+	BackfillSchedule(ctx context.Context, api, name string, r BackfillRequest) (ScheduleStatus, error)
+
+	// Webhooks returns messages about the ends of items, those about the latest items first.
+	Webhooks(ctx context.Context, q HookQuery) ([]Hook, error)
+	// RedeliverWebhooks has messages sent again, also those that were delivered.
+	RedeliverWebhooks(ctx context.Context, name string, s HookSelection) (ItemsChanged, error)
+
+	// Secrets returns every secret, by name and without its value: nothing here returns one.
+	Secrets(ctx context.Context) ([]Secret, error)
+	// SetSecret keeps a value; no error and no answer repeats it.
+	SetSecret(ctx context.Context, name string, value []byte) (SecretSet, error)
+	// DeleteSecret forgets a secret to which nothing that is deployed refers, or any with
+	// force. One that is not there is fault.NotFound, code secrets.not_found.
+	DeleteSecret(ctx context.Context, name string, force bool) (Message, error)
+
+	// Volumes returns every volume that this machine keeps, by name.
+	Volumes(ctx context.Context) ([]VolumeInfo, error)
+	// DeleteVolume deletes one and everything in it. One that an API or a replica has is
+	// fault.Conflict, code volumes.in_use; one that is not there volumes.not_found.
+	DeleteVolume(ctx context.Context, name string) (Message, error)
 }
 
 // Info describes the environment that answers.
@@ -67,17 +138,23 @@ type DeployRequest struct {
 	Directory string `json:"directory,omitempty"` // absolute; processes run there (one machine only)
 	Path      string `json:"path,omitempty"`      // the caller's PATH, for processes; used only where callers are users of this machine
 	Config    string `json:"config"`              // the file's text, at most MaxConfigBytes
-	Force     bool   `json:"force,omitempty"`     // replace an update that is under way
-	DryRun    bool   `json:"dry_run,omitempty"`   // say what would happen, change nothing
+	// EnvFiles are the texts of the files that env_file names, by the paths that stand
+	// there: at most MaxEnvFiles, of MaxEnvFileBytes each.
+	EnvFiles map[string]string `json:"env_files,omitempty"`
+	Force    bool              `json:"force,omitempty"`   // replace an update that is under way
+	DryRun   bool              `json:"dry_run,omitempty"` // say what would happen, change nothing
 	// NoVerify leaves an API that is at zero there: its first request finds out whether
 	// the new version can become ready.
 	NoVerify bool `json:"no_verify,omitempty"`
 }
 
-// MaxConfigBytes and MaxAPIs bound a cortex.yaml.
+// Bounds of a cortex.yaml, and of the env files beside it.
 const (
 	MaxConfigBytes = 8 << 20
 	MaxAPIs        = 2000
+
+	MaxEnvFiles     = 20
+	MaxEnvFileBytes = 64 << 10
 )
 
 // Subject is what a deploy is about: an API of the file, or another one that it touches.
@@ -117,9 +194,14 @@ type APIResponse struct {
 	Metadata                  *Metadata    `json:"metadata,omitempty"`
 	Status                    *Status      `json:"status,omitempty"`
 	NumTrafficSplitterTargets *int         `json:"num_traffic_splitter_targets,omitempty"`
+	Copies                    *Copies      `json:"copies,omitempty"` // of a TrafficSplitter with a shadow, where its front door is this program
 	Endpoint                  string       `json:"endpoint,omitempty"`
 	DashboardURL              string       `json:"dashboard_url,omitempty"`
 	APIVersions               []APIVersion `json:"api_versions,omitempty"`
+	// The jobs of a BatchAPI or TaskAPI: in a list those that have not ended, and the latest;
+	// of one API the latest 10.
+	BatchJobStatuses []Job `json:"batch_job_statuses,omitempty"`
+	TaskJobStatuses  []Job `json:"task_job_statuses,omitempty"`
 	// CodeChanged says that the folder of the API holds other code than what was
 	// deployed, which Refresh would take.
 	CodeChanged bool `json:"code_changed,omitempty"`
@@ -192,6 +274,7 @@ type LogQuery struct {
 	Tail     int           // only the last n lines; 0 = all
 	Previous bool          // of the previous run of each container
 	Replica  string        // one replica, by id or unique prefix; empty = all
+	Job      string        // of a BatchAPI or TaskAPI: whose workers' lines
 }
 
 // LogLine is one line a container wrote.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"cortex.dev/cortex/internal/cron"
 )
 
 // Shape is what a string looks like. An empty one is absent.
@@ -31,7 +33,20 @@ func (s Shape) required() Shape {
 // shapes are those of strings at key paths. The keys of a map are at its path and {key},
 // its values at its path and {}.
 var shapes = map[string]Shape{
+	"async.webhook.url":                     {Pattern: HookURLPattern, Max: maxHookURL, is: "the address of a receiver"},
+	"async.webhook.events[]":                {Pattern: HookEventPattern, Required: true, is: "an end of an item"},
+	"async.webhook.secret":                  {Pattern: NamePattern, Max: MaxSecretNameLength, Required: true, is: "the name of a secret"},
 	"pod.on_client_gone":                    {Pattern: GonePattern, is: "what becomes of a request whose caller has left"},
+	"async.retry.on[]":                      {Pattern: RetryOnPattern, Required: true, is: "what an execution comes to"},
+	"async.keep.payloads":                   {Pattern: PayloadsPattern, is: "for which items payloads are kept"},
+	"schedules[].name":                      {Pattern: NamePattern, Max: MaxNameLength, Required: true, is: "the name of a schedule"},
+	"schedules[].cron":                      {Pattern: CronPattern, Max: cron.MaxLength, is: "a cron expression"},
+	"schedules[].timezone":                  {Pattern: TimezonePattern, Max: cron.MaxZoneLength, is: "a time zone"},
+	"schedules[].overlap":                   {Pattern: OverlapPattern, is: "a rule for overlaps"},
+	"schedules[].catch_up.runs":             {Pattern: RunsPattern, is: "a rule for runs that are late"},
+	"schedules[].payload.content_type":      {Pattern: ContentTypePattern, Max: 128, is: "a content type"},
+	"autoscaling.floors[].cron":             {Pattern: CronPattern, Max: cron.MaxLength, Required: true, is: "a cron expression"},
+	"autoscaling.floors[].timezone":         {Pattern: TimezonePattern, Max: cron.MaxZoneLength, is: "a time zone"},
 	"pod.service_account":                   objectName,
 	"pod.labels{key}":                       labelKey,
 	"pod.labels{}":                          labelValue,
@@ -45,7 +60,9 @@ var shapes = map[string]Shape{
 	"pod.volumes[].config_map":              objectName,
 	"pod.volumes[].secret":                  objectName,
 	"pod.volumes[].persistent_volume_claim": objectName,
+	"pod.volumes[].host_path":               {Pattern: HostPathPattern, Not: HostPathNotPattern, Max: MaxMountPathLength, is: "the path of a folder"},
 
+	"pod.containers[].env{}":                      {Pattern: NamePattern, Max: MaxSecretNameLength, is: "the name of a secret"},
 	"pod.containers[].env_from[].name":            {Pattern: EnvPattern, Not: EnvNotPattern, Required: true, is: "the name of an environment variable"},
 	"pod.containers[].env_from[].secret":          objectName,
 	"pod.containers[].env_from[].config_map":      objectName,
@@ -125,6 +142,10 @@ func (w *walker) entries(path, key string, v reflect.Value) {
 			w.vs.text(at, e.String())
 		case reflect.Int64:
 			w.number(at, key+"{}", float64(e.Int()))
+		case reflect.Struct:
+			variable := e.Interface().(Variable)
+			w.text(at, key+"{}", variable.Secret, false)
+			w.vs.text(at, variable.Value)
 		case reflect.Interface: // has rules of its own
 		default:
 			panic("workload: no rule is known for the values of " + path)

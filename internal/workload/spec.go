@@ -54,6 +54,12 @@ type Spec struct {
 	Networking     *Networking     `json:"networking"`
 	Autoscaling    *Autoscaling    `json:"autoscaling"`
 	UpdateStrategy *UpdateStrategy `json:"update_strategy"`
+	// Async is how requests are kept and tried again (Async).
+	Async *Asynchronous `json:"async,omitempty"`
+	// Schedules is what it does again and again (Async, Batch, Task).
+	Schedules []Schedule `json:"schedules,omitempty"`
+	// Stopped deploys it without starting anything, until somebody starts it.
+	Stopped bool `json:"stopped,omitzero"`
 }
 
 // Pod is the group of containers that makes one replica.
@@ -91,14 +97,14 @@ const (
 type Container struct {
 	Name string `json:"name"`
 	// Image is empty for a container that runs Command as a process; one machine only.
-	Image          string            `json:"image,omitempty"`
-	Env            map[string]string `json:"env"`
-	Command        []string          `json:"command"`
-	Args           []string          `json:"args"`
-	ReadinessProbe *Probe            `json:"readiness_probe"`
-	LivenessProbe  *Probe            `json:"liveness_probe"`
-	PreStop        *PreStop          `json:"pre_stop"`
-	Compute        *Compute          `json:"compute"`
+	Image          string              `json:"image,omitempty"`
+	Env            map[string]Variable `json:"env"`
+	Command        []string            `json:"command"`
+	Args           []string            `json:"args"`
+	ReadinessProbe *Probe              `json:"readiness_probe"`
+	LivenessProbe  *Probe              `json:"liveness_probe"`
+	PreStop        *PreStop            `json:"pre_stop"`
+	Compute        *Compute            `json:"compute"`
 	// EnvFrom are variables whose values the cluster keeps.
 	EnvFrom         []EnvFrom        `json:"env_from,omitempty"`
 	SecurityContext *SecurityContext `json:"security_context,omitempty"`
@@ -187,6 +193,11 @@ type Autoscaling struct {
 	MaxUpscaleFactor             float64  `json:"max_upscale_factor"`
 	DownscaleTolerance           float64  `json:"downscale_tolerance"`
 	UpscaleTolerance             float64  `json:"upscale_tolerance"`
+	// TargetQueueTime is how long an item of an AsyncAPI is to wait at most; 0: replicas
+	// follow what is in flight.
+	TargetQueueTime Duration `json:"target_queue_time,omitzero"`
+	// Floors are times at which there are more replicas than MinReplicas at least.
+	Floors []Floor `json:"floors,omitempty"`
 }
 
 // UpdateStrategy bounds a rolling update. Each value is "N%" or "N".

@@ -49,6 +49,7 @@ type Volume struct {
 	ConfigMap             string    `json:"config_map,omitempty"`
 	Secret                string    `json:"secret,omitempty"`
 	EmptyDir              *EmptyDir `json:"empty_dir,omitempty"`
+	HostPath              string    `json:"host_path,omitempty"` // a folder of the machine, only read; beside the file where it is relative
 }
 
 // EmptyDir is a folder that lives as long as the replica.

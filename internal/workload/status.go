@@ -47,6 +47,7 @@ const (
 	PhaseUpdating Phase = "updating" // on the way there
 	PhaseIdle     Phase = "idle"     // scaled to zero on purpose; the first request wakes it
 	PhaseDegraded Phase = "degraded" // the current revision cannot become ready, and an earlier one serves in its place
+	PhaseStopped  Phase = "stopped"  // by somebody: nothing runs, and requests are refused until it is started
 	PhaseFailed   Phase = "failed"   // the current revision cannot become ready, and nothing serves; see Explain
 )
 
@@ -61,13 +62,50 @@ type Status struct {
 	Replicas      []Replica `json:"replicas,omitempty"` // Describe only
 	Traffic       *Traffic  `json:"traffic,omitempty"`  // absent where the front doors are programs of their own
 	Warning       string    `json:"warning,omitempty"`  // what is not in order though requests are answered
+	Stopped       *Stopped  `json:"stopped,omitempty"`  // nil: it is not
 }
+
+// Stopped is since when an API is stopped: nothing of it runs, and no request wakes it.
+type Stopped struct {
+	At time.Time `json:"at"`
+	// By is the ARN of who stopped it, or BySpec; empty where nobody has to prove who
+	// they are.
+	By string `json:"by,omitempty"`
+	// Replicas is how many there were to be, and are again when it is started.
+	Replicas int `json:"replicas"`
+}
+
+// BySpec is Stopped.By of an API whose specification says that it is stopped.
+const BySpec = "specification"
+
+// Since says in words since when, and by whom.
+func (s *Stopped) Since() string {
+	since := "since " + s.At.UTC().Format(time.RFC3339)
+	switch s.By {
+	case "":
+		return since
+	case BySpec:
+		return since + ", by its specification"
+	}
+	return since + ", by " + s.By
+}
+
+// String is s in words.
+func (s *Stopped) String() string { return "stopped " + s.Since() }
 
 // Traffic is what an API has to do, as its front door counts it.
 type Traffic struct {
 	InFlight int     `json:"in_flight"` // requests running, waiting and held
 	Requests uint64  `json:"requests"`  // that containers worked on, since the front door started
 	Seconds  float64 `json:"seconds"`   // how long they took together
+}
+
+// Copies is what became of the copies for a shadow, since the front door started.
+type Copies struct {
+	Answered uint64 `json:"answered"`
+	// Dropped are those that were not made, because the request could not be copied or too
+	// many were under way, and those that nobody answered.
+	Dropped uint64 `json:"dropped"`
 }
 
 // Replica is what users see of one running copy.

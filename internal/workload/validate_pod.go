@@ -80,7 +80,20 @@ func (vs *violations) text(path, text string) {
 	}
 }
 
-func (vs *violations) env(path string, env map[string]string) {
+// EnvNameProblem says why nobody can set a variable of a name; empty where they can.
+func EnvNameProblem(name string) string {
+	for _, prefix := range ReservedEnvPrefixes() {
+		if strings.HasPrefix(name, prefix) {
+			return fmt.Sprintf("environment variables must not begin with %s: the platform sets those", prefix)
+		}
+	}
+	if !envShape.MatchString(name) {
+		return fmt.Sprintf("%q is not the name of an environment variable, which has %s", abbreviate(name), WordsOf(EnvPattern))
+	}
+	return ""
+}
+
+func (vs *violations) env(path string, env map[string]Variable) {
 	for _, key := range slices.Sorted(maps.Keys(env)) {
 		at := joinPath(path, key)
 		for _, prefix := range ReservedEnvPrefixes() {

@@ -95,7 +95,7 @@ func anySpec(t *rapid.T) Spec {
 				c.Command = []string{text("word")}
 			}
 			if maybe("env") {
-				c.Env = map[string]string{text("key"): "x"}
+				c.Env = map[string]Variable{text("key"): {Value: "x"}}
 			}
 			if maybe("compute") {
 				c.Compute = &Compute{GPU: number("gpu"), Inf: number("inf")}

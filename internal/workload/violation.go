@@ -56,6 +56,7 @@ const (
 	CodeEndpointSlashes     = "urls.endpoint_double_slash"
 	CodeJobExactlyOne       = "job.specify_exactly_one_key"
 	CodeJobConflict         = "job.conflicting_fields"
+	CodeSecretInCommand     = "spec.secret_in_command"
 	CodeJobItemTooLarge     = "batchapi.item_size_exceeds_limit"
 )
 

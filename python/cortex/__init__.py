@@ -22,7 +22,15 @@ from cortex import local as _local
 from cortex import transport as _transport
 from cortex import trust as _trust
 from cortex.client import Client
-from cortex.exceptions import CortexBinaryException, CortexException, DeployFailed, NotFound, PredictionFailed
+from cortex.exceptions import (
+    CortexBinaryException,
+    CortexException,
+    DeployFailed,
+    ItemFailed,
+    NotFound,
+    PredictionFailed,
+)
+from cortex.items import Item
 from cortex.local import run_cli
 from cortex.shapes import Environment
 
@@ -33,6 +41,8 @@ __all__ = [
     "CortexBinaryException",
     "CortexException",
     "DeployFailed",
+    "Item",
+    "ItemFailed",
     "NotFound",
     "PredictionFailed",
     "client",

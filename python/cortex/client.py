@@ -10,13 +10,16 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Union
 
 from cortex import shapes
 from cortex.exceptions import CortexException, DeployFailed, NotFound
+from cortex.items import Item, accepted, options
 from cortex.prediction import encode, request
 from cortex.transport import INFO_TIMEOUT, Transport, segment
 
 MAX_CONFIG_BYTES = 8 << 20
+MAX_ENV_FILE_BYTES = 64 << 10
 
 # How often wait=True looks, in seconds: often at first, then less.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 1.0
+_JOB_POLL = 0.5  # of a job
 
 
 class Client:
@@ -149,7 +152,14 @@ class Client:
             body["force"] = True
         if no_verify:
             body["no_verify"] = True
-        results = cast(List[shapes.DeployResult], self._transport.call("POST", "/v1/deploy", body=body))
+        try:
+            answer = self._transport.call("POST", "/v1/deploy", body=body)
+        except CortexException as e:
+            body["env_files"] = _env_files(e, text, directory)
+            if not body["env_files"]:
+                raise
+            answer = self._transport.call("POST", "/v1/deploy", body=body)
+        results = cast(List[shapes.DeployResult], answer)
         refused = [r for r in results if r.get("error")]
         if refused:
             message = "; ".join(r["error"] for r in refused)
@@ -236,7 +246,7 @@ class Client:
                 code=cause["code"] if cause else "cli.deploy_failed",
                 hint=cause.get("fix", "") if cause else "",
             )
-        return status["phase"] in ("live", "idle")
+        return status["phase"] in ("live", "idle", "stopped")
 
     # Looking
 
@@ -313,29 +323,96 @@ class Client:
         """Replaces every replica without changing the configuration."""
         self._of(api_name, "/refresh", "POST", body={"force": True} if force else {})
 
+    def stop(self, api_name: str) -> shapes.DeployResult:
+        """Leaves an API without replicas; its requests are refused until it is started or deployed."""
+        return cast(shapes.DeployResult, self._of(api_name, "/stop", "POST"))
+
+    def start(self, api_name: str) -> shapes.DeployResult:
+        """Starts an API that is stopped, with as many replicas as it had."""
+        return cast(shapes.DeployResult, self._of(api_name, "/start", "POST"))
+
+    def scale(self, api_name: str, replicas: int) -> shapes.DeployResult:
+        """Sets the number of replicas within the bounds of the API; its autoscaler goes on from there."""
+        return cast(shapes.DeployResult, self._of(api_name, "/scale", "POST", body={"replicas": replicas}))
+
     def delete(self, api_name: str, keep_cache: bool = False) -> None:
         """Deletes an API; keep_cache keeps its history and logs."""
         self._of(api_name, "", "DELETE", query=_flags(keep_cache=keep_cache))
 
+    # Volumes
+
+    def list_volumes(self) -> List[shapes.VolumeInfo]:
+        """Returns every volume that the machine keeps."""
+        return cast(List[shapes.VolumeInfo], self._transport.call("GET", "/v1/volumes"))
+
+    def delete_volume(self, name: str) -> None:
+        """Deletes a volume that no API and no replica has, with everything in it."""
+        if not name or name in (".", "..") or "/" in name:
+            raise NotFound(f"there is no volume {name!r}", code="volumes.not_found", kind="not_found")
+        self._transport.call("DELETE", f"/v1/volumes/{segment(name)}")
+
+    # Secrets
+
+    def list_secrets(self) -> List[shapes.Secret]:
+        """Returns every secret, without its value."""
+        return cast(List[shapes.Secret], self._transport.call("GET", "/v1/secrets"))
+
+    def set_secret(self, name: str, value: Union[str, bytes]) -> shapes.SecretSet:
+        """Sets the value of a secret, which nothing returns; a string is sent as UTF-8."""
+        data = value.encode("utf-8") if isinstance(value, str) else value
+        return cast(shapes.SecretSet, self._transport.call("PUT", f"/v1/secrets/{self._secret(name)}", None, data))
+
+    def delete_secret(self, name: str, force: bool = False) -> None:
+        """Deletes a secret; force does so although APIs refer to it."""
+        self._transport.call("DELETE", f"/v1/secrets/{self._secret(name)}", _flags(force=force))
+
+    def _secret(self, name: str) -> str:
+        if not name or name in (".", "..") or "/" in name:
+            raise NotFound(f"there is no secret {name!r}", code="secrets.not_found", kind="not_found")
+        return segment(name)
+
     # Jobs
 
+    def submit_batch(self, api_name: str, job: Mapping[str, Any], *, wait: bool = False) -> Dict[str, Any]:
+        """Submits a job of a BatchAPI, such as {"workers": 2, "item_list": {"items": [...], "batch_size": 10}}.
+
+        Args:
+            job: The submission; docs/batch.md has its keys.
+            wait: Return when the job has ended, however it did.
+
+        Returns:
+            The job: its job_id, its status, and its progress.
+        """
+        return self._submit(api_name, job, wait)
+
+    def submit_task(self, api_name: str, job: Optional[Mapping[str, Any]] = None, *, wait: bool = False) -> Dict[str, Any]:
+        """Submits a job of a TaskAPI, which needs to say nothing; docs/tasks.md has its keys."""
+        return self._submit(api_name, job or {}, wait)
+
+    def _submit(self, api_name: str, job: Mapping[str, Any], wait: bool) -> Dict[str, Any]:
+        answer = self._of(api_name, "/jobs", "POST", body={"job": dict(job)})
+        submitted = cast(Dict[str, Any], answer["job"])
+        while wait and submitted["status"] in ("pending", "enqueuing", "running"):
+            time.sleep(_JOB_POLL)
+            submitted = self.get_job(api_name, submitted["job_id"])["job_status"]
+        return submitted
+
+    def list_jobs(self, api_name: str) -> List[Dict[str, Any]]:
+        """Returns the jobs of a BatchAPI or a TaskAPI that are kept, the newest first."""
+        return cast(List[Dict[str, Any]], self._of(api_name, "/jobs"))
+
     def get_job(self, api_name: str, job_id: str) -> Dict[str, Any]:
-        """Returns a job of a BatchAPI or a TaskAPI."""
-        raise self._no_jobs(api_name)
+        """Returns a job of a BatchAPI or a TaskAPI: its job_status, metrics and api_spec."""
+        return cast(Dict[str, Any], self._of(api_name, f"/jobs/{self._job(api_name, job_id)}"))
 
     def stop_job(self, api_name: str, job_id: str, keep_cache: bool = False) -> None:
-        """Stops a job of a BatchAPI or a TaskAPI."""
-        raise self._no_jobs(api_name)
+        """Stops a job of a BatchAPI or a TaskAPI; what it has done stays."""
+        self._of(api_name, f"/jobs/{self._job(api_name, job_id)}", "DELETE")
 
-    def _no_jobs(self, api_name: str) -> CortexException:
-        """Returns why there is no job; raises NotFound when there is no such API."""
-        kind = self.get_api(api_name).get("metadata", {}).get("kind", "")
-        return CortexException(
-            f"{api_name} is a {kind}, which has no jobs",
-            code="resources.operation_is_only_supported_for_kind",
-            kind="unsupported",
-            hint="jobs belong to the kinds BatchAPI and TaskAPI",
-        )
+    def _job(self, api_name: str, job_id: str) -> str:
+        if not job_id or job_id in (".", "..") or "/" in job_id:
+            raise NotFound(f"{api_name} has no job {job_id!r}", code="job.not_found", kind="not_found")
+        return segment(job_id)
 
     # Predicting
 
@@ -367,18 +444,75 @@ class Client:
                 headers and body.
             CortexException: It could not be reached, or its answer could not be read.
         """
-        endpoint = self.get_api(api_name).get("endpoint")
+        endpoint = self._endpoint(api_name, self.get_api(api_name))
+        sent, body = encode(payload)
+        sent.update(headers or {})
+        if path:
+            endpoint = endpoint.rstrip("/") + "/" + path.lstrip("/")
+        return request(api_name, method, endpoint, body, sent, timeout)
+
+    # Asynchronous work
+
+    def submit(
+        self,
+        api_name: str,
+        payload: Any = None,
+        *,
+        key: Optional[str] = None,
+        priority: Optional[str] = None,
+        labels: Optional[Mapping[str, str]] = None,
+        caller: Optional[str] = None,
+        delay: Optional[Union[str, float]] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        timeout: Optional[float] = None,
+    ) -> Item:
+        """Submits work to an AsyncAPI and returns the item that it becomes.
+
+        Args:
+            payload: As that of predict.
+            key: The same key with the same payload is the same item, for a day.
+            priority: Whose turn comes first: "high", "normal" or "idle", which starts no replica.
+            labels: Texts by which items are found again.
+            caller: Among whom places are shared; default: the address of this machine.
+            delay: Seconds, or a duration such as "90s", until it begins.
+            headers: Further headers; they win over those this method would send.
+            timeout: Seconds without an answer until it gives up; default: never.
+
+        Raises:
+            PredictionFailed: It was not accepted; see its status and body.
+            CortexException: The API is no AsyncAPI, or could not be reached.
+        """
+        endpoint = self._of_items(api_name)
+        sent, body = encode(payload)
+        sent.update(options(key, priority, labels, caller, delay))
+        sent.update(headers or {})
+        return accepted(api_name, endpoint, request(api_name, "POST", endpoint, body, sent, timeout))
+
+    def get_item(self, api_name: str, item_id: str) -> Item:
+        """Returns an item of an AsyncAPI by its id; whether there is one, its methods say."""
+        return Item(api_name, self._of_items(api_name), segment(item_id))
+
+    def _of_items(self, api_name: str) -> str:
+        api = self.get_api(api_name)
+        kind = api["metadata"]["kind"]
+        if kind != "AsyncAPI":
+            raise CortexException(
+                f"{api_name} is a {kind}, and work is submitted to an AsyncAPI",
+                code="resources.operation_is_only_supported_for_kind",
+                kind="unsupported",
+                hint="client.predict makes a request",
+            )
+        return self._endpoint(api_name, api)
+
+    def _endpoint(self, api_name: str, api: shapes.FullAPI) -> str:
+        endpoint = api.get("endpoint")
         if not endpoint:
             raise CortexException(
                 f"{api_name} has no endpoint to send a request to",
                 code="resources.operation_is_only_supported_for_kind",
                 kind="unsupported",
             )
-        sent, body = encode(payload)
-        sent.update(headers or {})
-        if path:
-            endpoint = endpoint.rstrip("/") + "/" + path.lstrip("/")
-        return request(api_name, method, endpoint, body, sent, timeout)
+        return endpoint
 
     def _name(self, api_name: str) -> str:
         if not api_name or api_name in (".", "..") or "/" in api_name:
@@ -394,6 +528,25 @@ class Client:
         body: Any = None,
     ) -> Any:
         return self._transport.call(method, f"/v1/apis/{self._name(api_name)}{tail}", query, body)
+
+
+def _env_files(refusal: CortexException, text: str, directory: str) -> Dict[str, str]:
+    """Returns the files that the operator misses beside a cortex.yaml, by their paths in it.
+
+    The operator reads the file, and says which env files it names. Only what the text
+    itself says is read: an operator cannot ask for other files of this machine.
+    """
+    files: Dict[str, str] = {}
+    for problem in refusal.problems:
+        path = problem.get("found", "")
+        if problem["code"] != "configreader.env_file_not_found" or not path or path not in text or "env_file" not in text:
+            continue
+        try:
+            with open(os.path.join(directory, path), encoding="utf-8", newline="") as f:
+                files[path] = f.read(MAX_ENV_FILE_BYTES + 1)
+        except (OSError, ValueError):
+            continue  # what the operator said of it stands
+    return files
 
 
 def _flags(**flags: bool) -> Dict[str, str]:

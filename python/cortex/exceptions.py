@@ -93,6 +93,24 @@ class PredictionFailed(CortexException):
         self.body = body
 
 
+class ItemFailed(CortexException):
+    """An item of an AsyncAPI did not succeed.
+
+    Attributes:
+        item: What became of it: its state, its reason and its executions.
+    """
+
+    def __init__(self, api_name: str, item: Mapping[str, Any]) -> None:
+        reason = item.get("reason") or {}
+        super().__init__(
+            f"{item.get('id')} of {api_name} is {item.get('state')}: {reason.get('message', '')}",
+            code=str(reason.get("code", "")),
+            kind="unavailable",
+            hint="its attempts say what each execution came to",
+        )
+        self.item = item
+
+
 def from_error(body: Mapping[str, Any]) -> CortexException:
     """Returns the exception for an error of the operator (see Error in its OpenAPI document)."""
     kind = str(body.get("kind", "unexpected"))

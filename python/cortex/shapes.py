@@ -164,6 +164,17 @@ class Traffic(TypedDict):
     seconds: float
 
 
+class _Stopped(TypedDict):
+    at: str
+    replicas: int
+
+
+class Stopped(_Stopped, total=False):
+    """Since when an API is stopped, by whom, and how many replicas it has when it is started."""
+
+    by: str
+
+
 class _Status(TypedDict):
     ready: int
     requested: int
@@ -172,13 +183,14 @@ class _Status(TypedDict):
 
 
 class Status(_Status, total=False):
-    """What an API is doing now. phase is live, updating, idle, degraded or failed."""
+    """What an API is doing now. phase is live, updating, idle, stopped, degraded or failed."""
 
     reason: str
     replica_counts: Dict[str, int]
     replicas: List[Replica]
     traffic: Traffic
     warning: str
+    stopped: Stopped
 
 
 class _APIVersion(TypedDict):
@@ -243,12 +255,20 @@ class _API(TypedDict):
     metadata: Metadata
 
 
+class Copies(TypedDict):
+    """What became of the copies for a shadow; dropped were not made, or not answered."""
+
+    answered: int
+    dropped: int
+
+
 class API(_API, total=False):
     """One API; what is in it depends on which call returned it."""
 
     spec: Spec
     status: Status
     num_traffic_splitter_targets: int
+    copies: Copies
     endpoint: str
     dashboard_url: str
     api_versions: List[APIVersion]
@@ -291,6 +311,33 @@ class DeployResult(_DeployResult, total=False):
     changes: List[str]
     differences: List[Difference]
     code: str
+
+
+class Secret(TypedDict):
+    """What is known of a secret: everything but its value."""
+
+    name: str
+    set_at: str
+    used_by: List[str]
+
+
+class _VolumeInfo(TypedDict):
+    name: str
+    used_by: List[str]
+
+
+class VolumeInfo(_VolumeInfo, total=False):
+    """A volume that one machine keeps; path is its folder, to users of the machine."""
+
+    path: str
+
+
+class SecretSet(TypedDict):
+    """The answer to setting a secret; run_with_old are APIs whose replicas have the value of before."""
+
+    name: str
+    created: bool
+    run_with_old: List[str]
 
 
 class LogLine(TypedDict):
@@ -343,6 +390,74 @@ class Explanation(_Explanation, total=False):
     """The first cause of an API not being ready."""
 
     cause: Reason
+
+
+class ItemReason(TypedDict):
+    """Why an item, or one execution of it, did not succeed."""
+
+    code: str
+    message: str
+
+
+class _ItemAttempt(TypedDict):
+    n: int
+    started_at: str
+
+
+class ItemAttempt(_ItemAttempt, total=False):
+    """One execution of an item. outcome is absent while it runs."""
+
+    outcome: str
+    http_status: int
+    reason: ItemReason
+    replica: str
+    revision: str
+    duration: str
+
+
+class _ItemQueue(TypedDict):
+    ahead: int
+    approximate: bool
+
+
+class ItemQueue(_ItemQueue, total=False):
+    """Where an item waits, and for about how long."""
+
+    estimate: str
+
+
+class _ItemProgress(TypedDict):
+    at: str
+
+
+class ItemProgress(_ItemProgress, total=False):
+    """How far an execution is, as its container says."""
+
+    percent: float
+    message: str
+
+
+class _Item(TypedDict):
+    id: str
+    status: str
+    state: str
+    timestamp: str
+    accepted_at: str
+
+
+class Item(_Item, total=False):
+    """One request to an AsyncAPI and what became of it."""
+
+    result: Any
+    result_url: str
+    reason: ItemReason
+    attempts: List[ItemAttempt]
+    next_attempt_at: str
+    expires_at: str
+    queue: ItemQueue
+    progress: ItemProgress
+    priority: str
+    labels: Dict[str, str]
 
 
 class _Environment(TypedDict):

@@ -68,6 +68,8 @@ class Transport:
         prefix: The path before /v1, without a slash at its end.
         start: Called when nobody answers on the first attempt; returns when it is
             worth a second one.
+        is_old: Whether whoever answers is an operator of an old release; asked when it is
+            not trusted or not understood.
 
     Attributes:
         local: Whether the operator is one that this user starts on this machine.
@@ -80,8 +82,10 @@ class Transport:
         connect: Callable[[], http.client.HTTPConnection],
         prefix: str = "",
         start: Optional[Callable[[], None]] = None,
+        is_old: Callable[[], bool] = lambda: False,
     ) -> None:
         self.where = where
+        self._is_old = is_old
         self._connect = connect
         self._prefix = prefix
         self._start = start
@@ -214,7 +218,8 @@ class Transport:
             return self._open()
         except _Unreachable as e:
             if self._start is None or not e.startable:
-                raise e.exception from e.__cause__
+                untrusted = e.exception.code == "cli.operator_untrusted"
+                raise (self._of_old_release(e.exception) if untrusted else e.exception) from e.__cause__
         self._start()
         try:
             return self._open()
@@ -246,8 +251,9 @@ class Transport:
         headers = {"Accept": "application/json, application/x-ndjson", "User-Agent": "cortex-python"}
         data = None
         if body is not None:
-            data = json.dumps(body, ensure_ascii=False).encode("utf-8")
-            headers["Content-Type"] = "application/json"
+            is_json = not isinstance(body, bytes)
+            data = json.dumps(body, ensure_ascii=False).encode("utf-8") if is_json else body
+            headers["Content-Type"] = "application/json" if is_json else "application/octet-stream"
         if token:
             headers["Authorization"] = "Bearer " + token
         try:
@@ -293,11 +299,24 @@ class Transport:
         return from_error(body)
 
     def _unknown(self, response: http.client.HTTPResponse, what: str) -> CortexException:
+        return self._of_old_release(
+            CortexException(
+                f"the answer of {self.where} is {what} (status {response.status}, {response.headers.get('Content-Type', '')})",
+                code="cli.operator_response_unknown",
+                kind="disconnected",
+                hint="is this the address of a cortex operator of the same version?",
+            )
+        )
+
+    def _of_old_release(self, otherwise: CortexException) -> CortexException:
+        """Returns what is said of an operator of an old release, where it is one."""
+        if not self._is_old():
+            return otherwise
         return CortexException(
-            f"the answer of {self.where} is {what} (status {response.status}, {response.headers.get('Content-Type', '')})",
-            code="cli.operator_response_unknown",
+            f"{self.where} is an operator of cortex 0.42 or an earlier release, which this program cannot manage",
+            code="cli.operator_of_old_release",
             kind="disconnected",
-            hint="is this the address of a cortex operator of the same version?",
+            hint='manage it with the client that it was installed with; this machine is cortex.client("local")',
         )
 
     def _cut_off(self, why: str) -> CortexException:
@@ -369,7 +388,36 @@ def to_endpoint(endpoint: str, trust: Optional[Trust] = None) -> Transport:
             return Connection(host, parts.port, shown)
         return http.client.HTTPConnection(host, parts.port, timeout=CONNECT_TIMEOUT)
 
-    return Transport(endpoint, connect, prefix=parts.path.rstrip("/"))
+    prefix = parts.path.rstrip("/")
+
+    def is_old() -> bool:  # where it is told whom to trust, nobody else is asked anything
+        return not shown.told and _answers_as_old_release(parts.scheme, host, parts.port, prefix)
+
+    return Transport(endpoint, connect, prefix=prefix, is_old=is_old)
+
+
+def _answers_as_old_release(scheme: str, host: str, port: Optional[int], prefix: str) -> bool:
+    """Asks what releases up to 0.42 answered to anybody, by a certificate that nobody vouches for.
+
+    So the certificate is not looked at: the question carries nothing, and all that comes of
+    the answer is which sentence the user reads.
+    """
+    connection: http.client.HTTPConnection
+    if scheme == "https":
+        unverified = ssl._create_unverified_context()  # noqa: S323
+        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=unverified)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT)
+    try:
+        connection.request("GET", prefix + "/verifycortex")
+        response = connection.getresponse()
+        answer = json.loads(read_bounded(response, 4096))
+        # Releases 0.24 to 0.32 told their provider.
+        return response.status == 200 and isinstance(answer, dict) and set(answer) <= {"provider"}
+    except (OSError, http.client.HTTPException, ValueError, RecursionError):
+        return False
+    finally:
+        connection.close()
 
 
 def read_bounded(response: http.client.HTTPResponse, limit: int) -> bytes:

@@ -42,6 +42,8 @@ class Trust:
     def __init__(self, ca_data: str = "", fingerprint: str = "") -> None:
         self.fingerprint = parse_fingerprint(fingerprint) if fingerprint else ""
         self._roots = _pem(ca_data) if ca_data and not fingerprint else ""
+        #: whether somebody said whom to trust, which no release before this one knew
+        self.told = bool(self.fingerprint or self._roots)
         self._context: Optional[ssl.SSLContext] = None
 
     def context(self) -> ssl.SSLContext:

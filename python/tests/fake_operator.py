@@ -99,7 +99,7 @@ class Operator:
         date: What the Date header says; None: the time.
         tokens: The sessions that count, with the key that each is of.
         seen: Every request, in order.
-        lines: How many connections sent anything at all after their handshake.
+        lines: How many requests came at all, but for a bare question whether this is an old release.
     """
 
     def __init__(self, certificate: str = "operator") -> None:
@@ -254,9 +254,12 @@ def _handler(operator: Operator) -> type:
             super().setup()
 
         def parse_request(self) -> bool:
+            read = super().parse_request()
+            # The one question that is asked of whoever is not trusted, which says nothing of who asks.
+            bare = read and self.requestline == "GET /verifycortex HTTP/1.1" and {n.lower() for n in self.headers} <= {"host", "accept-encoding"}
             with operator.lock:
-                operator.lines += 1 if self.raw_requestline else 0
-            return super().parse_request()
+                operator.lines += 1 if self.raw_requestline and not bare else 0
+            return read
 
         def date_time_string(self, timestamp: Optional[float] = None) -> str:
             return operator.date or super().date_time_string(timestamp)

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import socketserver
+import ssl
 import sys
 import tempfile
 import threading
@@ -134,13 +135,15 @@ class TestCase(unittest.TestCase):
         self.addCleanup(stack.close)
         return cortex.Client({"name": "local"}, transport.over_socket(path))
 
-    def endpoint_of(self, script: Script) -> str:
+    def endpoint_of(self, script: Script, tls: Optional[ssl.SSLContext] = None) -> str:
         """Returns the address of a scripted operator on a port of this machine."""
         server = tcp_server(script)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         stack = contextlib.ExitStack()
         stack.enter_context(serving(server))
         self.addCleanup(stack.close)
-        return f"http://127.0.0.1:{server.server_address[1]}"
+        return f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
 
 
 def json_reply(body: str, status: int = 200) -> Reply:

@@ -326,14 +326,6 @@ class Surface(TestCase):
                 with self.subTest(name), self.assertRaises(cortex.NotFound):
                     call(name)
 
-    def test_jobs_are_for_other_kinds(self) -> None:
-        client = self.client_of(lambda _: json_reply('{"metadata":{"name":"iris","kind":"RealtimeAPI"}}'))
-        for call in (client.get_job, client.stop_job):
-            with self.assertRaises(cortex.CortexException) as caught:
-                call("iris", "1")
-            self.assertEqual(caught.exception.code, "resources.operation_is_only_supported_for_kind")
-            self.assertIn("RealtimeAPI", str(caught.exception))
-
     def test_an_exception_shows_its_hint(self) -> None:
         self.assertEqual(str(cortex.CortexException("it broke", hint="mend it")), "it broke (mend it)")
         self.assertEqual(str(cortex.CortexException("it broke")), "it broke")

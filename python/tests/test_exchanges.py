@@ -42,6 +42,12 @@ def ask(client: cortex.Client, op: str, args: Dict[str, Any]) -> Any:
         return client.rollback(name, args.get("id"))
     if op == "refresh":
         return client.refresh(name, force=args.get("force", False))
+    if op == "stop":
+        return client.stop(name)
+    if op == "start":
+        return client.start(name)
+    if op == "scale":
+        return client.scale(name, args["replicas"])
     if op == "delete":
         return client.delete(name, keep_cache=args.get("keep_cache", False))
     if op == "explain":

@@ -47,6 +47,18 @@ func sources() []source {
 	}
 }
 
+// sources are those of the node: a cluster of EKS has what its account starts on it. The
+// autoscaler of nodes has no nodes to add here; that it starts is all that it does.
+func (n *node) sources() []source {
+	all := sources()
+	if n.eks == nil {
+		return all
+	}
+	return append(slices.DeleteFunc(all, func(s source) bool {
+		return !slices.Contains([]string{"operator", "gateway", "sidecar", "example-iris"}, s.name)
+	}), source{name: "cluster-autoscaler", programs: map[string]string{"/cluster-autoscaler": "./scripts/kube/pause"}})
+}
+
 // images builds every image of this checkout whose programs are there, and loads
 // them into the node. Their tag is made from what is in them: a node takes an image
 // that it has for the one it is asked for.
@@ -59,7 +71,7 @@ func images(ctx context.Context, n *node) error {
 	}
 	var built []imagefiles.Image
 	content := sha256.New()
-	for _, s := range sources() {
+	for _, s := range n.sources() {
 		if missing := s.missing(n.root); missing != "" {
 			fmt.Fprintf(n.out, "%-17s left out: this checkout has no %s\n", s.name, missing)
 			continue
@@ -73,6 +85,9 @@ func images(ctx context.Context, n *node) error {
 		}
 	}
 	tag := fmt.Sprintf("dev-%.6x", content.Sum(nil))
+	if n.eks != nil {
+		tag = eksTag
+	}
 	if err := n.step("images", func() (string, error) {
 		for _, image := range built {
 			image.Name += ":" + tag
@@ -136,6 +151,9 @@ func (n *node) build(ctx context.Context, s source) (imagefiles.Image, error) {
 	}
 	if strings.HasPrefix(s.name, "example-") {
 		image.Dir = "/app"
+	}
+	for target, file := range n.trusted(s) {
+		image.Files[target] = file
 	}
 	return image, nil
 }

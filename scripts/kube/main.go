@@ -7,6 +7,8 @@
 //	go run ./scripts/kube install   install Cortex on it, or upgrade it to this checkout
 //	go run ./scripts/kube status    say what runs
 //	go run ./scripts/kube down      end everything, and check that nothing is left
+//	go run ./scripts/kube eks FILE  start the node as the cluster of EKS that FILE describes,
+//	                                with aws-iam-authenticator and the images of this checkout
 //	go run ./scripts/kube kwok      build the simulator of nodes of make bench-kube
 //
 // For trying what happens when a part of the node is in trouble, it ends, starts and
@@ -39,6 +41,7 @@ const (
 )
 
 const usage = `usage: kube build|up|images|install|status|down|kwok
+       kube eks [FILE]
        kube stop|kill|start|slow PART
 
   build    build the programs of a Kubernetes node into bin/kube/programs
@@ -47,6 +50,8 @@ const usage = `usage: kube build|up|images|install|status|down|kwok
   install  install Cortex on it, or upgrade it to this checkout (root)
   status   say which parts of the node run
   down     end the node and remove everything it made (root)
+  eks      start the node as the cluster of EKS that FILE describes, for make demo-aws
+           (root); without one, build what that takes
   kwok     build KWOK, which simulates nodes and pods, for make bench-kube
 
 faults, for tests (root; PART is a name that status prints):
@@ -57,7 +62,7 @@ faults, for tests (root; PART is a name that status prints):
 
 environment:
   CORTEX_KUBE_PROGRAMS   a folder of programs that are built already
-  CORTEX_KUBE_PORT       the first of the ten ports of the node (21440)
+  CORTEX_KUBE_PORT       the first of the eleven ports of the node (21440)
 `
 
 func main() {
@@ -91,17 +96,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 func commandOf(args []string) func(context.Context, *node) error {
 	commands := map[string]func(context.Context, *node) error{
 		"build": build, "up": up, "images": images, "install": install, "status": status, "down": down,
-		"kwok": kwok,
+		"kwok": kwok, "eks": buildEKS,
 	}
-	faults := map[string]func(context.Context, *node, string) error{
-		"stop": stopPart, "kill": killPart, "start": startPart, "slow": slowPart,
+	more := map[string]func(context.Context, *node, string) error{
+		"eks": eks, "stop": stopPart, "kill": killPart, "start": startPart, "slow": slowPart,
 	}
 	switch len(args) {
 	case 1:
 		return commands[args[0]]
 	case 2:
-		if fault := faults[args[0]]; fault != nil {
-			return func(ctx context.Context, n *node) error { return fault(ctx, n, args[1]) }
+		if do := more[args[0]]; do != nil {
+			return func(ctx context.Context, n *node) error { return do(ctx, n, args[1]) }
 		}
 	}
 	return nil

@@ -41,11 +41,12 @@ type node struct {
 	bin      string // bin/kube of this checkout: programs, logs, certificates, kubeconfig
 	programs string // the programs of the node
 	prebuilt bool   // programs were built by someone else
-	port     int    // the first of ten
+	port     int    // the first of eleven
 	cni      string // where the plugins are; found by require
 	runc     string
 	out      io.Writer
 	started  time.Time
+	eks      *eksCluster // nil: it stands for none
 }
 
 // The ports, in their order from the first one.
@@ -60,6 +61,7 @@ const (
 	portProxyHealth
 	portProxyMetrics
 	portDNS
+	portAuthenticator
 	ports
 )
 
@@ -68,7 +70,7 @@ func newNode(out io.Writer, getenv func(string) string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{root: root, bin: filepath.Join(root, "bin", "kube"), port: firstPort, out: out, started: time.Now()}
+	n := &node{root: root, bin: filepath.Join(root, "bin", "kube"), port: firstPort, out: out, started: time.Now(), eks: rememberedEKS()}
 	n.programs = filepath.Join(n.bin, "programs")
 	if dir := getenv("CORTEX_KUBE_PROGRAMS"); dir != "" {
 		if n.programs, err = filepath.Abs(dir); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -11,6 +12,7 @@ import (
 type part struct {
 	name string
 	args []string
+	env  []string // beside what every part has
 }
 
 // parts are the programs in the order in which they start; they end in the other.
@@ -18,8 +20,8 @@ func (n *node) parts() []part {
 	port := func(p int) string { return strconv.Itoa(n.port + p) }
 	kubeconfig := func(client string) string { return n.pki(client + ".kubeconfig") }
 	etcd, etcdPeer := "https://"+n.local(portEtcd), "https://"+n.local(portEtcdPeer)
-	return []part{
-		{"etcd", []string{
+	all := []part{
+		{name: "etcd", args: []string{
 			"--data-dir=" + filepath.Join(dataDir, "etcd"), "--name=" + nodeName, "--log-level=warn",
 			// What a test wrote need not outlive a power cut, and disks are slow.
 			"--unsafe-no-fsync",
@@ -29,8 +31,8 @@ func (n *node) parts() []part {
 			"--client-cert-auth", "--trusted-ca-file=" + n.pki("ca.crt"), "--cert-file=" + n.pki("etcd.crt"), "--key-file=" + n.pki("etcd.key"),
 			"--peer-client-cert-auth", "--peer-trusted-ca-file=" + n.pki("ca.crt"), "--peer-cert-file=" + n.pki("etcd.crt"), "--peer-key-file=" + n.pki("etcd.key"),
 		}},
-		{"containerd", []string{"--config=" + n.config("containerd.toml")}},
-		{"kube-apiserver", []string{
+		{name: "containerd", args: []string{"--config=" + n.config("containerd.toml")}},
+		{name: "kube-apiserver", args: []string{
 			"--etcd-servers=" + etcd, "--etcd-cafile=" + n.pki("ca.crt"), "--etcd-certfile=" + n.pki("etcd.crt"), "--etcd-keyfile=" + n.pki("etcd.key"),
 			"--bind-address=" + bridgeAddr, "--advertise-address=" + bridgeAddr, "--secure-port=" + port(portAPI),
 			"--tls-cert-file=" + n.pki("apiserver.crt"), "--tls-private-key-file=" + n.pki("apiserver.key"), "--client-ca-file=" + n.pki("ca.crt"),
@@ -43,38 +45,49 @@ func (n *node) parts() []part {
 			// Otherwise logs and exec look the name of the node up in the machine's DNS.
 			"--kubelet-preferred-address-types=InternalIP",
 		}},
-		{"kube-controller-manager", []string{
+		{name: "kube-controller-manager", args: []string{
 			"--kubeconfig=" + kubeconfig("controllers"), "--authentication-kubeconfig=" + kubeconfig("controllers"), "--authorization-kubeconfig=" + kubeconfig("controllers"),
 			"--bind-address=127.0.0.1", "--secure-port=" + port(portControllers), "--cert-dir=" + filepath.Join(dataDir, "certs"),
 			"--leader-elect=false", "--use-service-account-credentials",
 			"--service-account-private-key-file=" + n.pki("accounts.key"), "--root-ca-file=" + n.pki("ca.crt"),
 			"--flex-volume-plugin-dir=" + filepath.Join(dataDir, "volumeplugins"),
 		}},
-		{"kube-scheduler", []string{
+		{name: "kube-scheduler", args: []string{
 			"--kubeconfig=" + kubeconfig("scheduler"), "--authentication-kubeconfig=" + kubeconfig("scheduler"), "--authorization-kubeconfig=" + kubeconfig("scheduler"),
 			"--bind-address=127.0.0.1", "--secure-port=" + port(portScheduler), "--cert-dir=" + filepath.Join(dataDir, "certs"),
 			"--leader-elect=false",
 		}},
-		{"kubelet", []string{
+		{name: "kubelet", args: []string{
 			"--config=" + n.config("kubelet.yaml"), "--kubeconfig=" + kubeconfig("kubelet"), "--root-dir=" + filepath.Join(dataDir, "kubelet"),
 			"--cert-dir=" + filepath.Join(dataDir, "certs"), "--hostname-override=" + nodeName, "--node-ip=" + bridgeAddr,
 		}},
-		{"kube-proxy", []string{"--config=" + n.config("proxy.yaml")}},
-		{"coredns", []string{"-conf=" + n.config("Corefile")}},
+		{name: "kube-proxy", args: []string{"--config=" + n.config("proxy.yaml")}},
+		{name: "coredns", args: []string{"-conf=" + n.config("Corefile")}},
 	}
+	if n.eks == nil {
+		return all
+	}
+	server := slices.IndexFunc(all, func(p part) bool { return p.name == "kube-apiserver" })
+	// A person who has been revoked is out when the API server forgets who they were.
+	all[server].args = append(all[server].args, "--authentication-token-webhook-config-file="+n.webhook(), "--authentication-token-webhook-cache-ttl=5s")
+	return slices.Insert(all, server, n.authenticatorPart())
 }
 
 func (n *node) config(name string) string { return filepath.Join(dataDir, "config", name) }
 
 // writeConfigs writes the files that the parts read.
 func (n *node) writeConfigs() error {
-	for name, text := range map[string]string{
+	files := map[string]string{
 		"containerd.toml":         n.containerdConfig(),
 		"cni/10-cxkube0.conflist": n.cniConfig(),
 		"kubelet.yaml":            n.kubeletConfig(),
 		"proxy.yaml":              n.proxyConfig(),
 		"Corefile":                n.dnsConfig(),
-	} {
+	}
+	if n.eks != nil {
+		files["authenticator.yaml"] = n.authenticatorConfig()
+	}
+	for name, text := range files {
 		path := n.config(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("making the folder of the configuration: %w", err)
@@ -221,12 +234,12 @@ func (n *node) dnsConfig() string {
         ttl 5
     }
 }
-.:%[1]d {
+%[4]s.:%[1]d {
     bind %[2]s
     errors
     template ANY ANY . {
         rcode NXDOMAIN
     }
 }
-`, n.port+portDNS, bridgeAddr, n.pki("dns.kubeconfig"))
+`, n.port+portDNS, bridgeAddr, n.pki("dns.kubeconfig"), n.awsNames())
 }

@@ -45,7 +45,7 @@ func (n *node) requirePrograms(ctx context.Context) (string, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return "", fmt.Errorf("this machine lacks what these Debian packages bring: %s: install their like", what)
 	}
-	_, err := command(ctx, "apt-get", append([]string{"install", "-y", "--no-install-recommends"}, missing...)...)
+	_, err := command(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"}, missing...)...)
 	if err != nil {
 		return "", fmt.Errorf("installing %s (`apt-get update` may help): %w", what, err)
 	}

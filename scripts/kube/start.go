@@ -35,6 +35,7 @@ func (s *starter) start(names ...string) error {
 		cmd := exec.Command(s.node.program(p.name), p.args...) //nolint:gosec,noctx // it shall outlive every context of this program
 		cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 		cmd.Env = []string{marker + "=" + p.name, "PATH=" + s.node.programs + ":" + os.Getenv("PATH"), "HOME=" + dataDir}
+		cmd.Env = append(cmd.Env, p.env...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		err = cmd.Start()
 		_ = log.Close()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +26,20 @@ func up(ctx context.Context, n *node) error {
 	if err := requireRoot(n, "up"); err != nil {
 		return err
 	}
-	if runs := running(); len(runs) == len(n.parts()) && n.client(ctx) == nil {
+	runs := running()
+	if len(runs) > 0 && n.eks != nil {
+		return fmt.Errorf("the node that runs is cluster %s of make demo-aws, and goes with it: make kube-down ends it now", n.eks.Cluster)
+	}
+	if len(runs) == len(n.parts()) && n.client(ctx) == nil {
 		fmt.Fprintf(n.out, "the node runs already; its kubeconfig is %s\n", n.relative(filepath.Join(owner(), "bin", "kube", "kubeconfig")))
 		return nil
 	}
+	n.eks = nil // what another node was has gone with it
+	return n.start(ctx)
+}
+
+// start starts a node where none runs.
+func (n *node) start(ctx context.Context) error {
 	if err := n.step("system", func() (string, error) { return n.requirePrograms(ctx) }); err != nil {
 		return err
 	}
@@ -43,6 +54,11 @@ func up(ctx context.Context, n *node) error {
 	// Last, because it may take minutes.
 	if err := build(ctx, n); err != nil {
 		return err
+	}
+	if n.eks != nil {
+		if err := buildAuthenticator(ctx, n); err != nil {
+			return err
+		}
 	}
 	if err := n.bringUp(ctx); err != nil {
 		// The node must go although the caller is leaving.
@@ -61,10 +77,11 @@ func (n *node) bringUp(ctx context.Context) error {
 		return err
 	}
 	s := &starter{node: n, died: make(chan error, len(n.parts()))}
-	steps := []struct {
+	type step struct {
 		name string
 		do   func() (string, error)
-	}{
+	}
+	steps := []step{
 		{"network", func() (string, error) { return n.makeNetwork(ctx) }},
 		{"certificates", n.makePKI},
 		{"records", func() (string, error) { return "etcd", s.start("etcd") }},
@@ -74,6 +91,10 @@ func (n *node) bringUp(ctx context.Context) error {
 			return "controller manager, scheduler, proxy, DNS", s.start("kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns")
 		}},
 		{"node", func() (string, error) { return s.startNode(ctx) }},
+	}
+	if n.eks != nil {
+		server := slices.IndexFunc(steps, func(s step) bool { return s.name == "API server" })
+		steps = slices.Insert(steps, server, step{"authenticator", func() (string, error) { return s.startAuthenticator(ctx) }})
 	}
 	for _, step := range steps {
 		err := n.step(step.name, step.do)
@@ -129,7 +150,15 @@ func (n *node) claim() error {
 	if err != nil {
 		return fmt.Errorf("remembering the machine: %w", err)
 	}
-	for name, content := range map[string][]byte{"before.json": text, "owner": []byte(n.root)} {
+	files := map[string][]byte{"before.json": text, "owner": []byte(n.root)}
+	if n.eks != nil {
+		cluster, err := json.Marshal(n.eks)
+		if err != nil {
+			return fmt.Errorf("remembering the cluster: %w", err)
+		}
+		files[filepath.Base(eksFile())] = cluster
+	}
+	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dataDir, name), content, 0o600); err != nil {
 			return fmt.Errorf("remembering the machine: %w", err)
 		}
@@ -173,6 +202,11 @@ func (n *node) makeNetwork(ctx context.Context) (string, error) {
 		err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o600)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	if n.eks != nil {
+		if err := hideHealth(ctx); err != nil {
+			return "", err
 		}
 	}
 	if err := makeCgroup(); err != nil {

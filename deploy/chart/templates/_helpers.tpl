@@ -16,7 +16,9 @@ app.kubernetes.io/name: {{ . }}
 {{- define "cortex.image" -}}
 {{- $root := index . 0 -}}
 {{- $digest := get $root.Values.image.digests (index . 1) -}}
+{{- with get $root.Values.image.names (index . 1) }}{{ . }}{{ else -}}
 {{ printf "%s/%s:%s" (trimSuffix "/" $root.Values.image.registry) (index . 1) (default $root.Chart.AppVersion $root.Values.image.tag) }}{{ with $digest }}@{{ . }}{{ end }}
+{{- end }}
 {{- end }}
 
 {{/*

@@ -145,7 +145,7 @@ func TestEntryHasNoPlaceForASecret(t *testing.T) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[auth.Entry]()) {
 		names = append(names, f.Name)
 	}
-	want := []string{"Time", "RequestID", "Principal", "Session", "Action", "Resource", "Decision", "Policies", "Reason", "Source", "Operation", "Outcome", "Version", "Code", "Suppressed"}
+	want := []string{"Time", "RequestID", "Principal", "Session", "Action", "Resource", "Decision", "Policies", "Reason", "Source", "Operation", "Outcome", "Version", "Code", "Command", "Suppressed"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("the fields of auth.Entry differ (-want +got):\n%s", diff)
 	}

@@ -13,7 +13,7 @@ import (
 const (
 	maxText         = 2 << 10
 	maxUnprovenText = 256
-	maxPolicies     = 8 << 10 // all of them together
+	maxTexts        = 8 << 10 // of a list, all together
 )
 
 // cut ends a text that was too long.
@@ -38,7 +38,7 @@ func appendEntry(b []byte, e *auth.Entry) []byte {
 	b = appendText(b, e.Resource, most)
 	b = append(b, `,"decision":`...)
 	b = appendText(b, e.Decision, most)
-	b = appendPolicies(b, e.Policies, most)
+	b = appendTexts(b, `,"policies":[`, e.Policies, most)
 	b = appendOptional(b, `,"reason":`, e.Reason, most)
 	b = append(b, `,"source":`...)
 	b = appendText(b, e.Source, most)
@@ -46,6 +46,7 @@ func appendEntry(b []byte, e *auth.Entry) []byte {
 	b = appendOptional(b, `,"outcome":`, e.Outcome, most)
 	b = appendOptional(b, `,"version":`, e.Version, most)
 	b = appendOptional(b, `,"code":`, e.Code, most)
+	b = appendTexts(b, `,"command":[`, e.Command, most)
 	if e.Suppressed != 0 {
 		b = append(b, `,"suppressed":`...)
 		b = strconv.AppendInt(b, int64(e.Suppressed), 10)
@@ -60,18 +61,18 @@ func appendOptional(b []byte, key, text string, most int) []byte {
 	return appendText(append(b, key...), text, most)
 }
 
-// appendPolicies appends as many as fit; a last one says that there were more.
-func appendPolicies(b []byte, policies []string, most int) []byte {
-	if len(policies) == 0 {
+// appendTexts appends as many as fit; a last one says that there were more.
+func appendTexts(b []byte, key string, texts []string, most int) []byte {
+	if len(texts) == 0 {
 		return b
 	}
-	b = append(b, `,"policies":[`...)
+	b = append(b, key...)
 	begin := len(b)
-	for i, p := range policies {
+	for i, p := range texts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if len(b)-begin > maxPolicies-most {
+		if len(b)-begin > maxTexts-most {
 			b = appendText(b, cut, most)
 			break
 		}

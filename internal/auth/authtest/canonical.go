@@ -1,6 +1,7 @@
 package authtest
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,14 +12,18 @@ import (
 )
 
 // canonicalRequest is the form of a request that both ends arrive at.
-func canonicalRequest(r *http.Request, body []byte, signed []string, rawPath bool) (string, error) {
-	path, query := target(r)
+func canonicalRequest(r *http.Request, body []byte, signed []string, want rules) (string, error) {
+	wire, query := target(r)
 	canonicalQuery, err := canonicalQuery(query)
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
-	for _, s := range []string{r.Method, canonicalPath(path, rawPath), canonicalQuery} {
+	path, payload := canonicalPath(wire, want.rawPath), hexSum(body)
+	if want.s3 {
+		path, payload = cmp.Or(wire, "/"), s3Payload(r.Header, payload)
+	}
+	for _, s := range []string{r.Method, path, canonicalQuery} {
 		b.WriteString(s + "\n")
 	}
 	for _, name := range signed {
@@ -31,8 +36,18 @@ func canonicalRequest(r *http.Request, body []byte, signed []string, rawPath boo
 		}
 		b.WriteString(name + ":" + strings.Join(values, ",") + "\n")
 	}
-	b.WriteString("\n" + strings.Join(signed, ";") + "\n" + hexSum(body))
+	b.WriteString("\n" + strings.Join(signed, ";") + "\n" + payload)
 	return b.String(), nil
+}
+
+// s3Payload is what stands for the payload in a request to S3, which a client may leave
+// out of its signature when the connection is protected.
+func s3Payload(h http.Header, hash string) string {
+	switch said := h.Get("X-Amz-Content-Sha256"); said {
+	case "UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER":
+		return said
+	}
+	return hash
 }
 
 // target returns path and query as they are on the wire. What net/http has parsed

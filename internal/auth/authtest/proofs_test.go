@@ -143,7 +143,7 @@ func TestProofs(t *testing.T) {
 	for i, p := range cases {
 		p = p.signed(t)
 		r := p.request(t)
-		canonical, err := canonicalRequest(r, []byte(auth.ProofBody), strings.Split(auth.SignedHeaders(p.SecurityToken), ";"), false)
+		canonical, err := canonicalRequest(r, []byte(auth.ProofBody), strings.Split(auth.SignedHeaders(p.SecurityToken), ";"), rules{})
 		if err != nil {
 			t.Fatal(err)
 		}

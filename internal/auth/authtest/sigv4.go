@@ -70,11 +70,18 @@ func Verify(r *http.Request, body []byte, lookup func(accessKeyID string) (secre
 	return verify(r, body, lookup, rules{service: service, region: region, now: now})
 }
 
+// VerifyS3 is Verify for requests to S3, whose rules differ: the path is signed as it is on
+// the wire, and the payload may be left out of the signature.
+func VerifyS3(r *http.Request, body []byte, lookup func(accessKeyID string) (secret, token string, ok bool), service, region string, now time.Time) (accessKeyID string, err error) {
+	return verify(r, body, lookup, rules{service: service, region: region, now: now, s3: true})
+}
+
 // rules are what a verification is held against.
 type rules struct {
 	service, region string
 	now             time.Time
 	rawPath         bool // the path is signed as it is, with its dots and double slashes
+	s3              bool // as S3 has it: its path is encoded once, and its payload may be unsigned
 }
 
 func verify(r *http.Request, body []byte, lookup Lookup, want rules) (string, error) {
@@ -99,7 +106,7 @@ func verify(r *http.Request, body []byte, lookup Lookup, want rules) (string, er
 	if !ok {
 		return "", refuse(ReasonKey, a.keyID)
 	}
-	canonical, err := canonicalRequest(r, body, a.signed, want.rawPath)
+	canonical, err := canonicalRequest(r, body, a.signed, want)
 	if err != nil {
 		return "", err
 	}

@@ -37,6 +37,16 @@ func (s *service) Deploy(context.Context, workload.DeployRequest) ([]workload.De
 	return []workload.DeployResult{}, nil
 }
 
+func (s *service) Secrets(context.Context) ([]workload.Secret, error) {
+	s.calls.Add(1)
+	return nil, nil
+}
+
+func (s *service) Volumes(context.Context) ([]workload.VolumeInfo, error) {
+	s.calls.Add(1)
+	return nil, nil
+}
+
 // Events has something to say every few milliseconds, for as long as it may.
 func (s *service) Events(ctx context.Context, _ workload.EventQuery, fn func(workload.Event) error) error {
 	s.calls.Add(1)

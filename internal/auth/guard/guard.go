@@ -157,7 +157,7 @@ func (g *Guard) Conclude(ctx context.Context, c auth.Conclusion) {
 	c.Resource.Environment = g.cfg.Environment
 	entry := g.entry(c.Action, resourceText(c.Resource), caller.Origin)
 	entry.Principal, entry.Session = caller.ARN, caller.Session
-	entry.Operation, entry.Outcome, entry.Version, entry.Code = c.Operation, c.Outcome, c.Version, c.Code
+	entry.Operation, entry.Outcome, entry.Version, entry.Code, entry.Command = c.Operation, c.Outcome, c.Version, c.Code, c.Command
 	g.cfg.Audit.Write(entry)
 }
 
@@ -184,8 +184,12 @@ func (g *Guard) record(c auth.Caller, a auth.Action, what string, d auth.Decisio
 // verbs are the actions in a sentence.
 var verbs = map[auth.Action]string{
 	auth.ActionList: "list the APIs of", auth.ActionGet: "see", auth.ActionLogs: "read the logs of",
-	auth.ActionDeploy: "deploy", auth.ActionRefresh: "refresh", auth.ActionDelete: "delete",
+	auth.ActionDeploy: "deploy", auth.ActionRefresh: "refresh", auth.ActionStop: "stop", auth.ActionStart: "start", auth.ActionScale: "scale", auth.ActionDelete: "delete", auth.ActionExec: "run commands in",
 	auth.ActionSubmitJob: "submit jobs to", auth.ActionStopJob: "stop jobs of",
+	auth.ActionListItems: "list items of", auth.ActionCancelItems: "cancel items of", auth.ActionRetryItems: "retry items of", auth.ActionPurgeItems: "purge items of", auth.ActionRedeliver: "redeliver webhook messages of",
+	auth.ActionListSchedules: "list schedules of", auth.ActionRunSchedules: "run schedules of", auth.ActionPauseSchedules: "pause schedules of",
+	auth.ActionListSecrets: "list the secrets of", auth.ActionSetSecret: "set", auth.ActionDeleteSecret: "delete", auth.ActionUseSecret: "deploy what reads",
+	auth.ActionListVolumes: "list the volumes of", auth.ActionDeleteVolume: "delete", auth.ActionUseVolume: "deploy what mounts",
 	auth.ActionClusterInfo: "see", auth.ActionClusterAudit: "read the audit of", auth.ActionRevokeSessions: "end the sessions of",
 }
 
@@ -233,7 +237,12 @@ func (g *Guard) entry(a auth.Action, what string, from auth.Origin) auth.Entry {
 
 // resourceText is how the audit and errors name a resource.
 func resourceText(r auth.Resource) string {
-	if r.API == "" {
+	switch {
+	case r.Secret != "":
+		return "secret " + r.Secret
+	case r.Volume != "":
+		return "volume " + r.Volume
+	case r.API == "":
 		return "environment " + r.Environment
 	}
 	return r.API

@@ -118,6 +118,7 @@ func TestPermitAll(t *testing.T) {
 	}{
 		{"all", []auth.Resource{{API: "a", Kind: "RealtimeAPI"}, {API: "b", Kind: "RealtimeAPI"}}, "", []string{"allow a [mine]", "allow b [mine]"}},
 		{"one not", []auth.Resource{{API: "a", Kind: "RealtimeAPI"}, {API: "b", Kind: "TaskAPI"}}, "may not deploy b", []string{"deny b []"}},
+		{"five of five", many[:5], "may not deploy a0, a1, a2, a3, a4", []string{"deny a0, a1, a2, a3, a4 []"}},
 		{"very many", many, "may not deploy a0, a1, a2, a3, a4 and 1995 more", []string{"deny a0, a1, a2, a3, a4 and 1995 more []"}},
 	} {
 		g := byPolicy(t, mine)

@@ -76,6 +76,34 @@ func (w *watched) Claim(ctx context.Context, key string, ttl time.Duration) erro
 	return w.Shared.Claim(ctx, key, ttl)
 }
 
+// overtaken is a store into which somebody else writes first.
+type overtaken struct {
+	store.Shared
+	first func()
+}
+
+func (l *overtaken) SetValue(ctx context.Context, name string, data []byte, at store.Version) (store.Version, error) {
+	if first := l.first; first != nil && name == valueKeys {
+		l.first = nil
+		first()
+	}
+	return l.Shared.SetValue(ctx, name, data, at)
+}
+
+// TestTwoOperatorsBeginAtOnce has both find a cluster without keys: they end with the
+// same ones.
+func TestTwoOperatorsBeginAtOnce(t *testing.T) {
+	t.Parallel()
+	shared, now := openStore(t), func() time.Time { return testStart }
+	var other *IAM
+	one := newTestIAM(t, &overtaken{Shared: shared, first: func() { other = newTestIAM(t, shared, now, &counting{}) }}, now, &counting{})
+	for _, v := range []*IAM{one, other} {
+		if !other.keys.fresh(t.Context(), v.Challenge().Nonce, other.clusterID, testStart) || v.clusterID != other.clusterID {
+			t.Error("a nonce of one is not good for the other")
+		}
+	}
+}
+
 // TestUnknownKeysAskTheStoreOnce sends many tokens of a key that does not exist
 // while the store takes ten seconds to look: they do not queue up at it.
 func TestUnknownKeysAskTheStoreOnce(t *testing.T) {

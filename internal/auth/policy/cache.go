@@ -29,7 +29,7 @@ func newCache() cache { return cache{boundedcache.New[key, auth.Decision](2 * ca
 func (c cache) get(k key) (auth.Decision, bool) { return c.Get(k) }
 
 func (c cache) put(k key, d auth.Decision) {
-	if len(k.arn)+len(k.resource.API)+len(k.resource.Kind)+len(k.resource.Environment) <= maxCachedKey {
+	if len(k.arn)+len(k.resource.API)+len(k.resource.Secret)+len(k.resource.Volume)+len(k.resource.Kind)+len(k.resource.Environment) <= maxCachedKey {
 		c.Put(k, d)
 	}
 }

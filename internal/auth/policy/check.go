@@ -83,7 +83,7 @@ func attributesOf(t cedar.EntityType) []string {
 func unknownTypeProblem(typ string, s statement) fault.Problem {
 	short := typ[strings.LastIndexByte(typ, ':')+1:]
 	problem := problemAt(s.find(short), codeEntity, "there is no entity type %s", typ)
-	known := []string{string(typeAction), string(typeUser), string(typeRole), string(typeAPI), string(typeEnvironment)}
+	known := []string{string(typeAction), string(typeUser), string(typeRole), string(typeAPI), string(typeSecret), string(typeVolume), string(typeEnvironment)}
 	for _, k := range known {
 		name := strings.ToLower(strings.TrimPrefix(k, "Cortex::"))
 		if near := strings.ToLower(short); name == near || len(near) > 2 && strings.HasPrefix(name, near) {

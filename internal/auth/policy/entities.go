@@ -19,6 +19,8 @@ const (
 	typeUser        cedar.EntityType = "Cortex::User"
 	typeRole        cedar.EntityType = "Cortex::Role"
 	typeAPI         cedar.EntityType = "Cortex::API"
+	typeSecret      cedar.EntityType = "Cortex::Secret"
+	typeVolume      cedar.EntityType = "Cortex::Volume"
 	typeEnvironment cedar.EntityType = "Cortex::Environment"
 	typeAction      cedar.EntityType = "Cortex::Action"
 )
@@ -70,10 +72,18 @@ var actions = func() map[auth.Action]cedar.Entity {
 func onEnvironment(a auth.Action) bool { return strings.HasPrefix(string(a), clusterPrefix) }
 
 // applies reports whether the schema knows the question: an action of the list,
-// and no action on the environment asked of an API.
+// and of an API, a secret and a volume only what is done to such.
 func applies(q auth.Query) bool {
 	_, known := actions[q.Action]
-	return known && (q.Resource.API == "" || !onEnvironment(q.Action))
+	switch {
+	case q.Resource.Secret != "":
+		return known && q.Resource.API == "" && q.Resource.Volume == "" && q.Action.OnSecrets()
+	case q.Resource.Volume != "":
+		return known && q.Resource.API == "" && q.Action.OnVolumes()
+	case q.Resource.API != "":
+		return known && !onEnvironment(q.Action) && !q.Action.OnSecrets() && !q.Action.OnVolumes()
+	}
+	return known
 }
 
 // question is a query as Cedar sees it. Entities are made when a policy looks at
@@ -94,7 +104,12 @@ func newQuestion(q auth.Query) *question {
 		environment: cedar.NewEntityUID(typeEnvironment, cedar.String(q.Resource.Environment)),
 	}
 	w.resource = w.environment
-	if q.Resource.API != "" {
+	switch {
+	case q.Resource.Secret != "":
+		w.resource = cedar.NewEntityUID(typeSecret, cedar.String(q.Resource.Secret))
+	case q.Resource.Volume != "":
+		w.resource = cedar.NewEntityUID(typeVolume, cedar.String(q.Resource.Volume))
+	case q.Resource.API != "":
 		w.resource = cedar.NewEntityUID(typeAPI, cedar.String(q.Resource.API))
 	}
 	return w

@@ -102,6 +102,8 @@ type Explanation struct {
 	Principal   string   `json:"principal"` // canonical ARN
 	Action      string   `json:"action"`
 	API         string   `json:"api,omitempty"`
+	Secret      string   `json:"secret,omitempty"`
+	Volume      string   `json:"volume,omitempty"`
 	Kind        string   `json:"kind,omitempty"`
 	Environment string   `json:"environment"`
 	Decision    string   `json:"decision"` // allow, deny
@@ -124,7 +126,7 @@ type Reason struct {
 func (a *Authorizer) Explain(q auth.Query) Explanation {
 	q, d, done := a.before(q)
 	x := Explanation{
-		Principal: q.Principal.ARN, Action: string(q.Action), API: q.Resource.API, Kind: q.Resource.Kind,
+		Principal: q.Principal.ARN, Action: string(q.Action), API: q.Resource.API, Secret: q.Resource.Secret, Volume: q.Resource.Volume, Kind: q.Resource.Kind,
 		Environment: q.Resource.Environment, Decision: auth.Deny, Policies: []Reason{},
 	}
 	if done {

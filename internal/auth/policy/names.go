@@ -99,6 +99,10 @@ func entityName(uid cedar.EntityUID, s statement) []fault.Problem {
 		return actionName(uid, s)
 	case typeAPI:
 		return apiName(string(uid.ID), s)
+	case typeSecret:
+		return secretName(string(uid.ID), s)
+	case typeVolume:
+		return volumeName(string(uid.ID), s)
 	}
 	return typeName(uid.Type, s)
 }
@@ -150,6 +154,31 @@ func apiName(name string, s statement) []fault.Problem {
 		problem.Hint = `there are no patterns: list the names, as in resource in [Cortex::API::"a", Cortex::API::"b"]`
 	} else if lower := strings.ToLower(name); lower != name && workload.IsName(lower) {
 		problem.Hint = fmt.Sprintf("did you mean %q?", lower)
+	}
+	return []fault.Problem{problem}
+}
+
+// secretName returns why no secret can have a name. Those that others keep on Kubernetes,
+// to which files refer too, have dots in their names.
+func secretName(name string, s statement) []fault.Problem {
+	if name != "" && workload.ShapeOf("pod.volumes[].secret").Fits(name) {
+		return nil
+	}
+	problem := problemAt(s.find(name), codeNeverMatch, "no secret can be called %q: names are %s", name, workload.WordsOf(workload.ObjectPattern))
+	if strings.Contains(name, "*") {
+		problem.Hint = `there are no patterns: list the names, as in resource in [Cortex::Secret::"a", Cortex::Secret::"b"]`
+	}
+	return []fault.Problem{problem}
+}
+
+// volumeName returns why no volume can have a name, and no folder of a machine a path.
+func volumeName(name string, s statement) []fault.Problem {
+	if name != "" && (workload.IsVolumeName(name) || strings.HasPrefix(name, "/") && !strings.Contains(name, "*") && workload.ShapeOf("pod.volumes[].host_path").Fits(name)) {
+		return nil
+	}
+	problem := problemAt(s.find(name), codeNeverMatch, "no volume can be called %q: names are %s; or it is the path of a folder of the machine", name, workload.WordsOf(workload.ObjectPattern))
+	if strings.Contains(name, "*") {
+		problem.Hint = `there are no patterns: list the names, as in resource in [Cortex::Volume::"models", Cortex::Volume::"/srv/weights"]`
 	}
 	return []fault.Problem{problem}
 }

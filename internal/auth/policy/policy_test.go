@@ -58,6 +58,12 @@ func who(t testing.TB, arn string) auth.Principal {
 // ask is a query in short: the API as "name", "name Kind", or "" for the environment.
 func ask(t testing.TB, arn string, action auth.Action, api string) auth.Query {
 	name, kind, _ := strings.Cut(api, " ")
+	if name == "secret" {
+		return auth.Query{Principal: who(t, arn), Action: action, Resource: auth.Resource{Secret: kind, Environment: "prod"}}
+	}
+	if name == "volume" {
+		return auth.Query{Principal: who(t, arn), Action: action, Resource: auth.Resource{Volume: kind, Environment: "prod"}}
+	}
 	return auth.Query{
 		Principal: who(t, arn), Action: action,
 		Resource: auth.Resource{API: name, Kind: kind, Environment: "prod"},
@@ -100,6 +106,19 @@ forbid (principal, action == Cortex::Action::"delete", resource == Cortex::API::
 @id("no-splitters")
 forbid (principal, action == Cortex::Action::"deploy", resource is Cortex::API)
 unless { resource has kind && resource.kind != "TrafficSplitter" };
+
+@id("alice-token")
+permit (principal == Cortex::User::"arn:aws:iam::123456789012:user/alice", action == Cortex::Action::"useSecret", resource == Cortex::Secret::"iris");
+
+@id("nobody-takes-the-root-key")
+forbid (principal, action == Cortex::Action::"useSecret", resource == Cortex::Secret::"root-key");
+
+@id("alice-cache")
+permit (principal == Cortex::User::"arn:aws:iam::123456789012:user/alice", action == Cortex::Action::"useVolume", resource)
+when { resource in [Cortex::Volume::"cache", Cortex::Volume::"/srv/llama"] };
+
+@id("payments-data-stays")
+forbid (principal, action in [Cortex::Action::"deleteVolume", Cortex::Action::"useVolume"], resource == Cortex::Volume::"payments");
 `
 
 func TestAuthorize(t *testing.T) {
@@ -166,6 +185,28 @@ func TestAuthorize(t *testing.T) {
 			{"and not the others", guest, auth.ActionList, "", "deny"},
 			{"a plain user is not federated", alice, auth.ActionClusterInfo, "", "deny"},
 			{"another environment", root, auth.ActionList, "iris", "deny"},
+			{"alice uses her secret", alice, auth.ActionUseSecret, "secret iris", "allow alice-token"},
+			{"and does not set it", alice, auth.ActionSetSecret, "secret iris", "deny"},
+			{"and does not delete it", alice, auth.ActionDeleteSecret, "secret iris", "deny"},
+			{"and lists none", alice, auth.ActionListSecrets, "", "deny"},
+			{"nor uses another", alice, auth.ActionUseSecret, "secret other", "deny"},
+			{"an api is no secret of its name", alice, auth.ActionDeploy, "secret iris", "deny"},
+			{"and a secret no api", alice, auth.ActionUseSecret, "iris", "deny"},
+			{"an admin sets secrets", admin, auth.ActionSetSecret, "secret other", "allow admins"},
+			{"an admin deletes them", admin, auth.ActionDeleteSecret, "secret other", "allow admins"},
+			{"an admin lists them", admin, auth.ActionListSecrets, "secret other", "allow admins"},
+			{"forbid beats permit for secrets too", admin, auth.ActionUseSecret, "secret root-key", "deny nobody-takes-the-root-key"},
+			{"alice mounts her volume", alice, auth.ActionUseVolume, "volume cache", "allow alice-cache"},
+			{"and a folder of the machine", alice, auth.ActionUseVolume, "volume /srv/llama", "allow alice-cache"},
+			{"and nothing below it by another name", alice, auth.ActionUseVolume, "volume /srv/llama/..", "deny"},
+			{"and does not delete it", alice, auth.ActionDeleteVolume, "volume cache", "deny"},
+			{"a secret is no volume of its name", alice, auth.ActionUseVolume, "secret cache", "deny"},
+			{"an api is none either", alice, auth.ActionUseVolume, "iris", "deny"},
+			{"a volume is no api", alice, auth.ActionDeploy, "volume iris", "deny"},
+			{"an admin lists volumes", admin, auth.ActionListVolumes, "volume cache", "allow admins"},
+			{"an admin deletes them", admin, auth.ActionDeleteVolume, "volume cache", "allow admins"},
+			{"forbid beats permit for volumes too", admin, auth.ActionDeleteVolume, "volume payments", "deny payments-data-stays"},
+			{"bob reads apis, not secrets", bob, auth.ActionUseSecret, "secret iris", "deny"},
 			{"forbid where unless does not hold", admin, auth.ActionDeploy, "half TrafficSplitter", "deny no-splitters"},
 			{"forbid where the kind is missing", admin, auth.ActionDeploy, "half", "deny no-splitters"},
 			{"forbid of apis says nothing of the environment", admin, auth.ActionDeploy, "", "allow admins"},
@@ -314,7 +355,7 @@ func TestDescribe(t *testing.T) {
 	if got, want := newAuthorizer(t, "").Describe(), "default: every principal of account 123456789012"; got != want {
 		t.Errorf("Describe() = %s, want %s", got, want)
 	}
-	for text, want := range map[string]string{permitAll: " (1 policy)", teamPolicy: " (8 policies)"} {
+	for text, want := range map[string]string{permitAll: " (1 policy)", teamPolicy: " (12 policies)"} {
 		a := newAuthorizer(t, text)
 		if got := a.Describe(); got != a.cfg.File+want {
 			t.Errorf("Describe() = %s, want %s", got, a.cfg.File+want)

@@ -34,8 +34,26 @@ var beyond = []struct{ code, pattern, why string }{
 	{workload.CodeGreaterOrEqual, `\.(compute\.(limits\.)?(cpu|mem)|empty_dir\.size): `, "needs the value of a quantity, which has no structural type"},
 	{workload.CodeShmExceedsMem, ``, "needs the value of a quantity, which has no structural type"},
 	{workload.CodePrimitiveType, `read differently|with the tag`, "gone when YAML has become JSON"},
+	{workload.CodeInvalidString, `\.env\.`, envUntyped},
+	{workload.CodePrimitiveType, `\.env\.`, envUntyped},
+	{workload.CodeReservedEnv, ``, envUntyped},
+	{workload.CodeCron, ``, cronUntyped},
+	{workload.CodeTimezone, ``, cronUntyped},
+	{workload.CodePeriod, ``, "the greatest of a period is the operator's to say"},
+	{workload.CodeMinAboveMax, `\.floors\[`, "compares floors"},
+	{workload.CodeGreaterOrEqual, `\.job: `, jobUntyped},
+	{workload.CodeJobExactlyOne, `\.job: `, jobUntyped},
+	{workload.CodeMustBeDefined, `\.job: `, jobUntyped},
+	{workload.CodePayload, ``, "a resource has no files beside it"},
 	{workload.CodeMalformed, ``, "about the list, which there is none"},
 }
+
+const (
+	cronUntyped = "a cron expression, and which zones there are, is more than CEL can read: the operator judges them"
+	jobUntyped  = "the job of a schedule has no structural type: the operator judges it"
+)
+
+const envUntyped = "a variable is a text or a reference to a secret, for which there is no structural type: the operator judges env"
 
 // resourcesOf turns a cortex.yaml into resources, by the labels of its APIs in
 // messages. What is no list of maps has none.

@@ -43,7 +43,7 @@ func (c *converter) convert(path string, s object) v1.JSONSchemaProps {
 	case string:
 		out.Type = kind
 	case []any:
-		c.union(path, kind, &out)
+		c.union(path, kind, &out, in)
 	}
 	in.objects(&out)
 	in.lists(&out)
@@ -60,7 +60,7 @@ func (c *converter) convert(path string, s object) v1.JSONSchemaProps {
 }
 
 // union converts a value of several types.
-func (c *converter) union(path string, kinds []any, out *v1.JSONSchemaProps) {
+func (c *converter) union(path string, kinds []any, out *v1.JSONSchemaProps, in *section) {
 	switch fmt.Sprint(kinds) {
 	case "[string integer]":
 		out.XIntOrString = true
@@ -71,6 +71,14 @@ func (c *converter) union(path string, kinds []any, out *v1.JSONSchemaProps) {
 		// The operator refuses those.
 		out.XPreserveUnknownFields = ptr(true)
 		out.MaxProperties, out.MaxItems = ptr(int64(0)), ptr(int64(0))
+	case "[string object]":
+		// A variable: nothing structural is a string or an object either. The pattern
+		// judges strings; of an object the operator judges what is in it.
+		out.XPreserveUnknownFields = ptr(true)
+		out.MaxProperties, out.MaxItems = ptr(int64(1)), ptr(int64(0))
+		for _, key := range []string{"properties", "required", "additionalProperties"} {
+			in.take(key)
+		}
 	default:
 		c.fail(path, "no structural schema is known for the types %v", kinds)
 	}
@@ -111,11 +119,18 @@ func (in *section) objects(out *v1.JSONSchemaProps) {
 	if properties, ok := in.take("properties").(object); ok {
 		out.Properties = map[string]v1.JSONSchemaProps{}
 		for key, p := range properties {
+			if in.path == containers && key == "env_file" {
+				continue // a resource has no files beside it
+			}
 			out.Properties[key] = c.convert(join(in.path, key), p.(object))
 		}
 	}
 	switch more := in.take("additionalProperties").(type) {
-	case nil, bool: // structural schemas are closed by themselves
+	case nil: // structural schemas are closed by themselves
+	case bool:
+		if more { // a map of whatever there can be
+			out.XPreserveUnknownFields = ptr(true)
+		}
 	case object:
 		value := c.convert(in.path+"{}", more)
 		out.AdditionalProperties = &v1.JSONSchemaPropsOrBool{Allows: true, Schema: &value}
@@ -137,7 +152,8 @@ func (in *section) objects(out *v1.JSONSchemaProps) {
 	}
 	switch names, ok := in.take("propertyNames").(object); {
 	case ok && in.path == environment:
-		out.XValidations = append(out.XValidations, environmentNames()...)
+		// Its values have no type that CEL knows, so it cannot look at the names either;
+		// the operator judges them.
 	case ok:
 		out.XValidations = append(out.XValidations, c.keys(in.path, names)...)
 	}

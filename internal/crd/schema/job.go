@@ -63,6 +63,10 @@ func batchSpec() v1.JSONSchemaProps {
 					"max_receive_count": atLeastOne("how often a batch is tried"),
 				},
 			},
+			"max_failures": {
+				Type: "string", Nullable: true, Pattern: workload.MaxFailuresPattern,
+				Description: "batches that may fail, as a number or as a share such as 5%; more end the job (default: all)",
+			},
 		},
 		XValidations: []v1.ValidationRule{exactlyOne(one)},
 	}
@@ -79,7 +83,22 @@ func taskSpec() v1.JSONSchemaProps {
 			},
 			"config":  config(),
 			"timeout": timeout(),
+			"retry": {
+				Type: "object", Nullable: true, Required: []string{"attempts"}, Description: "how often the worker runs that does not end with exit code 0 (default: once)",
+				Properties: map[string]v1.JSONSchemaProps{
+					"attempts":      atLeastOne("runs, the first one included"),
+					"on_exit":       exitCodes("exit codes after which it runs again (default: all)"),
+					"never_on_exit": exitCodes("exit codes after which it does not"),
+				},
+			},
 		},
+	}
+}
+
+func exitCodes(doc string) v1.JSONSchemaProps {
+	return v1.JSONSchemaProps{
+		Type: "array", XListType: ptr("atomic"), Description: doc,
+		Items: &v1.JSONSchemaPropsOrArray{Schema: &v1.JSONSchemaProps{Type: "integer", Minimum: ptr(1.0), Maximum: ptr(255.0)}},
 	}
 }
 

@@ -75,7 +75,7 @@ func status() v1.JSONSchemaProps {
 		Properties: map[string]v1.JSONSchemaProps{
 			"observedGeneration": {Type: "integer", Format: "int64", Description: "of the spec that was resolved last, accepted or refused; below 1: none was"},
 			"waiting":            {Type: "boolean", Description: "whether the spec was refused because of what else is there, and is judged again when that changes"},
-			"phase":              {Type: "string", Description: "live, updating, idle, degraded or failed"},
+			"phase":              {Type: "string", Description: "live, updating, idle, stopped, degraded or failed"},
 			"reason":             {Type: "string", Description: "why it is in this phase"},
 			"ready":              {Type: "integer", Description: "replicas that receive requests"},
 			"requested":          {Type: "integer", Description: "replicas there should be"},

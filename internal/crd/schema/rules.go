@@ -31,19 +31,6 @@ var unlike = map[string]string{
 	workload.PathNotPattern:     "must not contain two slashes in a row",
 }
 
-// environmentNames are the rules of the names of variables, which are keys: a structural
-// schema has no place for their shape.
-func environmentNames() []v1.ValidationRule {
-	var reserved []string
-	for _, prefix := range workload.ReservedEnvPrefixes() {
-		reserved = append(reserved, "key.startsWith("+quote(prefix)+")")
-	}
-	return []v1.ValidationRule{
-		{Rule: "self.all(key, !(" + strings.Join(reserved, " || ") + "))", Message: "must not begin with " + strings.Join(workload.ReservedEnvPrefixes(), " or ") + ": the platform sets those"},
-		{Rule: "self.all(key, key.matches(" + quote(workload.EnvPattern) + "))", Message: "names of environment variables are " + workload.WordsOf(workload.EnvPattern)},
-	}
-}
-
 // resourceName are the rules of the name, which is a resource's and not its spec's.
 func resourceName(k workload.Kind) []v1.ValidationRule {
 	const field = ".metadata.name"
@@ -117,6 +104,14 @@ func bound(path string, out *v1.JSONSchemaProps) {
 	case strings.HasPrefix(path, containers+".env_from[]."), strings.HasPrefix(path, containers+".security_context.capabilities.") && strings.HasSuffix(path, "[]"),
 		path == "pod.tolerations[].effect", path == "pod.tolerations[].value", path == "pod.labels{}", path == "pod.node_selector{}":
 		out.MaxLength = orElse(out.MaxLength, ptr(int64(workload.MaxObjectNameLength)))
+	case path == "schedules":
+		out.MaxItems = ptr(int64(workload.MaxSchedules))
+	case path == "autoscaling.floors":
+		out.MaxItems = ptr(int64(workload.MaxFloors))
+	case path == "schedules[].payload.text":
+		out.MaxLength = ptr(int64(workload.MaxPayloadBytes))
+	case path == "schedules[].payload.file":
+		out.MaxLength = ptr(int64(workload.MaxMountPathLength))
 	case path == "node_groups":
 		out.MaxItems = ptr(int64(maxNodeGroups))
 	case strings.HasSuffix(path, ".http_get.path"):

@@ -36,7 +36,7 @@ func resources() []resource {
 		column("Ready", "integer", ".status.ready", "replicas that receive requests"),
 		column("Requested", "integer", ".status.requested", "replicas there should be"),
 		column("Up-to-date", "integer", ".status.up_to_date", "ready replicas of the newest version"),
-		column("Phase", "string", ".status.phase", "live, updating, idle, degraded or failed"),
+		column("Phase", "string", ".status.phase", "live, updating, idle, stopped, degraded or failed"),
 	}, always()...)
 	replicas = append(replicas, wide("Version", "integer", ".status.deployed.revision.number", "what is deployed, as in v12"))
 	return []resource{

@@ -101,6 +101,15 @@ func (r *Runtime) Available(ctx context.Context) (string, error) {
 	return "Docker " + v.Version + " at " + r.cli.DaemonHost(), nil
 }
 
+// Socket is the path of Docker's socket; empty where it is reached in another way.
+func (r *Runtime) Socket() string {
+	path, _ := strings.CutPrefix(r.cli.DaemonHost(), "unix://")
+	if !filepath.IsAbs(path) {
+		return ""
+	}
+	return path
+}
+
 // silent is the error of a Docker that does not answer.
 func (r *Runtime) silent(err error) error {
 	text := err.Error()

@@ -2,11 +2,13 @@ package docker_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"cortex.dev/cortex/internal/engine/docker"
 	"cortex.dev/cortex/internal/engine/enginetest"
 	"cortex.dev/cortex/internal/engine/local"
+	"cortex.dev/cortex/internal/volumes"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -34,8 +36,9 @@ func harness(publish bool) func(o enginetest.Options) (enginetest.Harness, error
 		if err != nil {
 			return enginetest.Harness{}, err
 		}
+		kept := volumes.New(volumes.Config{Dir: filepath.Join(o.StateDir, "volumes")})
 		e, err := local.New(local.Config{
-			StateDir: o.StateDir, Docker: rt, Drain: o.Drain, InFlight: o.InFlight, Env: o.Env, Version: enginetest.Version,
+			StateDir: o.StateDir, Docker: rt, Drain: o.Drain, InFlight: o.InFlight, Env: o.Env, Secret: o.Secret, Volumes: kept, Version: enginetest.Version,
 			Grace: o.Grace, ProgressDeadline: o.Deadline, Steady: o.Steady,
 			Backoff: local.Backoff{First: enginetest.BackoffFirst, Max: enginetest.BackoffMax},
 		})
@@ -43,7 +46,7 @@ func harness(publish bool) func(o enginetest.Options) (enginetest.Harness, error
 			Engine:     e,
 			Container:  func(args ...string) workload.Container { return workload.Container{Image: testImage, Args: args} },
 			Self:       []string{"/server"},
-			OwnNetwork: true, BoundsMemory: true,
+			OwnNetwork: true, BoundsMemory: true, DeleteVolume: kept.Delete,
 			Broken: map[string]workload.Container{
 				"missing_executable":    {Image: testImage, Command: []string{"/never-built"}},
 				"not_executable":        {Image: testImage, Command: []string{"/data.txt"}},

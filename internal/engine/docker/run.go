@@ -165,33 +165,6 @@ func (c *running) kill(signal string) error {
 	return err
 }
 
-// Exec implements local.Container. Docker cannot end a command in a container:
-// one that outlives ctx is left to the container.
-func (c *running) Exec(ctx context.Context, command []string) ([]byte, int, error) {
-	cli := c.r.cli
-	created, err := cli.ExecCreate(ctx, c.id, client.ExecCreateOptions{Cmd: command, AttachStdout: true, AttachStderr: true})
-	if err != nil {
-		return nil, 0, err
-	}
-	attached, err := cli.ExecAttach(ctx, created.ID, client.ExecAttachOptions{})
-	if err != nil {
-		return nil, 0, err
-	}
-	defer attached.Close()
-	stop := context.AfterFunc(ctx, attached.Close)
-	defer stop()
-	out := &local.Output{}
-	_, _ = stdcopy.StdCopy(out, out, attached.Reader) // ends with the command or with ctx
-	if ctx.Err() != nil {
-		return out.Bytes(), 0, ctx.Err()
-	}
-	got, err := cli.ExecInspect(ctx, created.ID, client.ExecInspectOptions{})
-	if err != nil {
-		return out.Bytes(), 0, err
-	}
-	return out.Bytes(), got.ExitCode, nil
-}
-
 // Address implements local.Container.
 func (c *running) Address(port int32) string {
 	if c.ip != "" {

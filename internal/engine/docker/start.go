@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -34,10 +36,21 @@ func (r *Runtime) Start(ctx context.Context, spec local.ContainerSpec) (local.Co
 	if err != nil {
 		return nil, asStartError(err)
 	}
+	owner := "" // root
+	if image.Config != nil {
+		owner, _, _ = strings.Cut(image.Config.User, ":")
+	}
+	if asked := spec.Security; asked != nil && asked.RunAsNonRoot && asked.RunAsUser == nil && !isOther(owner) {
+		return nil, &local.StartError{Final: true, Reason: workload.Reason{
+			Code:    "start_failed",
+			Message: "the image of container " + spec.Name + " runs as root, or as a user without a number, and it must not run as root",
+			Fix:     "say a user that the image can run as (security_context.run_as_user), or build it with a numeric USER",
+		}}
+	}
 	ctx, cancel := context.WithTimeout(ctx, ordering)
 	defer cancel()
 	created, err := r.cli.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: containerName(spec), Config: r.config(spec), HostConfig: r.hostConfig(spec),
+		Name: containerName(spec), Config: r.config(spec, owner), HostConfig: r.hostConfig(spec),
 	})
 	if err != nil {
 		return nil, r.refused(spec, err)
@@ -67,7 +80,7 @@ func containerName(spec local.ContainerSpec) string {
 	return strings.Join([]string{"cortex", spec.Workload, spec.Replica, spec.Name, hex.EncodeToString(tail)}, "-")
 }
 
-func (r *Runtime) config(spec local.ContainerSpec) *container.Config {
+func (r *Runtime) config(spec local.ContainerSpec, owner string) *container.Config {
 	c := &container.Config{
 		Image: spec.Image, AttachStdout: true, AttachStderr: true,
 		Entrypoint: spec.Command, Cmd: spec.Args,
@@ -80,6 +93,9 @@ func (r *Runtime) config(spec local.ContainerSpec) *container.Config {
 	}
 	if len(spec.Args) == 0 {
 		c.Cmd = nil
+	}
+	if asked := spec.Security; asked != nil && (asked.RunAsUser != nil || asked.RunAsGroup != nil) {
+		c.User = userOf(asked, owner)
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
 		c.Env = append(c.Env, name+"="+spec.Env[name])
@@ -104,6 +120,19 @@ func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 		SecurityOpt: []string{"no-new-privileges"},
 		LogConfig:   container.LogConfig{Type: "none"}, // the engine keeps the output, bounded
 		Mounts:      []mount.Mount{{Type: mount.TypeBind, Source: spec.Scratch, Target: "/mnt"}},
+	}
+	for _, m := range spec.Mounts {
+		if m.Source == "" {
+			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeTmpfs, Target: m.Target, ReadOnly: m.ReadOnly, TmpfsOptions: &mount.TmpfsOptions{SizeBytes: m.Size, Mode: 0o1777}})
+			continue
+		}
+		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	if asked := spec.Security; asked != nil {
+		h.ReadonlyRootfs = asked.ReadOnlyRootFilesystem
+		if asked.Capabilities != nil {
+			h.CapAdd, h.CapDrop = asked.Capabilities.Add, asked.Capabilities.Drop
+		}
 	}
 	if other, ok := spec.Network.(*running); ok {
 		h.NetworkMode = container.NetworkMode("container:" + other.id)
@@ -135,6 +164,25 @@ func (r *Runtime) hostConfig(spec local.ContainerSpec) *container.HostConfig {
 		}
 	}
 	return h
+}
+
+// userOf is the user of a container as Docker has it; owner is the user of its image.
+func userOf(s *workload.SecurityContext, owner string) string {
+	user := owner
+	if s.RunAsUser != nil {
+		user = strconv.FormatInt(*s.RunAsUser, 10)
+	}
+	if s.RunAsGroup != nil {
+		user = cmp.Or(user, "0") + ":" + strconv.FormatInt(*s.RunAsGroup, 10)
+	}
+	return user
+}
+
+// isOther reports whether the user of an image is certainly not root. Whom a name means
+// stands in a file of the image; Kubernetes takes no names either.
+func isOther(owner string) bool {
+	id, err := strconv.ParseInt(owner, 10, 64)
+	return err == nil && id != 0
 }
 
 func tcpPort(port int32) network.Port {

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,17 +17,45 @@ func containerScenes() []test {
 		{name: "Environment", options: func(s *scene) {
 			s.options.Env = map[string]string{"AWS_REGION": "eu-west-1", "OVERRIDDEN": "by the engine"}
 		}, play: environment},
+		{name: "SecretsReachTheContainer", options: func(s *scene) {
+			s.options.Secrets = map[string]string{"hf-token": "$(MODEL) $$ 'ä'\nend\n"}
+		}, play: secrets},
+		{name: "VolumesOutliveReplicas", unless: func(h Harness) bool { return h.DeleteVolume == nil }, play: keptVolumes},
+		{name: "ScratchEndsWithTheReplica", play: scratchVolumes},
+		{name: "FoldersOfTheMachine", unless: func(h Harness) bool { return h.DeleteVolume == nil }, play: hostFolders},
 		{name: "ArgumentsAreExpanded", play: arguments},
 		{name: "HTTPProbe", play: httpProbe},
 		{name: "TCPProbe", play: tcpProbe},
 		{name: "ExecProbe", play: execProbe},
+		{name: "Exec", play: execScene},
+		{name: "RunsToAnEnd", play: runScene},
 		{name: "LivenessRestarts", play: liveness},
 		{name: "SeveralContainers", play: several},
 		{name: "PreStopRunsFirst", play: preStop},
 		{name: "ChildrenEndToo", options: func(s *scene) { s.options.Grace = 2 * time.Second }, play: children},
 		{name: "MemoryIsALimit", unless: func(h Harness) bool { return !h.BoundsMemory }, play: memoryLimit},
+		{name: "SecurityContext", unless: func(h Harness) bool { return !h.OwnNetwork }, play: securityContext},
 		{name: "IgnoringSIGTERM", options: func(s *scene) { s.options.Grace = time.Second }, play: ignoresSIGTERM},
 		{name: "GraceOfTheFile", options: func(s *scene) { s.options.Grace = time.Hour }, play: graceOfTheFile},
+	}
+}
+
+// The value reaches the container as it is, and what is made of it; what the engine tells
+// of the replica does not have it.
+func secrets(s *scene) {
+	value := s.options.Secrets["hf-token"]
+	s.apply(s.revision("iris", "r1", func(c *workload.Container) {
+		c.Env = map[string]workload.Variable{"TOKEN": {Secret: "hf-token"}, "AUTH": {Value: "Bearer $(TOKEN)"}, "MODEL": {Value: "iris"}}
+	}), 1)
+	st := s.settled("iris", 1)
+	got := s.environment(st.Replicas[0])
+	for name, want := range map[string]string{"TOKEN": value, "AUTH": "Bearer " + value, "MODEL": "iris"} {
+		if got[name] != want {
+			s.Errorf("%s=%q in the container, want %q", name, got[name], want)
+		}
+	}
+	if told := fmt.Sprintf("%+v", st); strings.Contains(told, "end\n") {
+		s.Errorf("Status() = %s, want it without the value", told)
 	}
 }
 
@@ -58,6 +87,42 @@ func environment(s *scene) {
 			s.Errorf("the process runs in %s, want the folder of its file, %s", got["_dir"], dir)
 		}
 	}
+}
+
+// securityContext has a container run as somebody, with one capability, on files that it
+// cannot change.
+func securityContext(s *scene) {
+	user, group := int64(1234), int64(4321)
+	rev := s.revision("iris", "r1", nil)
+	rev.Pod.Containers[0].SecurityContext = &workload.SecurityContext{
+		RunAsUser: &user, RunAsGroup: &group, ReadOnlyRootFilesystem: true,
+	}
+	s.apply(rev, 1)
+	got := s.environment(s.settled("iris", 1).Replicas[0])
+	for what, want := range map[string]string{"_user": "1234:4321", "_root_is_writable": "false"} {
+		if got[what] != want {
+			s.Errorf("%s = %q in the container, want %q", what, got[what], want)
+		}
+	}
+	rev = s.revision("iris", "r2", nil)
+	rev.Pod.Containers[0].SecurityContext = &workload.SecurityContext{Capabilities: &workload.Capabilities{
+		Add: []string{"NET_BIND_SERVICE"}, Drop: []string{"ALL"},
+	}}
+	s.apply(rev, 1)
+	const netBindService = "0000000000000400" // bit 10
+	if got := s.environment(s.settled("iris", 1).Replicas[0])["_capabilities"]; got != netBindService {
+		s.Errorf("the container may have the capabilities %s, want %s: all dropped but NET_BIND_SERVICE", got, netBindService)
+	}
+	if s.Delegates {
+		return // the image of these tests is nobody's there, and it is the node that refuses one of root
+	}
+	rev = s.revision("root", "r1", nil)
+	rev.Pod.Containers[0].SecurityContext = &workload.SecurityContext{RunAsNonRoot: true}
+	s.apply(rev, 1)
+	s.until("why an image of root is not started", "root", func(st engine.Status) bool {
+		return len(st.Replicas) == 1 && st.Replicas[0].Reason != nil && st.Replicas[0].Reason.Code == engine.CodeStartFailed &&
+			strings.Contains(st.Replicas[0].Reason.Message, "runs as root")
+	})
 }
 
 func arguments(s *scene) {
@@ -165,7 +230,7 @@ func liveness(s *scene) {
 func several(s *scene) {
 	rev := s.revision("iris", "r1", nil)
 	second := s.Container()
-	second.Name, second.Env = "second", map[string]string{"SERVER_PORT": "none", "SERVER_PRINT": "I am second to $(CORTEX_PORT)"}
+	second.Name, second.Env = "second", map[string]workload.Variable{"SERVER_PORT": {Value: "none"}, "SERVER_PRINT": {Value: "I am second to $(CORTEX_PORT)"}}
 	second.ReadinessProbe = &workload.Probe{Exec: &workload.Exec{Command: append(slices.Clone(s.Self), "check", s.inside("second"))}, PeriodSeconds: 1}
 	rev.Pod.Containers = append(rev.Pod.Containers, second)
 	s.apply(rev, 1)

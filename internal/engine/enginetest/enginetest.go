@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -25,11 +26,21 @@ type Options struct {
 	Drain    func(ctx context.Context, workload, replica string) error
 	InFlight func(workload string) map[string]int
 	Env      map[string]string // for every container
+	Secrets  map[string]string // values that containers may refer to, by name
 	Grace    time.Duration     // between the decision to stop a replica and SIGKILL
 	Deadline time.Duration     // for a replica to become ready
 	Steady   time.Duration     // that it must have been ready before it replaces another
 	Server   string            // path of the compiled, static test server
 	TB       testing.TB        // of the scene, for what it needs around it; nil in a daemon
+}
+
+// Secret is what an engine asks that reads values itself.
+func (o Options) Secret(_ context.Context, name string) (string, error) {
+	value, ok := o.Secrets[name]
+	if !ok {
+		return "", fault.New(fault.NotFound, workload.CodeSecretNotFound, "there is no secret %s", name)
+	}
+	return value, nil
 }
 
 // Harness is one engine under test, not running yet.
@@ -62,6 +73,8 @@ type Harness struct {
 	// Delegates says that somebody else starts and stops replicas, within the same
 	// bounds but in its own order, so that moments in between are not the engine's.
 	Delegates bool
+	// DeleteVolume deletes a volume that this machine keeps; nil where others keep them.
+	DeleteVolume func(name string) error
 	// LogsEndWithReplica says that logs can be read as long as their replica is there.
 	LogsEndWithReplica bool
 	// OneStream says that what was written to stderr is told as stdout.

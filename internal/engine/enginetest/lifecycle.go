@@ -20,7 +20,7 @@ func lifecycleScenes() []test {
 	return []test{
 		{name: "StartsAndBecomesReady", play: startsAndBecomesReady},
 		{name: "ScalesUpDownAndToZero", play: scales},
-		{name: "ScaleInSparesTheBusy", options: oneIsBusy, unless: func(h Harness) bool { return h.Delegates }, play: sparesTheBusy},
+		{name: "ScaleInSparesTheBusy", options: oneIsBusy, play: sparesTheBusy},
 		{name: "UpdatesWithinItsBounds", play: updates},
 		{name: "OnlyWhatStaysReadyReplaces", options: neverSteady, unless: func(h Harness) bool { return h.Delegates }, play: onlyWhatStaysReady},
 		{name: "FailedRevisionNeverReplaces", play: failedRevision},

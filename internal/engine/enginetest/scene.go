@@ -212,10 +212,10 @@ func env(pairs ...string) func(*workload.Container) {
 	return func(c *workload.Container) {
 		c.Env = maps.Clone(c.Env)
 		if c.Env == nil {
-			c.Env = map[string]string{}
+			c.Env = map[string]workload.Variable{}
 		}
 		for i := 0; i < len(pairs); i += 2 {
-			c.Env[pairs[i]] = pairs[i+1]
+			c.Env[pairs[i]] = workload.Variable{Value: pairs[i+1]}
 		}
 	}
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// ProgressDeadline is how long a replica may take to become ready before its
 	// revision counts as failed; 10 min when zero.
 	ProgressDeadline time.Duration
+	// InFlight is how many requests each replica of a workload works on, as far as it
+	// is known: those with the fewest are taken away first. Nil: it is never known.
+	InFlight func(workload string) map[string]int
 }
 
 // New returns an engine that knows its replicas once Run is called. It starts
@@ -45,6 +48,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.ProgressDeadline <= 0 {
 		cfg.ProgressDeadline = 10 * time.Minute
+	}
+	if cfg.InFlight == nil {
+		cfg.InFlight = func(string) map[string]int { return nil }
 	}
 	transport, err := rest.HTTPClientFor(cfg.REST)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"cortex.dev/cortex/internal/crd"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -54,8 +55,8 @@ func containerOf(cfg PodConfig, r *workload.Revision, i int) corev1.Container {
 }
 
 // envOf lists the platform's variables first, then the installation's, then those of
-// secrets and config maps, then the user's own, each by name: Kubernetes expands $(NAME) only of variables that stand
-// before. A name stands once, since server-side apply takes it for the key; the
+// secrets and config maps, then the user's own, each by name: Kubernetes expands $(NAME)
+// only of variables that stand before. A name stands once, since server-side apply takes it for the key; the
 // user's value wins over the installation's, and nobody's over the platform's.
 func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.EnvVar {
 	env := []corev1.EnvVar{
@@ -65,6 +66,9 @@ func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.
 	}
 	if p := portOf(r); p != 0 {
 		env = append(env, corev1.EnvVar{Name: "CORTEX_PORT", Value: strconv.Itoa(int(p))})
+	}
+	for _, m := range c.VolumeMounts {
+		env = append(env, corev1.EnvVar{Name: workload.EnvVolume(m.Name), Value: m.MountPath})
 	}
 	if cfg.APIEndpoint != "" {
 		env = append(env, corev1.EnvVar{Name: workload.EnvAPIEndpoint, Value: cfg.APIEndpoint})
@@ -76,18 +80,23 @@ func envOf(cfg PodConfig, r *workload.Revision, c *workload.Container) []corev1.
 	for _, v := range c.EnvFrom {
 		known[v.Name] = true // of whom the installation says it too, the user's wins
 	}
-	add := func(from, later map[string]string) {
-		for _, name := range slices.Sorted(maps.Keys(from)) {
-			if _, again := later[name]; !again && !known[name] {
-				env = append(env, corev1.EnvVar{Name: name, Value: from[name]})
-			}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Env)) {
+		if _, again := c.Env[name]; !again && !known[name] {
+			env = append(env, corev1.EnvVar{Name: name, Value: cfg.Env[name]})
 		}
 	}
-	add(cfg.Env, c.Env)
 	for _, v := range c.EnvFrom {
 		env = append(env, corev1.EnvVar{Name: v.Name, ValueFrom: sourceOf(v)})
 	}
-	add(c.Env, nil)
+	for _, name := range c.SecretVariables() {
+		from := workload.EnvFrom{Secret: c.Env[name].Secret, Key: crd.SecretKey}
+		env = append(env, corev1.EnvVar{Name: name, ValueFrom: sourceOf(from)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		if v := c.Env[name]; v.Secret == "" && !known[name] {
+			env = append(env, corev1.EnvVar{Name: name, Value: v.Value})
+		}
+	}
 	return env
 }
 

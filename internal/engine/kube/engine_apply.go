@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -64,6 +65,9 @@ func (e *Engine) apply(ctx context.Context, d engine.Deployment) (*appsv1.Deploy
 		runs, pods := templateRevision(d, before, serving), e.cfg.Pods
 		if !samePod(before, runs) {
 			pods.PullSecrets = e.pullSecrets(ctx)
+		}
+		if before != nil && int32(min(d.Replicas, math.MaxInt32)) < replicasOf(before) && d.Replicas > 0 {
+			e.spare(ctx, d.Revision.Name)
 		}
 		after, err := e.write(ctx, deploymentOf(pods, d, runs, before), before)
 		if isAnother(err) {

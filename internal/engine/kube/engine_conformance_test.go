@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/crd"
 	"cortex.dev/cortex/internal/engine/enginetest"
 	"cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/kubetest"
@@ -87,8 +88,15 @@ func (p *place) harness(o enginetest.Options) (enginetest.Harness, error) {
 	if err := p.images(o.Server); err != nil {
 		return enginetest.Harness{}, err
 	}
+	for name, value := range o.Secrets {
+		if _, err := p.client.CoreV1().Secrets(p.namespace(o.TB, o.StateDir)).Create(o.TB.Context(), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{crd.SecretLabel: "true"}}, StringData: map[string]string{crd.SecretKey: value},
+		}, metav1.CreateOptions{}); err != nil {
+			return enginetest.Harness{}, err
+		}
+	}
 	e, err := kube.New(kube.Config{
-		REST: p.rest, ProgressDeadline: o.Deadline, Log: testLog(o.TB),
+		REST: p.rest, ProgressDeadline: o.Deadline, Log: testLog(o.TB), InFlight: o.InFlight,
 		Pods: kube.PodConfig{
 			Namespace: p.namespace(o.TB, o.StateDir), SidecarImage: p.sidecar, SidecarPull: corev1.PullIfNotPresent,
 			Version: enginetest.Version, Env: o.Env, Grace: o.Grace,

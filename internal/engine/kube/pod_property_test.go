@@ -39,7 +39,7 @@ func anyRevision(t *rapid.T, what string) *workload.Revision {
 	for _, name := range names {
 		c := workload.Container{
 			Name: name, Image: "registry.example.com/" + draw("image", rapid.StringMatching(`[a-z]{1,5}`)), Command: []string{"serve"},
-			Env:     map[string]string{"A": draw("env", rapid.StringMatching(`[a-z]{0,3}`)), "CORTEX_PORT": "is refused in a file"},
+			Env:     map[string]workload.Variable{"A": {Value: draw("env", rapid.StringMatching(`[a-z]{0,3}`))}, "CORTEX_PORT": {Value: "is refused in a file"}},
 			Compute: &workload.Compute{GPU: count("gpu"), Inf: count("inf")},
 		}
 		if maybe("cpu") {

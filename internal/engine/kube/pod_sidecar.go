@@ -17,7 +17,8 @@ const (
 	sidecarName   = "proxy"
 	sidecarFolder = "/cortex/bin" // where the sidecar leaves its program
 	sidecarBinary = sidecarFolder + "/cortex-sidecar"
-	sidecarUser   = int64(65532) // of the image
+	sidecarItself = "/cortex-sidecar" // in its own image
+	sidecarUser   = int64(65532)      // of the image
 )
 
 // sidecarOf is the container that limits, probes and drains the replica. It has no
@@ -41,14 +42,22 @@ func sidecarOf(cfg PodConfig, r *workload.Revision) corev1.Container {
 		},
 		// Once a second, and a sidecar that is not ready yet answers when it is: waiting for
 		// the next question was most of the time from a container that listens to one that
-		// is asked, and every refusal is a warning at a healthy pod. So is a question before
-		// the sidecar listens itself.
-		ReadinessProbe: asks("/ready", corev1.Probe{
-			InitialDelaySeconds: 1, PeriodSeconds: 1,
-			TimeoutSeconds: int32(workload.SidecarProbeTimeout / time.Second), FailureThreshold: workload.SidecarUnreadyAfter,
-		}),
+		// is asked, and every refusal is a warning at a healthy pod. By gRPC, because a
+		// question before the sidecar listens itself is then asked again and no warning; but
+		// only after a second, and the kubelet asks as soon as the container runs. So it runs,
+		// for the kubelet, from when it listens.
+		Lifecycle: &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: []string{sidecarItself, "listening"}},
+		}},
+		ReadinessProbe: &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: workload.AdminPort, Service: new(string)}},
+			PeriodSeconds: 1, TimeoutSeconds: int32(workload.SidecarProbeTimeout / time.Second), FailureThreshold: workload.SidecarUnreadyAfter,
+		},
 		// A restart breaks what is in flight, so it takes a minute of silence.
-		LivenessProbe:            asks("/live", corev1.Probe{PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6}),
+		LivenessProbe: &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/live", Port: intstr.FromInt32(workload.AdminPort)}},
+			PeriodSeconds: 10, TimeoutSeconds: 5, FailureThreshold: 6,
+		},
 		VolumeMounts:             []corev1.VolumeMount{{Name: volumeProgram, MountPath: sidecarFolder}},
 		SecurityContext:          sidecarSecurity(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -94,11 +103,6 @@ func sidecarSecurity() *corev1.SecurityContext {
 		RunAsUser: &user, RunAsGroup: &user, RunAsNonRoot: &yes, ReadOnlyRootFilesystem: &yes,
 		AllowPrivilegeEscalation: &none, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
-}
-
-func asks(path string, timing corev1.Probe) *corev1.Probe {
-	timing.HTTPGet = &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(workload.AdminPort)}
-	return &timing
 }
 
 func orDefault(q resource.Quantity, text string) resource.Quantity {

@@ -24,7 +24,6 @@ const (
 	codeImagePull     = "image_pull"
 	codeMissing       = "missing_executable"
 	codeNotExecutable = "not_executable"
-	codeStartFailed   = "start_failed"
 )
 
 func engineSays(text string) []workload.Evidence {
@@ -125,7 +124,7 @@ func imageReason(s *corev1.ContainerStatus) *workload.Reason {
 func startReason(container, reason, message string) *workload.Reason {
 	text := strings.ToLower(message)
 	r := &workload.Reason{
-		Code: codeStartFailed, Message: fmt.Sprintf("container %s could not be started: %s", container, firstLine(message)),
+		Code: engine.CodeStartFailed, Message: fmt.Sprintf("container %s could not be started: %s", container, firstLine(message)),
 		Evidence: engineSays(message), Fix: "the evidence has the words of the node",
 	}
 	switch {

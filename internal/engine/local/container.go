@@ -28,7 +28,7 @@ type container struct {
 
 func newContainer(r *replica, spec *workload.Container, serving bool) *container {
 	c := &container{r: r, spec: spec, serving: serving}
-	c.log = r.e.logs.writer(r.rev.Name, r.id, spec.Name, c.logTrouble)
+	c.log = r.logs.writer(r.logName, r.id, spec.Name, c.logTrouble)
 	c.view = view{name: spec.Name, command: slices.Concat(spec.Command, spec.Args), image: spec.Image}
 	return c
 }
@@ -55,6 +55,10 @@ func (c *container) loop(ctx context.Context) {
 		} else {
 			c.watchOver(ctx, h)
 		}
+		if c.r.once != nil {
+			c.r.once.ended(c)
+			return
+		}
 		if !c.pause(ctx) {
 			return
 		}
@@ -79,7 +83,7 @@ func (c *container) start(ctx context.Context) (Container, error) {
 	rev := c.r.revision()
 	spec := ContainerSpec{
 		Workload: rev.Name, Replica: c.r.id, Name: c.spec.Name, Image: c.spec.Image,
-		Directory: c.r.e.directory(rev), Scratch: c.r.folder("mnt"), Compute: c.spec.Compute, Ports: podPorts(c.r.pod),
+		Directory: c.r.e.directory(rev), Scratch: c.r.folder("mnt"), Compute: c.spec.Compute, Security: c.spec.SecurityContext, Ports: podPorts(c.r.pod),
 	}
 	port := int32(0)
 	if c.r.pod.Port != nil {
@@ -94,7 +98,17 @@ func (c *container) start(ctx context.Context) (Container, error) {
 			spec.HostPort = port
 		}
 	}
-	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.folder)
+	mounts, volumes, err := c.mounts(rev)
+	if err != nil {
+		return nil, err
+	}
+	spec.Mounts = slices.Concat(mounts, c.r.once.mounts())
+	secrets, err := c.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	spec.Env = environment(c.r.e.cfg, c.spec, port, c.r.folder, volumes, secrets)
+	c.r.once.addTo(spec.Env, c.spec.Image != "")
 	spec.Command, spec.Args = expandAll(c.spec.Command, spec.Env), expandAll(c.spec.Args, spec.Env)
 	if _, own := spec.Env["PATH"]; !own && c.spec.Image == "" && rev.Programs != nil {
 		spec.Env["PATH"] = rev.Programs.Path
@@ -340,7 +354,7 @@ func (c *container) check(p *workload.Probe, h Container) probe.Check {
 		}
 		return probe.TCP(h.Address(p.TCPSocket.Port), lingering)
 	default:
-		return probe.Exec(p.Exec.Command, h.Exec)
+		return probe.Exec(p.Exec.Command, brief(h))
 	}
 }
 

@@ -173,7 +173,7 @@ func (c *controller) act() {
 
 // start starts a replica of a revision. The caller holds c.mu.
 func (c *controller) start(rev *workload.Revision, why string) {
-	r := newReplica(c, rev)
+	r := newReplica(c.e, c.poke, rev, nil)
 	c.replicas = append(c.replicas, r)
 	c.record(workload.Event{Type: "normal", Reason: "ReplicaStarting", Replica: r.id, Message: "starting replica " + r.id + ": " + why})
 	c.wg.Go(r.run)

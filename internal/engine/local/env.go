@@ -12,8 +12,9 @@ import (
 // environment returns the variables of a container: the platform's, those of the
 // engine's Config, and the user's, which win over the latter (they cannot clash
 // with the former: names beginning with CORTEX_ are refused in a file). References
-// in the user's values are expanded.
-func environment(cfg Config, c *workload.Container, port int32, folder func(name string) string) map[string]string {
+// in the user's values are expanded, those to variables with the value of a secret too;
+// in values of secrets nothing is.
+func environment(cfg Config, c *workload.Container, port int32, folder func(name string) string, volumes, secrets map[string]string) map[string]string {
 	env := maps.Clone(cfg.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -32,16 +33,23 @@ func environment(cfg Config, c *workload.Container, port int32, folder func(name
 	if endpoint != "" {
 		platform[workload.EnvAPIEndpoint] = endpoint
 	}
+	for name, path := range volumes {
+		platform[workload.EnvVolume(name)] = path
+	}
 	if port != 0 {
 		platform["CORTEX_PORT"] = strconv.Itoa(int(port))
 	}
 	maps.Copy(env, platform)
 	known := maps.Clone(platform)
+	for _, name := range c.SecretVariables() {
+		env[name] = secrets[c.Env[name].Secret]
+		known[name] = env[name]
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
-		if _, reserved := platform[name]; reserved {
+		if _, reserved := platform[name]; reserved || c.Env[name].Secret != "" {
 			continue
 		}
-		env[name] = expand(c.Env[name], known)
+		env[name] = expand(c.Env[name].Value, known)
 		known[name] = env[name]
 	}
 	return env

@@ -43,7 +43,12 @@ type Config struct {
 	InFlight func(workload string) map[string]int
 	// Env is given to every container, such as AWS credentials of the environment.
 	// The user's own variables win.
-	Env     map[string]string
+	Env map[string]string
+	// Secret returns the value of a secret, each time that a container starts which has a
+	// variable with it. Nil: there are none here.
+	Secret func(ctx context.Context, name string) (string, error)
+	// Volumes has the folders that pods mount and that are not their own. Nil: there are none.
+	Volumes Volumes
 	Version string // CORTEX_VERSION
 	// APIEndpoint is the front door as processes reach it, and APIEndpointInDocker as
 	// containers do; empty: they do not.
@@ -57,16 +62,25 @@ type Config struct {
 	Logs             LogLimits
 }
 
+// Volumes are folders that outlive replicas, and folders of the machine; package volumes has
+// the contract.
+type Volumes interface {
+	Use(name string) (path string, release func(), err error)
+	Folder(path, base string) (string, error)
+}
+
 // Engine implements engine.Engine on one machine.
 type Engine struct {
 	cfg   Config
 	logs  *logStore
+	runs  *logStore // logs of runs to an end
 	ports *portPool
 	feed  *engine.Feed
 
 	mu          sync.Mutex
 	controllers map[string]*controller
 	running     bool           // Run has opened the runtimes
+	up          chan struct{}  // closed then
 	closed      bool           // Run is on its way out
 	down        chan struct{}  // closed with it
 	wg          sync.WaitGroup // controllers
@@ -101,9 +115,11 @@ func New(cfg Config) (*Engine, error) {
 	return &Engine{
 		cfg:         cfg,
 		logs:        newLogStore(filepath.Join(cfg.StateDir, "logs"), cfg.Logs),
+		runs:        newLogStore(filepath.Join(cfg.StateDir, "joblogs"), runLogs(cfg.Logs)),
 		ports:       newPortPool(),
 		feed:        engine.NewFeed(),
 		controllers: map[string]*controller{},
+		up:          make(chan struct{}),
 		down:        make(chan struct{}),
 	}, nil
 }
@@ -152,6 +168,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	e.mu.Lock()
 	e.running = true
+	close(e.up)
 	for _, c := range e.controllers {
 		e.wg.Go(c.run)
 	}
@@ -164,6 +181,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Unlock()
 	e.wg.Wait()
 	e.logs.close()
+	e.runs.close()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
@@ -73,6 +74,90 @@ func TestLogsSplitStreamsIntoLines(t *testing.T) {
 	}
 	if r := w.recent(); r[len(r)-1] != "no end" {
 		t.Errorf("the last of %q is not the last line", r)
+	}
+}
+
+// What asks for something, or counts on one line, is seen before its line ends.
+func TestOutputIsShownBeforeItsLineEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newLogStore(t.TempDir(), LogLimits{})
+		w := newWriter(t, s, "a", "main")
+		out := w.stream("stdout")
+		check := func(when string, want ...string) {
+			t.Helper()
+			if got := lineTexts(readLogs(t, s, workload.LogQuery{})); !slices.Equal(got, want) {
+				t.Errorf("%s: lines %q, want %q", when, got, want)
+			}
+		}
+		_, _ = io.WriteString(out, "loading ")
+		time.Sleep(shownAfter / 2)
+		_, _ = io.WriteString(out, "weights…")
+		time.Sleep(shownAfter * 3 / 4)
+		check("soon after the last of it")
+		time.Sleep(shownAfter)
+		check("a while after", "loading weights…")
+		_, _ = io.WriteString(out, "\n\ndone\n")
+		check("when it has ended", "loading weights…", "", "done")
+		_, _ = io.WriteString(out, "half a ")
+		time.Sleep(2 * shownAfter)
+		_, _ = io.WriteString(out, "line\n")
+		w.flush()
+		time.Sleep(2 * shownAfter)
+		check("at the end", "loading weights…", "", "done", "half a ", "line")
+	})
+}
+
+// Whatever is done to the files by hand, what is written afterwards can be read, and a
+// follower reads on.
+func TestLogsSurviveHands(t *testing.T) {
+	t.Parallel()
+	for name, hand := range map[string]func(dir, file string) error{
+		"truncated":      func(_, file string) error { return os.Truncate(file, 0) },
+		"removed":        func(_, file string) error { return os.Remove(file) },
+		"moved away":     func(_, file string) error { return os.Rename(file, file+".old") },
+		"folder removed": func(dir, _ string) error { return os.RemoveAll(dir) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			s := newLogStore(root, LogLimits{})
+			w := newWriter(t, s, "a", "main")
+			out := w.stream("stdout")
+			_, _ = io.WriteString(out, "before, and it is a long line\n")
+
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			followed := make(chan string)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_ = s.read(ctx, workload.LogQuery{Name: "iris", Follow: true}, time.Time{}, func(l workload.LogLine) error {
+					select {
+					case followed <- l.Text:
+					case <-ctx.Done():
+					}
+					return nil
+				})
+			})
+			if got := <-followed; got != "before, and it is a long line" {
+				t.Errorf("followed %q", got)
+			}
+			dir := filepath.Join(root, "iris", "a")
+			if err := hand(dir, filepath.Join(dir, logName("main", 1))); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{"after", "later"} {
+				_, _ = io.WriteString(out, text+"\n")
+				if got := <-followed; got != text {
+					t.Errorf("followed %q, want %q", got, text)
+				}
+			}
+			cancel()
+			wg.Wait()
+			if got, want := lineTexts(readLogs(t, s, workload.LogQuery{})), []string{"after", "later"}; !slices.Equal(got, want) {
+				t.Errorf("lines %q, want %q", got, want)
+			}
+		})
 	}
 }
 

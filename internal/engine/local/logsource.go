@@ -73,8 +73,16 @@ func (s *logSource) next(since time.Time) (string, bool) {
 			s.close()
 			continue
 		}
+		info, err := s.file.Stat()
+		truncated := err == nil && info.Size() < s.offset // by hand
+		if truncated {
+			s.offset = 0
+		}
 		_, _ = s.file.Seek(s.offset, io.SeekStart) // half a line is read again when it is whole
 		s.buf.Reset(s.file)
+		if truncated {
+			continue
+		}
 		if !s.successor() {
 			return "", false
 		}

@@ -20,6 +20,9 @@ const (
 	recentText = 500 // bytes of each
 	// troubleEvery is how often lost lines of one container are reported at most.
 	troubleEvery = time.Minute
+	// shownAfter is for how long output without a line feed waits for its end, before it
+	// is shown as a line: what asks or counts on one line is to be seen.
+	shownAfter = time.Second
 )
 
 // logWriter keeps the output of one container. It never blocks on a reader and
@@ -32,7 +35,8 @@ type logWriter struct {
 
 	mu       sync.Mutex
 	file     *os.File
-	number   int // of file
+	info     os.FileInfo // of file, when it was opened
+	number   int         // of file
 	size     int64
 	run      int
 	closed   bool
@@ -68,6 +72,7 @@ func (w *logWriter) recent() []string {
 // stream returns where the container writes one of its streams in this run.
 func (w *logWriter) stream(name string) io.Writer {
 	s := &logStream{w: w, name: name}
+	s.wait = time.AfterFunc(shownAfter, s.show)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.streams = append(w.streams, s)
@@ -81,6 +86,7 @@ func (w *logWriter) flush() {
 	w.buf = w.buf[:0]
 	lines := 0
 	for _, s := range w.streams {
+		s.wait.Stop()
 		if len(s.partial) > 0 {
 			w.add(now, s.name, s.partial)
 			s.partial, lines = nil, lines+1
@@ -104,7 +110,22 @@ func (w *logWriter) close() {
 type logStream struct {
 	w       *logWriter
 	name    string
-	partial []byte
+	partial []byte      // of a line that has not ended
+	begun   bool        // a part of that line is shown already
+	wait    *time.Timer // until partial is shown
+}
+
+// show writes what has not ended for a while.
+func (s *logStream) show() {
+	w := s.w
+	w.mu.Lock()
+	w.buf = w.buf[:0]
+	lines := 0
+	if len(s.partial) > 0 {
+		w.add(time.Now().UTC().Format(logTime), s.name, s.partial)
+		s.partial, s.begun, lines = s.partial[:0], true, 1
+	}
+	w.finish(lines)
 }
 
 // Write implements io.Writer; it always takes everything.
@@ -131,8 +152,14 @@ func (s *logStream) Write(p []byte) (int, error) {
 			}
 			p = p[1:]
 		}
-		w.add(now, s.name, bytes.TrimSuffix(s.partial, []byte("\r")))
-		s.partial, lines = s.partial[:0], lines+1
+		if text := bytes.TrimSuffix(s.partial, []byte("\r")); len(text) > 0 || !s.begun {
+			w.add(now, s.name, text)
+			lines++
+		}
+		s.partial, s.begun = s.partial[:0], false
+	}
+	if len(s.partial) > 0 {
+		s.wait.Reset(shownAfter)
 	}
 	w.finish(lines)
 	return n, nil
@@ -229,16 +256,33 @@ func (w *logWriter) write() error {
 	return err
 }
 
+// look sees what was done to the file by hand: one that was truncated has room again,
+// and into one that was removed or moved away nothing more is written, because nobody
+// would read it there.
+func (w *logWriter) look() {
+	if w.file == nil {
+		return
+	}
+	now, err := os.Stat(w.file.Name())
+	if err != nil || !os.SameFile(now, w.info) {
+		_ = w.file.Close()
+		w.file = nil
+		return
+	}
+	w.size = now.Size()
+}
+
 // makeRoom opens the file that takes the next n bytes.
 func (w *logWriter) makeRoom(n int64) error {
+	w.look()
 	if w.file != nil && (w.size == 0 || w.size+n <= w.store.limits.FileBytes) {
 		return nil
 	}
 	next := w.number + 1
+	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+		return err
+	}
 	if w.number == 0 {
-		if err := os.MkdirAll(w.dir, 0o700); err != nil {
-			return err
-		}
 		if there := numbers(w.dir, w.key.container); len(there) > 0 {
 			next = there[len(there)-1] + 1
 		}
@@ -249,6 +293,10 @@ func (w *logWriter) makeRoom(n int64) error {
 	}
 	if w.file != nil {
 		_ = w.file.Close()
+	}
+	if w.info, err = f.Stat(); err != nil {
+		_ = f.Close()
+		return err
 	}
 	w.file, w.number, w.size = f, next, 0
 	all := numbers(w.dir, w.key.container)

@@ -2,7 +2,10 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"sync"
+
+	"cortex.dev/cortex/internal/workload"
 )
 
 // MaxOutput bounds what is kept of the output of a probe or hook.
@@ -14,6 +17,16 @@ const MaxOutput = 4 << 10
 type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
+}
+
+// brief runs a command in a container and returns the first few kilobytes of what it
+// writes.
+func brief(h Container) func(ctx context.Context, command []string) (output []byte, code int, err error) {
+	return func(ctx context.Context, command []string) ([]byte, int, error) {
+		out := &Output{}
+		code, err := h.Exec(ctx, command, nil, workload.ExecStreams{Stdout: out, Stderr: out})
+		return out.Bytes(), code, err
+	}
 }
 
 // Write takes all of p and never fails.

@@ -26,11 +26,16 @@ type replica struct {
 	scratch string
 	pod     *workload.Pod
 	stopped chan struct{} // closed by stop
+	once    *once         // of a run to its end; nil: its containers are kept running
+	logs    *logStore
+	logName string // whose logs they are, in logs
 
 	mu         sync.Mutex
 	rev        *workload.Revision
 	containers []*container
-	hostPort   int32 // allocated for processes; 0 where none is needed
+	hostPort   int32             // allocated for processes; 0 where none is needed
+	kept       map[string]string // folders of volumes that outlive the replica, by name
+	release    []func()          // gives them back
 	why        string
 	stopping   bool
 	gone       bool
@@ -57,13 +62,17 @@ type snapshot struct {
 	fatal       bool // the revision has proven unable to become ready
 }
 
-func newReplica(owner *controller, rev *workload.Revision) *replica {
+// newReplica returns a replica that is kept running, or, with o, one that runs to its end.
+func newReplica(e *Engine, poke func(), rev *workload.Revision, o *once) *replica {
 	r := &replica{
-		id: newID(), e: owner.e, poke: owner.poke, rev: rev, pod: rev.Pod, created: time.Now(),
-		stopped: make(chan struct{}), changed: make(chan struct{}),
+		id: newID(), e: e, poke: poke, rev: rev, pod: rev.Pod, created: time.Now(), once: o, logs: e.logs, logName: rev.Name,
+		stopped: make(chan struct{}), changed: make(chan struct{}), kept: map[string]string{},
 		state: workload.Creating, since: time.Now(),
 	}
-	r.scratch = filepath.Join(owner.e.scratchRoot(), owner.name, r.id)
+	if o != nil {
+		r.logs, r.logName = e.runs, o.run.Name
+	}
+	r.scratch = filepath.Join(r.e.scratchRoot(), rev.Name, r.id)
 	serving := servingContainer(rev.Pod)
 	var network *container
 	for i := range rev.Pod.Containers {
@@ -139,7 +148,11 @@ func (r *replica) run() {
 	for _, c := range r.containers {
 		wg.Go(func() { c.loop(starting) })
 	}
-	<-r.stopped
+	select {
+	case <-r.stopped:
+	case <-r.once.over():
+		r.stop("container " + r.once.first.spec.Name + " has ended, and with it the run")
+	}
 	r.shutDown(cancel)
 	wg.Wait()
 }
@@ -209,11 +222,14 @@ func (r *replica) vanish() {
 	r.update(func() {
 		r.e.ports.release(r.hostPort)
 		r.gone = true
+		for _, release := range r.release {
+			release()
+		}
 		if r.steady != nil {
 			r.steady.Stop()
 		}
 	})
-	r.e.logs.retire(r.revision().Name, r.id)
+	r.logs.retire(r.logName, r.id)
 }
 
 // update changes what is observed and tells the controller when that changes the state.

@@ -41,12 +41,22 @@ type ContainerSpec struct {
 	HostPort  int32             // processes: where they are to listen instead of Port
 	Ports     []int32           // every container port that is asked from here, by requests, probes and hooks
 	Compute   *workload.Compute
+	Security  *workload.SecurityContext // of images only; nil: nothing is asked
+	Mounts    []Mount                   // of images only: processes are told the folders by variables
 	// Network is the container whose network this one joins; nil for its own.
 	// Processes share the machine's and ignore it.
 	Network        Container
 	Stdout, Stderr io.Writer // never block and never fail
 	// Note is told, in a few words, what a start that takes long is busy with.
 	Note func(doing string)
+}
+
+// Mount is a folder that a container has at a path of its own.
+type Mount struct {
+	Source   string // on this machine; empty: a folder of this container in memory
+	Size     int64  // of such a one; 0: what the memory of the container allows
+	Target   string
+	ReadOnly bool
 }
 
 // Container is one that was started. All methods may be called at once and after
@@ -60,8 +70,11 @@ type Container interface {
 	Terminate() error
 	// Kill ends it and everything it started, now.
 	Kill() error
-	// Exec runs a command in it and returns at most a few kilobytes of its output.
-	Exec(ctx context.Context, command []string) (output []byte, code int, err error)
+	// Exec runs a command in it, with its environment and within its limits, and returns
+	// its exit code, as Exit has it. The command is ended with ctx, and then its error is
+	// that of ctx. It ends with the container. With a terminal everything is written to
+	// Stdout.
+	Exec(ctx context.Context, command []string, tty *workload.TTY, streams workload.ExecStreams) (code int, err error)
 	// Address is where a port of the container is reached from here.
 	Address(port int32) string
 	// Forwarded reports whether connections to Address are accepted by something

@@ -85,7 +85,7 @@ func (c *container) preStop(h Container, deadline time.Time) {
 	case hook.Exec != nil:
 		var code int
 		var out []byte
-		if out, code, err = h.Exec(ctx, hook.Exec.Command); err == nil && code != 0 {
+		if out, code, err = brief(h)(ctx, hook.Exec.Command); err == nil && code != 0 {
 			err = fmt.Errorf("exit code %d, output %.200q", code, out)
 		}
 	}

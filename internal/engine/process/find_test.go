@@ -85,7 +85,9 @@ func start(t *testing.T, spec local.ContainerSpec) (*Runtime, local.Container, e
 	if spec.Stdout == nil {
 		spec.Stdout = io.Discard
 	}
-	spec.Stderr = io.Discard
+	if spec.Stderr == nil {
+		spec.Stderr = io.Discard
+	}
 	c, err := r.Start(t.Context(), spec)
 	return r, c, err
 }

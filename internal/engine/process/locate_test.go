@@ -32,7 +32,7 @@ func TestLocate(t *testing.T) {
 		{Command: []string{"./python3"}},
 		{Command: []string{"never-installed"}},
 		{Command: []string{"activate"}, Image: "iris:1"},
-		{Command: []string{"gunicorn-2"}, Env: map[string]string{"PATH": "/elsewhere"}},
+		{Command: []string{"gunicorn-2"}, Env: map[string]workload.Variable{"PATH": {Value: "/elsewhere"}}},
 	}}
 	want := &workload.Programs{
 		Path:  strings.Join([]string{at("venv/bin"), "tools", at("base")}, ":"),

@@ -13,6 +13,7 @@ import (
 	"cortex.dev/cortex/internal/engine/enginetest"
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
+	"cortex.dev/cortex/internal/volumes"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -28,8 +29,9 @@ func harness(o enginetest.Options) (enginetest.Harness, error) {
 	if err != nil {
 		return enginetest.Harness{}, err
 	}
+	kept := volumes.New(volumes.Config{Dir: filepath.Join(o.StateDir, "volumes")})
 	e, err := local.New(local.Config{
-		StateDir: o.StateDir, Process: rt, Drain: o.Drain, InFlight: o.InFlight, Env: o.Env, Version: enginetest.Version,
+		StateDir: o.StateDir, Process: rt, Drain: o.Drain, InFlight: o.InFlight, Env: o.Env, Secret: o.Secret, Volumes: kept, Version: enginetest.Version,
 		Grace: o.Grace, ProgressDeadline: o.Deadline, Steady: o.Steady,
 		Backoff: local.Backoff{First: enginetest.BackoffFirst, Max: enginetest.BackoffMax},
 	})
@@ -40,6 +42,7 @@ func harness(o enginetest.Options) (enginetest.Harness, error) {
 		},
 		Self:         []string{o.Server},
 		DiesWithUs:   true,
+		DeleteVolume: kept.Delete,
 		BoundsMemory: process.CanBoundMemory(),
 		Alive:        alive,
 		Broken: map[string]workload.Container{

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os/exec"
@@ -93,43 +92,6 @@ func (p *process) signal(s syscall.Signal) error {
 		return err
 	}
 	return nil
-}
-
-// Exec implements local.Container.
-func (p *process) Exec(ctx context.Context, command []string) ([]byte, int, error) {
-	if len(command) == 0 {
-		return nil, 0, errors.New("the command is empty")
-	}
-	path, err := findExecutable(command[0], p.spec.Directory, lookup(p.env, "PATH"))
-	if err != nil {
-		return nil, 0, err
-	}
-	out := &local.Output{}
-	cmd := &exec.Cmd{
-		Path: path, Args: command, Dir: p.spec.Directory, Env: p.env,
-		Stdout: out, Stderr: out, SysProcAttr: attributes(), WaitDelay: waitDelay,
-	}
-	p.r.mu.Lock()
-	err = p.r.spawn(cmd, p.mark, p.group)
-	p.r.mu.Unlock()
-	if err != nil {
-		return nil, 0, cannotStart(path, command[0], err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		await(cmd, func() { killGroup(cmd.Process.Pid) })
-	}()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		killGroup(cmd.Process.Pid)
-		<-ended
-	}
-	if ctx.Err() != nil {
-		return out.Bytes(), 0, ctx.Err()
-	}
-	return out.Bytes(), exitOf(cmd.ProcessState.Sys().(syscall.WaitStatus)).Code, nil
 }
 
 // Address implements local.Container.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine/local"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // eventually waits until ok holds. Its bound is no assertion of speed.
@@ -138,28 +141,97 @@ func TestExec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, code, err := c.Exec(t.Context(), shell("pwd; echo $MODEL; exit 3"))
+	run := func(ctx context.Context, command []string) ([]byte, int, error) {
+		out := &local.Output{}
+		code, err := c.Exec(ctx, command, nil, workload.ExecStreams{Stdout: out, Stderr: out})
+		return out.Bytes(), code, err
+	}
+	out, code, err := run(t.Context(), shell("pwd; echo $MODEL; exit 3"))
 	if real, _ := filepath.EvalSymlinks(dir); err != nil || code != 3 || string(out) != real+"\niris\n" {
 		t.Errorf("Exec = %q, %d, %v, want the folder and environment of the container, and 3", out, code, err)
 	}
-	out, _, err = c.Exec(t.Context(), shell("head -c 100000 /dev/zero"))
+	out, _, err = run(t.Context(), shell("head -c 100000 /dev/zero"))
 	if err != nil || len(out) != local.MaxOutput {
 		t.Errorf("Exec of a chatty command = %d bytes, %v, want %d", len(out), err, local.MaxOutput)
 	}
-	if _, _, err := c.Exec(t.Context(), []string{"./never-built"}); err == nil {
+	if _, _, err := run(t.Context(), []string{"./never-built"}); err == nil {
 		t.Error("Exec of a command that does not exist is no error")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := c.Exec(ctx, shell("sleep 1000 & sleep 1000")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := run(ctx, shell("sleep 1000 & sleep 1000")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Exec past its time = %v, want the error of its context", err)
 	}
+	if out, code, err := run(t.Context(), shell("(sleep 1000; echo late) & echo soon")); err != nil || code != 0 || string(out) != "soon\n" {
+		t.Errorf("Exec that leaves something behind = %q, %d, %v, want its own output, and an end", out, code, err)
+	}
+	// One that runs ends with the container.
+	killed := make(chan error, 1)
+	said := &waited{first: make(chan struct{})}
+	go func() {
+		code, err := c.Exec(context.Background(), shell("echo x; sleep 1000"), nil, workload.ExecStreams{Stdout: said, Stderr: said})
+		if err == nil && code != 137 {
+			err = fmt.Errorf("code %d, want 137", code)
+		}
+		killed <- err
+	}()
+	<-said.first
 	if err := c.Kill(); err != nil {
 		t.Error(err)
 	}
 	<-c.Done()
+	if err := <-killed; err != nil {
+		t.Errorf("Exec when its container ends = %v", err)
+	}
 	if left := marked(c.(*process).mark, 0); len(left) > 0 {
 		t.Errorf("processes %v outlive their container", left)
+	}
+}
+
+// waited tells when something is written for the first time.
+type waited struct {
+	first chan struct{}
+	once  sync.Once
+	local.Output
+}
+
+func (w *waited) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.first) })
+	return w.Output.Write(p)
+}
+
+// slow reads nothing before it is told to.
+type slow struct {
+	start <-chan struct{}
+	n     int
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	<-s.start
+	s.n += len(p)
+	return len(p), nil
+}
+
+// What a command has written gets to a caller who reads long after its end.
+func TestExecLosesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, c, err := start(t, local.ContainerSpec{Name: "main", Directory: dir, Command: shell("sleep 1000")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, to := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(to, "what was typed")
+		_ = to.Close()
+	}()
+	began := make(chan struct{})
+	time.AfterFunc(waitDelay+time.Second, func() { close(began) })
+	out := &slow{start: began}
+	code, err := c.Exec(t.Context(), shell("cat > typed; head -c 90000 /dev/zero"), nil, workload.ExecStreams{Stdin: in, Stdout: out, Stderr: io.Discard})
+	typed, _ := os.ReadFile(filepath.Join(dir, "typed"))
+	if err != nil || code != 0 || out.n != 90000 || string(typed) != "what was typed" {
+		t.Errorf("Exec = %d, %v, %d bytes, and %q was read, want all of both", code, err, out.n, typed)
 	}
 }
 

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +14,9 @@ import (
 	"cortex.dev/cortex/internal/engine/local"
 )
 
-// named lists the processes that run a program, whatever they call themselves.
-func named(t *testing.T, program string) (pids []int) {
+// named lists the processes of a program, whatever they call themselves, and those that
+// have ended and are not collected yet.
+func named(t *testing.T, program string) (pids, ended []int) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
@@ -22,11 +24,15 @@ func named(t *testing.T, program string) (pids []int) {
 	}
 	for _, f := range files {
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if comm, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(comm)) == program && runs(pid) {
-			pids = append(pids, pid)
+		if comm, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(comm)) == program {
+			if runs(pid) {
+				pids = append(pids, pid)
+			} else {
+				ended = append(ended, pid)
+			}
 		}
 	}
-	return pids
+	return pids, ended
 }
 
 // Servers that people run, which write their title over their environment and start
@@ -39,6 +45,7 @@ func TestRealServersEndWhole(t *testing.T) {
 		daemon  []string // its command line when it goes into the background
 		stays   []string // and when it does not
 		atLeast int      // processes, of the one that stays
+		prepare func(t *testing.T, dir string)
 	}{
 		{
 			program: "nginx", atLeast: 3,
@@ -51,21 +58,32 @@ func TestRealServersEndWhole(t *testing.T) {
 			daemon: []string{"redis-server", "--port", "0", "--unixsocket", "DIR/redis.sock", "--dir", "DIR", "--daemonize", "yes"},
 			stays:  []string{"redis-server", "--port", "0", "--unixsocket", "DIR/redis.sock", "--dir", "DIR"},
 		},
+		{
+			// Its title is written over its arguments, and each of its workers is in a
+			// session of its own.
+			program: "postgres", atLeast: 5, prepare: initDatabase,
+			daemon: asPostgres("pg_ctl", "-D", "DIR/data", "-o", "-k DIR -c listen_addresses=", "-w", "start"),
+			stays:  asPostgres("postgres", "-D", "DIR/data", "-k", "DIR", "-c", "listen_addresses="),
+		},
 	} {
 		t.Run(tt.program, func(t *testing.T) {
 			t.Parallel()
-			if _, err := exec.LookPath(tt.program); err != nil {
+			if _, err := exec.LookPath(pathOf(tt.program)); err != nil {
 				t.Skipf("%s is not installed", tt.program)
 			}
 			dir := t.TempDir()
+			if tt.prepare != nil {
+				tt.prepare(t, dir)
+			}
 			for name, text := range tt.files {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			before := named(t, tt.program)
+			before, _ := named(t, tt.program)
 			fresh := func() []int {
-				return slices.DeleteFunc(named(t, tt.program), func(pid int) bool { return slices.Contains(before, pid) })
+				pids, _ := named(t, tt.program)
+				return slices.DeleteFunc(pids, func(pid int) bool { return slices.Contains(before, pid) })
 			}
 			command := func(words []string) []string {
 				var out []string
@@ -87,6 +105,11 @@ func TestRealServersEndWhole(t *testing.T) {
 				t.Errorf("in the background: processes %v outlive their container", left)
 			}
 
+			// A server that finds its own lock asks whether the process in it is there.
+			eventually(t, "that what has ended is collected", func() bool {
+				_, ended := named(t, tt.program)
+				return len(ended) == 0
+			})
 			_ = os.Remove(filepath.Join(dir, "nginx.sock")) // which it could not remove itself
 			_, c, err = start(t, local.ContainerSpec{Name: "main", Directory: dir, Command: command(tt.stays), Stdout: out, Stderr: out})
 			if err != nil {
@@ -101,6 +124,40 @@ func TestRealServersEndWhole(t *testing.T) {
 				t.Errorf("processes %v outlive their container", left)
 			}
 		})
+	}
+}
+
+// pathOf is where a program of PostgreSQL is, which Debian keeps out of PATH; any other
+// is found by its name.
+func pathOf(program string) string {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + program)
+	if err != nil || len(found) == 0 {
+		return program
+	}
+	return found[len(found)-1]
+}
+
+// asPostgres is a command line of PostgreSQL, which refuses to run as root.
+func asPostgres(program string, args ...string) []string {
+	line := append([]string{pathOf(program)}, args...)
+	if os.Getuid() != 0 {
+		return line
+	}
+	return append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"}, line...)
+}
+
+func initDatabase(t *testing.T, dir string) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		owner, err := exec.CommandContext(t.Context(), "id", "-u", "postgres").Output()
+		uid, convErr := strconv.Atoi(strings.TrimSpace(string(owner)))
+		if err := errors.Join(err, convErr, os.Chown(dir, uid, -1), os.Chmod(filepath.Dir(dir), 0o755)); err != nil { //nolint:gosec // postgres has to get there
+			t.Fatal(err)
+		}
+	}
+	line := asPostgres("initdb", "-D", filepath.Join(dir, "data"), "--no-sync", "--auth=trust")
+	if out, err := exec.CommandContext(t.Context(), line[0], line[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
 	}
 }
 

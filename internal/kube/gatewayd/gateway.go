@@ -140,6 +140,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	client, err := controlapi.NewClient(controlapi.ClientConfig{
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
 		Samples:   func() []autoscaler.Sample { return gate.Samples() },
+		InFlight:  func(name string) map[string]int { return gate.InFlight(name) },
 		Telemetry: p.metrics, Log: p.cfg.Log,
 	})
 	if err != nil {

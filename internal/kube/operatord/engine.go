@@ -10,14 +10,24 @@ import (
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 )
 
-// newEngine runs replicas as pods, spread over the zones of the nodes that room knows;
+// newEngine runs replicas as pods, spread over the zones of the nodes that p.room knows;
 // nil knows none.
-func newEngine(cfg *rest.Config, c Config, room *enginekube.Room) (engine.Engine, error) {
-	pods := podsOf(c)
-	if room != nil {
-		pods.Zones = room.Zones
+func (p *operatorProgram) newEngine() (engine.Engine, error) {
+	pods := podsOf(p.cfg)
+	if p.room != nil {
+		pods.Zones = p.room.Zones
 	}
-	return enginekube.New(enginekube.Config{REST: cfg, Pods: pods, Log: c.Log})
+	return enginekube.New(enginekube.Config{REST: p.rest, Pods: pods, InFlight: p.inFlight, Log: p.cfg.Log})
+}
+
+// inFlight is how many requests each replica of a workload works on; nil when this
+// replica of the operator does not lead, and hears no gateways.
+func (p *operatorProgram) inFlight(workload string) map[string]int {
+	loads := p.loads.Load()
+	if loads == nil {
+		return nil
+	}
+	return loads.InFlight(workload)
 }
 
 // newRoom knows which of these pods could ever be placed.

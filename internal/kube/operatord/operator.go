@@ -117,10 +117,11 @@ type operatorProgram struct {
 	client  kubernetes.Interface
 	metrics *telemetry.Registry
 	health  *program.Health
-	room    *enginekube.Room // nil when capacity is not checked
-	standby atomic.Bool      // what is deployed was read: this replica can lead
-	leading atomic.Bool      // the lease is held
-	serving atomic.Bool      // and requests are answered
+	room    *enginekube.Room                 // nil when capacity is not checked
+	standby atomic.Bool                      // what is deployed was read: this replica can lead
+	leading atomic.Bool                      // the lease is held
+	serving atomic.Bool                      // and requests are answered
+	loads   atomic.Pointer[controlapi.Loads] // of who leads
 }
 
 // Run runs a replica of the operator until ctx ends, or leadership is lost.
@@ -184,7 +185,7 @@ func (p *operatorProgram) run(ctx context.Context) error {
 	}
 	eng := p.cfg.Engine
 	if eng == nil {
-		if eng, err = newEngine(p.rest, p.cfg, p.room); err != nil {
+		if eng, err = p.newEngine(); err != nil {
 			return err
 		}
 	}
@@ -253,14 +254,14 @@ type leader struct {
 	own       *certificate.Source // of our own authority: what gateways trust
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
-	loads     *controlapi.Loads
 	operator  *operator.Operator
 }
 
 // lead runs what only the leader does, until ctx ends.
 func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng engine.Engine) error {
 	began := time.Now()
-	l := &leader{operatorProgram: p, store: st, loads: controlapi.NewLoads(nil)}
+	l := &leader{operatorProgram: p, store: st}
+	p.loads.Store(controlapi.NewLoads(nil))
 	if err := l.prepare(ctx, eng); err != nil {
 		return err
 	}
@@ -311,7 +312,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.server.Permit(),
+		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
@@ -359,14 +360,14 @@ func (l *leader) engines(context.Context) []workload.Engine {
 func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error) {
 	cfg := l.cfg
 	scaler, err := autoscaler.NewLoop(autoscaler.Config{
-		Tick: cfg.Tick, Source: l.loads, Target: l.operator, Log: cfg.Log, Telemetry: l.metrics,
+		Tick: cfg.Tick, Source: l.loads.Load(), Target: l.operator, Log: cfg.Log, Telemetry: l.metrics,
 	})
 	if err != nil {
 		return nil, err
 	}
 	calls, err := controlapi.NewServer(controlapi.ServerConfig{
 		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
-		Loads: l.loads, Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
+		Loads: l.loads.Load(), Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -49,6 +49,11 @@ type Config struct {
 	free func(path string) (uint64, error)
 	// claims overrides how many claims there may be; tests only.
 	claims int
+	// settle overrides how old this process must be before claims that are over are
+	// forgotten; tests only.
+	settle time.Duration
+	// salvage makes a whole file of one that is damaged; nil: that one is refused.
+	salvage func(ctx context.Context, path string, why error) error
 }
 
 // Store keeps state in a folder. Make one with Open.
@@ -58,6 +63,7 @@ type Store struct {
 	lock     *folderLock
 	db       *bbolt.DB
 	identity os.FileInfo // of the file that is open
+	opened   time.Time
 	queue    chan *write
 	closing  context.Context
 	close    context.CancelFunc
@@ -65,6 +71,8 @@ type Store struct {
 	done     chan struct{} // the committer has ended
 
 	workloads, events signal
+
+	making sync.Mutex // held by who may make the key of secrets
 }
 
 var (
@@ -87,6 +95,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.claims == 0 {
 		cfg.claims = store.MaxClaims
 	}
+	if cfg.settle == 0 {
+		cfg.settle = store.MaxClaim
+	}
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
@@ -95,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, path: filepath.Join(cfg.Dir, stateFile), lock: lock, queue: make(chan *write), done: make(chan struct{}),
+		cfg: cfg, path: filepath.Join(cfg.Dir, stateFile), lock: lock, queue: make(chan *write), done: make(chan struct{}), opened: time.Now(),
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	if err := s.open(ctx); err != nil {
@@ -123,10 +134,16 @@ func (s *Store) open(ctx context.Context) error {
 	} else if err != nil {
 		return folderFault(s.path, err)
 	}
-	if err := verify(ctx, s.path); err != nil {
+	err := verify(ctx, s.path)
+	if s.cfg.salvage != nil && isDamage(err) {
+		if err = s.cfg.salvage(ctx, s.path, err); err == nil {
+			err = verify(ctx, s.path)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	db, err := openFile(s.path)
+	db, err := openFile(s.path, false)
 	if err != nil {
 		return folderFault(s.path, err)
 	}
@@ -137,11 +154,12 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-func openFile(path string) (*bbolt.DB, error) {
+// openFile opens a file; unsynced says that nobody relies on it before it is synced.
+func openFile(path string, unsynced bool) (*bbolt.DB, error) {
 	// Without its list of free pages a commit writes less, and there is one thing less
 	// to be damaged; opening reads all pages anyway.
 	return bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize,
+		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize, NoSync: unsynced,
 	})
 }
 
@@ -149,10 +167,26 @@ func openFile(path string) (*bbolt.DB, error) {
 // its place is always whole.
 func (s *Store) create() error {
 	part := s.path + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := createFile(part, false); err != nil {
 		return err
 	}
-	db, err := openFile(part)
+	if err := os.Rename(part, s.path); err != nil {
+		return err
+	}
+	folder, err := os.Open(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Sync()
+}
+
+// createFile makes a file without records, in the place of any that is there.
+func createFile(path string, unsynced bool) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := openFile(path, unsynced)
 	if err != nil {
 		return err
 	}
@@ -166,18 +200,7 @@ func (s *Store) create() error {
 	if closing := db.Close(); err == nil {
 		err = closing
 	}
-	if err == nil {
-		err = os.Rename(part, s.path)
-	}
-	if err != nil {
-		return err
-	}
-	folder, err := os.Open(s.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
+	return err
 }
 
 // view reads at one moment. Damage that came after Open is said, not crashed on: the

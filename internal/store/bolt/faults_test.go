@@ -233,7 +233,7 @@ func TestOpenLeavesADamagedFileAsItIs(t *testing.T) {
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	dir := filled(t)
-	db, err := openFile(filepath.Join(dir, stateFile))
+	db, err := openFile(filepath.Join(dir, stateFile), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,11 @@ const (
 
 const formatVersion = 1
 
-const codeDiskFull = "store.disk_full" // stable
+// Stable codes that are compared.
+const (
+	codeDiskFull = "store.disk_full"
+	codeCorrupt  = "store.corrupt"
+)
 
 // Room that must be left on the disk, for others and for the pages that a commit
 // copies; what makes the state smaller may come nearer than what makes it grow.
@@ -130,7 +134,7 @@ func folderFault(path string, err error) error {
 }
 
 func corrupt(path, format string, args ...any) error {
-	return fault.New(fault.Unavailable, "store.corrupt", "the state is damaged: %s: %s", path, fmt.Sprintf(format, args...)).
+	return fault.New(fault.Unavailable, codeCorrupt, "the state is damaged: %s: %s", path, fmt.Sprintf(format, args...)).
 		WithHint("nothing was changed. Restore the state folder from a backup, or move it away and deploy your files again")
 }
 

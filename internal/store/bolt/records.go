@@ -18,6 +18,8 @@ const (
 	keyClaim    = "c/" // key → end
 	keyEnd      = "t/" // end, key of a claim → nothing
 	keyValue    = "v/" // name → version, value
+	keySecret   = "s/" // name → secret
+	keySchedule = "d/" // API, 0, name → what is remembered of a schedule
 	keySummary  = "summary"
 )
 

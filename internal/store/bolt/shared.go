@@ -25,15 +25,20 @@ func (s *Store) Claim(ctx context.Context, key string, ttl time.Duration) error 
 	ttl = (ttl + time.Second - 1).Truncate(time.Second)
 	return s.update(ctx, "claiming "+key, 0, reserveGrow, func(t *txn) error {
 		now := time.Now()
-		if err := t.dropClaims(now); err != nil {
+		if err := s.dropClaims(t, now); err != nil {
 			return err
 		}
 		old, err := t.get(keyClaim + key)
 		switch {
 		case err != nil:
 			return err
-		case old != nil:
+		case old != nil && !isOver(old, now):
 			return refusal{fault.New(fault.Conflict, "store.already_claimed", "%s is claimed already", key)}
+		case old != nil:
+			t.Claims--
+			if err := t.removeAll([]string{keyEnd + string(old) + key}); err != nil {
+				return err
+			}
 		case t.Claims >= s.cfg.claims:
 			return refusal{fault.New(fault.Unavailable, "store.claims_full", "there are %d claims, the most that there may be", t.Claims).
 				WithHint("try again in a moment: claims end by themselves")}
@@ -47,13 +52,24 @@ func (s *Store) Claim(ctx context.Context, key string, ttl time.Duration) error 
 	})
 }
 
+// isOver reports whether an end, as claims have it, has passed.
+func isOver(end []byte, now time.Time) bool {
+	return len(end) >= 8 && binary.BigEndian.Uint64(end) <= uint64(now.UnixNano())
+}
+
 // dropClaims forgets the claims that are over. This is also kept when the claim that
-// caused it is refused.
-func (t *txn) dropClaims(now time.Time) error {
+// caused it is refused. It forgets nothing before this process is as old as the longest
+// claim, by a clock that nobody can set: restarted while the clock is ahead, it would
+// forget claims whose time has not passed, and what they are of could be used once more
+// when the clock is right again.
+func (s *Store) dropClaims(t *txn, now time.Time) error {
+	if now.Sub(s.opened) < s.cfg.settle {
+		return nil
+	}
 	var over []string
 	if err := t.scan(keyEnd, keyEnd, func(key, _ []byte) (bool, error) {
 		end := key[len(keyEnd):]
-		if len(end) < 8 || binary.BigEndian.Uint64(end) > uint64(now.UnixNano()) {
+		if !isOver(end, now) {
 			return false, nil
 		}
 		over = append(over, string(key), keyClaim+string(end[8:]))

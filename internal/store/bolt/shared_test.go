@@ -35,7 +35,7 @@ func soon(t *testing.T, ok func() bool) {
 
 func TestClaimsAreBoundedInNumber(t *testing.T) {
 	t.Parallel()
-	s := open(t, Config{Dir: t.TempDir(), claims: 3})
+	s := open(t, Config{Dir: t.TempDir(), claims: 3, settle: 1})
 	for n := range 3 {
 		ttl := store.MaxClaim
 		if n == 0 {
@@ -54,6 +54,22 @@ func TestClaimsAreBoundedInNumber(t *testing.T) {
 	soon(t, func() bool { return s.Claim(t.Context(), "more", time.Minute) == nil }) // key-0 is over
 }
 
+// A clock that was ahead for a while, over restarts, must not have made anything
+// forgotten: what is over for it is over for nobody else.
+func TestNothingIsForgottenSoonAfterAStart(t *testing.T) {
+	t.Parallel()
+	s := open(t, Config{Dir: t.TempDir(), claims: 2})
+	for _, key := range []string{"over", "again"} {
+		if err := s.Claim(t.Context(), key, time.Second); err != nil {
+			t.Fatalf("Claim(%s) = %v", key, err)
+		}
+	}
+	// Its own name can be taken again when it is over; then so is the one before it.
+	soon(t, func() bool { return s.Claim(t.Context(), "again", time.Minute) == nil })
+	err := s.Claim(t.Context(), "other", time.Minute)
+	wantCode(t, "Claim(other) when none may be forgotten yet", err, fault.Unavailable, "store.claims_full")
+}
+
 // TestClaimsOnAFullDisk wants a refusal: a claim that is not on the disk is none.
 func TestClaimsOnAFullDisk(t *testing.T) {
 	t.Parallel()
@@ -69,7 +85,7 @@ func TestClaimsOnAFullDisk(t *testing.T) {
 // standard output what was acknowledged.
 func claimUntilKilled(dir string) error {
 	ctx := context.Background()
-	s, err := Open(ctx, Config{Dir: dir})
+	s, err := Open(ctx, Config{Dir: dir, settle: 1})
 	if err != nil {
 		return err
 	}

@@ -125,24 +125,34 @@ func (w *walk) state() error {
 // pages is written with every second commit, and fits in one sector, so it is never
 // written in part. Bbolt would go on with the older one, which is a silent loss.
 func (w *walk) meta() (root uint64, _ error) {
-	buf := make([]byte, 2*pageSize)
-	if _, err := w.file.ReadAt(buf, 0); err != nil {
-		return 0, err
-	}
 	newest := uint64(0)
 	for i := range 2 {
-		page := buf[i*pageSize:]
-		m := page[pageHeader:]
-		hash := fnv.New64a()
-		_, _ = hash.Write(m[:metaBytes]) // a hash never fails
-		if native.Uint32(m) != metaMagic || native.Uint32(m[4:]) != 2 || native.Uint32(m[8:]) != pageSize || native.Uint64(m[metaBytes:]) != hash.Sum64() {
-			return 0, damaged("page %d does not match its checksum", i)
+		m, err := readMeta(w.file, i)
+		if err != nil {
+			return 0, err
 		}
-		if id := native.Uint64(m[48:]); i == 0 || id > newest {
-			newest, root, w.pages = id, native.Uint64(m[16:]), native.Uint64(m[40:])
+		if m.commit >= newest {
+			newest, root, w.pages = m.commit, m.root, m.pages
 		}
 	}
 	return root, nil
+}
+
+// metaPage is one of the first two pages.
+type metaPage struct{ root, pages, commit uint64 }
+
+func readMeta(file io.ReaderAt, i int) (metaPage, error) {
+	page := make([]byte, pageSize)
+	if _, err := file.ReadAt(page, int64(i)*pageSize); err != nil {
+		return metaPage{}, err
+	}
+	m := page[pageHeader:]
+	hash := fnv.New64a()
+	_, _ = hash.Write(m[:metaBytes]) // a hash never fails
+	if native.Uint32(m) != metaMagic || native.Uint32(m[4:]) != 2 || native.Uint32(m[8:]) != pageSize || native.Uint64(m[metaBytes:]) != hash.Sum64() {
+		return metaPage{}, damaged("page %d does not match its checksum", i)
+	}
+	return metaPage{root: native.Uint64(m[16:]), pages: native.Uint64(m[40:]), commit: native.Uint64(m[48:])}, nil
 }
 
 // page reads one page and what is below it. Its keys are from low on, and below high
@@ -155,26 +165,15 @@ func (w *walk) page(id uint64, low, high []byte, depth int) error {
 		return err
 	}
 	w.seen[id] = true
-	at := int64(id) * pageSize
-	buf := make([]byte, pageSize)
-	if _, err := w.file.ReadAt(buf, at); err != nil {
+	buf, err := readPage(w.file, id, w.pages)
+	if err != nil {
 		return err
 	}
-	more := uint64(native.Uint32(buf[12:]))
-	if native.Uint64(buf) != id || id+more >= w.pages {
-		return damaged("page %d has a wrong header", id)
-	}
-	for next := id + 1; next <= id+more; next++ {
+	for next := id + 1; next < id+uint64(len(buf)/pageSize); next++ {
 		if w.seen[next] {
 			return damaged("page %d is used twice", next)
 		}
 		w.seen[next] = true
-	}
-	if more > 0 {
-		buf = make([]byte, (more+1)*pageSize)
-		if _, err := w.file.ReadAt(buf, at); err != nil {
-			return err
-		}
 	}
 	if err := w.elements(buf, low, high, depth); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
@@ -182,46 +181,103 @@ func (w *walk) page(id uint64, low, high []byte, depth int) error {
 	return nil
 }
 
-func (w *walk) elements(buf, low, high []byte, depth int) error {
+// readPage returns a page with those that it goes on in, of a file in which those below
+// pages are in use.
+func readPage(file io.ReaderAt, id, pages uint64) ([]byte, error) {
+	at := int64(id) * pageSize
+	buf := make([]byte, pageSize)
+	if _, err := file.ReadAt(buf, at); err != nil {
+		return nil, err
+	}
+	more := uint64(native.Uint32(buf[12:]))
+	if native.Uint64(buf) != id || id+more >= pages {
+		return nil, damaged("page %d has a wrong header", id)
+	}
+	if more > 0 {
+		buf = make([]byte, (more+1)*pageSize)
+		if _, err := file.ReadAt(buf, at); err != nil {
+			return nil, err
+		}
+	}
+	return buf, nil
+}
+
+// element is one entry of a page: of a leaf with a value, of a branch with a page.
+type element struct {
+	key, value []byte
+	bucket     bool
+	page       uint64
+}
+
+// pageOf reads the header of a page.
+func pageOf(buf []byte) (leaf bool, count int, _ error) {
 	if len(buf) < pageHeader {
-		return damaged("it is too short")
+		return false, 0, damaged("it is too short")
 	}
 	flags, count := native.Uint16(buf[8:]), int(native.Uint16(buf[10:]))
 	if flags != flagBranch && flags != flagLeaf || pageHeader+count*elementHeader > len(buf) || flags == flagBranch && count == 0 {
-		return damaged("its header is wrong")
+		return false, 0, damaged("its header is wrong")
 	}
-	keys, rest := make([][]byte, count), make([][]byte, count)
-	for i := range count {
-		at := uint64(pageHeader + i*elementHeader)
-		e := buf[at:]
-		from, k, v := uint64(native.Uint32(e)), uint64(native.Uint32(e[4:])), uint64(0)
-		if flags == flagLeaf {
-			from, k, v = uint64(native.Uint32(e[4:])), uint64(native.Uint32(e[8:])), uint64(native.Uint32(e[12:]))
-		}
-		from += at
-		if from+k+v > uint64(len(buf)) || from < uint64(pageHeader+count*elementHeader) {
-			return damaged("element %d is not in it", i)
-		}
-		keys[i], rest[i] = buf[from:from+k:from+k], buf[from+k:from+k+v]
-		if i > 0 && bytes.Compare(keys[i-1], keys[i]) >= 0 || bytes.Compare(keys[i], low) < 0 || high != nil && bytes.Compare(keys[i], high) >= 0 {
-			return damaged("key %d is not in order", i)
-		}
+	return flags == flagLeaf, count, nil
+}
+
+// elementOf returns entry i of a page that has count.
+func elementOf(buf []byte, leaf bool, count, i int) (e element, _ error) {
+	at := uint64(pageHeader + i*elementHeader)
+	raw := buf[at:]
+	from, k, v := uint64(native.Uint32(raw)), uint64(native.Uint32(raw[4:])), uint64(0)
+	if leaf {
+		e.bucket = native.Uint32(raw)&flagBucket != 0
+		from, k, v = uint64(native.Uint32(raw[4:])), uint64(native.Uint32(raw[8:])), uint64(native.Uint32(raw[12:]))
+	} else {
+		e.page = native.Uint64(raw[8:])
 	}
-	for i := range count {
-		e := buf[pageHeader+i*elementHeader:]
-		if flags == flagLeaf {
-			if err := w.leaf(keys[i], rest[i], native.Uint32(e)&flagBucket != 0); err != nil {
+	from += at
+	if from+k+v > uint64(len(buf)) || from < uint64(pageHeader+count*elementHeader) {
+		return e, damaged("element %d is not in it", i)
+	}
+	e.key, e.value = buf[from:from+k:from+k], buf[from+k:from+k+v]
+	return e, nil
+}
+
+func (w *walk) elements(buf, low, high []byte, depth int) error {
+	leaf, list, err := elementsOf(buf, low, high)
+	if err != nil {
+		return err
+	}
+	for i, e := range list {
+		if leaf {
+			if err := w.leaf(e.key, e.value, e.bucket); err != nil {
 				return err
 			}
 			continue
 		}
 		end := high
-		if i+1 < count {
-			end = keys[i+1]
+		if i+1 < len(list) {
+			end = list[i+1].key
 		}
-		if err := w.page(native.Uint64(e[8:]), keys[i], end, depth+1); err != nil {
+		if err := w.page(e.page, e.key, end, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// elementsOf returns the entries of a page, if all are where they have to be.
+func elementsOf(buf, low, high []byte) (leaf bool, list []element, _ error) {
+	leaf, count, err := pageOf(buf)
+	if err != nil {
+		return false, nil, err
+	}
+	list = make([]element, count)
+	for i := range list {
+		if list[i], err = elementOf(buf, leaf, count, i); err != nil {
+			return false, nil, err
+		}
+		key := list[i].key
+		if i > 0 && bytes.Compare(list[i-1].key, key) >= 0 || bytes.Compare(key, low) < 0 || high != nil && bytes.Compare(key, high) >= 0 {
+			return false, nil, damaged("key %d is not in order", i)
+		}
+	}
+	return leaf, list, nil
 }

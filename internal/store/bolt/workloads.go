@@ -31,6 +31,7 @@ type record struct {
 	Outcome  workload.Outcome   `json:"outcome,omitzero"`
 	Serving  *workload.Revision `json:"serving,omitempty"`
 	Unproven bool               `json:"unproven,omitempty"`
+	Stopped  *workload.Stopped  `json:"stopped,omitempty"`
 }
 
 // version is the one with which data begins; 0 when there is none.
@@ -59,7 +60,7 @@ func (s *Store) Put(ctx context.Context, w store.Workload) (written store.Versio
 	if w.Revision == nil || !legalName().MatchString(w.Revision.Name) {
 		return 0, illegalName(w.Revision)
 	}
-	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven})
+	data, err := encode(record{Revision: w.Revision, Replicas: w.Replicas, Cause: w.Cause, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven, Stopped: w.Stopped})
 	if err != nil {
 		return 0, fmt.Errorf("writing %s: %w", w.Name(), err)
 	}
@@ -143,7 +144,7 @@ func (s *Store) decodeWorkload(name string, data []byte) (store.Workload, error)
 	}
 	return store.Workload{
 		Revision: r.Revision, Replicas: r.Replicas, Cause: r.Cause,
-		Outcome: r.Outcome, Serving: r.Serving, Unproven: r.Unproven, Version: at,
+		Outcome: r.Outcome, Serving: r.Serving, Unproven: r.Unproven, Stopped: r.Stopped, Version: at,
 	}, nil
 }
 

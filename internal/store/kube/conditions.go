@@ -67,9 +67,9 @@ func stand(conditions *[]metav1.Condition, ready metav1.Condition, generation in
 // for more load are no outage.
 func serves(s *status, kind workload.Kind, outcome workload.Outcome) bool {
 	switch workload.Phase(s.Phase) {
-	case workload.PhaseIdle:
+	case workload.PhaseIdle, workload.PhaseLive:
 		return true
-	case workload.PhaseLive:
+	case workload.PhaseStopped: // as somebody wants it: nothing is missing, and nobody is to wait
 		return true
 	case workload.PhaseUpdating:
 		return outcome.WasLive() && s.UpToDate > 0

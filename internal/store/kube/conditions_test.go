@@ -46,6 +46,7 @@ func standings() []standing {
 		{name: "nobody has looked", nobody: true, wantReady: none, wantTools: kstatus.InProgressStatus},
 		{name: "accepted, nothing started", phase: workload.PhaseUpdating, requested: 2, wantReady: no, wantTools: kstatus.InProgressStatus, wantReason: "Updating"},
 		{name: "live", phase: workload.PhaseLive, ready: 2, upToDate: 2, requested: 2, outcome: live, wantReady: yes, wantTools: kstatus.CurrentStatus, wantReason: "Live"},
+		{name: "stopped", phase: workload.PhaseStopped, outcome: live, wantReady: yes, wantTools: kstatus.CurrentStatus, wantReason: "Stopped"},
 		{name: "at zero", phase: workload.PhaseIdle, outcome: live, wantReady: yes, wantTools: kstatus.CurrentStatus, wantReason: "Idle"},
 		{name: "more replicas for more load", phase: workload.PhaseUpdating, ready: 2, upToDate: 2, requested: 5, outcome: live, wantReady: yes, wantTools: kstatus.CurrentStatus, wantReason: "Live"},
 		{name: "one replica of two ended", phase: workload.PhaseUpdating, ready: 1, upToDate: 1, requested: 2, outcome: live, wantReady: yes, wantTools: kstatus.CurrentStatus, wantReason: "Live"},

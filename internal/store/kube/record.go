@@ -124,7 +124,7 @@ func (s status) record(o *object) (*crd.Deployed, error) {
 func workloadOf(o *object, d *crd.Deployed) *store.Workload {
 	return &store.Workload{
 		Revision: d.Revision, Replicas: d.Replicas, Cause: d.Cause,
-		Outcome: d.Outcome, Serving: d.Serving, Unproven: d.Unproven, Version: store.Version(d.Serial),
+		Outcome: d.Outcome, Serving: d.Serving, Unproven: d.Unproven, Stopped: d.Stopped, Version: store.Version(d.Serial),
 		Owner: string(o.UID), Created: o.CreationTimestamp.UTC(),
 	}
 }
@@ -183,7 +183,7 @@ func recorded(o *object, d *crd.Deployed, w store.Workload, serial uint64, resol
 	s := statusOf(o)
 	record, err := json.Marshal(crd.Deployed{
 		Serial: int64(serial), Cause: w.Cause, Replicas: w.Replicas,
-		Revision: w.Revision, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven,
+		Revision: w.Revision, Outcome: w.Outcome, Serving: w.Serving, Unproven: w.Unproven, Stopped: w.Stopped,
 	})
 	if err != nil {
 		return s, fmt.Errorf("writing the record: %w", err)

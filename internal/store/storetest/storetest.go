@@ -54,6 +54,7 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 		{"SharedNames", testSharedNames},
 		{"ValuesAreComparedAndSet", testValues},
 		{"ManySettersLoseNothing", testSetters},
+		{"SecretsAreListedWithoutValues", testSecrets},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -99,13 +100,14 @@ func Sample(name string, n int) store.Workload {
 		},
 		Serving:  &workload.Revision{Spec: workload.Spec{Name: name, Kind: workload.Realtime}, ID: "before", Number: 1},
 		Unproven: true,
+		Stopped:  &workload.Stopped{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), By: "arn:aws:iam::123456789012:user/alice", Replicas: 3},
 		Revision: &workload.Revision{
 			Spec: workload.Spec{
 				Name: name, Kind: workload.Realtime,
 				Pod: &workload.Pod{
 					Port: &port, MaxQueueLength: 100, MaxConcurrency: 2,
 					Containers: []workload.Container{{
-						Name: "api", Image: "quay.io/team/iris:1.0", Env: map[string]string{"A": "ä\n"},
+						Name: "api", Image: "quay.io/team/iris:1.0", Env: map[string]workload.Variable{"A": {Value: "ä\n"}, "B": {Secret: "hf-token"}},
 						Command: []string{"./serve"}, Args: []string{"--n", fmt.Sprint(n)},
 						ReadinessProbe: probe(workload.Probe{HTTPGet: &workload.HTTPGet{Path: "/", Port: 8080}}),
 						LivenessProbe:  probe(workload.Probe{TCPSocket: &workload.TCPSocket{Port: 8080}}),

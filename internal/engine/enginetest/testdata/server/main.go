@@ -20,6 +20,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -65,6 +66,11 @@ func inSession(verb string) *exec.Cmd {
 
 func helper(verb, file string) int {
 	switch verb {
+	case "answer": // with what is said to it, and this exit code
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+		fmt.Fprint(os.Stderr, "answered")
+		code, _ := strconv.Atoi(file)
+		return code
 	case "check":
 		if _, err := os.Stat(file); err != nil {
 			fmt.Println(err)
@@ -168,6 +174,11 @@ func listen() error {
 		env["_args"] = strings.Join(os.Args[1:], " ")
 		env["_identity"] = identity
 		env["_dir"], _ = os.Getwd()
+		env["_user"] = fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+		env["_root_is_writable"] = strconv.FormatBool(os.WriteFile("/written", nil, 0o600) == nil)
+		status, _ := os.ReadFile("/proc/self/status")
+		_, after, _ := strings.Cut(string(status), "CapBnd:")
+		env["_capabilities"], _, _ = strings.Cut(strings.TrimSpace(after), "\n")
 		_ = json.NewEncoder(w).Encode(env)
 	})
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
@@ -186,6 +197,14 @@ func listen() error {
 	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
 	mux.HandleFunc("/print", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("text")) })
 	mux.HandleFunc("/touch", func(_ http.ResponseWriter, r *http.Request) { helper("touch", r.URL.Query().Get("file")) })
+	mux.HandleFunc("/exists", func(w http.ResponseWriter, r *http.Request) {
+		_, err := os.Stat(r.URL.Query().Get("file"))
+		fmt.Fprint(w, err == nil)
+	})
+	mux.HandleFunc("/mounts", func(w http.ResponseWriter, _ *http.Request) {
+		all, _ := os.ReadFile("/proc/self/mounts")
+		_, _ = w.Write(all)
+	})
 	mux.HandleFunc("/exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.URL.Query().Get("code"))
 		fmt.Fprintln(os.Stderr, "exiting with", code)

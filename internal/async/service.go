@@ -1,0 +1,519 @@
+// Package async is what an AsyncAPI does besides having replicas: it accepts requests as
+// items, hands them to replicas as places become free, tries them again, and keeps what
+// became of them until it is fetched.
+//
+// It promises that an item whose id was given away is in the ledger; that it comes to one
+// end; that it is executed by a replica only while it has a place there; and that what is
+// in memory here is a hint: all of it is made anew from the ledger at the start. An item
+// may be executed more than once, and nothing is in an order.
+//
+// It must not know how places are found (Places), how requests reach it, or how items are
+// kept (ledger). How an item may change is ledger.Next, and what follows from an execution
+// ledger.Judge: there is no rule of either here.
+package async
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Place is the right to send one request to a replica.
+type Place interface {
+	// Replica is which replica it is, and of which revision.
+	Replica() (id, revision string)
+	// RoundTrip sends r, whose host it chooses.
+	RoundTrip(r *http.Request) (*http.Response, error)
+	// Cut reports whether the replica was ended by us since the place was taken.
+	Cut() bool
+	// Done gives the place back; Unreached where the replica took no connection, so that
+	// nothing was sent.
+	Done()
+	Unreached(err error)
+}
+
+// Deployed tells what is deployed. Every store.Store does.
+type Deployed interface {
+	Watch(ctx context.Context, fn func(store.Change)) error
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Ledger   ledger.Ledger
+	Blobs    Blobs // contents that are too large for the ledger
+	Deployed Deployed
+	// Acquire waits until a replica of an API has a place. If the API sleeps it is woken,
+	// or, without wake, Acquire fails. It fails while there can be none: the API is stopped,
+	// or cannot start.
+	Acquire func(ctx context.Context, api string, wake bool) (Place, error)
+	// Door is where the containers of an API reach the front door, so that they can say how
+	// far they are; empty, or nil: they cannot.
+	Door func(*workload.Spec) string
+	// Follow tells of every item that changes, whoever changes it: of a ledger that several
+	// programs write. It calls listening when no later change is missed. Nil: nobody else
+	// writes.
+	Follow func(ctx context.Context, listening func(), fn func(ledger.Item)) error
+	// Lead calls work while this is the one program that hands items out; it ends with ctx,
+	// or when another one may. Nil: there is no other program.
+	Lead      func(ctx context.Context, work func(context.Context) error) error
+	Webhooks  Webhooks            // Send is nil: there are none
+	Telemetry *telemetry.Registry // nil: no metrics
+	Log       *slog.Logger        // nil: none
+	// DrainTimeout is how long executions may go on when Run's context ends; 60 s.
+	DrainTimeout time.Duration
+}
+
+// Service is the asynchronous work of one environment. All methods may be called at once,
+// also when Run is not running: then items are accepted and wait.
+type Service struct {
+	cfg   Config
+	log   *slog.Logger
+	owner string // of executions that begin here
+	began time.Time
+
+	leading atomic.Bool     // hands items out
+	known   context.Context // ends when what is deployed is known
+	know    context.CancelFunc
+	over    context.Context // ends when Run is to end: then nobody waits here for anything
+	end     context.CancelFunc
+
+	mu    sync.Mutex
+	lines map[string]*line
+	tasks sync.WaitGroup
+	// begun runs a line; nil unless Run is running.
+	begun func(*line)
+
+	clock   timers
+	ends    waiters // for the end of an item
+	changes waiters // for any change of one
+	streams atomic.Int64
+	counts  counts
+	outbox  outbox
+}
+
+// New returns a service that does nothing until Run.
+func New(cfg Config) (*Service, error) {
+	if cfg.Ledger == nil || cfg.Blobs == nil || cfg.Deployed == nil || cfg.Acquire == nil {
+		return nil, errors.New("async: a ledger, a place for large contents, what is deployed and places are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DrainTimeout <= 0 {
+		cfg.DrainTimeout = time.Minute
+	}
+	s := &Service{cfg: cfg, log: cfg.Log, owner: ledger.NewID(time.Now()), began: time.Now(), lines: map[string]*line{}}
+	s.known, s.know = context.WithCancel(context.Background())
+	s.over, s.end = context.WithCancel(context.Background())
+	s.clock.changed = make(chan struct{}, 1)
+	s.outbox.s = s
+	s.register(cfg.Telemetry)
+	return s, nil
+}
+
+// Run takes up every open item and hands items out until ctx ends; then no execution
+// begins any more, and those under way have DrainTimeout before they are interrupted. It
+// fails only when the ledger or what is deployed cannot be read.
+func (s *Service) Run(ctx context.Context) error {
+	lead := s.cfg.Lead
+	if lead == nil {
+		lead = func(ctx context.Context, work func(context.Context) error) error { return work(ctx) }
+	}
+	following, cease := context.WithCancel(ctx)
+	defer context.AfterFunc(following, s.end)()
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer cease()
+	if s.cfg.Follow != nil {
+		if err := s.mirror(following, &others); err != nil {
+			return err
+		}
+	}
+	failed := make(chan error, 1)
+	known := sync.OnceFunc(func() {
+		others.Go(func() {
+			failed <- s.cfg.Deployed.Watch(following, func(c store.Change) { s.changed(following, c) })
+			cease()
+		})
+	})
+	if s.cfg.Follow != nil {
+		known()
+	}
+	err := lead(following, func(ctx context.Context) error {
+		err := s.lead(ctx, known)
+		if s.cfg.Follow != nil && following.Err() == nil {
+			err = errors.Join(err, s.readOpen(following))
+		}
+		return err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	select {
+	case err = <-failed:
+		return fmt.Errorf("watching which AsyncAPIs there are: %w", err)
+	default:
+		return err
+	}
+}
+
+// mirror keeps what others change in mind until ctx ends. It returns when all that is open
+// is known.
+func (s *Service) mirror(ctx context.Context, others *sync.WaitGroup) error {
+	listening := make(chan struct{})
+	others.Go(func() {
+		began := false
+		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+			err := s.cfg.Follow(ctx, func() {
+				pause = time.Second
+				if !began {
+					began = true
+					close(listening)
+				} else if err := s.readOpen(ctx); err != nil { // what changed meanwhile
+					s.log.Warn("items that changed meanwhile are not known", "error", err)
+				}
+			}, s.heard)
+			if ctx.Err() != nil {
+				return
+			}
+			s.log.Warn("changes of items are not told now", "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	})
+	select {
+	case <-listening:
+		return s.readOpen(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// readOpen learns which items are open.
+func (s *Service) readOpen(ctx context.Context) error {
+	err := s.cfg.Ledger.Open(ctx, func(i ledger.Item) error { s.heard(i); return nil })
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("reading the items that are open: %w", err)
+	}
+	return nil
+}
+
+// heard takes note of an item that somebody has changed; what was done here is known
+// already.
+func (s *Service) heard(i ledger.Item) {
+	l := s.line(i.API)
+	l.mu.Lock()
+	e := l.entries[i.ID]
+	old := e != nil && i.Version <= e.version
+	if e != nil && !old && i.State == ledger.Cancelling && e.cancel != nil {
+		e.cancel(errCancelled)
+	}
+	l.mu.Unlock()
+	switch {
+	case i.State.Ended():
+		l.settle(i)
+		s.ends.tell(i.ID)
+	case !old:
+		l.add(i)
+	}
+}
+
+// lead hands items out until ctx ends. known is called when what is open is known.
+func (s *Service) lead(ctx context.Context, known func()) error {
+	own, stop := context.WithCancelCause(context.WithoutCancel(ctx)) // of executions
+	defer stop(nil)
+	handing, cease := context.WithCancel(ctx)
+	defer cease()
+
+	if s.cfg.Webhooks.Send != nil {
+		sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer s.outbox.stop(cancel)
+		if err := s.outbox.begin(sending); err != nil {
+			return err
+		}
+	}
+	if err := s.takeUp(ctx); err != nil {
+		return err
+	}
+	s.leading.Store(true)
+	defer s.leading.Store(false)
+	s.mu.Lock()
+	var dispatchers sync.WaitGroup
+	s.begun = func(l *line) { dispatchers.Go(func() { l.dispatch(handing, own) }) }
+	for _, l := range s.lines {
+		s.begun(l)
+	}
+	s.mu.Unlock()
+
+	known()
+	var others sync.WaitGroup
+	others.Go(func() { s.ticks(handing) })
+	others.Go(func() { s.forgets(handing) })
+
+	<-ctx.Done()
+	s.mu.Lock()
+	s.begun = nil
+	s.mu.Unlock()
+	cease()
+	late := time.AfterFunc(s.cfg.DrainTimeout, func() { stop(errStopping) })
+	dispatchers.Wait() // and with them what they have begun
+	late.Stop()
+	stop(errStopping)
+	others.Wait()
+	s.tasks.Wait()
+	if s.cfg.Follow != nil {
+		s.unlearn()
+	}
+	return nil
+}
+
+// unlearn forgets what was known of open items by who handed them out: the one who does so
+// now says what they are.
+func (s *Service) unlearn() {
+	s.mu.Lock()
+	lines := slices.Collect(maps.Values(s.lines))
+	s.mu.Unlock()
+	for _, l := range lines {
+		l.mu.Lock()
+		for id, e := range l.entries {
+			l.move(e, ledger.Cancelled) // for what is counted here: it waits for nothing
+			s.clock.set(e, time.Time{})
+			delete(l.entries, id)
+		}
+		l.measure()
+		l.mu.Unlock()
+	}
+}
+
+// Why executions are ended.
+var (
+	errStopping  = errors.New("the daemon is stopping")
+	errCancelled = errors.New("the item was cancelled")
+)
+
+// atOnce bounds how many changes are made at a time where there are many to make: they
+// share commits.
+const atOnce = 64
+
+// takeUp finds every item without an end. Whoever executed one is gone with the process
+// that held this ledger before.
+func (s *Service) takeUp(ctx context.Context) error {
+	turns := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	defer all.Wait()
+	interrupted := 0
+	err := s.cfg.Ledger.Open(ctx, func(i ledger.Item) error {
+		if !i.State.Executing() {
+			s.line(i.API).add(i)
+			return nil
+		}
+		interrupted++
+		l := s.line(i.API)
+		l.add(i)
+		turns <- struct{}{}
+		all.Go(func() {
+			defer func() { <-turns }()
+			// An environment that is stopped writes down what it interrupts: this one was not.
+			e := ledger.Judge(i, ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: &ledger.Reason{Code: "daemon_restarted", Message: "this environment ended without having been stopped, and was started anew"}}, s.rulesOf(i.API), time.Now(), share())
+			_, _ = l.apply(ctx, i.ID, e, nil) // it is tried again; what is over by now needs nothing
+		})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the items that are open: %w", err)
+	}
+	if interrupted > 0 {
+		s.log.Info("items begin again that were under way when this environment ended", "items", interrupted)
+	}
+	return nil
+}
+
+// changed follows what is deployed.
+func (s *Service) changed(ctx context.Context, c store.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case c.Name == "": // that was everything there is
+		s.know()
+		for _, l := range s.lines {
+			l.abandon(ctx)
+			l.poke()
+		}
+	case c.Workload == nil:
+		if l := s.lines[c.Name]; l != nil {
+			l.configure(nil)
+			l.abandon(ctx)
+		}
+	case c.Workload.Revision.Kind == workload.Async:
+		s.lineOf(c.Name).configure(c.Workload)
+	}
+}
+
+// line returns what is kept about an API, beginning to if it is new.
+func (s *Service) line(api string) *line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lineOf(api)
+}
+
+func (s *Service) lineOf(api string) *line {
+	l := s.lines[api]
+	if l == nil {
+		l = newLine(s, api)
+		s.lines[api] = l
+		if s.begun != nil {
+			s.begun(l)
+		}
+	}
+	return l
+}
+
+// drop forgets a line of an API that is not deployed and has no open items.
+func (s *Service) drop(l *line) bool {
+	if s.known.Err() == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deployed || len(l.entries) > 0 || l.coming > 0 {
+		return false
+	}
+	if s.lines[l.name] == l {
+		delete(s.lines, l.name)
+		s.counts.forget(l.name)
+	}
+	return true
+}
+
+// existing returns what is kept about an API; nil: nothing is.
+func (s *Service) existing(api string) *line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines[api]
+}
+
+func (s *Service) rulesOf(api string) ledger.Rules {
+	if l := s.existing(api); l != nil {
+		return l.rules().Rules
+	}
+	return settingsOf(nil).Rules
+}
+
+// MeanLoad returns how many items of an API were executed or could have been, but for idle
+// ones, on average since it was called before. One caller only.
+func (s *Service) MeanLoad(api string) float64 {
+	l := s.existing(api)
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mean := l.load.Mean()
+	if s.cfg.Follow != nil && !s.leading.Load() {
+		return 0 // whoever hands them out tells of them
+	}
+	return mean
+}
+
+// Backlog returns what an API has to do that replicas are started for.
+func (s *Service) Backlog(api string) workload.Backlog {
+	l := s.existing(api)
+	if l == nil {
+		return workload.Backlog{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return workload.Backlog{Queued: l.queue.useful, Running: l.running - l.idle, Service: l.service.Known()}
+}
+
+// Load returns how many items of an API wait for a place, and how many are executed.
+func (s *Service) Load(api string) (queued, running int) {
+	l := s.existing(api)
+	if l == nil {
+		return 0, 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queued, l.running
+}
+
+// share is where in a delay an item is tried again, so that those which failed together
+// do not come together.
+func share() float64 { return rand.Float64() }
+
+// settings are what an API says of its items.
+type settings struct {
+	ledger.Rules
+	timeout, expireAfter time.Duration
+	maxQueue             int
+	maxPayload           int64
+	perCaller            int
+	reached              string // where containers reach the API; empty: they do not
+	webhook              *workload.Webhook
+	path                 string // of the API
+}
+
+// hook is who is told of the end of an item that is accepted now; nil: nobody is.
+func (s settings) hook(callers string) *ledger.Webhook {
+	w := s.webhook
+	if w == nil || w.URL == "" && callers == "" {
+		return nil
+	}
+	to := &ledger.Webhook{URL: w.URL, Secret: w.Secret, States: statesOf(w.Events), Path: s.path}
+	if callers != "" {
+		to.URL = callers
+	}
+	return to
+}
+
+func settingsOf(spec *workload.Spec) settings {
+	a := workload.NewAsynchronous()
+	if spec != nil && spec.Async != nil {
+		a = spec.Async
+	}
+	path := ""
+	if spec != nil && spec.Networking != nil {
+		path = spec.Networking.Endpoint
+	}
+	return settings{
+		webhook: a.Webhook, path: path,
+		Rules: ledger.Rules{
+			Attempts: int(a.Retry.Attempts), Redeliver: int(a.Redeliver),
+			MinDelay: time.Duration(a.Retry.MinDelay), MaxDelay: time.Duration(a.Retry.MaxDelay), Keep: time.Duration(a.Keep.Results),
+			On: a.Retry.On, Payloads: payloads[a.Keep.Payloads],
+		},
+		timeout: time.Duration(a.Timeout), expireAfter: time.Duration(a.ExpireAfter),
+		maxQueue: int(a.MaxQueueLength), maxPayload: a.MaxPayload.Value(), perCaller: int(a.PerCaller()),
+	}
+}
+
+// payloads are the ways to keep them, as files call them.
+var payloads = map[string]ledger.Payloads{"": ledger.OnFailure, workload.KeepAlways: ledger.Always, workload.KeepNever: ledger.Never}
+
+// isOver reports whether err says that an item has gone on without us.
+func isOver(err error) bool {
+	switch fault.Code(err) {
+	case ledger.CodeFenced, ledger.CodeRefused, ledger.CodeUnknown, ledger.CodeGone:
+		return true
+	}
+	return false
+}

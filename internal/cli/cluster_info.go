@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cortex.dev/cortex/internal/cluster"
+)
+
+func (a *app) clusterInfoCommand() *cobra.Command {
+	var yes, drift bool
+	var environment string
+	var out output
+	cmd := &cobra.Command{
+		Use:   "info",
+		Short: "say what there is of a cluster on AWS, what it costs, and what differs from its file",
+		Long: "Say what there is of a cluster: its endpoints, its versions, its nodes, what it costs an hour\n" +
+			"with the nodes that there are now, what it takes to reach it from another VPC, and what differs\n" +
+			"from what was asked for last. Nothing is changed.\n\n" +
+			"With --drift AWS compares each stack with what there is, property by property, and aws-auth is\n" +
+			"read. With --configure-env this machine gets to know the operator, as after `cortex cluster up`.",
+		Example: "  cortex cluster info --name iris --region us-west-2\n" +
+			"  cortex cluster info --config cluster.yaml -o json\n" +
+			"  cortex cluster info --name iris --region us-west-2 --configure-env iris",
+		Args: exactly(),
+	}
+	a.aboutCluster(cmd, &yes, func(ctx context.Context, cloud Cloud, t clusterTarget, _ []string) error {
+		s, err := cloud.Info(ctx, t.name)
+		if err != nil {
+			return err
+		}
+		if drift {
+			a.note("AWS compares the stacks with what there is")
+			if s.StackDrift, err = cloud.StackDrift(ctx, t.name); err != nil {
+				return err
+			}
+		}
+		if environment != "" {
+			if err := a.configureFrom(ctx, s, environment); err != nil {
+				return err
+			}
+		}
+		if out != pretty {
+			return a.print(out, s)
+		}
+		a.sayCluster(s)
+		if drift {
+			a.sayDrift(s.StackDrift)
+		}
+		return nil
+	})
+	cmd.Flags().BoolVar(&drift, "drift", false, "have AWS compare each stack with what there is; takes a minute")
+	cmd.Flags().StringVarP(&environment, "configure-env", "e", "", "name of an environment to configure with the cluster's operator")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
+	addOutputFlag(cmd, &out)
+	return cmd
+}
+
+// configureFrom makes an environment of what is known of a cluster.
+func (a *app) configureFrom(ctx context.Context, s *cluster.Status, name string) error {
+	if s.Operator == "" || s.Authority == "" {
+		return errNotWhole(s.ClusterName)
+	}
+	work := a.newWork(nil)
+	work.environment = name
+	if err := work.configure(ctx, name, s.Operator, s.Authority); err != nil {
+		return err
+	}
+	a.note("the environment %s leads to it", name)
+	return nil
+}
+
+// sayDrift says what AWS has found to be other than its stacks have it.
+func (a *app) sayDrift(all []cluster.Drift) {
+	if len(all) == 0 {
+		a.say("\nAWS finds nothing that was changed past the stacks")
+		return
+	}
+	a.say("\nchanged by somebody, past the stacks:")
+	t := table{headers: []string{"where", "what", "property", "is", "should be"}}
+	for _, d := range all {
+		t.rows = append(t.rows, []string{d.Where, d.What, d.Property, d.Is, d.Should})
+	}
+	t.write(a.streams.Out, a.paint)
+}
+
+func (a *app) sayCluster(s *cluster.Status) {
+	a.say("cluster %s in %s of account %s: %s, Kubernetes %s", s.ClusterName, s.Region, s.Account, strings.ToLower(s.State), either(s.Kubernetes, "?"))
+	row := func(name, value string) {
+		if value != "" {
+			a.say("  %s %s", a.paint.dim(pad(name, 18)), value)
+		}
+	}
+	row("operator endpoint", s.Operator)
+	row("apis", s.APIs)
+	if s.DaysLeft != nil {
+		row("support", fmt.Sprintf("AWS supports Kubernetes %s for %s, until %s", s.Kubernetes, count(*s.DaysLeft, "day"), s.Until))
+	}
+	row("being changed by", s.Holder)
+	row("vpc", strings.TrimSuffix(s.Network.VPC+", "+s.Network.CIDR, ", "))
+	if len(s.Network.Internal) > 0 {
+		a.sayPeering(s)
+	}
+	nodes := table{headers: []string{"nodes", "state", "there are", "wanted", "number", "market", "instance types"}}
+	for _, g := range s.Groups {
+		market := "on demand"
+		if g.Spot {
+			market = "spot"
+		}
+		nodes.rows = append(nodes.rows, []string{
+			g.Name, strings.ToLower(g.State), fmt.Sprint(g.Nodes), fmt.Sprint(g.Desired), fmt.Sprintf("%d to %d", g.Min, g.Max), market, strings.Join(g.Types, ", "),
+		})
+	}
+	a.sayTable(nodes)
+	stacks := table{headers: []string{"stack", "state"}}
+	for _, stack := range s.Stacks {
+		stacks.rows = append(stacks.rows, []string{stack.Name, strings.ToLower(strings.ReplaceAll(stack.State, "_", " "))})
+	}
+	a.sayTable(stacks)
+	if s.Cost != nil {
+		a.say("\n%s an hour now, about $%.0f a month (prices of %s, in %s); `-o json` has the lines", s.Cost.Hourly, float64(s.Cost.Monthly)/1e9, s.Cost.PricesOf, s.Cost.PricesIn)
+	}
+	for _, g := range s.Groups {
+		for _, issue := range g.Issues {
+			a.say("%s: %s", g.Name, issue)
+		}
+	}
+	for _, n := range s.Notes {
+		a.say("%s", n)
+	}
+	a.sayChanges(s.Drift, "differs from what was asked for: `cortex cluster up FILE` puts it right")
+}
+
+// sayChanges prints changes below a line.
+func (a *app) sayChanges(changes []cluster.Change, line string) {
+	if len(changes) == 0 {
+		return
+	}
+	a.say("\n%s", line)
+	t := table{headers: []string{"to do", "what", ""}}
+	for _, c := range changes {
+		t.rows = append(t.rows, []string{string(c.Action), c.ID, c.Why})
+	}
+	t.write(a.streams.Out, a.paint)
+}
+
+func (a *app) clusterConfigureCommand() *cobra.Command {
+	var keys keyFlags
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "configure CLUSTER_FILE",
+		Short: "bring a cluster on AWS to another cluster file",
+		Long: "Bring a cluster that is there to what its file says now. Node groups can be added, removed and\n" +
+			"given other numbers and priorities; the certificate and the white lists can change. What cannot\n" +
+			"is refused, before anything is changed. How many nodes there are now stays as it is.",
+		Example:           "  cortex cluster configure cluster.yaml",
+		Args:              exactly("CLUSTER_FILE"),
+		ValidArgsFunction: completeFiles(1),
+	}
+	cmd.RunE = a.cloudWork(func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		parsed, err := readCluster(args[0])
+		if err != nil {
+			return err
+		}
+		c := parsed.Config
+		if broken := c.Validate(); len(broken) > 0 {
+			return parsed.Fault(broken)
+		}
+		a.warn(parsed.Warnings)
+		cloud, err := a.cloud(ctx, &keys, c.ClusterName, c.Region, yes)
+		if err != nil {
+			return err
+		}
+		change, broken, err := cloud.Configure(ctx, c)
+		if err != nil {
+			return err
+		}
+		if len(broken) > 0 {
+			return parsed.Fault(broken)
+		}
+		if len(change.Changes) == 0 {
+			a.say("cluster %s is what %s says", c.ClusterName, args[0])
+			return nil
+		}
+		a.sayChanges(change.Changes, "to be changed:")
+		a.say("%s an hour then, at least", change.Plan.Cost.Hourly)
+		if !yes {
+			if err := a.agreed(ctx, "change cluster %s in %s?", c.ClusterName, c.Region); err != nil {
+				return err
+			}
+		}
+		done, err := a.alone(ctx, c.ClusterName, c.Region)
+		if err != nil {
+			return err
+		}
+		defer done()
+		work := a.newWork(change.Plan)
+		return work.ended(cloud.Apply(ctx, change, work.run()), "cortex cluster configure "+args[0])
+	})
+	keys.add(cmd)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
+	return cmd
+}

@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"testing"
+	"time"
+)
+
+// Changes one after the other are taken ever more rarely; after a rest, at once.
+func TestCodeThatChangesAllTheTime(t *testing.T) {
+	t.Parallel()
+	w := &watched{}
+	now := time.Now()
+	taken := 0
+	for range 240 { // two minutes
+		if w.mayRefresh(now) {
+			taken++
+		}
+		now = now.Add(devLook)
+	}
+	if taken > 8 || w.pause != devMaxPause {
+		t.Errorf("code was taken %d times within two minutes, the pause is %s; want few times and %s", taken, w.pause, devMaxPause)
+	}
+	now = now.Add(3 * devMaxPause)
+	if !w.mayRefresh(now) || w.pause != devPause {
+		t.Errorf("after a rest the pause is %s, want %s", w.pause, devPause)
+	}
+}

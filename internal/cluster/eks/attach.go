@@ -1,0 +1,122 @@
+package eks
+
+import (
+	"context"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	asgtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+)
+
+// nodegroup reads a managed node group; nil when there is none.
+func (a *Account) nodegroup(ctx context.Context, clusterName, name string) (*ekstypes.Nodegroup, error) {
+	out, err := a.eks.DescribeNodegroup(ctx, &eks.DescribeNodegroupInput{ClusterName: &clusterName, NodegroupName: &name})
+	if is(err, "ResourceNotFoundException") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, asFault("reading node group "+name, err)
+	}
+	return out.Nodegroup, nil
+}
+
+// scalingGroups are the names of the Auto Scaling groups of a node group.
+func scalingGroups(g *ekstypes.Nodegroup) (names []string) {
+	if g == nil || g.Resources == nil {
+		return nil
+	}
+	for _, s := range g.Resources.AutoScalingGroups {
+		names = append(names, deref(s.Name))
+	}
+	return names
+}
+
+// attach gives an Auto Scaling group of EKS's what a node group has no property for. Both
+// calls may be made again.
+func (a *Account) attach(ctx context.Context, group string, targets []string, tags map[string]string) error {
+	if len(tags) > 0 {
+		var all []asgtypes.Tag
+		for _, key := range sorted(tags) {
+			all = append(all, asgtypes.Tag{
+				ResourceId: &group, ResourceType: aws.String("auto-scaling-group"), Key: aws.String(key), Value: aws.String(tags[key]), PropagateAtLaunch: aws.Bool(false),
+			})
+		}
+		if _, err := a.asg.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: all}); err != nil {
+			return asFault("tagging scaling group "+group, err)
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	_, err := a.asg.AttachLoadBalancerTargetGroups(ctx, &autoscaling.AttachLoadBalancerTargetGroupsInput{AutoScalingGroupName: &group, TargetGroupARNs: targets})
+	return asFault("letting load balancers reach scaling group "+group, err)
+}
+
+// attachedTargets are the target groups of a scaling group.
+func (a *Account) attachedTargets(ctx context.Context, group string) (map[string]bool, error) {
+	has := map[string]bool{}
+	pages := autoscaling.NewDescribeLoadBalancerTargetGroupsPaginator(a.asg, &autoscaling.DescribeLoadBalancerTargetGroupsInput{AutoScalingGroupName: &group})
+	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, asFault("reading which load balancers reach scaling group "+group, err)
+		}
+		for _, t := range page.LoadBalancerTargetGroups {
+			has[deref(t.LoadBalancerTargetGroupARN)] = true
+		}
+	}
+	return has, nil
+}
+
+// scalingTags are the tags of a scaling group.
+func (a *Account) scalingTags(ctx context.Context, group string) (map[string]string, error) {
+	has := map[string]string{}
+	pages := autoscaling.NewDescribeTagsPaginator(a.asg, &autoscaling.DescribeTagsInput{
+		Filters: []asgtypes.Filter{{Name: aws.String("auto-scaling-group"), Values: []string{group}}},
+	})
+	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, asFault("reading the tags of scaling group "+group, err)
+		}
+		for _, t := range page.Tags {
+			has[deref(t.Key)] = deref(t.Value)
+		}
+	}
+	return has, nil
+}
+
+// scaleAttempts are how often a group is tried that EKS is doing something to.
+const scaleAttempts = 20
+
+// scale sets how many nodes a group may have, without its stack: a stack that says it sets
+// how many there are now too. How many there are now is kept within the new bounds.
+func (a *Account) scale(ctx context.Context, clusterName, name string, least, most int32) error {
+	g, err := a.nodegroup(ctx, clusterName, name)
+	if err != nil || g == nil || g.ScalingConfig == nil {
+		return err
+	}
+	desired := min(max(aws.ToInt32(g.ScalingConfig.DesiredSize), least), most)
+	for range scaleAttempts {
+		_, err = a.eks.UpdateNodegroupConfig(ctx, &eks.UpdateNodegroupConfigInput{
+			ClusterName: &clusterName, NodegroupName: &name,
+			ScalingConfig: &ekstypes.NodegroupScalingConfig{MinSize: &least, MaxSize: &most, DesiredSize: &desired},
+		})
+		if !is(err, "ResourceInUseException") {
+			break
+		}
+		// EKS does one thing to a group at a time.
+		if err := pause(ctx, longestLook); err != nil {
+			return err
+		}
+	}
+	return asFault("scaling node group "+name, err)
+}
+
+// listed are the values that an output of a stack joins.
+func listed(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+}

@@ -1,0 +1,57 @@
+package eks
+
+import (
+	"context"
+	"strings"
+
+	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Configure says what would change about a cluster that is there, or why it cannot. Rules
+// that the file breaks are returned as they are.
+func (a *Account) Configure(ctx context.Context, c *cluster.Config) (*cluster.Reconfiguration, []workload.Violation, error) {
+	n, err := a.noted(ctx, c.ClusterName)
+	if err == nil {
+		err = a.refuseUnfinished(ctx, c.ClusterName, n)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if broken := cluster.Reconfigure(n.Config, c); len(broken) > 0 {
+		return nil, broken, nil
+	}
+	facts, err := a.Facts(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	pinnedConfig, f, err := a.Pin(ctx, c, facts)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, broken := cluster.Build(pinnedConfig, f)
+	if len(broken) > 0 {
+		return nil, broken, nil
+	}
+	state, err := a.State(ctx, plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &cluster.Reconfiguration{Plan: plan, Facts: f, Config: c, Changes: cluster.Diff(state, plan)}, nil, nil
+}
+
+// Apply makes the changes of a configuration: what is wanted first, then what is too much.
+func (a *Account) Apply(ctx context.Context, c *cluster.Reconfiguration, o cluster.Run) error {
+	if err := a.make(ctx, c.Plan, o, func(n *Note) { n.record(c.Config, c.Facts, c.Plan) }); err != nil {
+		return err
+	}
+	d := &removal{run: &run{Account: a, options: o}, name: c.Plan.ClusterName}
+	var tasks []func() error
+	for _, change := range c.Changes {
+		// Only groups of nodes can be too much.
+		if change.Action == cluster.Remove && strings.HasPrefix(change.ID, cluster.IDStack+cluster.NodesPart("cx-w")) {
+			tasks = append(tasks, func() error { return d.one(ctx, change) })
+		}
+	}
+	return together(tasks...)
+}

@@ -1,0 +1,270 @@
+package eks
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+
+	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/fault"
+)
+
+// stacks are the stacks of a cluster by their parts, as they are.
+func (a *Account) stacks(ctx context.Context, name string) (map[string]cfn.Stack, error) {
+	all := map[string]cfn.Stack{}
+	pages := cloudformation.NewDescribeStacksPaginator(a.cfn, &cloudformation.DescribeStacksInput{})
+	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, asFault("listing the stacks of "+a.Region, err)
+		}
+		for _, s := range page.Stacks {
+			part, named := a.names(name).Part(deref(s.StackName))
+			if named && s.StackStatus != cfn.StackStatusDeleteComplete && tagOf(s.Tags, cluster.TagClusterName) == name {
+				all[part] = s
+			}
+		}
+	}
+	return all, nil
+}
+
+// State is what there is of a cluster, in the terms of its plan: what is as the plan has
+// it, has the plan's digest.
+func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State, error) {
+	stacks, err := a.stacks(ctx, plan.ClusterName)
+	if err != nil {
+		return nil, err
+	}
+	o := &observer{Account: a, plan: plan, stacks: stacks, wanted: plan.State(), state: cluster.State{}}
+	var tasks []func() error
+	for i := range plan.Steps {
+		tasks = append(tasks, func() error { return o.step(ctx, &plan.Steps[i]) })
+	}
+	if err := together(tasks...); err != nil {
+		return nil, err
+	}
+	for part := range stacks {
+		if id := cluster.IDStack + part; o.wanted[id] == (cluster.Made{}) {
+			o.state[id] = cluster.Made{Digest: "surplus"}
+		}
+	}
+	return o.state, nil
+}
+
+// observer compares what there is with a plan.
+type observer struct {
+	*Account
+	plan   *cluster.Plan
+	stacks map[string]cfn.Stack
+	wanted cluster.State
+
+	mu    sync.Mutex
+	state cluster.State
+}
+
+// differs is the digest of what is there and is not as it should be.
+const differs = "differs"
+
+// step looks at one step.
+func (o *observer) step(ctx context.Context, s *cluster.Step) error {
+	there, same, err := o.look(ctx, s)
+	if err != nil || !there {
+		return err
+	}
+	made := o.wanted[s.ID]
+	if !same {
+		made.Digest = differs
+	}
+	if group, isNodes := strings.CutPrefix(s.ID, cluster.IDStack+cluster.NodesPart("")); isNodes {
+		g, err := o.nodegroup(ctx, o.plan.ClusterName, group)
+		if err != nil {
+			return err
+		}
+		if g != nil && g.ScalingConfig != nil {
+			made.Min, made.Max = strconv.Itoa(int(aws.ToInt32(g.ScalingConfig.MinSize))), strconv.Itoa(int(aws.ToInt32(g.ScalingConfig.MaxSize)))
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.state[s.ID] = made
+	return nil
+}
+
+// look says whether what a step makes is there, and as it should be. The chart and the
+// environment are not looked at: they are not in AWS.
+func (o *observer) look(ctx context.Context, s *cluster.Step) (there, same bool, err error) {
+	owner := o.plan.ClusterName
+	switch do := s.Do; {
+	case do.LogGroup != nil:
+		tags, err := o.logGroupTags(ctx, do.LogGroup.Name)
+		return tags != nil, tags[cluster.TagClusterName] == owner, err
+	case do.Bucket != nil:
+		b, err := o.bucket(ctx, do.Bucket.Name)
+		return b.there, b.tags[cluster.TagClusterName] == owner, err
+	case do.Policy != nil:
+		there, err := o.policyThere(ctx, do.Policy.ARN)
+		return there, there, err
+	case do.Role != nil:
+		return o.roleIs(ctx, do.Role)
+	case do.Stack != nil:
+		return o.stackIs(ctx, strings.TrimPrefix(s.ID, cluster.IDStack), do.Stack, s.Soft)
+	case do.Attach != nil:
+		return o.attachedIs(ctx, do.Attach)
+	}
+	_, controlled := o.stacks["cluster"]
+	return controlled, true, nil
+}
+
+func (o *observer) roleIs(ctx context.Context, want *cluster.Role) (there, same bool, err error) {
+	r, err := o.role(ctx, want.Name)
+	if err != nil || r == nil {
+		return false, false, err
+	}
+	has, err := o.attached(ctx, want.Name)
+	if err != nil {
+		return true, false, err
+	}
+	for _, arn := range want.Attach {
+		if !has[arn] {
+			return true, false, nil
+		}
+	}
+	for name, document := range want.Inline {
+		if same, err := o.inlineIs(ctx, want.Name, name, document); err != nil || !same {
+			return true, false, err
+		}
+	}
+	return true, len(has) == len(want.Attach) && roleTag(r) == o.plan.ClusterName, nil
+}
+
+func (o *observer) stackIs(ctx context.Context, part string, want *cluster.Stack, soft bool) (there, same bool, err error) {
+	s, there := o.stacks[part]
+	if !there {
+		return false, false, nil
+	}
+	params := map[string]string{}
+	for name, from := range want.Params {
+		if from.Stack == "" {
+			params[name] = from.Literal
+			continue
+		}
+		source := o.stacks[from.Stack]
+		params[name] = from.Before + outputsOf(&source)[from.Output]
+	}
+	if err := o.asMoved(ctx, o.plan.ClusterName, &s, params); err != nil {
+		return true, false, err
+	}
+	_, well := settled(s.StackStatus)
+	// What the cluster does without, and could not be made, is not missing.
+	well = well || s.StackStatus == cfn.StackStatusUpdateRollbackComplete || soft && s.StackStatus == cfn.StackStatusRollbackComplete
+	return true, well && sameStack(&s, want, params), nil
+}
+
+func (o *observer) attachedIs(ctx context.Context, want *cluster.Attach) (there, same bool, err error) {
+	g, err := o.nodegroup(ctx, o.plan.ClusterName, want.NodeGroup)
+	if err != nil {
+		return false, false, err
+	}
+	groups := scalingGroups(g)
+	if len(groups) == 0 {
+		return false, false, nil
+	}
+	for _, group := range groups {
+		tags, err := o.scalingTags(ctx, group)
+		if err != nil {
+			return true, false, err
+		}
+		for key, value := range want.Tags {
+			if tags[key] != value {
+				return true, false, nil
+			}
+		}
+		if want.TargetGroups == nil {
+			continue
+		}
+		has, err := o.attachedTargets(ctx, group)
+		if err != nil {
+			return true, false, err
+		}
+		services := o.stacks[want.TargetGroups.Stack]
+		for _, arn := range listed(outputsOf(&services)[want.TargetGroups.Output]) {
+			if !has[arn] {
+				return true, false, nil
+			}
+		}
+	}
+	return true, true, nil
+}
+
+// pinned are facts with which a plan of a cluster that is there stays what it is: the
+// versions and the zones are those that it was made with. Only an upgrade changes them.
+func pinned(f *cluster.Facts, n *Note) *cluster.Facts {
+	p := *f
+	if n.Kubernetes.Version != "" {
+		p.Versions = []cluster.KubernetesVersion{n.Kubernetes}
+		// Images of types that are new to the cluster have releases of today.
+		for _, v := range f.Versions {
+			if v.Version != n.Kubernetes.Version {
+				continue
+			}
+			known := p.Versions[0]
+			known.Releases = map[string]string{}
+			for image, release := range v.Releases {
+				known.Releases[image] = release
+			}
+			for image, release := range n.Kubernetes.Releases {
+				known.Releases[image] = release
+			}
+			known.Status, known.Until = v.Status, v.Until
+			p.Versions[0] = known
+		}
+	}
+	return &p
+}
+
+// Pin returns configuration and facts with which a plan of a cluster that is there stays
+// what it is. Where there is none yet they are what they were.
+func (a *Account) Pin(ctx context.Context, c *cluster.Config, f *cluster.Facts) (*cluster.Config, *cluster.Facts, error) {
+	network, err := a.describe(ctx, a.names(c.ClusterName).Stack("network"))
+	if err != nil {
+		return nil, nil, err
+	}
+	control, err := a.describe(ctx, a.names(c.ClusterName).Stack("cluster"))
+	if err != nil || network == nil && control == nil {
+		return c, f, err
+	}
+	n, err := a.Note(ctx, c.ClusterName)
+	if err != nil || n == nil || n.Config == nil {
+		return c, f, err
+	}
+	if v := c.KubernetesVersion; v != "" && n.Kubernetes.Version != "" && v != n.Kubernetes.Version {
+		return nil, nil, fault.New(fault.Conflict, CodeOtherFile, "cluster %s was brought to Kubernetes %s, and the file says kubernetes_version: %s", c.ClusterName, n.Kubernetes.Version, v).
+			WithHint("write kubernetes_version: %q; `cortex cluster upgrade` is what changes it", n.Kubernetes.Version)
+	}
+	same, pinnedFacts := pin(c, f, n)
+	return same, pinnedFacts, nil
+}
+
+// pin holds a configuration and facts to what a cluster was made with.
+func pin(c *cluster.Config, f *cluster.Facts, n *Note) (*cluster.Config, *cluster.Facts) {
+	same := *c
+	if len(same.AvailabilityZones) == 0 && !same.OwnNetwork() {
+		same.AvailabilityZones = n.Zones
+	}
+	return &same, pinned(f, n)
+}
+
+// IsThere says what of a cluster is there, and what was asked for last.
+func (a *Account) IsThere(ctx context.Context, name string) (bool, error) {
+	s, err := a.describe(ctx, a.names(name).Stack("cluster"))
+	if err != nil {
+		return false, fmt.Errorf("looking for cluster %s: %w", name, err)
+	}
+	return s != nil && s.StackStatus != cfn.StackStatusDeleteInProgress, nil
+}

@@ -1,0 +1,294 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/relay/http2"
+	"cortex.dev/cortex/internal/telemetry/proxymetrics"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Inside answers the requests of APIs that have none of their own replicas do that.
+type Inside interface {
+	// Serve answers a request to an API. The path of r begins below its endpoint, which is
+	// what base is.
+	Serve(api, base string, w http.ResponseWriter, r *http.Request)
+}
+
+// Items takes the requests of AsyncAPIs, and knows how many of them wait.
+type Items interface {
+	Inside
+	// MeanLoad returns how many items of an API waited or were executed, on average since
+	// it was called before.
+	MeanLoad(api string) float64
+	// Backlog returns what an API has to do, without what no replica is started for.
+	Backlog(api string) workload.Backlog
+	// Load returns how many of them wait and are executed now.
+	Load(api string) (queued, running int)
+}
+
+// Seat is a place at a replica for the execution of an item: one of those that requests
+// get. Its holder owes a Done or an Unreached.
+type Seat struct {
+	r     *replica
+	cuts  uint32
+	next  http.RoundTripper
+	ended sync.Once
+}
+
+// Seat waits for a place at a replica of an API. If the API sleeps it is woken, or, without
+// wake, Seat fails. It fails with what a request would be answered, or with ctx's error.
+func (g *Gateway) Seat(ctx context.Context, api string, wake bool) (*Seat, error) {
+	g.mu.Lock()
+	w := g.works[api]
+	g.mu.Unlock()
+	switch {
+	case w == nil || !w.deployed.Load() || !w.items.Load() || w.jobs.Load():
+		return nil, errDeleted
+	case w.stopped.Load():
+		return nil, errStopped
+	case !wake && w.pool.Load().Ready == 0:
+		return nil, errAsleep
+	}
+	// again: who hands items out waits for one place at a time, and no bound is for that.
+	r, ans := g.acquireAgain(ctx, w)
+	if ctx.Err() != nil && ans != nil {
+		return nil, context.Cause(ctx)
+	}
+	if ans != nil {
+		return nil, fmt.Errorf("%s: %s", ans.Code, ans.Message)
+	}
+	return &Seat{r: r, cuts: r.upstream.Cuts(), next: g.executing}, nil
+}
+
+// acquireAgain is acquire for an item, which no bound of a queue refuses.
+func (g *Gateway) acquireAgain(ctx context.Context, w *work) (*replica, *relay.Answer) {
+	var v visit // of which nothing is recorded: there is no request
+	return g.acquire(func() context.Context { return ctx }, w, 0, 1, &v)
+}
+
+// Replica is which replica the place is at, and of which revision.
+func (s *Seat) Replica() (id, revision string) { return s.r.id, *s.r.revision.Load() }
+
+// RoundTrip sends r to the replica.
+func (s *Seat) RoundTrip(r *http.Request) (*http.Response, error) {
+	out := *r
+	u := *r.URL
+	u.Scheme, u.Host = "http", s.r.upstream.Addr()
+	out.URL = &u
+	return s.next.RoundTrip(&out)
+}
+
+// Cut reports whether the replica was told to stop, and could not wait for the end.
+func (s *Seat) Cut() bool { return s.r.upstream.Cuts() != s.cuts }
+
+// Done gives the place back.
+func (s *Seat) Done() { s.ended.Do(func() { s.r.Done(0) }) }
+
+// Unreached gives the place back of a replica that took no connection.
+func (s *Seat) Unreached(err error) { s.ended.Do(func() { s.r.Unreached(err) }) }
+
+// inside is where requests to AsyncAPIs go: a server in this process, which the relay
+// reaches as it does a replica, by pairs of sockets that nobody else can open. What is
+// bounded, watched and streamed for replicas is so for items too.
+type inside struct {
+	conns chan net.Conn
+	once  sync.Once
+	ended chan struct{}
+}
+
+func newInside() *inside { return &inside{conns: make(chan net.Conn), ended: make(chan struct{})} }
+
+var _ net.Listener = (*inside)(nil)
+
+// upstream returns the way of the requests of one API.
+func (n *inside) upstream(api string) *relay.Upstream {
+	return relay.NewUpstreamOf("items of "+api, func(ctx context.Context) (net.Conn, error) {
+		ours, theirs, err := pair()
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+		}
+		select {
+		case n.conns <- insideConn{theirs, api}:
+			return ours, nil
+		case <-n.ended:
+			err = net.ErrClosed
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		_, _ = ours.Close(), theirs.Close() // nothing was said
+		return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+	})
+}
+
+// insideConn is a connection on which there are requests of one API only.
+type insideConn struct {
+	net.Conn
+	api string
+}
+
+// pair returns two connected sockets.
+func pair() (a, b net.Conn, _ error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if a, err = connOf(fds[0]); err != nil {
+		_ = syscall.Close(fds[1]) // the error is known
+		return nil, nil, err
+	}
+	if b, err = connOf(fds[1]); err != nil {
+		_ = a.Close() // the error is known
+		return nil, nil, err
+	}
+	return a, b, nil
+}
+
+func connOf(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "items")
+	defer f.Close() // net keeps a copy
+	return net.FileConn(f)
+}
+
+// Accept is net.Listener's.
+func (n *inside) Accept() (net.Conn, error) {
+	select {
+	case c := <-n.conns:
+		return c, nil
+	case <-n.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's.
+func (n *inside) Close() error {
+	n.once.Do(func() { close(n.ended) })
+	return nil
+}
+
+// Addr is net.Listener's.
+func (n *inside) Addr() net.Addr { return &net.UnixAddr{Name: "items", Net: "unix"} }
+
+type insideKey struct{}
+
+// serve answers until ctx ends; then what is open is given a moment.
+func (n *inside) serve(ctx context.Context, g *Gateway) {
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			api, _ := r.Context().Value(insideKey{}).(string)
+			g.serveItems(api, w, r)
+		}),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			with, _ := c.(insideConn)
+			return context.WithValue(ctx, insideKey{}, with.api)
+		},
+		ReadHeaderTimeout: 10 * time.Second, // the relay has the head, and writes it at once
+		MaxHeaderBytes:    1 << 20,          // the relay has bounded it
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if server.Shutdown(late) != nil {
+			_ = server.Close() // who is still there is not served any more
+		}
+	})
+	defer stop()
+	_ = server.Serve(n) // it ends when it is closed
+}
+
+// serveItems answers a request to an AsyncAPI, whose path begins below the endpoint.
+func (g *Gateway) serveItems(api string, w http.ResponseWriter, r *http.Request) {
+	base, jobs := "", false
+	if route := g.snap.Load().claims[api]; route != nil {
+		base, jobs = route.endpoint, route.jobs()
+	}
+	if jobs {
+		g.cfg.Jobs.Serve(api, base, w, r)
+		return
+	}
+	g.cfg.Items.Serve(api, base, w, r)
+}
+
+// itemsPlace is where a request to an AsyncAPI goes.
+type itemsPlace struct{ upstream *relay.Upstream }
+
+var _ relay.Place = itemsPlace{}
+
+// Upstream is the server inside.
+func (p itemsPlace) Upstream() *relay.Upstream { return p.upstream }
+
+// Done is relay.Place's: nothing was taken.
+func (p itemsPlace) Done(int) {}
+
+// Unreached is relay.Place's.
+func (p itemsPlace) Unreached(error) {}
+
+// itemsHandler answers requests to AsyncAPIs that net/http has read, and leaves all others
+// to next.
+func (g *Gateway) itemsHandler(next http.Handler) http.Handler {
+	if g.cfg.Items == nil && g.cfg.Jobs == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target := []byte(r.URL.EscapedPath())
+		route, strip := g.snap.Load().find(target)
+		if route == nil || route.work == nil || !route.work.items.Load() || climbs(target) || relay.CheckRequest(r.Method, r.Host) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		counted := proxymetrics.Of(r.Context())
+		counted.Series, counted.Placed = route.work.counts.requests, true
+		below := r.Clone(r.Context())
+		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+			below.Header.Del(name) // as the proxy does before it asks for rewrite
+		}
+		g.rewrite(&httputil.ProxyRequest{In: r, Out: below})
+		for name, values := range r.Header {
+			if strings.HasPrefix(name, "X-Cortex-") { // options, which are for us
+				below.Header[name] = values
+			}
+		}
+		if err := stripTarget(below.URL, string(target[strip:])); err != nil {
+			refused := &relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}
+			counted.Refused(refused)
+			http2.Answer(w, r, refused)
+			return
+		}
+		w.Header().Set(originField, "api")
+		w.Header().Set("X-Request-Id", below.Header.Get("X-Request-Id"))
+		g.serveItems(route.name, &noting{ResponseWriter: w, counted: counted}, below)
+	})
+}
+
+// noting tells who counts with what status a request is answered.
+type noting struct {
+	http.ResponseWriter
+	counted *proxymetrics.Request
+}
+
+// Unwrap lets who streams flush.
+func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }
+
+// WriteHeader is http.ResponseWriter's.
+func (n *noting) WriteHeader(status int) {
+	n.counted.Answering(&http.Response{StatusCode: status, Header: n.Header()})
+	n.ResponseWriter.WriteHeader(status)
+}

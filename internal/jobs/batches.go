@@ -1,0 +1,528 @@
+package jobs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/atomicfile"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// chunk is the record of up to chunkSize batches: where they are, and what became of them.
+// A million items are a thousand records, each of which is a few hundred bytes.
+type chunk struct {
+	Offset    int64         `json:"offset"` // of its first batch in the file of batches
+	Count     int           `json:"count"`
+	Succeeded []byte        `json:"succeeded,omitempty"` // a bit for each batch
+	Failed    []int         `json:"failed,omitempty"`    // within the chunk
+	Tries     map[int]tries `json:"tries,omitempty"`     // of those that are open and were tried
+}
+
+// tries are how often a batch was worked on in vain.
+type tries struct {
+	Errors int `json:"errors,omitempty"` // the worker said so
+	Losses int `json:"losses,omitempty"` // the worker was lost
+}
+
+// outcome is what became of a batch.
+type outcome byte
+
+const (
+	open outcome = iota
+	running
+	succeeded
+	failed
+)
+
+// Bounds of how much may be lost with this process, and is worked on again: what ended
+// since the last commit.
+const (
+	commitEvery = 200 * time.Millisecond
+	commitBytes = 8 << 20 // of lines that wait: workers wait at this many
+	rateWindow  = 60      // seconds
+)
+
+// batches are those of one job, and where they stand. All methods may be called at once.
+type batches struct {
+	s   *Service
+	rec record // as it was when they were opened
+	dir string
+
+	items  *os.File
+	output *os.File // nil of those that are only read
+	errors *os.File
+
+	committing sync.Mutex // held while something is put on the disk
+
+	mu      sync.Mutex
+	outcome []outcome
+	tries   map[int]tries
+	offsets []int64 // of chunks
+	left    int     // that have no outcome
+	atWork  int
+	ok, bad int
+	worked  time.Duration
+	next    int           // before it none is open that is not in again
+	again   []int         // that are to be worked on again
+	changed chan struct{} // closed and replaced when one may be taken, or none is left
+
+	lines, errs bytes.Buffer // not in the files yet
+	touched     map[int]bool // chunks
+	committed   chan struct{}
+	full        bool
+	broken      error // of the files: nothing goes on
+
+	at     reading
+	recent [rateWindow]int // batches that ended, by seconds
+	second int64           // of the latest
+	since  time.Time
+}
+
+// reading is where the file of batches is read: they are mostly taken in their order.
+type reading struct {
+	buf  *bufio.Reader
+	next int // batch that is read next
+}
+
+// openBatches reads where the batches of a job stand.
+func openBatches(ctx context.Context, s *Service, r record) (*batches, error) {
+	b := &batches{
+		s: s, rec: r, dir: s.dir(r.key()), outcome: make([]outcome, r.Batches), tries: map[int]tries{}, left: r.Batches, touched: map[int]bool{},
+		changed: make(chan struct{}), committed: make(chan struct{}), worked: r.Worked, since: time.Now(),
+	}
+	err := s.cfg.Records.Scan(ctx, r.key().chunks(), func(_ string, data []byte) error {
+		var c chunk
+		if err := json.Unmarshal(data, &c); err != nil {
+			return err
+		}
+		return b.adopt(len(b.offsets)*chunkSize, c)
+	})
+	if err == nil && len(b.offsets) != (r.Batches+chunkSize-1)/chunkSize {
+		err = fmt.Errorf("of %d batches there are %d records", r.Batches, len(b.offsets))
+	}
+	if err == nil {
+		b.items, err = os.Open(filepath.Join(b.dir, fileItems))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the batches of %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+// adopt takes over the record of one chunk, whose first batch is at a place.
+func (b *batches) adopt(first int, c chunk) error {
+	if first+c.Count > len(b.outcome) || c.Count < 1 || len(c.Succeeded)*8 > chunkSize+7 {
+		return errors.New("a record is of batches that there are not")
+	}
+	b.offsets = append(b.offsets, c.Offset)
+	for i := range c.Count {
+		if i/8 < len(c.Succeeded) && c.Succeeded[i/8]&(1<<(i%8)) != 0 {
+			b.outcome[first+i] = succeeded
+			b.ok++
+			b.left--
+		}
+	}
+	for _, i := range c.Failed {
+		if i < 0 || i >= c.Count || b.outcome[first+i] != open {
+			return errors.New("a record contradicts itself")
+		}
+		b.outcome[first+i] = failed
+		b.bad++
+		b.left--
+	}
+	for i, t := range c.Tries {
+		b.tries[first+i] = t
+	}
+	return nil
+}
+
+func (b *batches) close() {
+	for _, f := range []*os.File{b.items, b.output, b.errors} {
+		if f != nil {
+			_ = f.Close() // what counts was synced
+		}
+	}
+}
+
+// begin opens the files of results at what is written down of them.
+func (b *batches) begin() (err error) {
+	b.output, err = openAt(filepath.Join(b.dir, fileOutput), b.rec.OutputBytes)
+	if err == nil {
+		b.errors, err = openAt(filepath.Join(b.dir, fileErrors), b.rec.ErrorBytes)
+	}
+	return err
+}
+
+func openAt(path string, size int64) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < size {
+		err = fmt.Errorf("%s has lost its end", path)
+	}
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		_, err = f.Seek(size, io.SeekStart)
+	}
+	if err != nil {
+		_ = f.Close() // the error is known
+		return nil, err
+	}
+	return f, nil
+}
+
+// read returns the body of a batch. The caller holds b.mu, or is alone.
+func (b *batches) read(i int) ([]byte, error) {
+	if b.at.buf == nil || i < b.at.next || i/chunkSize > b.at.next/chunkSize {
+		if _, err := b.items.Seek(b.offsets[i/chunkSize], io.SeekStart); err != nil {
+			return nil, err
+		}
+		if b.at.buf == nil {
+			b.at.buf = bufio.NewReaderSize(b.items, 256<<10)
+		} else {
+			b.at.buf.Reset(b.items)
+		}
+		b.at.next = i / chunkSize * chunkSize
+	}
+	for ; ; b.at.next++ {
+		line, err := b.at.buf.ReadBytes('\n')
+		if err != nil {
+			b.at.buf = nil
+			return nil, fmt.Errorf("reading batch %d: %w", i, err)
+		}
+		if b.at.next == i {
+			b.at.next++
+			return bytes.TrimSuffix(line, []byte("\n")), nil
+		}
+	}
+}
+
+// item is a batch that a worker has.
+type item struct {
+	index int
+	body  []byte
+	tries tries
+	began time.Time
+}
+
+// take waits for a batch; none: all have an outcome, or ctx has ended.
+func (b *batches) take(ctx context.Context) (item, bool) {
+	for {
+		b.mu.Lock()
+		wait, i := b.changed, -1
+		switch {
+		case b.left == 0 || b.broken != nil || ctx.Err() != nil:
+			b.mu.Unlock()
+			return item{}, false
+		case b.full:
+			wait = b.committed
+		default:
+			i = b.nextOpen()
+		}
+		if i >= 0 {
+			body, err := b.read(i)
+			if err != nil {
+				b.fail(err)
+				b.mu.Unlock()
+				return item{}, false
+			}
+			b.outcome[i] = running
+			b.atWork++
+			t := b.tries[i]
+			b.mu.Unlock()
+			return item{index: i, body: body, tries: t, began: time.Now()}, true
+		}
+		b.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// nextOpen returns a batch that nobody has; -1: there is none now. The caller holds b.mu.
+func (b *batches) nextOpen() int {
+	for ; b.next < len(b.outcome); b.next++ {
+		if b.outcome[b.next] == open {
+			return b.next
+		}
+	}
+	for len(b.again) > 0 {
+		i := b.again[0]
+		b.again = b.again[1:]
+		if b.outcome[i] == open {
+			return i
+		}
+	}
+	return -1
+}
+
+// fail has everything end. The caller holds b.mu.
+func (b *batches) fail(err error) {
+	if b.broken == nil {
+		b.broken = err
+		b.stir()
+	}
+}
+
+// stir wakes those who wait for a batch. The caller holds b.mu.
+func (b *batches) stir() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// giveBack returns a batch that has no outcome yet.
+func (b *batches) giveBack(it item, t tries) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.outcome[it.index] = open
+	b.atWork--
+	if t != it.tries {
+		b.tries[it.index] = t
+		b.touched[it.index/chunkSize] = true
+	}
+	b.again = append(b.again, it.index)
+	b.stir()
+}
+
+// done writes down the outcome of a batch.
+func (b *batches) done(it item, ok bool, line workload.JobLine) {
+	line.Index = it.index
+	data, err := json.Marshal(line)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	into := &b.errs
+	b.outcome[it.index] = failed
+	if ok {
+		into = &b.lines
+		b.outcome[it.index] = succeeded
+		b.ok++
+	} else {
+		b.bad++
+	}
+	if !ok || line.Body != nil || line.BodyFile != "" { // what succeeded without a word has no line
+		into.Write(data)
+		into.WriteByte('\n')
+	}
+	delete(b.tries, it.index)
+	b.touched[it.index/chunkSize] = true
+	b.atWork--
+	b.left--
+	b.worked += time.Since(it.began)
+	b.count(time.Now())
+	b.full = b.lines.Len()+b.errs.Len() >= commitBytes
+	if b.left == 0 || b.again != nil {
+		b.stir()
+	}
+}
+
+// count notes that a batch ended. The caller holds b.mu.
+func (b *batches) count(now time.Time) {
+	b.pass(now)
+	b.recent[b.second%rateWindow]++
+}
+
+// pass forgets what is longer ago than the window. The caller holds b.mu.
+func (b *batches) pass(now time.Time) {
+	s := now.Unix()
+	for i := max(b.second+1, s-rateWindow+1); i <= s; i++ {
+		b.recent[i%rateWindow] = 0
+	}
+	b.second = max(b.second, s)
+}
+
+func (b *batches) progress(p *workload.JobProgress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.pass(now)
+	p.Total, p.Succeeded, p.Failed, p.Running = len(b.outcome), b.ok, b.bad, b.atWork
+	ended := 0
+	for _, n := range b.recent {
+		ended += n
+	}
+	window := min(now.Sub(b.since), rateWindow*time.Second).Seconds()
+	if ended == 0 || window <= 0 {
+		return
+	}
+	rate := float64(ended) / window
+	p.PerMinute = float64(int(rate*600)) / 10
+	p.Estimate = time.Duration(float64(b.left) / rate * float64(time.Second)).Round(time.Second).String()
+}
+
+// counted says how many batches have succeeded and failed.
+func (b *batches) counted() (ok, bad, total int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ok, b.bad, len(b.outcome)
+}
+
+// commit puts on the disk what has ended: first the lines, then, as one, that there are
+// these and what they are of.
+func (b *batches) commit(ctx context.Context, j *job) error {
+	b.committing.Lock()
+	defer b.committing.Unlock()
+	b.mu.Lock()
+	if len(b.touched) == 0 || b.broken != nil {
+		err := b.broken
+		b.mu.Unlock()
+		return err
+	}
+	lines, errs, touched := bytes.Clone(b.lines.Bytes()), bytes.Clone(b.errs.Bytes()), b.touched
+	b.lines.Reset()
+	b.errs.Reset()
+	b.touched, b.full = map[int]bool{}, false
+	close(b.committed)
+	b.committed = make(chan struct{})
+	more, err := map[string][]byte{}, error(nil)
+	for n := range touched {
+		if more[b.rec.key().chunk(n)], err = json.Marshal(b.chunkOf(n)); err != nil {
+			break
+		}
+	}
+	ok, bad, worked := b.ok, b.bad, b.worked
+	b.mu.Unlock()
+	for _, f := range []struct {
+		to   *os.File
+		data []byte
+	}{{b.output, lines}, {b.errors, errs}} {
+		if len(f.data) == 0 || err != nil {
+			continue
+		}
+		if _, err = f.to.Write(f.data); err == nil {
+			err = f.to.Sync()
+		}
+	}
+	if err == nil {
+		err = j.must(ctx, more, func(r *record) {
+			r.OutputBytes += int64(len(lines))
+			r.ErrorBytes += int64(len(errs))
+			r.Succeeded, r.Failed, r.Worked = ok, bad, worked
+		})
+	}
+	if err != nil {
+		b.mu.Lock()
+		b.fail(err)
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// chunkOf is the record of a chunk as it is now. The caller holds b.mu.
+func (b *batches) chunkOf(n int) chunk {
+	first := n * chunkSize
+	c := chunk{Offset: b.offsets[n], Count: min(chunkSize, len(b.outcome)-first)}
+	c.Succeeded = make([]byte, (c.Count+7)/8)
+	for i := range c.Count {
+		switch b.outcome[first+i] {
+		case succeeded:
+			c.Succeeded[i/8] |= 1 << (i % 8)
+		case failed:
+			c.Failed = append(c.Failed, i)
+		case open, running:
+			if t, ok := b.tries[first+i]; ok {
+				if c.Tries == nil {
+					c.Tries = map[int]tries{}
+				}
+				c.Tries[i] = t
+			}
+		}
+	}
+	return c
+}
+
+// manifest says what the results of a job are.
+type manifest struct {
+	JobID     string             `json:"job_id"`
+	Status    workload.JobStatus `json:"status"`
+	Total     int                `json:"total"`
+	Succeeded int                `json:"succeeded"`
+	Failed    int                `json:"failed"`
+	Files     []manifestFile     `json:"files"`
+}
+
+type manifestFile struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// writeManifest writes what the files of results are, when they do not change any more.
+func writeManifest(dir string, r record) error {
+	m := manifest{JobID: r.ID, Status: r.Status, Total: r.Batches, Succeeded: r.Succeeded, Failed: r.Failed, Files: []manifestFile{}}
+	for _, name := range []string{fileOutput, fileErrors} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		n, err := io.Copy(sum, f)
+		_ = f.Close() // it was only read
+		if err != nil {
+			return err
+		}
+		m.Files = append(m.Files, manifestFile{name, n, hex.EncodeToString(sum.Sum(nil))})
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(filepath.Join(dir, fileManifest), append(data, '\n'))
+}
+
+// Lines calls fn with each line of the results of a job, or of its errors, as far as they
+// are written down.
+func (s *Service) Lines(ctx context.Context, q workload.JobLinesQuery, fn func(workload.JobLine) error) error {
+	r, _, err := s.latest(ctx, q.API, q.Job)
+	if err != nil {
+		return err
+	}
+	name, size := fileOutput, r.OutputBytes
+	if q.Errors {
+		name, size = fileErrors, r.ErrorBytes
+	}
+	f, err := os.Open(filepath.Join(s.dir(r.key()), name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the results of %s: %w", q.Job, err)
+	}
+	defer f.Close()
+	d := json.NewDecoder(io.LimitReader(f, size))
+	for ctx.Err() == nil {
+		var line workload.JobLine
+		if err := d.Decode(&line); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the results of %s: %w", q.Job, err)
+		}
+		if err := fn(line); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}

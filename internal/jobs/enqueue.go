@@ -1,0 +1,315 @@
+package jobs
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// cursor is how far the items of a job are enqueued: an item that was taken is before it,
+// and in a batch that is on the disk.
+type cursor struct {
+	Done   bool   `json:"done,omitempty"`   // there are no more
+	Index  int    `json:"index,omitempty"`  // of the next item of a list, or batch of a parent
+	File   string `json:"file,omitempty"`   // that is read
+	Offset int64  `json:"offset,omitempty"` // in it
+}
+
+const (
+	chunkSize     = 1000     // batches of one record
+	maxBatchBytes = 32 << 20 // the JSON of one batch
+	readAhead     = 64 << 10
+)
+
+// enqueuer puts batches on the disk, a chunk at a time: when one is written down, its
+// batches and the cursor after it are on the disk as one.
+type enqueuer struct {
+	j     *job
+	ctx   context.Context
+	size  int // items in a batch
+	file  *os.File
+	out   *bufio.Writer
+	bytes int64
+	count int // batches that are written
+
+	batch bytes.Buffer
+	items int
+	begin int64 // of the chunk in the file
+	first int   // batch of the chunk
+}
+
+// enqueue makes the batches of a job, from where it was left.
+func (j *job) enqueue(ctx context.Context) error {
+	r := j.snapshot()
+	f, err := os.OpenFile(filepath.Join(j.dir(), fileItems), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(r.ItemBytes); err != nil { // what came after was not written down
+		return err
+	}
+	if _, err := f.Seek(r.ItemBytes, io.SeekStart); err != nil {
+		return err
+	}
+	e := &enqueuer{j: j, ctx: ctx, file: f, out: bufio.NewWriterSize(f, 256<<10), bytes: r.ItemBytes, count: r.Batches, begin: r.ItemBytes, first: r.Batches}
+	if r.Parent != "" {
+		err = e.fromParent(r)
+	} else {
+		err = e.fromSubmission(r)
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.endBatch(cursor{}); err != nil {
+		return err
+	}
+	return e.checkpoint(cursor{Done: true})
+}
+
+func (e *enqueuer) fromSubmission(r record) error {
+	text, err := os.ReadFile(filepath.Join(e.j.dir(), fileSubmission))
+	if err != nil {
+		return err
+	}
+	submission, err := parse(r.Kind, r.API, text)
+	if err != nil {
+		return err
+	}
+	b, ok := submission.(*workload.BatchSubmission)
+	if !ok {
+		return errors.New("the submission is of no job of batches")
+	}
+	switch {
+	case b.ItemList != nil:
+		e.size = int(b.ItemList.BatchSize)
+		for i := r.Enqueued.Index; i < len(b.ItemList.Items); i++ {
+			if err := e.item(b.ItemList.Items[i], cursor{Index: i + 1}); err != nil {
+				return err
+			}
+		}
+		return nil
+	case b.FilePathLister != nil:
+		e.size = int(b.FilePathLister.BatchSize)
+		return e.paths(r, b.FilePathLister)
+	default:
+		e.size = int(b.DelimitedFiles.BatchSize)
+		return e.values(r, (*workload.FilePathLister)(b.DelimitedFiles))
+	}
+}
+
+// paths makes an item of each path.
+func (e *enqueuer) paths(r record, l *workload.FilePathLister) error {
+	files, err := e.j.s.files(e.j.rev, l, maxFiles+1)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f <= r.Enqueued.File {
+			continue
+		}
+		item, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		if err := e.item(item, cursor{File: f}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// values makes an item of each JSON value in the files.
+func (e *enqueuer) values(r record, l *workload.FilePathLister) error {
+	files, err := e.j.s.files(e.j.rev, l, maxFiles+1)
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		if path < r.Enqueued.File {
+			continue
+		}
+		from := int64(0)
+		if path == r.Enqueued.File {
+			from = r.Enqueued.Offset
+		}
+		if err := e.valuesOf(path, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *enqueuer) valuesOf(path string, from int64) error {
+	f, err := openLocal(path)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	in := &bounded{from: f}
+	d := json.NewDecoder(in)
+	for {
+		in.left = workload.MaxItemBytes + readAhead // of this value, and what is read ahead
+		var value json.RawMessage
+		switch err := d.Decode(&value); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errTooLong) || err == nil && len(value) > workload.MaxItemBytes:
+			return fault.New(fault.Invalid, workload.CodeJobItemTooLarge, "%s has an item at byte %d that is larger than the %d bytes that one may have", path, from+d.InputOffset(), workload.MaxItemBytes)
+		case err != nil:
+			return fault.New(fault.Invalid, "jobs.items_malformed", "%s has no JSON value at byte %d: %s", path, from+d.InputOffset(), strings.TrimPrefix(err.Error(), "json: "))
+		}
+		if err := e.item(value, cursor{File: path, Offset: from + d.InputOffset()}); err != nil {
+			return err
+		}
+	}
+}
+
+// bounded fails instead of reading more than what is left.
+type bounded struct {
+	from io.Reader
+	left int
+}
+
+var errTooLong = errors.New("it is too long")
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.from.Read(p[:min(len(p), readAhead)])
+	b.left -= n
+	return n, err
+}
+
+// fromParent takes the batches over that another job did not do.
+func (e *enqueuer) fromParent(r record) error {
+	parent, err := e.j.s.read(e.ctx, key{r.API, r.Parent})
+	if err != nil {
+		return fmt.Errorf("reading the job whose batches are tried again: %w", err)
+	}
+	b, err := openBatches(e.ctx, e.j.s, parent)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	for i := r.Enqueued.Index; i < parent.Batches; i++ {
+		if was := b.outcome[i]; was == succeeded || was == open && r.OnlyFailed {
+			continue
+		}
+		body, err := b.read(i)
+		if err != nil {
+			return err
+		}
+		if err := e.write(body, cursor{Index: i + 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// item adds an item to the batch that gathers.
+func (e *enqueuer) item(item json.RawMessage, after cursor) error {
+	if e.items == 0 {
+		e.batch.WriteByte('[')
+	} else {
+		e.batch.WriteByte(',')
+	}
+	if err := json.Compact(&e.batch, item); err != nil { // one line is one batch
+		return err
+	}
+	if e.batch.Len() > maxBatchBytes {
+		return fault.New(fault.Invalid, "jobs.batch_too_large", "a batch of %d items has more than %d bytes", e.items+1, maxBatchBytes).WithHint("make batch_size smaller")
+	}
+	if e.items++; e.items < e.size {
+		return nil
+	}
+	return e.endBatch(after)
+}
+
+func (e *enqueuer) endBatch(after cursor) error {
+	if e.items == 0 {
+		return nil
+	}
+	e.batch.WriteByte(']')
+	e.items = 0
+	err := e.write(e.batch.Bytes(), after)
+	e.batch.Reset()
+	return err
+}
+
+// write puts a batch at the end of the file.
+func (e *enqueuer) write(body []byte, after cursor) error {
+	if _, err := e.out.Write(body); err != nil {
+		return err
+	}
+	if err := e.out.WriteByte('\n'); err != nil {
+		return err
+	}
+	e.bytes += int64(len(body)) + 1
+	e.count++
+	if e.count%chunkSize != 0 {
+		return nil
+	}
+	return e.checkpoint(after)
+}
+
+// checkpoint writes down what is enqueued, and where to go on.
+func (e *enqueuer) checkpoint(next cursor) error {
+	if e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
+	}
+	if err := e.out.Flush(); err != nil {
+		return err
+	}
+	if err := e.file.Sync(); err != nil {
+		return err
+	}
+	more := map[string][]byte{}
+	if n := e.count - e.first; n > 0 {
+		data, err := json.Marshal(chunk{Offset: e.begin, Count: n})
+		if err != nil {
+			return err
+		}
+		more[e.j.rec.key().chunk(e.first/chunkSize)] = data
+	}
+	e.begin, e.first = e.bytes, e.count
+	return e.j.must(e.ctx, more, func(r *record) {
+		r.Enqueued, r.Batches, r.ItemBytes = next, e.count, e.bytes
+	})
+}
+
+// enqueueAll enqueues what is missing, and says how that failed.
+func (j *job) enqueueAll(ctx context.Context) (workload.JobStatus, *workload.ItemReason) {
+	if j.snapshot().Enqueued.Done {
+		return "", nil
+	}
+	if err := j.must(ctx, nil, func(r *record) { r.Status = workload.JobEnqueuing }); err != nil {
+		return "", nil
+	}
+	began := time.Now()
+	if err := j.enqueue(ctx); err != nil {
+		if ctx.Err() != nil {
+			return "", nil
+		}
+		return workload.JobEnqueueFailed, &workload.ItemReason{Code: cmp.Or(fault.Code(err), "enqueue_failed"), Message: err.Error()}
+	}
+	j.s.log.Debug("enqueued", "job", j.rec.ID, "batches", j.snapshot().Batches, "took", time.Since(began))
+	return "", nil
+}

@@ -1,0 +1,382 @@
+package jobs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Bounds of the work on batches.
+const (
+	redeliver     = 3                // workers that a batch may be lost with, before it fails
+	startsInVain  = 3                // starts of a worker in a row that come to nothing
+	readyWithin   = 20 * time.Minute // for a worker to receive requests
+	maxAnswer     = 1 << 30          // bytes
+	inlineAnswer  = 1 << 20          // in the file of results; larger ones are files of their own
+	maxSaid       = 2 << 10          // of an answer that is no success
+	maxItemsShown = 2 << 10          // bytes of the items of a batch that failed
+	unreachedWait = 200 * time.Millisecond
+	maxUnreached  = 25
+)
+
+// runBatches works on the batches of a job until each has an outcome. No status: ctx has
+// ended, and says why.
+func (j *job) runBatches(ctx context.Context) (workload.JobStatus, *workload.ItemReason) {
+	if status, why := j.enqueueAll(ctx); status != "" || ctx.Err() != nil {
+		return status, why
+	}
+	broken := func(err error) (workload.JobStatus, *workload.ItemReason) {
+		return workload.JobUnexpectedError, &workload.ItemReason{Code: "results_unwritable", Message: err.Error()}
+	}
+	b, err := openBatches(ctx, j.s, j.snapshot())
+	if err != nil {
+		return broken(err)
+	}
+	defer b.close()
+	if err := b.begin(); err != nil {
+		return broken(err)
+	}
+	j.mu.Lock()
+	j.work = b
+	j.mu.Unlock()
+	if err := j.must(ctx, nil, func(r *record) { r.Status = workload.JobRunning }); err != nil {
+		return "", nil
+	}
+	early := j.workOn(ctx, b)
+	if err := b.commit(ctx, j); err != nil {
+		return broken(err)
+	}
+	var end *earlyEnd
+	if errors.As(early, &end) {
+		return end.status, &end.reason
+	}
+	if ctx.Err() != nil {
+		return "", nil
+	}
+	if _, bad, total := b.counted(); bad > 0 {
+		return workload.JobWithFailures, &workload.ItemReason{Code: "batches_failed", Message: fmt.Sprintf("%d of %d batches failed", bad, total)}
+	}
+	return workload.JobSucceeded, nil
+}
+
+// workOn has workers work on what is left, and then one of them on the end of the job. It
+// returns why that ended before its time.
+func (j *job) workOn(parent context.Context, b *batches) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	r := j.snapshot()
+	b.mu.Lock()
+	n := min(int(r.Workers), b.left)
+	b.mu.Unlock()
+	w := &crew{j: j, b: b, cancel: cancel, client: &http.Client{
+		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: 256 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	defer w.client.CloseIdleConnections()
+	var workers, committing sync.WaitGroup
+	for i := range max(n, 1) { // one for the end of the job, when all batches have one
+		workers.Go(func() { w.worker(ctx, i == 0) })
+	}
+	done := make(chan struct{})
+	committing.Go(func() {
+		t := time.NewTicker(commitEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+			}
+			if err := b.commit(ctx, j); err != nil {
+				cancel(&earlyEnd{workload.JobUnexpectedError, workload.ItemReason{Code: "results_unwritable", Message: err.Error()}})
+			}
+			if _, bad, total := b.counted(); workload.TooManyFailures(r.MaxFailures, bad, total) {
+				cancel(&earlyEnd{workload.JobWithFailures, workload.ItemReason{Code: "too_many_failures", Message: fmt.Sprintf("%d of %d batches failed, which is more than max_failures allows (%s)", bad, total, r.MaxFailures)}})
+			}
+		}
+	})
+	workers.Wait()
+	close(done)
+	committing.Wait()
+	if parent.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// crew is the workers of a job.
+type crew struct {
+	j      *job
+	b      *batches
+	cancel context.CancelCauseFunc
+	client *http.Client
+}
+
+// worker keeps one worker running for as long as there are batches. The last of the job,
+// if it is this one's, follows on the last batch.
+func (w *crew) worker(ctx context.Context, closes bool) {
+	for vain := 0; ctx.Err() == nil; {
+		b := w.b
+		b.mu.Lock()
+		left := b.left
+		b.mu.Unlock()
+		if left == 0 && !closes {
+			return
+		}
+		served, over, end := w.once(ctx, closes)
+		switch {
+		case over || ctx.Err() != nil:
+			return
+		case served:
+			vain = 0
+		default:
+			vain++
+		}
+		if vain < startsInVain {
+			wait(ctx, time.Duration(vain)*firstPause)
+			continue
+		}
+		status, reason := workload.JobWorkerError, reasonOf(end.Reason)
+		if end.OOM {
+			status = workload.JobWorkerOOM
+		}
+		if reason == nil {
+			reason = &workload.ItemReason{Code: "exited", Message: "the worker ended with exit code 0: it has to serve until it is stopped"}
+		}
+		w.cancel(&earlyEnd{status, *reason})
+		return
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// once runs a worker, until it ends or there is nothing for it any more (over). It served
+// if it had a batch, whatever became of that.
+func (w *crew) once(ctx context.Context, closes bool) (served, over bool, end engine.RunEnd) {
+	run, err := w.j.startRun(ctx, nil)
+	if err != nil {
+		return false, false, engine.RunEnd{Reason: &workload.Reason{Code: "worker_not_started", Message: "a worker could not be started: " + err.Error()}}
+	}
+	defer w.j.isGone(run)
+	late, cancel := context.WithTimeout(ctx, readyWithin)
+	ready := run.AwaitReady(late)
+	cancel()
+	if ready {
+		w.j.isReady(run)
+		served, over = w.serve(ctx, run, closes)
+	}
+	why := run.Reason()
+	run.Stop("its job needs it no more")
+	<-run.Done()
+	if end = run.End(); end.Stopped && !ready && ctx.Err() == nil { // it was we, because it took too long
+		end = engine.RunEnd{Reason: why}
+	}
+	return served, over, end
+}
+
+// serve sends batches to a worker that is ready.
+func (w *crew) serve(ctx context.Context, run engine.Running, closes bool) (served, over bool) {
+	unreached := 0
+	for {
+		it, ok := w.b.take(ctx)
+		if !ok {
+			break
+		}
+		result := w.send(ctx, run, it)
+		if w.settle(ctx, it, result) || result.kind == lost { // each loss is charged to a batch
+			served, unreached = true, 0
+		}
+		if result.kind == answered || ctx.Err() != nil {
+			continue
+		}
+		if unreached++; result.kind == lost || unreached > maxUnreached {
+			return served, false // what it is now is not known: another one takes its place
+		}
+		select {
+		case <-run.Done():
+			return served, false
+		case <-time.After(unreachedWait):
+		}
+	}
+	if ctx.Err() != nil || !closes || w.b.commit(ctx, w.j) != nil {
+		return served, true
+	}
+	return w.complete(ctx, run)
+}
+
+// kind is how a request to a worker ended.
+type kind int
+
+const (
+	answered kind = iota
+	lost          // the worker was, after the request was sent
+	notSent
+)
+
+// result is what a batch came to.
+type result struct {
+	kind     kind
+	status   int
+	body     []byte // of at most inlineAnswer
+	bodyFile string
+	reason   *workload.ItemReason
+}
+
+// send has a worker work on a batch.
+func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+run.Address()+"/", bytes.NewReader(it.body))
+	if err != nil {
+		return result{kind: notSent}
+	}
+	id := w.j.rec.ID
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Cortex-Job-ID", id)
+	req.Header.Set("X-Cortex-Request-ID", id+"/"+strconv.Itoa(it.index))
+	req.Header.Set("X-Cortex-Attempt", strconv.Itoa(it.tries.Errors+it.tries.Losses+1))
+	resp, err := w.client.Do(req)
+	switch {
+	case unreached(err):
+		return result{kind: notSent}
+	case err != nil:
+		return result{kind: lost, reason: &workload.ItemReason{Code: "worker_lost", Message: "the worker went away before it answered: " + bareURL(err).Error()}}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // as much as there is
+		return result{status: resp.StatusCode, body: said, reason: &workload.ItemReason{Code: fmt.Sprintf("upstream_%d", resp.StatusCode), Message: fmt.Sprintf("the worker answered with status %d", resp.StatusCode)}}
+	}
+	r := result{status: resp.StatusCode}
+	r.body, err = io.ReadAll(io.LimitReader(resp.Body, inlineAnswer+1))
+	if err == nil && len(r.body) > inlineAnswer {
+		r.bodyFile = filepath.Join(dirBodies, strconv.Itoa(it.index))
+		var more int64
+		more, err = w.keep(r.bodyFile, io.MultiReader(bytes.NewReader(r.body), io.LimitReader(resp.Body, maxAnswer)))
+		r.body = nil
+		if err == nil && more > maxAnswer {
+			return result{status: r.status, reason: &workload.ItemReason{Code: "result_too_large", Message: fmt.Sprintf("the answer has more than %d bytes", int64(maxAnswer))}}
+		}
+	}
+	if err != nil {
+		return result{kind: lost, reason: &workload.ItemReason{Code: "worker_lost", Message: "the worker went away while it answered: " + err.Error()}}
+	}
+	return r
+}
+
+// unreached reports whether err says that no connection could be opened, so that nothing
+// was sent.
+func unreached(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+func bareURL(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
+}
+
+// keep writes an answer into a file of its own.
+func (w *crew) keep(name string, from io.Reader) (int64, error) {
+	path := filepath.Join(w.b.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return 0, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(f, from)
+	if err == nil {
+		err = f.Sync()
+	}
+	return n, errors.Join(err, f.Close())
+}
+
+// settle decides what a result makes of a batch, and reports whether it has an outcome.
+func (w *crew) settle(ctx context.Context, it item, r result) bool {
+	t := it.tries
+	attempts := 1
+	if q := w.b.rec.DeadLetter; q != nil {
+		attempts = int(q.MaxReceiveCount)
+	}
+	switch {
+	case r.kind == notSent, r.kind == lost && ctx.Err() != nil: // nobody's fault
+		w.b.giveBack(it, t)
+		return false
+	case r.kind == lost:
+		if t.Losses++; t.Losses <= redeliver {
+			w.b.giveBack(it, t)
+			return false
+		}
+		r.reason = &workload.ItemReason{Code: "losses_exhausted", Message: fmt.Sprintf("%d workers were lost with it; the last time %s", t.Losses, r.reason.Message)}
+	case r.reason != nil:
+		if t.Errors++; t.Errors < attempts {
+			w.b.giveBack(it, t)
+			return false
+		}
+	default:
+		line := workload.JobLine{Status: r.status, BodyFile: r.bodyFile}
+		if len(r.body) > 0 {
+			line.Body = asJSON(r.body)
+		}
+		w.b.done(it, true, line)
+		return true
+	}
+	line := workload.JobLine{Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
+	if len(r.body) > 0 {
+		line.Body = asJSON(r.body)
+	}
+	if len(it.body) <= maxItemsShown {
+		line.Items = it.body
+	}
+	w.b.done(it, false, line)
+	return true
+}
+
+// complete tells a worker that the job is at its end. A worker that knows nothing of that
+// answers 404.
+func (w *crew) complete(ctx context.Context, run engine.Running) (served, over bool) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+run.Address()+"/on-job-complete", http.NoBody)
+	if err != nil {
+		return false, true
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Cortex-Job-ID", w.j.rec.ID)
+	resp, err := w.client.Do(req)
+	switch {
+	case ctx.Err() != nil:
+		return true, true
+	case unreached(err):
+		wait(ctx, unreachedWait)
+		return false, false // another worker is told
+	case err != nil:
+		w.cancel(&earlyEnd{workload.JobWithFailures, workload.ItemReason{Code: "on_job_complete_failed", Message: "the worker went away before it answered to /on-job-complete: " + bareURL(err).Error()}})
+		return true, true
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxSaid)) // nothing is done with it
+	resp.Body.Close()
+	if ok := resp.StatusCode >= 200 && resp.StatusCode <= 299; !ok && resp.StatusCode != http.StatusNotFound {
+		w.cancel(&earlyEnd{workload.JobWithFailures, workload.ItemReason{Code: "on_job_complete_failed", Message: fmt.Sprintf("the worker answered to /on-job-complete with status %d", resp.StatusCode)}})
+	}
+	return true, true
+}

@@ -1,0 +1,54 @@
+"""Jobs over the wire."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import List
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cortex
+from tests.support import Reply, Request, TestCase, json_reply, recorder
+
+
+class Jobs(TestCase):
+    def test_submit(self) -> None:
+        seen: List[Request] = []
+        client = self.client_of(recorder(json_reply('{"job": {"job_id": "1", "status": "pending"}}'), seen))
+        self.assertEqual(client.submit_batch("resize", {"workers": 2})["job_id"], "1")
+        self.assertEqual(client.submit_task("train")["status"], "pending")
+        self.assertEqual([(r.method, r.path) for r in seen], [("POST", "/v1/apis/resize/jobs"), ("POST", "/v1/apis/train/jobs")])
+        self.assertEqual([json.loads(r.body) for r in seen], [{"job": {"workers": 2}}, {"job": {}}])
+
+    def test_wait(self) -> None:
+        statuses = ["running", "running", "succeeded"]
+
+        def reply(request: Request) -> Reply:
+            if request.method == "POST":
+                return json_reply('{"job": {"job_id": "1", "status": "pending"}}')
+            return json_reply(json.dumps({"job_status": {"job_id": "1", "status": statuses.pop(0)}}))
+
+        with mock.patch("cortex.client._JOB_POLL", 0):
+            job = self.client_of(reply).submit_task("train", {"config": {"epochs": 2}}, wait=True)
+        self.assertEqual((job["status"], statuses), ("succeeded", []))
+
+    def test_get_list_and_stop(self) -> None:
+        seen: List[Request] = []
+        client = self.client_of(recorder(json_reply('{"job_status": {"status": "running"}}'), seen))
+        self.assertEqual(client.get_job("train", "1")["job_status"]["status"], "running")
+        self.assertIsNone(client.stop_job("train", "1"))
+        client.list_jobs("train")
+        self.assertEqual(
+            [(r.method, r.path) for r in seen],
+            [("GET", "/v1/apis/train/jobs/1"), ("DELETE", "/v1/apis/train/jobs/1"), ("GET", "/v1/apis/train/jobs")],
+        )
+
+    def test_ids_that_are_none(self) -> None:
+        client = self.client_of(recorder(json_reply("{}")))
+        for job in ("", "..", "a/b"):
+            for call in (client.get_job, client.stop_job):
+                with self.assertRaises(cortex.NotFound):
+                    call("train", job)
