@@ -169,7 +169,8 @@ func TestRollbackAsksForTheSecretsOfThatVersion(t *testing.T) {
 	first := w.deploy(withSecrets("iris", "hf-token"))[0].API.Spec.ID
 	w.live("iris")
 	w.deploy(withSecrets("iris"))
-	w.live("iris")
+	// The record learns a moment after the replicas that the first version serves no more.
+	eventually(t, "the first version is gone", func() bool { s := w.record("iris").Serving; return s == nil || s.ID != first })
 	w.useSecrets = func(context.Context, []string) error { return fault.New(fault.Forbidden, "auth.forbidden", "no") }
 	if _, err := w.Rollback(t.Context(), "iris", first); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("Rollback() = %v, want a refusal", err)
