@@ -238,7 +238,7 @@ func (s *Service) take(ctx context.Context, api string, asked options, a arrived
 	}
 	if asked.webhook != "" {
 		err := errNoWebhooks
-		if rules.webhook != nil && rules.webhook.AllowCallersURL && s.cfg.Webhooks.Send != nil {
+		if rules.webhook != nil && rules.webhook.AllowCallersURL && s.cfg.Webhooks.CheckURL != nil {
 			err = s.cfg.Webhooks.CheckURL(asked.webhook)
 		}
 		if err != nil {

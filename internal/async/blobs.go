@@ -327,7 +327,7 @@ const otherPrograms = maxTimeout + 24*time.Hour
 // accepted, and of executions that were ending, when an earlier process died.
 func (s *Service) sweepBlobs(ctx context.Context) {
 	began := s.began.UnixMilli() // as precise as ids are
-	if s.cfg.Follow != nil {
+	if s.cfg.Others != nil {
 		began -= otherPrograms.Milliseconds()
 	}
 	if err := s.cfg.Blobs.Each(func(name string) {

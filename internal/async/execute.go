@@ -48,10 +48,12 @@ func (l *line) execute(own context.Context, place Place, e *entry) {
 	item, err := l.apply(lasting, e.id, ledger.Event{Type: ledger.Begin, At: time.Now(), Owner: l.s.owner, Replica: replica, Revision: revision}, nil)
 	if err != nil {
 		place.Done()
+		l.leaveOff(e)
 		l.resync(lasting, e)
 		e.tick(lasting, time.Now()) // it may be too late for it
 		return
 	}
+	defer l.leaveOff(e)
 	began := time.Now()
 	l.s.counts.waited(item, began)
 	rules, timeout := l.rules(), item.Timeout
@@ -72,6 +74,13 @@ func (l *line) execute(own context.Context, place Place, e *entry) {
 	l.mu.Unlock()
 	l.s.counts.ran(l.name, took)
 	l.conclude(lasting, item, answer, end, timeout)
+}
+
+// leaveOff notes that an item is not executed here any more.
+func (l *line) leaveOff(e *entry) {
+	l.mu.Lock()
+	e.cancel, e.ours = nil, false
+	l.mu.Unlock()
 }
 
 var errTimeout = errors.New("it took too long")
@@ -214,6 +223,8 @@ func broken(ctx context.Context, place Place, err error) ledger.Ending {
 		return ledger.Ending{Outcome: ledger.TimedOut}
 	case errors.Is(cause, errStopping):
 		return ledger.Ending{Outcome: ledger.Interrupted, Reason: &ledger.Reason{Code: "daemon_stopped", Message: "this environment was stopped before it was finished"}}
+	case errors.Is(cause, errOvertaken): // which its ledger will say
+		return ledger.Ending{Outcome: ledger.Interrupted, Reason: &ledger.Reason{Code: "gateway_lost", Message: cause.Error()}}
 	case errors.Is(cause, errCancelled):
 		return ledger.Ending{Outcome: ledger.Interrupted, Reason: &ledger.Reason{Code: "item_cancelled", Message: "it was cancelled"}}
 	case place == nil:

@@ -47,6 +47,8 @@ type entry struct {
 	due     time.Time
 	expire  time.Time
 	cancel  context.CancelCauseFunc // of its execution; nil: it has none
+	ours    bool                    // it is executed by this program, or about to be
+	owner   string                  // who executes it
 	slot    int                     // in the timers, from 1; 0: it waits for no time
 	next    time.Time               // that it waits for
 
@@ -158,7 +160,7 @@ func (l *line) settle(i ledger.Item) {
 		return
 	}
 	was := e.state
-	e.version, e.due, e.expire = i.Version, i.Due, i.Expires
+	e.version, e.due, e.expire, e.owner = i.Version, i.Due, i.Expires, i.Owner
 	l.move(e, i.State)
 	l.measure()
 	if !i.State.Executing() {
@@ -289,10 +291,8 @@ func (l *line) apply(ctx context.Context, id string, e ledger.Event, result []by
 	}
 }
 
-// dispatch hands items out until handing ends, and returns when all that it began has.
-func (l *line) dispatch(handing, own context.Context) {
-	var executions sync.WaitGroup
-	defer executions.Wait()
+// dispatch hands items out until handing ends.
+func (l *line) dispatch(handing context.Context) {
 	for {
 		acquire, wake, ok := l.await(handing)
 		if !ok {
@@ -315,7 +315,7 @@ func (l *line) dispatch(handing, own context.Context) {
 			place.Done()
 			continue
 		}
-		executions.Go(func() { l.execute(own, place, e) })
+		l.s.executions.Go(func() { l.execute(l.s.own, place, e) })
 	}
 }
 
@@ -370,14 +370,7 @@ func (l *line) patiently(ctx context.Context, woken bool) {
 	}
 }
 
-func (l *line) pause(ctx context.Context) {
-	t := time.NewTimer(retryEvery)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
-}
+func (l *line) pause(ctx context.Context) { wait(ctx, retryEvery) }
 
 // take takes the item out of the line whose turn it is; nil: there is none.
 func (l *line) take(handing context.Context) *entry {
@@ -388,7 +381,7 @@ func (l *line) take(handing context.Context) *entry {
 	}
 	e := l.queue.take()
 	if e != nil { // nobody else takes it; whether it may still begin is the ledger's to say
-		e.state = ledger.Running
+		e.state, e.ours = ledger.Running, true
 		l.count(e, ledger.Queued, -1)
 		l.count(e, ledger.Running, 1)
 		l.measure()
@@ -411,4 +404,9 @@ func (l *line) resyncID(ctx context.Context, id string) {
 		i = ledger.Item{API: l.name, ID: id, State: ledger.Cancelled, Version: math.MaxUint64}
 	}
 	l.settle(i)
+	// An execution may have been written down although we were told that it was not.
+	if i.State.Executing() && i.Owner == l.s.owner && !l.isOurs(id) {
+		end := ledger.Ending{Outcome: ledger.Interrupted, Reason: &ledger.Reason{Code: "not_begun", Message: "whether it had begun was not known in time"}}
+		_, _ = l.apply(ctx, id, ledger.Judge(i, end, l.rules().Rules, time.Now(), share()), nil) // what is over by now needs nothing
+	}
 }

@@ -51,6 +51,22 @@ type Deployed interface {
 	Watch(ctx context.Context, fn func(store.Change)) error
 }
 
+// Others is how several programs share a ledger: all of them accept items, and one at a time
+// hands them out. Each is known by its owner, which is in the items that it has executed.
+type Others interface {
+	// Follow tells of every item that changes, whoever changes it. It calls listening when no
+	// later change is missed, and fails when changes may be missed, or ctx ends.
+	Follow(ctx context.Context, listening func(), fn func(ledger.Item)) error
+	// Attend says until ctx ends that owner is there.
+	Attend(ctx context.Context, owner string)
+	// Gone waits until owner is not there any more, and fails with ctx only.
+	Gone(ctx context.Context, owner string) error
+	// Lead calls work each time that owner becomes the one that hands items out, with a
+	// context that ends when it no longer is; until ctx ends, or work fails. The next one may
+	// begin when work has returned.
+	Lead(ctx context.Context, owner string, work func(context.Context) error) error
+}
+
 // Config is what a Service needs.
 type Config struct {
 	Ledger   ledger.Ledger
@@ -63,13 +79,8 @@ type Config struct {
 	// Door is where the containers of an API reach the front door, so that they can say how
 	// far they are; empty, or nil: they cannot.
 	Door func(*workload.Spec) string
-	// Follow tells of every item that changes, whoever changes it: of a ledger that several
-	// programs write. It calls listening when no later change is missed. Nil: nobody else
-	// writes.
-	Follow func(ctx context.Context, listening func(), fn func(ledger.Item)) error
-	// Lead calls work while this is the one program that hands items out; it ends with ctx,
-	// or when another one may. Nil: there is no other program.
-	Lead      func(ctx context.Context, work func(context.Context) error) error
+	// Others are the programs that use the same ledger; nil: there are none.
+	Others    Others
 	Webhooks  Webhooks            // Send is nil: there are none
 	Telemetry *telemetry.Registry // nil: no metrics
 	Log       *slog.Logger        // nil: none
@@ -91,11 +102,16 @@ type Service struct {
 	over    context.Context // ends when Run is to end: then nobody waits here for anything
 	end     context.CancelFunc
 
+	own        context.Context // of executions, while Run is running
+	executions sync.WaitGroup
+	tasks      sync.WaitGroup
+
 	mu    sync.Mutex
 	lines map[string]*line
-	tasks sync.WaitGroup
-	// begun runs a line; nil unless Run is running.
-	begun func(*line)
+	// begun runs a line; nil unless this program hands items out.
+	begun   func(*line)
+	minding context.Context // while it does
+	minded  map[string]bool // owners that are, or have been seen to be gone
 
 	clock   timers
 	ends    waiters // for the end of an item
@@ -129,37 +145,34 @@ func New(cfg Config) (*Service, error) {
 // begins any more, and those under way have DrainTimeout before they are interrupted. It
 // fails only when the ledger or what is deployed cannot be read.
 func (s *Service) Run(ctx context.Context) error {
-	lead := s.cfg.Lead
-	if lead == nil {
-		lead = func(ctx context.Context, work func(context.Context) error) error { return work(ctx) }
-	}
-	following, cease := context.WithCancel(ctx)
-	defer context.AfterFunc(following, s.end)()
+	own, interrupt := context.WithCancelCause(context.WithoutCancel(ctx)) // of executions
+	defer interrupt(nil)
+	s.own = own
+	running, halt := context.WithCancel(ctx)
+	defer halt()
+	defer context.AfterFunc(running, s.end)()
+	// What becomes of the items that are executed here is heard of until the last has ended.
+	following, cease := context.WithCancel(context.WithoutCancel(ctx))
 	var others sync.WaitGroup
 	defer others.Wait()
 	defer cease()
-	if s.cfg.Follow != nil {
-		if err := s.mirror(following, &others); err != nil {
+	if s.cfg.Webhooks.Send != nil {
+		sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer s.outbox.stop(cancel)
+		if err := s.outbox.begin(sending); err != nil {
 			return err
 		}
 	}
+	defer s.finish(interrupt)
+
 	failed := make(chan error, 1)
 	known := sync.OnceFunc(func() {
 		others.Go(func() {
-			failed <- s.cfg.Deployed.Watch(following, func(c store.Change) { s.changed(following, c) })
-			cease()
+			failed <- s.cfg.Deployed.Watch(following, func(c store.Change) { s.changed(running, c) })
+			halt()
 		})
 	})
-	if s.cfg.Follow != nil {
-		known()
-	}
-	err := lead(following, func(ctx context.Context) error {
-		err := s.lead(ctx, known)
-		if s.cfg.Follow != nil && following.Err() == nil {
-			err = errors.Join(err, s.readOpen(following))
-		}
-		return err
-	})
+	err := s.share(running, following, &others, known)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -171,31 +184,74 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// mirror keeps what others change in mind until ctx ends. It returns when all that is open
-// is known.
-func (s *Service) mirror(ctx context.Context, others *sync.WaitGroup) error {
+// share hands items out while this program is the one to do so, until ctx ends. known is
+// called when what is open is known.
+func (s *Service) share(ctx, following context.Context, others *sync.WaitGroup, known func()) error {
+	if s.cfg.Others == nil {
+		return s.lead(ctx, known)
+	}
+	// Who has items executed is there until the last of them has ended.
+	others.Go(func() { s.cfg.Others.Attend(s.own, s.owner) })
+	if err := s.mirror(ctx, following, others); err != nil {
+		return err
+	}
+	known()
+	return s.cfg.Others.Lead(ctx, s.owner, func(leading context.Context) error {
+		err := s.lead(leading, known)
+		s.unlearn()
+		for pause := time.Second; err == nil && ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
+			again := s.readOpen(ctx)
+			if again == nil {
+				break
+			}
+			s.log.Warn("which items are open is not known", "error", again)
+			wait(ctx, pause)
+		}
+		return err
+	})
+}
+
+// wait pauses, or until ctx ends.
+func wait(ctx context.Context, pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// finish waits for the executions that are under way, and interrupts those that take too
+// long.
+func (s *Service) finish(interrupt context.CancelCauseFunc) {
+	late := time.AfterFunc(s.cfg.DrainTimeout, func() { interrupt(errStopping) })
+	defer late.Stop()
+	s.executions.Wait()
+	interrupt(errStopping)
+	s.tasks.Wait()
+}
+
+// mirror keeps what others change in mind while following does. It returns when all that is
+// open is known, or when ctx ends.
+func (s *Service) mirror(ctx, following context.Context, others *sync.WaitGroup) error {
 	listening := make(chan struct{})
 	others.Go(func() {
 		began := false
 		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-			err := s.cfg.Follow(ctx, func() {
+			err := s.cfg.Others.Follow(following, func() {
 				pause = time.Second
 				if !began {
 					began = true
 					close(listening)
-				} else if err := s.readOpen(ctx); err != nil { // what changed meanwhile
+				} else if err := s.readOpen(following); err != nil { // what changed meanwhile
 					s.log.Warn("items that changed meanwhile are not known", "error", err)
 				}
 			}, s.heard)
-			if ctx.Err() != nil {
+			if following.Err() != nil {
 				return
 			}
 			s.log.Warn("changes of items are not told now", "error", err)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
+			wait(following, pause)
 		}
 	})
 	select {
@@ -222,33 +278,36 @@ func (s *Service) heard(i ledger.Item) {
 	l.mu.Lock()
 	e := l.entries[i.ID]
 	old := e != nil && i.Version <= e.version
-	if e != nil && !old && i.State == ledger.Cancelling && e.cancel != nil {
-		e.cancel(errCancelled)
+	if e != nil && !old && e.cancel != nil {
+		switch {
+		case i.State == ledger.Cancelling:
+			e.cancel(errCancelled)
+		case !i.State.Executing() || i.Owner != s.owner:
+			e.cancel(errOvertaken)
+		}
 	}
 	l.mu.Unlock()
 	switch {
 	case i.State.Ended():
 		l.settle(i)
 		s.ends.tell(i.ID)
+		if h := ledger.HookOf(ledger.Item{}, i, nil); h != nil {
+			s.outbox.add(*h)
+		}
 	case !old:
 		l.add(i)
+		if i.State.Executing() {
+			s.mind(i.Owner)
+		}
 	}
 }
 
-// lead hands items out until ctx ends. known is called when what is open is known.
+// lead hands items out until ctx ends, and leaves the executions that it began. known is
+// called when what is open is known.
 func (s *Service) lead(ctx context.Context, known func()) error {
-	own, stop := context.WithCancelCause(context.WithoutCancel(ctx)) // of executions
-	defer stop(nil)
-	handing, cease := context.WithCancel(ctx)
-	defer cease()
-
-	if s.cfg.Webhooks.Send != nil {
-		sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer s.outbox.stop(cancel)
-		if err := s.outbox.begin(sending); err != nil {
-			return err
-		}
-	}
+	s.mu.Lock()
+	s.minding, s.minded = ctx, map[string]bool{s.owner: true}
+	s.mu.Unlock()
 	if err := s.takeUp(ctx); err != nil {
 		return err
 	}
@@ -256,7 +315,7 @@ func (s *Service) lead(ctx context.Context, known func()) error {
 	defer s.leading.Store(false)
 	s.mu.Lock()
 	var dispatchers sync.WaitGroup
-	s.begun = func(l *line) { dispatchers.Go(func() { l.dispatch(handing, own) }) }
+	s.begun = func(l *line) { dispatchers.Go(func() { l.dispatch(ctx) }) }
 	for _, l := range s.lines {
 		s.begun(l)
 	}
@@ -264,28 +323,76 @@ func (s *Service) lead(ctx context.Context, known func()) error {
 
 	known()
 	var others sync.WaitGroup
-	others.Go(func() { s.ticks(handing) })
-	others.Go(func() { s.forgets(handing) })
+	others.Go(func() { s.ticks(ctx) })
+	others.Go(func() { s.forgets(ctx) })
 
 	<-ctx.Done()
 	s.mu.Lock()
-	s.begun = nil
+	s.begun, s.minding = nil, nil
 	s.mu.Unlock()
-	cease()
-	late := time.AfterFunc(s.cfg.DrainTimeout, func() { stop(errStopping) })
-	dispatchers.Wait() // and with them what they have begun
-	late.Stop()
-	stop(errStopping)
+	dispatchers.Wait()
 	others.Wait()
-	s.tasks.Wait()
-	if s.cfg.Follow != nil {
-		s.unlearn()
-	}
 	return nil
 }
 
-// unlearn forgets what was known of open items by who handed them out: the one who does so
-// now says what they are.
+// mind has the items that an owner has executed begin again when it is gone, if this
+// program hands items out.
+func (s *Service) mind(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx := s.minding
+	if ctx == nil || s.cfg.Others == nil || s.minded[owner] {
+		return
+	}
+	s.minded[owner] = true
+	s.tasks.Go(func() {
+		if s.cfg.Others.Gone(ctx, owner) != nil {
+			return
+		}
+		n := 0
+		s.mu.Lock()
+		delete(s.minded, owner) // what it wrote at last may still be heard of
+		lines := slices.Collect(maps.Values(s.lines))
+		s.mu.Unlock()
+		for _, l := range lines {
+			ids := l.executedBy(owner)
+			n += len(ids)
+			each(ids, func(id string) { l.lost(ctx, id, owner) })
+		}
+		if n > 0 {
+			s.log.Info("items begin again that were executed by a program that is gone", "program", owner, "items", n)
+		}
+	})
+}
+
+// executedBy returns the items that an owner has executed.
+func (l *line) executedBy(owner string) (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, e := range l.entries {
+		if e.state.Executing() && e.owner == owner {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// lost has an item begin again whose owner ended without a word of it.
+func (l *line) lost(ctx context.Context, id, owner string) {
+	i, err := l.s.cfg.Ledger.Get(ctx, l.name, id)
+	if err != nil || !i.State.Executing() || i.Owner != owner {
+		return // it has gone on
+	}
+	reason := &ledger.Reason{Code: "daemon_restarted", Message: "this environment ended without having been stopped, and was started anew"}
+	if l.s.cfg.Others != nil {
+		reason = &ledger.Reason{Code: "gateway_lost", Message: "the gateway that had it executed ended without having been stopped"}
+	}
+	e := ledger.Judge(i, ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: reason}, l.s.rulesOf(l.name), time.Now(), share())
+	_, _ = l.apply(ctx, id, e, nil) // it is tried again; what is over by now needs nothing
+}
+
+// unlearn forgets what was known of open items by who handed them out, but for those that
+// are executed here: the one who hands out now says what they are.
 func (s *Service) unlearn() {
 	s.mu.Lock()
 	lines := slices.Collect(maps.Values(s.lines))
@@ -293,6 +400,9 @@ func (s *Service) unlearn() {
 	for _, l := range lines {
 		l.mu.Lock()
 		for id, e := range l.entries {
+			if e.ours {
+				continue
+			}
 			l.move(e, ledger.Cancelled) // for what is counted here: it waits for nothing
 			s.clock.set(e, time.Time{})
 			delete(l.entries, id)
@@ -306,34 +416,35 @@ func (s *Service) unlearn() {
 var (
 	errStopping  = errors.New("the daemon is stopping")
 	errCancelled = errors.New("the item was cancelled")
+	errOvertaken = errors.New("the item has gone on elsewhere")
 )
 
 // atOnce bounds how many changes are made at a time where there are many to make: they
 // share commits.
 const atOnce = 64
 
-// takeUp finds every item without an end. Whoever executed one is gone with the process
-// that held this ledger before.
+// takeUp finds every item without an end. Where there are no others, whoever executed one is
+// gone with the process that held this ledger before.
 func (s *Service) takeUp(ctx context.Context) error {
 	turns := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	defer all.Wait()
 	interrupted := 0
 	err := s.cfg.Ledger.Open(ctx, func(i ledger.Item) error {
-		if !i.State.Executing() {
-			s.line(i.API).add(i)
-			return nil
-		}
-		interrupted++
 		l := s.line(i.API)
 		l.add(i)
-		turns <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turns }()
-			// An environment that is stopped writes down what it interrupts: this one was not.
-			e := ledger.Judge(i, ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: &ledger.Reason{Code: "daemon_restarted", Message: "this environment ended without having been stopped, and was started anew"}}, s.rulesOf(i.API), time.Now(), share())
-			_, _ = l.apply(ctx, i.ID, e, nil) // it is tried again; what is over by now needs nothing
-		})
+		switch {
+		case !i.State.Executing():
+		case s.cfg.Others != nil && i.Owner != s.owner:
+			s.mind(i.Owner)
+		case !l.isOurs(i.ID):
+			interrupted++
+			turns <- struct{}{}
+			all.Go(func() {
+				defer func() { <-turns }()
+				l.lost(ctx, i.ID, i.Owner)
+			})
+		}
 		return nil
 	})
 	if err != nil {
@@ -343,6 +454,14 @@ func (s *Service) takeUp(ctx context.Context) error {
 		s.log.Info("items begin again that were under way when this environment ended", "items", interrupted)
 	}
 	return nil
+}
+
+// isOurs reports whether an item is executed by this program.
+func (l *line) isOurs(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[id]
+	return e != nil && e.ours
 }
 
 // changed follows what is deployed.
@@ -428,7 +547,7 @@ func (s *Service) MeanLoad(api string) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mean := l.load.Mean()
-	if s.cfg.Follow != nil && !s.leading.Load() {
+	if s.cfg.Others != nil && !s.leading.Load() {
 		return 0 // whoever hands them out tells of them
 	}
 	return mean

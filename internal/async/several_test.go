@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,35 +16,29 @@ import (
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
 )
 
-// lease is held by one at a time.
-type lease struct {
-	token chan struct{}
-	mu    sync.Mutex
-	take  func() // from who holds it
+// members are those of the ledger, of which the one that leads can be made to lose that.
+type members struct {
+	*jetstream.Members
+	lose chan struct{} // holds a token that the one that leads takes
 }
 
-func (l *lease) lead(ctx context.Context, work func(context.Context) error) error {
-	for {
-		select {
-		case l.token <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		held, lose := context.WithCancel(ctx)
-		l.mu.Lock()
-		l.take = lose
-		l.mu.Unlock()
-		err := work(held)
-		lose()
-		<-l.token // who waits for it has it at once
-		if err != nil || ctx.Err() != nil {
-			return err
-		}
-	}
+func (m members) Lead(ctx context.Context, owner string, work func(context.Context) error) error {
+	return m.Members.Lead(ctx, owner, func(ctx context.Context) error {
+		leading, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			select {
+			case <-m.lose:
+				stop()
+			case <-leading.Done():
+			}
+		}()
+		return work(leading)
+	})
 }
 
 // several are services with one ledger on real servers.
-func several(t *testing.T, n int, lead *lease, handler http.HandlerFunc) (all []*rig) {
+func several(t *testing.T, n int, lose chan struct{}, handler http.HandlerFunc) (all []*rig, conns []*nats.Conn) {
 	t.Helper()
 	url := jetstreamtest.Start(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // the servers first choose who leads
@@ -64,11 +58,15 @@ func several(t *testing.T, n int, lead *lease, handler http.HandlerFunc) (all []
 		if err != nil {
 			t.Fatal(err)
 		}
+		m, err := l.Members(ctx, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
 		r := newRig(t, handler)
-		r.serve(nil, Config{Ledger: l, Blobs: contents, Follow: l.Follow, Lead: lead.lead}, func() {})
-		all = append(all, r)
+		r.serve(nil, Config{Ledger: l, Blobs: contents, Others: members{m, lose}}, func() {})
+		all, conns = append(all, r), append(conns, conn)
 	}
-	return all
+	return all, conns
 }
 
 // Whoever accepts an item, one program hands it out, and every program knows what becomes
@@ -76,9 +74,11 @@ func several(t *testing.T, n int, lead *lease, handler http.HandlerFunc) (all []
 func TestSeveralPrograms(t *testing.T) {
 	t.Parallel()
 	var executions, gone atomic.Int64
-	block := make(chan struct{})
-	lead := &lease{token: make(chan struct{}, 1)}
-	all := several(t, 2, lead, func(w http.ResponseWriter, r *http.Request) {
+	var block atomic.Pointer[chan struct{}] // closed: what is long goes on
+	hold := func() { next := make(chan struct{}); block.Store(&next) }
+	hold()
+	lose := make(chan struct{})
+	all, conns := several(t, 2, lose, func(w http.ResponseWriter, r *http.Request) {
 		executions.Add(1)
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -86,7 +86,7 @@ func TestSeveralPrograms(t *testing.T) {
 		}
 		if string(body) == "long" {
 			select {
-			case <-block:
+			case <-*block.Load():
 			case <-r.Context().Done():
 				gone.Add(1)
 				return
@@ -120,25 +120,61 @@ func TestSeveralPrograms(t *testing.T) {
 		r.ends(id, "cancelled")
 	}
 
-	// Who hands out loses the right to, and is nobody who may; the next one goes on.
+	// Who hands out loses the right to: what it has executed goes on, and the other one hands
+	// out.
 	long := all[0].submit("long")
 	all[0].until("it runs", func() bool { return all[0].get(long, "").State == "running" })
-	lead.mu.Lock()
-	lead.take()
-	lead.mu.Unlock()
-	all[1].until("it begins again", func() bool { return len(all[1].get(long, "").Attempts) == 2 && all[1].get(long, "").State == "running" })
-	if got := all[0].get(long, ""); got.Attempts[0].Outcome != "interrupted" {
-		t.Errorf("its first execution came to %q, want interrupted", got.Attempts[0].Outcome)
-	}
-	// And who hands out ends.
+	lose <- struct{}{}
+	all[0].until("another one hands out", func() bool { return all[0].s.leading.Load() != all[1].s.leading.Load() })
 	waiting := all[1].submit("short")
-	close(block)
+	all[0].ends(waiting, "succeeded")
+	close(*block.Load())
 	for _, r := range all {
-		r.ends(long, "succeeded")
-		r.ends(waiting, "succeeded")
+		if got := r.ends(long, "succeeded"); len(got.Attempts) != 1 {
+			t.Errorf("it was executed %d times, want once", len(got.Attempts))
+		}
 		r.load(0, 0)
 	}
-	all[0].stop()
-	last := all[1].submit("last")
-	all[1].ends(last, "succeeded")
+
+	// Who executes an item is not heard of any more: it begins again, on nobody's account.
+	hold()
+	long = all[0].submit("long")
+	all[0].until("it runs", func() bool { return all[0].get(long, "").State == "running" })
+	lost, other := 0, 1
+	if all[1].s.leading.Load() {
+		lost, other = 1, 0
+	}
+	conns[lost].Close()
+	all[other].until("it begins again", func() bool { got := all[other].get(long, ""); return len(got.Attempts) == 2 && got.State == "running" })
+	if got := all[other].get(long, "").Attempts[0]; got.Outcome != "interrupted" || got.Reason.Code != "gateway_lost" {
+		t.Errorf("its first execution came to %q, %v, want interrupted, gateway_lost", got.Outcome, got.Reason)
+	}
+	close(*block.Load())
+	all[other].ends(long, "succeeded")
+}
+
+// Who is told to stop finishes what it has executed, while the other one hands out already.
+func TestStoppedWhileAnotherHandsOut(t *testing.T) {
+	t.Parallel()
+	block := make(chan struct{})
+	all, _ := several(t, 2, nil, func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) == "long" { // the test sees what does not come
+			<-block
+		}
+	})
+	leads, other := all[0], all[1]
+	long := leads.submit("long")
+	leads.until("it runs", func() bool { return leads.get(long, "").State == "running" })
+	if other.s.leading.Load() {
+		leads, other = other, leads
+	}
+	leads.s.cfg.DrainTimeout = time.Minute
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); leads.stop() }()
+	other.ends(other.submit("short"), "succeeded")
+	close(block)
+	<-stopped
+	if got := other.ends(long, "succeeded"); len(got.Attempts) != 1 {
+		t.Errorf("it was executed %d times, want once", len(got.Attempts))
+	}
 }
