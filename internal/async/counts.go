@@ -105,6 +105,9 @@ func (c *counts) ran(api string, took time.Duration) {
 func (s *Service) register(r *telemetry.Registry) {
 	api := []string{"api_name"}
 	lines := func(read func(l *line)) {
+		if !s.hands() {
+			return
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, l := range s.lines {

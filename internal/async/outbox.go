@@ -23,7 +23,7 @@ type Webhooks struct {
 	CheckURL func(address string) error // why no message can go there
 	Secret   func(ctx context.Context, name string) (string, error)
 	// Endpoint is where callers reach APIs, without a slash at its end.
-	Endpoint string
+	Endpoint func() string
 }
 
 // Bounds of what is sent at once, and of what is known in memory of what waits.
@@ -277,7 +277,7 @@ func (o *outbox) body(h ledger.Hook) ([]byte, error) {
 		API: i.API, ID: i.ID, Status: words[i.State], State: string(i.State), Reason: reason(i.Reason), AcceptedAt: i.Accepted, EndedAt: i.Ended, Result: json.RawMessage(h.Result),
 	}}
 	if i.State == ledger.Succeeded {
-		b.Data.ResultURL = o.s.cfg.Webhooks.Endpoint + h.To.Path + "/" + i.ID + "/result"
+		b.Data.ResultURL = o.s.cfg.Webhooks.Endpoint() + h.To.Path + "/" + i.ID + "/result"
 	}
 	text, err := compact(b)
 	if err == nil && len(text) > maxHookBody && b.Data.Result != nil {

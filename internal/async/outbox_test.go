@@ -88,7 +88,7 @@ func TestWebhooks(t *testing.T) {
 		_, _ = io.WriteString(w, `{"a": "<b>"}`)
 	})
 	r.webhooks = killHooks()
-	r.webhooks.Endpoint = "http://localhost:8888"
+	r.webhooks.Endpoint = func() string { return "http://localhost:8888" }
 	r.run(hooked(url))
 	id := r.submit("x")
 	r.ends(id, "succeeded")

@@ -159,7 +159,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cfg.Webhooks.Send != nil {
 		sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer s.outbox.stop(cancel)
-		if err := s.outbox.begin(sending); err != nil {
+		if s.cfg.Others != nil { // whose ledger may be away
+			others.Go(func() { s.insist(following, func() error { return s.outbox.begin(sending) }) })
+		} else if err := s.outbox.begin(sending); err != nil {
 			return err
 		}
 	}
@@ -192,23 +194,26 @@ func (s *Service) share(ctx, following context.Context, others *sync.WaitGroup, 
 	}
 	// Who has items executed is there until the last of them has ended.
 	others.Go(func() { s.cfg.Others.Attend(s.own, s.owner) })
-	if err := s.mirror(ctx, following, others); err != nil {
-		return err
-	}
+	s.mirror(ctx, following, others)
 	known()
 	return s.cfg.Others.Lead(ctx, s.owner, func(leading context.Context) error {
-		err := s.lead(leading, known)
+		s.insist(leading, func() error { return s.lead(leading, known) })
 		s.unlearn()
-		for pause := time.Second; err == nil && ctx.Err() == nil; pause = min(2*pause, 30*time.Second) {
-			again := s.readOpen(ctx)
-			if again == nil {
-				break
-			}
-			s.log.Warn("which items are open is not known", "error", again)
-			wait(ctx, pause)
-		}
-		return err
+		s.insist(ctx, func() error { return s.readOpen(ctx) })
+		return nil
 	})
+}
+
+// insist calls fn until it succeeds, or ctx ends: a ledger of several programs may be away.
+func (s *Service) insist(ctx context.Context, fn func() error) {
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		err := fn()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("what becomes of items is not known here now", "error", err)
+		wait(ctx, pause)
+	}
 }
 
 // wait pauses, or until ctx ends.
@@ -233,7 +238,7 @@ func (s *Service) finish(interrupt context.CancelCauseFunc) {
 
 // mirror keeps what others change in mind while following does. It returns when all that is
 // open is known, or when ctx ends.
-func (s *Service) mirror(ctx, following context.Context, others *sync.WaitGroup) error {
+func (s *Service) mirror(ctx, following context.Context, others *sync.WaitGroup) {
 	listening := make(chan struct{})
 	others.Go(func() {
 		began := false
@@ -256,9 +261,8 @@ func (s *Service) mirror(ctx, following context.Context, others *sync.WaitGroup)
 	})
 	select {
 	case <-listening:
-		return s.readOpen(ctx)
+		s.insist(ctx, func() error { return s.readOpen(ctx) })
 	case <-ctx.Done():
-		return nil
 	}
 }
 
@@ -319,6 +323,7 @@ func (s *Service) lead(ctx context.Context, known func()) error {
 	for _, l := range s.lines {
 		s.begun(l)
 	}
+	s.tidy(ctx)
 	s.mu.Unlock()
 
 	known()
@@ -471,17 +476,26 @@ func (s *Service) changed(ctx context.Context, c store.Change) {
 	switch {
 	case c.Name == "": // that was everything there is
 		s.know()
-		for _, l := range s.lines {
-			l.abandon(ctx)
-			l.poke()
-		}
+		s.tidy(ctx)
 	case c.Workload == nil:
 		if l := s.lines[c.Name]; l != nil {
 			l.configure(nil)
-			l.abandon(ctx)
+			s.tidy(ctx)
 		}
 	case c.Workload.Revision.Kind == workload.Async:
 		s.lineOf(c.Name).configure(c.Workload)
+	}
+}
+
+// tidy cancels what is open of APIs that are not deployed, if this program hands items out;
+// s.mu is held.
+func (s *Service) tidy(ctx context.Context) {
+	if s.known.Err() == nil || s.begun == nil {
+		return
+	}
+	for _, l := range s.lines {
+		l.abandon(ctx)
+		l.poke()
 	}
 }
 
@@ -547,16 +561,19 @@ func (s *Service) MeanLoad(api string) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mean := l.load.Mean()
-	if s.cfg.Others != nil && !s.leading.Load() {
-		return 0 // whoever hands them out tells of them
+	if !s.hands() {
+		return 0
 	}
 	return mean
 }
 
+// hands reports whether this program hands items out: the one that does tells of them.
+func (s *Service) hands() bool { return s.cfg.Others == nil || s.leading.Load() }
+
 // Backlog returns what an API has to do that replicas are started for.
 func (s *Service) Backlog(api string) workload.Backlog {
 	l := s.existing(api)
-	if l == nil {
+	if l == nil || !s.hands() {
 		return workload.Backlog{}
 	}
 	l.mu.Lock()

@@ -41,29 +41,19 @@ func (m members) Lead(ctx context.Context, owner string, work func(context.Conte
 func several(t *testing.T, n int, lose chan struct{}, handler http.HandlerFunc) (all []*rig, conns []*nats.Conn) {
 	t.Helper()
 	url := jetstreamtest.Start(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // the servers first choose who leads
-	defer cancel()
 	for range n {
 		conn, err := nats.Connect(url, nats.MaxReconnects(-1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(conn.Close)
-		l, err := jetstream.Open(ctx, jetstream.Config{Conn: conn, Name: "items", Replicas: 3})
+		l, err := jetstream.Open(jetstream.Config{Conn: conn, Name: "items", Replicas: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(l.Close)
-		contents, err := l.Contents(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := l.Members(ctx, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
 		r := newRig(t, handler)
-		r.serve(nil, Config{Ledger: l, Blobs: contents, Others: members{m, lose}}, func() {})
+		r.serve(nil, Config{Ledger: l, Blobs: l.Contents(), Others: members{l.Members(slog.New(slog.DiscardHandler)), lose}}, func() {})
 		all, conns = append(all, r), append(conns, conn)
 	}
 	return all, conns

@@ -22,6 +22,7 @@ import (
 
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/telemetry"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // How often load is reported, and how long one call may take: a report that is
@@ -117,6 +118,9 @@ func (c *Client) report() loadReport {
 	left := maxBusy
 	for _, s := range c.cfg.Samples() {
 		sample := loadSample{Name: s.Name, InFlight: s.InFlight}
+		if s.Backlog != (workload.Backlog{}) {
+			sample.Backlog = &s.Backlog
+		}
 		if c.cfg.InFlight != nil && s.InFlight > 0 {
 			sample.Busy = c.cfg.InFlight(s.Name)
 			maps.DeleteFunc(sample.Busy, func(_ string, n int) bool { return n < 1 })

@@ -18,6 +18,7 @@ import (
 	"regexp"
 
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // Audience is what the tokens of gateways are issued for: one that is meant for
@@ -52,6 +53,8 @@ type loadSample struct {
 	InFlight float64 `json:"in_flight"`
 	// Busy is how many requests each replica works on that works on any.
 	Busy map[string]int `json:"busy,omitempty"`
+	// Backlog is what an AsyncAPI has to do, from the one gateway that hands its items out.
+	Backlog *workload.Backlog `json:"backlog,omitempty"`
 }
 
 // wakeRequest asks for a first replica of a workload.
@@ -87,6 +90,8 @@ func (r *loadReport) check() error {
 			return fmt.Errorf("two samples of %s", s.Name)
 		case math.IsNaN(s.InFlight) || s.InFlight < 0 || s.InFlight > maxFlight:
 			return fmt.Errorf("in_flight of %s is not a number of requests", s.Name)
+		case s.Backlog != nil && (s.Backlog.Queued < 0 || s.Backlog.Running < 0 || s.Backlog.Service < 0):
+			return fmt.Errorf("backlog of %s is not a number of items", s.Name)
 		}
 		seen[s.Name] = true
 		for replica, n := range s.Busy {

@@ -1,12 +1,14 @@
 package controlapi
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // silence is after how long a gateway that reports each second is not counted any
@@ -31,7 +33,7 @@ type Loads struct {
 
 type report struct {
 	at      time.Time
-	samples map[string]float64 // by workload
+	samples map[string]autoscaler.Sample // by workload
 	busy    map[string]map[string]int
 }
 
@@ -55,16 +57,19 @@ func (l *Loads) Samples() []autoscaler.Sample {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(now)
-	sums := map[string]float64{}
+	sums := map[string]autoscaler.Sample{}
 	for _, r := range l.reports {
-		for name, inFlight := range r.samples {
-			sums[name] += inFlight
+		for name, s := range r.samples {
+			sum := sums[name]
+			sum.Name = name
+			sum.InFlight += s.InFlight
+			if s.Backlog != (workload.Backlog{}) { // of the one gateway that has it
+				sum.Backlog = s.Backlog
+			}
+			sums[name] = sum
 		}
 	}
-	samples := make([]autoscaler.Sample, 0, len(sums))
-	for name, inFlight := range sums {
-		samples = append(samples, autoscaler.Sample{Name: name, InFlight: inFlight})
-	}
+	samples := slices.Collect(maps.Values(sums))
 	slices.SortFunc(samples, func(a, b autoscaler.Sample) int { return strings.Compare(a.Name, b.Name) })
 	return samples
 }
@@ -96,9 +101,13 @@ func (l *Loads) Gateways() int {
 // false when there are too many gateways.
 func (l *Loads) heard(r loadReport) bool {
 	now := l.now()
-	samples, busy := make(map[string]float64, len(r.Samples)), map[string]map[string]int{}
+	samples, busy := make(map[string]autoscaler.Sample, len(r.Samples)), map[string]map[string]int{}
 	for _, s := range r.Samples {
-		samples[s.Name] = s.InFlight
+		sample := autoscaler.Sample{Name: s.Name, InFlight: s.InFlight}
+		if s.Backlog != nil {
+			sample.Backlog = *s.Backlog
+		}
+		samples[s.Name] = sample
 		if len(s.Busy) > 0 {
 			busy[s.Name] = s.Busy
 		}

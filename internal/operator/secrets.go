@@ -72,7 +72,7 @@ func (o *Operator) SetSecret(ctx context.Context, name string, value []byte) (wo
 // deletes it although the next ones could not start.
 func (o *Operator) DeleteSecret(ctx context.Context, name string, force bool) (message workload.Message, err error) {
 	if o.secrets == nil || !workload.IsSecretName(name) {
-		return message, noSecret(name)
+		return message, store.NoSecret(name)
 	}
 	err = o.change(ctx, func(ctx context.Context) error {
 		deployed, err := o.store.List(ctx)
@@ -90,11 +90,6 @@ func (o *Operator) DeleteSecret(ctx context.Context, name string, force bool) (m
 		return nil
 	})
 	return message, err
-}
-
-func noSecret(name string) error {
-	return fault.New(fault.NotFound, workload.CodeSecretNotFound, "there is no secret %s", name).
-		WithHint("cortex secret list shows which there are")
 }
 
 // reads is whether replicas of a revision have a secret.

@@ -132,7 +132,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	}
 	work, err := async.New(async.Config{
 		Ledger: records.ledger, Blobs: records.blobs, Deployed: st, Telemetry: metrics, Log: cfg.Log,
-		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: st.SecretValue, Endpoint: endpoint(apis.Addr())},
+		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: st.SecretValue, Endpoint: func() string { return endpoint(apis.Addr()) }},
 		Acquire: func(ctx context.Context, api string, wake bool) (async.Place, error) {
 			seat, err := gate.Seat(ctx, api, wake)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/tracing"
 )
@@ -26,7 +27,7 @@ POD_NAMESPACE have to be set.
   --trace-endpoint URL     of the collector to which traces are sent, OTLP over HTTP (none)
   --trace-ratio RATIO      of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
   --kubeconfig FILE        how to reach the API server (as a pod does)
-`
+` + items.Usage
 
 // parse returns the configuration, or everything that is wrong.
 func parse(args []string, getenv func(string) string) (Config, error) {
@@ -45,18 +46,18 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.Set.IntVar(&c.ConnsPerAddr, "connections-per-address", 5000, "")
 	f.Traces(&c.Traces)
 	text(&c.Kubeconfig, "kubeconfig", "", "")
+	c.Items.Flags(f)
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
-	var namespace string
-	c.Pod, namespace = f.Pod(getenv)
+	c.Pod, c.SystemNamespace = f.Pod(getenv)
 	var err error
 	if c.Resource, err = tracing.ParseResource(getenv("OTEL_RESOURCE_ATTRIBUTES")); err != nil {
 		f.Complain(true, "OTEL_RESOURCE_ATTRIBUTES: %v", err)
 	}
 	f.Complain(c.ConnsPerAddr < 1 || c.ConnsPerAddr > 20_000, "--connections-per-address %d is not between 1 and 20000", c.ConnsPerAddr)
 	if c.Operator == "" {
-		c.Operator = "https://" + program.OperatorService + "." + namespace + ".svc:8444"
+		c.Operator = "https://" + program.OperatorService + "." + c.SystemNamespace + ".svc:8444"
 	}
 	f.Name("--namespace", c.Namespace)
 	u, err := url.Parse(c.Operator)
@@ -66,6 +67,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.Complain(c.CAFile == "", "--ca-file is empty")
 	f.Complain(c.ShutdownDelay < 0 || c.ShutdownDelay > 5*time.Minute, "--shutdown-delay %s is not between 0s and 5m", c.ShutdownDelay)
 	f.Complain(c.DrainTimeout < time.Second || c.DrainTimeout > time.Hour, "--drain-timeout %s is not between 1s and 1h", c.DrainTimeout)
+	c.Items.Check(f)
 	f.Address("listen", c.Listen)
 	f.Address("health-listen", c.HealthListen)
 	return c, f.Fault()

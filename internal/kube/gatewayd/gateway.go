@@ -19,11 +19,13 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/store"
@@ -34,9 +36,10 @@ import (
 
 // Config is what a gateway needs to know; see its flags.
 type Config struct {
-	Pod        string // this replica
-	Namespace  string // of workloads
-	Kubeconfig string // empty: as a pod
+	Pod             string // this replica
+	SystemNamespace string // of the gateways
+	Namespace       string // of workloads
+	Kubeconfig      string // empty: as a pod
 
 	Operator          string // https://host:port
 	TokenFile, CAFile string
@@ -48,6 +51,7 @@ type Config struct {
 	ConnsPerAddr         int            // connections of one address
 	Traces               tracing.Settings
 	Resource             []tracing.Attribute // of its traces, beside the service
+	Items                items.Settings      // where those of AsyncAPIs are kept
 
 	Version string
 	Log     *slog.Logger
@@ -152,6 +156,21 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		Trusted: p.cfg.Trusted,
 	}
 	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
+	var kept, handed []lifecycle.Task
+	if p.cfg.Items.URL != "" {
+		work, run, err := p.items(st, func(ctx context.Context, api string, wake bool) (async.Place, error) {
+			seat, err := gate.Seat(ctx, api, wake)
+			if err != nil {
+				return nil, err
+			}
+			return seat, nil
+		})
+		if err != nil {
+			return err
+		}
+		front.Items = work
+		kept, handed = []lifecycle.Task{{Name: "ledger", Run: run}}, []lifecycle.Task{{Name: "items", Run: work.Run}}
+	}
 	gate, err = gateway.New(front)
 	if err != nil {
 		return err
@@ -162,9 +181,27 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	return lifecycle.Run(later,
 		[]lifecycle.Task{{Name: "replicas", Run: eng.Run}},
 		// Load is reported while the last requests are answered: it is load.
-		[]lifecycle.Task{{Name: "routes", Run: gate.Run}, {Name: "load", Run: client.Run}},
-		[]lifecycle.Task{{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}},
+		append(kept, lifecycle.Task{Name: "routes", Run: gate.Run}, lifecycle.Task{Name: "load", Run: client.Run}),
+		append(handed, lifecycle.Task{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}),
 	)
+}
+
+// items are those of AsyncAPIs, which every gateway accepts and one at a time hands out,
+// and what keeps the connection to their ledger.
+func (p *gatewayProcess) items(st *storekube.Store, acquire func(context.Context, string, bool) (async.Place, error)) (*async.Service, func(context.Context) error, error) {
+	kept, err := items.Open(items.Config{Settings: p.cfg.Items, REST: p.rest, Namespace: p.cfg.SystemNamespace, Program: "cortex-gateway " + p.cfg.Pod, Log: p.cfg.Log})
+	if err != nil {
+		return nil, nil, err
+	}
+	allowed, err := p.cfg.Items.Webhooks()
+	if err != nil {
+		return nil, nil, err
+	}
+	work, err := async.New(async.Config{
+		Ledger: kept, Blobs: kept.Contents, Others: kept, Deployed: st, Acquire: acquire, Webhooks: async.Webhooks{CheckURL: allowed.CheckURL},
+		Telemetry: p.metrics, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
+	})
+	return work, kept.Run, err
 }
 
 // delayed is a context that ends some time after ctx does: until then requests still

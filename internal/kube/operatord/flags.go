@@ -10,6 +10,7 @@ import (
 
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/hostconfig"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -54,7 +55,7 @@ POD_NAME and POD_NAMESPACE have to be set.
   --internal-listen ADDRESS   for gateways (:8444)
   --health-listen ADDRESS     of /healthz, /readyz and /metrics (:8081)
   --kubeconfig FILE           how to reach the API server (as a pod does)
-`
+` + items.Usage
 
 // parse returns the configuration, or everything that is wrong.
 func parse(args []string, getenv func(string) string) (Config, error) {
@@ -97,6 +98,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.InternalListen, "internal-listen", ":8444", "")
 	text(&c.HealthListen, "health-listen", ":8081", "")
 	text(&c.Kubeconfig, "kubeconfig", "", "")
+	c.Items.Flags(f)
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
@@ -144,6 +146,7 @@ func check(f *program.Flags, c *Config, groups []string) {
 			"--api-endpoint %q is not the URL of a server", c.APIEndpoint)
 		c.APIEndpoint = strings.TrimRight(c.APIEndpoint, "/")
 	}
+	c.Items.Check(f)
 	f.Address("listen", c.Listen)
 	f.Address("internal-listen", c.InternalListen)
 	f.Problems(c.Traces.Problems())

@@ -29,6 +29,7 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/httpserve"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
@@ -63,6 +64,7 @@ type Config struct {
 	ShutdownDelay  time.Duration    // from giving up the lead to ending
 	Traces         tracing.Settings // of sidecars
 	GatewayAccount string
+	Items          items.Settings // where those of AsyncAPIs are kept
 
 	Listen, InternalListen, HealthListen string
 
@@ -196,6 +198,9 @@ func (p *operatorProgram) run(ctx context.Context) error {
 	if err := p.canLead(ctx); err != nil {
 		return err
 	}
+	if err := p.makeLedgerSecret(ctx); err != nil {
+		return err
+	}
 	p.standby.Store(true)
 	defer context.AfterFunc(ctx, func() { p.standby.Store(false) })()
 	election := electionConfig{
@@ -255,6 +260,7 @@ type leader struct {
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
 	operator  *operator.Operator
+	items     []lifecycle.Task
 }
 
 // lead runs what only the leader does, until ctx ends.
@@ -321,6 +327,13 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	if l.room != nil {
 		role.Room = l.room
 	}
+	if cfg.Items.URL != "" {
+		work, err := l.manageItems(ctx)
+		if err != nil {
+			return errors.Join(err, l.server.Close())
+		}
+		role.Items = work
+	}
 	if l.operator, err = operator.New(role); err != nil {
 		return errors.Join(err, l.server.Close())
 	}
@@ -381,6 +394,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 		lifecycle.Task{Name: "authority", Run: publish.run},
 		lifecycle.Task{Name: "state", Run: l.store.Run},
 	)
+	upkeep = append(upkeep, l.items...)
 	if l.own != l.shown {
 		upkeep = append(upkeep, lifecycle.Task{Name: "internal certificate", Run: l.own.Run})
 	}

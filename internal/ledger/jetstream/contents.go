@@ -12,27 +12,41 @@ import (
 )
 
 // Contents keeps what is too large for the ledger in an object store beside it, in chunks.
-type Contents struct{ store jetstream.ObjectStore }
+type Contents struct{ store lazy[jetstream.ObjectStore] }
 
-// Contents opens the contents of the ledger's items.
-func (l *Ledger) Contents(ctx context.Context) (*Contents, error) {
-	store, err := l.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: l.cfg.Name, Description: "large contents of items of Cortex", Storage: jetstream.FileStorage,
-		Replicas: max(l.cfg.Replicas, 1), MaxBytes: max(l.cfg.MaxBytes, -1),
-	})
-	if err != nil {
-		return nil, unavailable("the contents of "+l.cfg.Name, err)
+// Contents are those of the ledger's items.
+func (l *Ledger) Contents() *Contents {
+	c := &Contents{}
+	c.store.find = func(ctx context.Context) (jetstream.ObjectStore, error) {
+		store, err := l.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: l.cfg.Name, Description: "large contents of items of Cortex", Storage: jetstream.FileStorage,
+			Replicas: max(l.cfg.Replicas, 1), MaxBytes: max(l.cfg.MaxBytes, -1),
+		})
+		if err != nil {
+			return nil, unavailable("the contents of "+l.cfg.Name, err)
+		}
+		return store, nil
 	}
-	return &Contents{store}, nil
+	return c
 }
 
 // patience is how long one call to the server may take.
 const patience = 30 * time.Second
 
+func (c *Contents) open() (jetstream.ObjectStore, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return c.store.get(ctx)
+}
+
 // Put keeps what r has. Chunks of what did not come whole are dropped by the store.
 func (c *Contents) Put(name string, r io.Reader) error {
+	store, err := c.open()
+	if err != nil {
+		return err
+	}
 	// No deadline: how long a body may take is decided where it is read.
-	if _, err := c.store.Put(context.Background(), jetstream.ObjectMeta{Name: name}, r); err != nil {
+	if _, err := store.Put(context.Background(), jetstream.ObjectMeta{Name: name}, r); err != nil {
 		return fmt.Errorf("keeping %s: %w", name, err)
 	}
 	return nil
@@ -43,21 +57,29 @@ func (c *Contents) Put(name string, r io.Reader) error {
 func (c *Contents) Open(name string) (io.ReadSeekCloser, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	info, err := c.store.GetInfo(ctx, name)
+	store, err := c.store.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info, err := store.GetInfo(ctx, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return &object{c: c, name: name, size: int64(info.Size)}, nil
+	return &object{store: store, name: name, size: int64(info.Size)}, nil
 }
 
 // Remove drops what is kept.
 func (c *Contents) Remove(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.store.Delete(ctx, name); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+	store, err := c.store.get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := store.Delete(ctx, name); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
 		return fmt.Errorf("removing %s: %w", name, err)
 	}
 	return nil
@@ -67,7 +89,11 @@ func (c *Contents) Remove(name string) error {
 func (c *Contents) Each(fn func(name string)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
 	defer cancel()
-	all, err := c.store.List(ctx)
+	store, err := c.store.get(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := store.List(ctx)
 	if errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return nil
 	}
@@ -83,7 +109,7 @@ func (c *Contents) Each(fn func(name string)) error {
 // object reads one content. The store reads from the beginning only, so what is before a
 // position is read and dropped.
 type object struct {
-	c        *Contents
+	store    jetstream.ObjectStore
 	name     string
 	size, at int64
 	from     jetstream.ObjectResult
@@ -100,7 +126,7 @@ func (o *object) Read(p []byte) (int, error) {
 		o.from = nil
 	}
 	if o.from == nil {
-		from, err := o.c.store.Get(context.Background(), o.name)
+		from, err := o.store.Get(context.Background(), o.name)
 		if err != nil {
 			return 0, fmt.Errorf("reading %s: %w", o.name, err)
 		}

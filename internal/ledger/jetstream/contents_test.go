@@ -17,10 +17,7 @@ import (
 func TestContents(t *testing.T) {
 	t.Parallel()
 	l, _ := open(t, jetstreamtest.Start(t, 1), "items", 1)
-	c, err := l.Contents(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := l.Contents()
 	want := make([]byte, 300_000)
 	_, _ = rand.Read(want)
 	if err := c.Put("iris/a.payload", bytes.NewReader(want)); err != nil {

@@ -16,13 +16,17 @@ import (
 // when the server is away for long, and may be called again: what was missed then is in Open.
 func (l *Ledger) Follow(ctx context.Context, listening func(), fn func(ledger.Item)) error {
 	doing := "following " + l.cfg.Name
+	stream, err := l.stream.get(ctx)
+	if err != nil {
+		return err
+	}
 	kept, err := l.lastKept(ctx)
 	if err != nil {
 		return unavailable(doing, err)
 	}
 	// Not "what is new": the client makes its consumer again when a server is slow, and new
 	// is then what comes after that.
-	consumer, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{l.cfg.Name + "." + subjectItem + ".>"},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: kept + 1,
 	})

@@ -54,39 +54,66 @@ type Config struct {
 type Ledger struct {
 	cfg    Config
 	js     jetstream.JetStream
-	stream jetstream.Stream
+	stream lazy[jetstream.Stream]
 	writes *committer
 
 	forgetting sync.Mutex
 	from       int64 // hour before which nothing is over any more; 0: not known
 }
 
-// Open finds or makes the stream. What exists is not made smaller or less safe.
-func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+// lazy is something of the servers that is found, or made, when it is first needed: a
+// program must start while they are away.
+type lazy[T any] struct {
+	mu    sync.Mutex
+	found bool
+	value T
+	find  func(context.Context) (T, error)
+}
+
+func (z *lazy[T]) get(ctx context.Context) (T, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.found {
+		return z.value, nil
+	}
+	v, err := z.find(ctx)
+	z.value, z.found = v, err == nil
+	return v, err
+}
+
+// Open returns the ledger, which need not be there yet: the stream is found or made with the
+// first call that needs it. What exists is not made smaller or less safe.
+func Open(cfg Config) (*Ledger, error) {
 	js, err := jetstream.New(cfg.Conn, jetstream.WithDefaultTimeout(10*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	stream, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:               cfg.Name,
+	l := &Ledger{cfg: cfg, js: js, writes: newCommitter(cfg.Conn)}
+	l.stream.find = l.makeStream
+	return l, nil
+}
+
+func (l *Ledger) makeStream(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:               l.cfg.Name,
 		Description:        "items of asynchronous work of Cortex: the truth about them",
-		Subjects:           []string{cfg.Name + ".>"},
+		Subjects:           []string{l.cfg.Name + ".>"},
 		Storage:            jetstream.FileStorage,
-		Replicas:           max(cfg.Replicas, 1),
+		Replicas:           max(l.cfg.Replicas, 1),
 		Retention:          jetstream.LimitsPolicy,
 		Discard:            jetstream.DiscardNew,
 		MaxMsgsPerSubject:  1,
-		MaxBytes:           cfg.MaxBytes,
+		MaxBytes:           l.cfg.MaxBytes,
 		AllowAtomicPublish: true,
 		AllowMsgTTL:        true,
 	})
 	if err != nil {
-		return nil, unavailable("the stream "+cfg.Name, err)
+		return nil, unavailable("the stream "+l.cfg.Name, err)
 	}
 	// A stream that keeps the last message of each subject lets followers answer, which may
 	// not have heard yet of what was kept. Who leads has: it is asked, and nobody else.
 	stream.CachedInfo().Config.AllowDirect = false
-	return &Ledger{cfg: cfg, js: js, stream: stream, writes: newCommitter(cfg.Conn)}, nil
+	return stream, nil
 }
 
 // Close ends what is being written. The connection is the caller's.
@@ -113,7 +140,11 @@ func (l *Ledger) subject(kind, api, id string) string {
 
 // last returns the last message of a subject; nil: there is none.
 func (l *Ledger) last(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
-	m, err := l.stream.GetLastMsgForSubject(ctx, subject)
+	stream, err := l.stream.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := stream.GetLastMsgForSubject(ctx, subject)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, nil
@@ -125,7 +156,11 @@ func (l *Ledger) last(ctx context.Context, subject string) (*jetstream.RawStream
 
 // purge removes what is at a subject, or at all that match.
 func (l *Ledger) purge(ctx context.Context, subject string) error {
-	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+	stream, err := l.stream.get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 		return unavailable("dropping "+subject, err)
 	}
 	return nil
@@ -134,7 +169,11 @@ func (l *Ledger) purge(ctx context.Context, subject string) error {
 // scan calls fn with the last message of every subject that matches a filter, without its text,
 // in the order in which they were written.
 func (l *Ledger) scan(ctx context.Context, filters []string, fn func(subject string, h nats.Header) error) error {
-	consumer, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true})
+	stream, err := l.stream.get(ctx)
+	if err != nil {
+		return err
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true})
 	if err != nil {
 		return unavailable("reading "+filters[0], err)
 	}

@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -21,9 +20,7 @@ func open(t testing.TB, url, name string, replicas int) (*Ledger, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	l, err := Open(ctx, Config{Conn: conn, Name: name, Replicas: replicas})
+	l, err := Open(Config{Conn: conn, Name: name, Replicas: replicas})
 	if err != nil {
 		t.Fatal(err)
 	}

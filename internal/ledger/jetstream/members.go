@@ -32,20 +32,61 @@ const (
 // memory: it is worth nothing after a moment, and must not wait for a disk that is busy.
 type Members struct {
 	*Ledger
-	kv  jetstream.KeyValue
+	kv  lazy[jetstream.KeyValue]
 	log *slog.Logger
 }
 
-// Members begins to know the programs that use the ledger.
-func (l *Ledger) Members(ctx context.Context, log *slog.Logger) (*Members, error) {
-	kv, err := l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: l.cfg.Name + "-members", Description: "programs that accept and hand out items of Cortex",
-		Storage: jetstream.MemoryStorage, Replicas: max(l.cfg.Replicas, 1), History: 1, TTL: memberKept,
-	})
-	if err != nil {
-		return nil, unavailable("the members of "+l.cfg.Name, err)
+// Members are those of the ledger.
+func (l *Ledger) Members(log *slog.Logger) *Members {
+	m := &Members{Ledger: l, log: log}
+	m.kv.find = func(ctx context.Context) (jetstream.KeyValue, error) {
+		kv, err := l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: l.cfg.Name + "-members", Description: "programs that accept and hand out items of Cortex",
+			Storage: jetstream.MemoryStorage, Replicas: max(l.cfg.Replicas, 1), History: 1, TTL: memberKept,
+		})
+		if err != nil {
+			return nil, unavailable("the members of "+l.cfg.Name, err)
+		}
+		return kv, nil
 	}
-	return &Members{Ledger: l, kv: kv, log: log}, nil
+	return m
+}
+
+// say writes a word of a member.
+func (m *Members) say(ctx context.Context, owner, word string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	kv, err := m.kv.get(ctx)
+	if err == nil {
+		_, err = kv.PutString(ctx, memberOf+owner, word)
+	}
+	return err
+}
+
+// read returns what is kept; where nothing is the error is jetstream.ErrKeyNotFound.
+func (m *Members) read(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	kv, err := m.kv.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return kv.Get(ctx, key)
+}
+
+// lead writes who leads, if that is still what was read; nil: nothing was.
+func (m *Members) lead(ctx context.Context, owner string, was jetstream.KeyValueEntry) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	kv, err := m.kv.get(ctx)
+	switch {
+	case err != nil:
+	case was == nil:
+		_, err = kv.Create(ctx, leadKey, []byte(owner))
+	default:
+		_, err = kv.Update(ctx, leadKey, []byte(owner), was.Revision())
+	}
+	return err
 }
 
 // Attend says until ctx ends that owner is there, and then that it is not any more.
@@ -53,19 +94,15 @@ func (m *Members) Attend(ctx context.Context, owner string) {
 	tick := time.NewTicker(memberEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		within, cancel := context.WithTimeout(ctx, memberEvery)
-		if _, err := m.kv.PutString(within, memberOf+owner, here); err != nil && ctx.Err() == nil {
+		if err := m.say(ctx, owner, here, memberEvery); err != nil && ctx.Err() == nil {
 			m.log.Warn("the servers of items do not hear that this program is there", "error", err)
 		}
-		cancel()
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
 	}
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
-	defer cancel()
-	if _, err := m.kv.PutString(leaving, memberOf+owner, left); err != nil {
+	if err := m.say(context.WithoutCancel(ctx), owner, left, leaveWithin); err != nil {
 		m.log.Warn("the servers of items do not hear that this program ends: others wait for it", "error", err)
 	}
 }
@@ -79,7 +116,7 @@ type pulse struct {
 // look asks for a member's latest word, and reports whether it is gone. While the servers
 // do not answer nobody is: its words do not arrive either.
 func (m *Members) look(ctx context.Context, owner string, p *pulse) bool {
-	entry, err := m.kv.Get(ctx, memberOf+owner)
+	entry, err := m.read(ctx, memberOf+owner)
 	now, revision := time.Now(), uint64(0)
 	switch {
 	case err == nil && string(entry.Value()) == left:
@@ -144,10 +181,10 @@ func (m *Members) take(ctx context.Context, owner string) bool {
 	var p pulse
 	of := ""
 	for {
-		entry, err := m.kv.Get(ctx, leadKey)
+		entry, err := m.read(ctx, leadKey)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound):
-			if _, err = m.kv.Create(ctx, leadKey, []byte(owner)); err == nil {
+			if m.lead(ctx, owner, nil) == nil {
 				return true
 			}
 		case err == nil:
@@ -158,7 +195,7 @@ func (m *Members) take(ctx context.Context, owner string) bool {
 			if leader != "" && leader != owner && !m.look(ctx, leader, &p) {
 				break
 			}
-			if _, err = m.kv.Update(ctx, leadKey, []byte(owner), entry.Revision()); err == nil {
+			if m.lead(ctx, owner, entry) == nil {
 				return true
 			}
 		}
@@ -175,7 +212,7 @@ func (m *Members) hold(ctx context.Context, owner string) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for known := time.Now(); ; {
-		entry, err := m.kv.Get(ctx, leadKey)
+		entry, err := m.read(ctx, leadKey)
 		switch {
 		case err == nil && string(entry.Value()) == owner:
 			known = time.Now()
@@ -183,7 +220,7 @@ func (m *Members) hold(ctx context.Context, owner string) {
 			m.log.Warn("another program hands items out now", "program", string(entry.Value()))
 			return
 		case errors.Is(err, jetstream.ErrKeyNotFound): // the servers were all started anew
-			if _, err := m.kv.Create(ctx, leadKey, []byte(owner)); err == nil {
+			if m.lead(ctx, owner, nil) == nil {
 				known = time.Now()
 			}
 		}
@@ -201,11 +238,10 @@ func (m *Members) hold(ctx context.Context, owner string) {
 
 // release has the next one lead at once.
 func (m *Members) release(ctx context.Context, owner string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
-	defer cancel()
-	entry, err := m.kv.Get(ctx, leadKey)
+	ctx = context.WithoutCancel(ctx)
+	entry, err := m.read(ctx, leadKey)
 	if err == nil && string(entry.Value()) == owner {
-		_, err = m.kv.Update(ctx, leadKey, nil, entry.Revision())
+		err = m.lead(ctx, "", entry)
 	}
 	if err != nil {
 		m.log.Warn("the next program hands items out when this one is seen to be gone", "error", err)

@@ -89,7 +89,7 @@ func (s *Store) secretRecord(name string) (record secretRecord, _ error) {
 		case err != nil:
 			return err
 		case data == nil:
-			return noSecret(name)
+			return store.NoSecret(name)
 		}
 		if err := json.Unmarshal(data, &record); err != nil {
 			return corrupt(s.path, "the secret %s cannot be read: %v", name, err)
@@ -107,13 +107,8 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 			return err
 		}
 		if old == nil {
-			return refusal{noSecret(name)}
+			return refusal{store.NoSecret(name)}
 		}
 		return t.remove(keySecret + name)
 	})
-}
-
-func noSecret(name string) error {
-	return fault.New(fault.NotFound, workload.CodeSecretNotFound, "there is no secret %s", name).
-		WithHint("cortex secret set %s makes it", name)
 }

@@ -72,6 +72,20 @@ func (s *Store) createSecret(ctx context.Context, name string, value []byte, at 
 	return err
 }
 
+// SecretValue returns the value of a secret that was set here, or fault.NotFound.
+func (s *Store) SecretValue(ctx context.Context, name string) (string, error) {
+	ctx, done := s.begin(ctx)
+	defer done()
+	found, err := s.core.Secrets(s.cfg.Namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case isMissing(err), err == nil && found.Labels[crd.SecretLabel] != "true":
+		return "", store.NoSecret(name)
+	case err != nil:
+		return "", s.failure(ctx, "reading the secret "+name, err)
+	}
+	return string(found.Data[crd.SecretKey]), nil
+}
+
 // patchSecret changes the value of a Secret that is still what it was, and leaves what
 // else is in it.
 func (s *Store) patchSecret(ctx context.Context, meta *metav1.ObjectMeta, value []byte, at time.Time) error {
@@ -126,7 +140,7 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	meta, err := s.secretMeta(ctx, name)
 	switch {
 	case isMissing(err):
-		return noSecret(name)
+		return store.NoSecret(name)
 	case err != nil:
 		return s.failure(ctx, "deleting the secret "+name, err)
 	case meta.Labels[crd.SecretLabel] != "true":
@@ -137,7 +151,7 @@ func (s *Store) DeleteSecret(ctx context.Context, name string) error {
 	})
 	switch {
 	case isMissing(err):
-		return noSecret(name)
+		return store.NoSecret(name)
 	case apierrors.IsConflict(err):
 		return conflict("the secret " + name)
 	}
@@ -164,9 +178,4 @@ func (s *Store) secretMeta(ctx context.Context, name string) (*metav1.ObjectMeta
 func (s *Store) foreignSecret(name string) error {
 	return fault.New(fault.Conflict, workload.CodeSecretForeign, "the Secret %s in the namespace %s is not one of Cortex's, and stays as it is", name, s.cfg.Namespace).
 		WithHint("choose another name; or make it one, if its value is under the key %q: kubectl label secret %s -n %s %s=true", crd.SecretKey, name, s.cfg.Namespace, crd.SecretLabel)
-}
-
-func noSecret(name string) error {
-	return fault.New(fault.NotFound, workload.CodeSecretNotFound, "there is no secret %s", name).
-		WithHint("cortex secret list shows which there are")
 }

@@ -1,0 +1,77 @@
+package operatord
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"cortex.dev/cortex/internal/async"
+	"cortex.dev/cortex/internal/kube/items"
+	"cortex.dev/cortex/internal/lifecycle"
+	"cortex.dev/cortex/internal/webhook"
+)
+
+// ledgerSecret is the secret with the credentials of the chart's own servers of items, which
+// the operator makes. One of another name is somebody's own.
+const ledgerSecret = "cortex-ledger"
+
+// makeLedgerSecret makes the credentials of the servers of items, once and for all: they,
+// the gateways and the operator read them from there.
+func (p *operatorProgram) makeLedgerSecret(ctx context.Context) error {
+	if p.cfg.Items.URL == "" || p.cfg.Items.Secret != ledgerSecret {
+		return nil
+	}
+	secrets := p.client.CoreV1().Secrets(p.cfg.SystemNamespace)
+	_, err := secrets.Get(ctx, ledgerSecret, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = secrets.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: ledgerSecret, Labels: map[string]string{"app.kubernetes.io/part-of": "cortex"}},
+			Data:       map[string][]byte{"username": []byte("cortex"), "password": []byte(rand.Text())},
+		}, metav1.CreateOptions{FieldManager: "cortex"})
+	}
+	if err != nil && !apierrors.IsAlreadyExists(err) { // another replica was faster
+		return fmt.Errorf("making the secret %s/%s: %w", p.cfg.SystemNamespace, ledgerSecret, err)
+	}
+	return nil
+}
+
+// manageItems returns who lists, cancels and purges items here, and sends the messages about
+// their ends. Gateways accept them and hand them out.
+func (l *leader) manageItems(ctx context.Context) (*async.Service, error) {
+	kept, err := items.Open(items.Config{Settings: l.cfg.Items, REST: l.rest, Namespace: l.cfg.SystemNamespace, Program: "cortex-operator " + l.cfg.Pod, Log: l.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	allowed, err := l.cfg.Items.Webhooks()
+	if err != nil {
+		return nil, err
+	}
+	work, err := async.New(async.Config{
+		Ledger: kept, Blobs: kept.Contents, Others: onlooker{kept}, Deployed: l.store,
+		Acquire: func(context.Context, string, bool) (async.Place, error) {
+			return nil, errors.New("gateways hand items out")
+		},
+		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: l.store.SecretValue, Endpoint: l.apiEndpoint},
+		Log:      l.cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.items = []lifecycle.Task{{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run}}
+	return work, nil
+}
+
+// onlooker never hands items out, and executes none.
+type onlooker struct{ *items.Store }
+
+func (onlooker) Attend(ctx context.Context, _ string) { <-ctx.Done() }
+
+func (onlooker) Lead(ctx context.Context, _ string, _ func(context.Context) error) error {
+	<-ctx.Done()
+	return nil
+}
