@@ -118,7 +118,7 @@ var Rules = map[string]Rule{
 	// It knows neither what a run is nor how state is kept.
 	"internal/schedule": {Internal: []string{"internal/cron", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
 
-	"internal/store":           {Internal: []string{"internal/workload"}},
+	"internal/store":           {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/store/bolt":      {Internal: []string{"internal/atomicfile", "internal/ledger", "internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
@@ -162,7 +162,7 @@ var Rules = map[string]Rule{
 		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate", "internal/hostconfig",
 		"internal/httpapi", "internal/lifecycle", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
 	}},
-	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
+	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/workload", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// The daemon is another process: what is seen of it is a socket, a lock and a log.
@@ -191,12 +191,14 @@ var Rules = map[string]Rule{
 	// What solo is on one machine, as programs.
 	"internal/httpserve": {},
 	// What solo is on one machine, as two programs, and what they have in common.
-	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8sclient, klog}},
+	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8smachine, k8sclient, klog}},
+	"internal/kube/items":   {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
 	"internal/kube/gatewayd": {Internal: []string{
-		"internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
+		"internal/async", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
 		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",
 	}, Outside: []string{k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
+		"internal/async", "internal/kube/items", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
@@ -230,7 +232,7 @@ var Closures = map[string]Light{
 		"k8s.io/", "sigs.k8s.io/", moby, "github.com/docker/", bbolt, aws, "google.golang.org/grpc", cedar, huma,
 		"cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine",
 	}},
-	"cmd/cortex-gateway": {Most: 680, Without: []string{
+	"cmd/cortex-gateway": {Most: 690, Without: []string{
 		moby, "github.com/docker/", bbolt, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
 		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/certificate", "cortex.dev/cortex/internal/operator",
 		"cortex.dev/cortex/internal/manifest", "cortex.dev/cortex/internal/httpapi",

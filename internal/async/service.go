@@ -194,8 +194,8 @@ func (s *Service) share(ctx, following context.Context, others *sync.WaitGroup, 
 	}
 	// Who has items executed is there until the last of them has ended.
 	others.Go(func() { s.cfg.Others.Attend(s.own, s.owner) })
-	s.mirror(ctx, following, others)
 	known()
+	s.mirror(ctx, following, others)
 	return s.cfg.Others.Lead(ctx, s.owner, func(leading context.Context) error {
 		s.insist(leading, func() error { return s.lead(leading, known) })
 		s.unlearn()

@@ -69,7 +69,7 @@ func (l *Loads) Samples() []autoscaler.Sample {
 			sums[name] = sum
 		}
 	}
-	samples := slices.Collect(maps.Values(sums))
+	samples := slices.AppendSeq(make([]autoscaler.Sample, 0, len(sums)), maps.Values(sums))
 	slices.SortFunc(samples, func(a, b autoscaler.Sample) int { return strings.Compare(a.Name, b.Name) })
 	return samples
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cortex.dev/cortex/internal/autoscaler"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // clock is a time that a test sets while a server reads it.
@@ -57,6 +58,13 @@ func TestLoadsAddUpWhatGatewaysSay(t *testing.T) {
 		{
 			name: "a gateway that missed two reports still counts", want: []autoscaler.Sample{{Name: "iris", InFlight: 6}},
 			said: []said{{silence, reportOf("a", iris(4))}, {silence, reportOf("b", iris(2))}},
+		},
+		{
+			name: "the backlog of the one that hands items out", want: []autoscaler.Sample{{Name: "iris", InFlight: 7, Backlog: workload.Backlog{Queued: 5, Running: 2, Service: time.Second}}},
+			said: []said{
+				{silence, reportOf("a", loadSample{Name: "iris", InFlight: 7, Backlog: &workload.Backlog{Queued: 5, Running: 2, Service: time.Second}})},
+				{time.Second, reportOf("b", iris(0))},
+			},
 		},
 		{
 			name: "a gateway that is silent does not", want: []autoscaler.Sample{{Name: "iris", InFlight: 2}},

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/tracing"
 )
@@ -23,16 +24,17 @@ func noEnv(string) string { return "" }
 
 func TestGatewayFlags(t *testing.T) {
 	t.Parallel()
-	got, err := parse([]string{"--shutdown-delay=1s", "--trace-endpoint=http://collector:4318", "--trace-ratio=0.5", "--trusted-proxies=10.1.2.3/8", "--connections-per-address=200"}, podEnv)
+	got, err := parse([]string{"--shutdown-delay=1s", "--trace-endpoint=http://collector:4318", "--trace-ratio=0.5", "--trusted-proxies=10.1.2.3/8", "--connections-per-address=200", "--items=nats://cortex-ledger.cortex.svc:4222", "--items-copies=3"}, podEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		Pod: "gateway-0", Namespace: "cortex-apis", Operator: "https://cortex-operator.cortex.svc:8444",
+		Pod: "gateway-0", SystemNamespace: "cortex", Namespace: "cortex-apis", Operator: "https://cortex-operator.cortex.svc:8444",
 		TokenFile: "/var/run/secrets/cortex/token", CAFile: "/etc/cortex/authority/ca.crt",
 		Listen: ":8080", HealthListen: ":8081", ShutdownDelay: time.Second, DrainTimeout: time.Minute,
 		Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, ConnsPerAddr: 200,
 		Traces: tracing.Settings{Endpoint: "http://collector:4318", Ratio: 0.5},
+		Items:  items.Settings{URL: "nats://cortex-ledger.cortex.svc:4222", Secret: "cortex-ledger", Copies: 3},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("parse() (-want +got):\n%s", diff)
@@ -48,6 +50,10 @@ func TestWrongFlags(t *testing.T) {
 		want   []string // each is in the message
 		clause int      // how many problems there are
 	}{
+		{
+			name: "items", args: []string{"--items=http://a:4222", "--items-copies=2", "--items-secret=No", "--webhook-hosts=a/b"}, clause: 4,
+			want: []string{"--items \"http://a:4222\" is not nats://", "--items-copies 2 is not 1, 3 or 5", "--items-secret", "--webhook-hosts: "},
+		},
 		{name: "traces", args: []string{"--trace-endpoint=http://a:b@c", "--trace-ratio=NaN"}, clause: 2, want: []string{"--trace-endpoint: the URL", "--trace-ratio: NaN"}},
 		{
 			name: "attributes", clause: 1, want: []string{"OTEL_RESOURCE_ATTRIBUTES"},

@@ -30,6 +30,7 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/kube/gatewayd"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kubetest"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -53,6 +54,7 @@ type place struct {
 	sts        string
 	gatewayPod string
 	stays      time.Duration // of operators, after they led
+	items      string        // URL of the servers of items; empty: there are none
 }
 
 func newPlace(t *testing.T) *place {
@@ -95,13 +97,14 @@ type yard struct {
 	*engine.Feed
 	server  *httptest.Server
 	release chan struct{} // closed: requests for /hold are answered
+	hold    atomic.Bool   // all requests are as those for /hold
 }
 
 func newYard(t *testing.T) *yard {
 	t.Helper()
 	y := &yard{Feed: engine.NewFeed(), release: make(chan struct{})}
 	y.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/hold" {
+		if r.URL.Path == "/hold" || y.hold.Load() {
 			select {
 			case <-y.release:
 			case <-r.Context().Done():
@@ -247,7 +250,7 @@ func (p *place) operator(pod string) *operatorLife {
 				AuditFile: filepath.Join(p.t.TempDir(), "audit.log"), AuditOut: o.audit, AuditCopy: true,
 			},
 			SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
-			APIEndpoint: "http://apis.example.com", CapacityCheck: true,
+			APIEndpoint: "http://apis.example.com", CapacityCheck: true, Items: p.itemSettings(),
 			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 			REST: p.rest, Engine: counted{p.yard, &o.applied},
@@ -274,7 +277,7 @@ func (p *place) gateway(operator string) *gatewayLife {
 	log := &record{}
 	g := &gatewayLife{health: freePort(p.t), apis: freePort(p.t), dir: p.t.TempDir()}
 	cfg := gatewayd.Config{
-		Pod: p.gatewayPod, Namespace: p.workloads, Operator: "https://" + operator,
+		Pod: p.gatewayPod, SystemNamespace: p.system, Namespace: p.workloads, Items: p.itemSettings(), Operator: "https://" + operator,
 		TokenFile: filepath.Join(g.dir, "token"), CAFile: filepath.Join(g.dir, "ca.crt"),
 		Listen: g.apis, HealthListen: g.health, ShutdownDelay: 300 * time.Millisecond, DrainTimeout: patience,
 		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
@@ -285,6 +288,10 @@ func (p *place) gateway(operator string) *gatewayLife {
 	}
 	g.life = begin(p.t, log, func(ctx context.Context) error { return gatewayd.Run(ctx, cfg) })
 	return g
+}
+
+func (p *place) itemSettings() items.Settings {
+	return items.Settings{URL: p.items, Secret: ledgerSecret, Copies: 1, WebhookHosts: []string{"127.0.0.1"}}
 }
 
 // trust gives the gateway what the operator has published.

@@ -12,6 +12,7 @@ import (
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
+	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
@@ -47,7 +48,7 @@ func TestOperatorFlags(t *testing.T) {
 			"":    {{CPU: 96000, Mem: 384 << 30}},
 		},
 		NodeReserve: capacity.Amount{CPU: 250, Mem: 400 << 20}, CapacityCheck: true, APIEndpoint: "https://apis.example.com",
-		Tick: 2 * time.Second, Traces: tracing.Settings{Ratio: 0.01}, GatewayAccount: "cortex-gateway", Listen: ":8443", InternalListen: ":8444", HealthListen: ":8081",
+		Tick: 2 * time.Second, Traces: tracing.Settings{Ratio: 0.01}, GatewayAccount: "cortex-gateway", Items: items.Settings{Secret: "cortex-ledger", Copies: 1}, Listen: ":8443", InternalListen: ":8444", HealthListen: ":8081",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parse() (-want +got):\n%s", diff)
