@@ -42,7 +42,7 @@ func (l *line) execute(own context.Context, place Place, e *entry) {
 	defer release()
 
 	l.mu.Lock()
-	e.cancel = cancel
+	e.cancel, e.keeps = cancel, place.Keeps()
 	l.mu.Unlock()
 	replica, revision := place.Replica()
 	item, err := l.apply(lasting, e.id, ledger.Event{Type: ledger.Begin, At: time.Now(), Owner: l.s.owner, Replica: replica, Revision: revision}, nil)
@@ -56,24 +56,119 @@ func (l *line) execute(own context.Context, place Place, e *entry) {
 	defer l.leaveOff(e)
 	began := time.Now()
 	l.s.counts.waited(item, began)
-	rules, timeout := l.rules(), item.Timeout
-	if timeout <= 0 {
-		timeout = rules.timeout
-	}
-	report := l.reporting(e, rules.reached)
-	limited, stop := context.WithTimeoutCause(ctx, timeout, errTimeout)
-	defer stop()
+	report := l.reporting(e, l.rules().reached)
+	l.carry(ctx, lasting, item, began, func(ctx context.Context) (*content, ledger.Ending, Place) {
+		return l.perform(ctx, place, item, report)
+	})
+}
 
-	answer, end := l.perform(limited, place, item, report)
+// carry has an execution worked on, and writes down what became of it.
+func (l *line) carry(ctx, lasting context.Context, item ledger.Item, began time.Time, work func(context.Context) (*content, ledger.Ending, Place)) {
+	timeout := item.Timeout
+	if timeout <= 0 {
+		timeout = l.rules().timeout
+	}
+	limited, stop := context.WithDeadlineCause(ctx, began.Add(timeout), errTimeout)
+	defer stop()
+	answer, end, place := work(limited)
+	cause := context.Cause(limited)
+	keeps := place != nil && place.Keeps()
+	if keeps && (errors.Is(cause, errLetGo) || errors.Is(cause, errOvertaken)) {
+		return // another program waits for its end, or will
+	}
 	took := time.Since(began)
 	l.mu.Lock()
-	e.cancel = nil
+	if e := l.entries[item.ID]; e != nil {
+		e.cancel = nil
+	}
 	if end.Outcome == ledger.OK {
 		l.service.Observe(took)
 	}
 	l.mu.Unlock()
 	l.s.counts.ran(l.name, took)
+	if keeps && cause != nil {
+		l.forget(lasting, place, item) // it is to end now
+	}
 	l.conclude(lasting, item, answer, end, timeout)
+	if keeps && cause == nil {
+		l.forget(lasting, place, item)
+	}
+}
+
+// forgetWithin is how long a replica has to forget an execution; else it does so by itself
+// some time later.
+const forgetWithin = 2 * time.Second
+
+func (l *line) forget(ctx context.Context, place Place, item ledger.Item) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetWithin)
+	defer cancel()
+	_ = place.Forget(ctx, executionOf(item)) // see forgetWithin
+}
+
+// executionOf names the latest execution of an item.
+func executionOf(i ledger.Item) string { return i.ID + "." + strconv.Itoa(i.Attempt) }
+
+// takeOver goes on with an item whose owner is gone: with its execution, where its replica
+// keeps that, or else with another one.
+func (l *line) takeOver(ctx context.Context, id, owner string) {
+	i, err := l.s.cfg.Ledger.Get(ctx, l.name, id)
+	if err != nil || !i.State.Executing() || i.Owner != owner || len(i.Attempts) == 0 {
+		return // it has gone on
+	}
+	l.mu.Lock()
+	e := l.entries[id]
+	adopts := l.s.cfg.At != nil && e != nil && !e.ours
+	if adopts {
+		e.ours = true
+	}
+	l.mu.Unlock()
+	if adopts {
+		l.s.executions.Go(func() { l.adopt(ctx, e, i) })
+	} else {
+		l.lost(ctx, id, owner)
+	}
+}
+
+// adopt waits for the end of an execution that another program began.
+func (l *line) adopt(leading context.Context, e *entry, i ledger.Item) {
+	defer l.leaveOff(e)
+	ctx, cancel := context.WithCancelCause(l.s.own)
+	defer cancel(nil)
+	lasting, release := lasting(l.s.own)
+	defer release()
+	latest := i.Attempts[len(i.Attempts)-1]
+	place, err := l.s.cfg.At(leading, l.name, latest.Replica)
+	if err != nil {
+		if leading.Err() == nil {
+			l.lost(lasting, i.ID, i.Owner)
+		}
+		return
+	}
+	defer place.Done()
+	l.mu.Lock()
+	e.cancel, e.keeps = cancel, true
+	l.mu.Unlock()
+	item, err := l.apply(lasting, i.ID, ledger.Event{Type: ledger.Adopt, At: time.Now(), Attempt: i.Attempt, Owner: l.s.owner}, nil)
+	if err != nil {
+		l.leaveOff(e)
+		l.resync(lasting, e)
+		return
+	}
+	if item.State == ledger.Cancelling {
+		cancel(errCancelled)
+	}
+	l.carry(ctx, lasting, item, latest.Started, func(ctx context.Context) (*content, ledger.Ending, Place) {
+		resp, err := place.Attach(ctx, executionOf(item))
+		switch {
+		case err == nil:
+			defer resp.Body.Close()
+			answer, end := l.receive(ctx, place, item, resp, latest.Started)
+			return answer, end, place
+		case ctx.Err() == nil && !place.Cut():
+			return nil, l.s.ownerLost(), place
+		}
+		return nil, broken(ctx, place, err), place
+	})
 }
 
 // leaveOff notes that an item is not executed here any more.
@@ -131,19 +226,22 @@ func (l *line) conclude(ctx context.Context, item ledger.Item, answer *content, 
 
 // perform sends the item to a replica, and to another one as long as none takes a
 // connection. It gives place back.
-func (l *line) perform(ctx context.Context, place Place, item ledger.Item, report string) (*content, ledger.Ending) {
+func (l *line) perform(ctx context.Context, place Place, item ledger.Item, report string) (*content, ledger.Ending, Place) {
 	for again := 0; ; again++ {
 		payload, err := l.s.openPayload(ctx, item)
 		if err != nil {
 			place.Done()
-			return nil, payloadLost(err)
+			return nil, payloadLost(err), place
 		}
 		began := time.Now()
 		req := request(ctx, item, payload)
 		if report != "" {
 			req.Header.Set(fieldReport, report)
 		}
-		resp, err := place.RoundTrip(req)
+		resp, err := place.Execute(req, executionOf(item))
+		if err != nil && place.Keeps() && ctx.Err() == nil && !unreached(err) && !place.Cut() && !errors.Is(err, errDamaged) {
+			resp, err = place.Attach(ctx, executionOf(item)) // only the way to it may have broken
+		}
 		if err != nil {
 			payload.Close()
 			if unreached(err) && ctx.Err() == nil && again < maxUnreached {
@@ -151,20 +249,20 @@ func (l *line) perform(ctx context.Context, place Place, item ledger.Item, repor
 				if place, err = l.another(ctx); err == nil {
 					continue
 				}
-				return nil, broken(ctx, nil, err)
+				return nil, broken(ctx, nil, err), nil
 			}
 			end := broken(ctx, place, err)
 			if errors.Is(err, errDamaged) {
 				end = payloadLost(errDamaged)
 			}
 			place.Done()
-			return nil, end
+			return nil, end, place
 		}
 		answer, end := l.receive(ctx, place, item, resp, began)
 		resp.Body.Close()
 		payload.Close()
 		place.Done()
-		return answer, end
+		return answer, end, place
 	}
 }
 

@@ -3,6 +3,7 @@ package async
 import (
 	"bufio"
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -109,7 +110,12 @@ func (p *killPlace) Replica() (id, revision string) { return "r1", "v1" }
 func (p *killPlace) Cut() bool                      { return false }
 func (p *killPlace) Done()                          { p.once.Do(func() { <-p.places }) }
 func (p *killPlace) Unreached(error)                { p.Done() }
-func (p *killPlace) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *killPlace) Keeps() bool                    { return false }
+func (p *killPlace) Attach(context.Context, string) (*http.Response, error) {
+	return nil, errors.New("nothing is kept")
+}
+func (p *killPlace) Forget(context.Context, string) error { return nil }
+func (p *killPlace) Execute(r *http.Request, _ string) (*http.Response, error) {
 	r.URL.Host = p.container
 	return http.DefaultTransport.RoundTrip(r)
 }

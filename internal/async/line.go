@@ -49,6 +49,7 @@ type entry struct {
 	cancel  context.CancelCauseFunc // of its execution; nil: it has none
 	ours    bool                    // it is executed by this program, or about to be
 	owner   string                  // who executes it
+	keeps   bool                    // its execution goes on when this program ends
 	slot    int                     // in the timers, from 1; 0: it waits for no time
 	next    time.Time               // that it waits for
 

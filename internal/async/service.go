@@ -36,8 +36,14 @@ import (
 type Place interface {
 	// Replica is which replica it is, and of which revision.
 	Replica() (id, revision string)
-	// RoundTrip sends r, whose host it chooses.
-	RoundTrip(r *http.Request) (*http.Response, error)
+	// Execute sends r, whose host it chooses, as the execution id.
+	Execute(r *http.Request, id string) (*http.Response, error)
+	// Keeps reports whether an execution goes on, and its answer is kept, when whoever sent it
+	// goes away. Then Attach waits for the answer, and Forget ends the execution or has its
+	// answer forgotten.
+	Keeps() bool
+	Attach(ctx context.Context, id string) (*http.Response, error)
+	Forget(ctx context.Context, id string) error
 	// Cut reports whether the replica was ended by us since the place was taken.
 	Cut() bool
 	// Done gives the place back; Unreached where the replica took no connection, so that
@@ -76,6 +82,9 @@ type Config struct {
 	// or, without wake, Acquire fails. It fails while there can be none: the API is stopped,
 	// or cannot start.
 	Acquire func(ctx context.Context, api string, wake bool) (Place, error)
+	// At is the place at a replica of an item that it executes already, sent by a program
+	// that is gone; nil: no replica keeps what others have sent.
+	At func(ctx context.Context, api, replica string) (Place, error)
 	// Door is where the containers of an API reach the front door, so that they can say how
 	// far they are; empty, or nil: they cannot.
 	Door func(*workload.Spec) string
@@ -131,6 +140,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = time.Minute
+	}
+	if cfg.Webhooks.Endpoint == nil {
+		cfg.Webhooks.Endpoint = func() string { return "" }
 	}
 	s := &Service{cfg: cfg, log: cfg.Log, owner: ledger.NewID(time.Now()), began: time.Now(), lines: map[string]*line{}}
 	s.known, s.know = context.WithCancel(context.Background())
@@ -231,9 +243,32 @@ func wait(ctx context.Context, pause time.Duration) {
 func (s *Service) finish(interrupt context.CancelCauseFunc) {
 	late := time.AfterFunc(s.cfg.DrainTimeout, func() { interrupt(errStopping) })
 	defer late.Stop()
+	if s.cfg.Others != nil {
+		soon := time.AfterFunc(letGoAfter, s.letGo)
+		defer soon.Stop()
+	}
 	s.executions.Wait()
 	interrupt(errStopping)
 	s.tasks.Wait()
+}
+
+// letGoAfter is how long executions are waited for that go on without us: most end within
+// it, and a payload that is being sent arrives.
+const letGoAfter = 3 * time.Second
+
+// letGo leaves the executions that go on without this program to the next one.
+func (s *Service) letGo() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lines {
+		l.mu.Lock()
+		for _, e := range l.entries {
+			if e.keeps && e.cancel != nil {
+				e.cancel(errLetGo)
+			}
+		}
+		l.mu.Unlock()
+	}
 }
 
 // mirror keeps what others change in mind while following does. It returns when all that is
@@ -362,10 +397,10 @@ func (s *Service) mind(owner string) {
 		for _, l := range lines {
 			ids := l.executedBy(owner)
 			n += len(ids)
-			each(ids, func(id string) { l.lost(ctx, id, owner) })
+			each(ids, func(id string) { l.takeOver(ctx, id, owner) })
 		}
 		if n > 0 {
-			s.log.Info("items begin again that were executed by a program that is gone", "program", owner, "items", n)
+			s.log.Info("items are taken over from a program that is gone", "program", owner, "items", n)
 		}
 	})
 }
@@ -388,12 +423,17 @@ func (l *line) lost(ctx context.Context, id, owner string) {
 	if err != nil || !i.State.Executing() || i.Owner != owner {
 		return // it has gone on
 	}
+	e := ledger.Judge(i, l.s.ownerLost(), l.s.rulesOf(l.name), time.Now(), share())
+	_, _ = l.apply(ctx, id, e, nil) // it is tried again; what is over by now needs nothing
+}
+
+// ownerLost is how an execution ends whose owner did so without a word of it.
+func (s *Service) ownerLost() ledger.Ending {
 	reason := &ledger.Reason{Code: "daemon_restarted", Message: "this environment ended without having been stopped, and was started anew"}
-	if l.s.cfg.Others != nil {
+	if s.cfg.Others != nil {
 		reason = &ledger.Reason{Code: "gateway_lost", Message: "the gateway that had it executed ended without having been stopped"}
 	}
-	e := ledger.Judge(i, ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: reason}, l.s.rulesOf(l.name), time.Now(), share())
-	_, _ = l.apply(ctx, id, e, nil) // it is tried again; what is over by now needs nothing
+	return ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: reason}
 }
 
 // unlearn forgets what was known of open items by who handed them out, but for those that
@@ -422,6 +462,7 @@ var (
 	errStopping  = errors.New("the daemon is stopping")
 	errCancelled = errors.New("the item was cancelled")
 	errOvertaken = errors.New("the item has gone on elsewhere")
+	errLetGo     = errors.New("the execution goes on without us")
 )
 
 // atOnce bounds how many changes are made at a time where there are many to make: they

@@ -167,7 +167,12 @@ func (p *place) Done() {
 	p.once.Do(func() { <-p.r.places })
 }
 func (p *place) Unreached(error) { p.Done() }
-func (p *place) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *place) Keeps() bool     { return false }
+func (p *place) Attach(context.Context, string) (*http.Response, error) {
+	return nil, errors.New("nothing is kept")
+}
+func (p *place) Forget(context.Context, string) error { return nil }
+func (p *place) Execute(r *http.Request, _ string) (*http.Response, error) {
 	r.URL.Host, _ = p.r.addr.Load().(string)
 	return http.DefaultTransport.RoundTrip(r)
 }

@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,10 +45,12 @@ type Items interface {
 // Seat is a place at a replica for the execution of an item: one of those that requests
 // get. Its holder owes a Done or an Unreached.
 type Seat struct {
-	r     *replica
-	cuts  uint32
-	next  http.RoundTripper
-	ended sync.Once
+	r       *replica
+	cuts    uint32
+	next    http.RoundTripper
+	keeps   bool // its sidecar has the item executed
+	stopped bool // its sidecar said that the replica had to stop
+	ended   sync.Once
 }
 
 // Seat waits for a place at a replica of an API. If the API sleeps it is woken, or, without
@@ -69,8 +75,43 @@ func (g *Gateway) Seat(ctx context.Context, api string, wake bool) (*Seat, error
 	if ans != nil {
 		return nil, fmt.Errorf("%s: %s", ans.Code, ans.Message)
 	}
-	return &Seat{r: r, cuts: r.upstream.Cuts(), next: g.executing}, nil
+	return g.seat(r), nil
 }
+
+func (g *Gateway) seat(r *replica) *Seat {
+	return &Seat{r: r, cuts: r.upstream.Cuts(), next: g.executing, keeps: g.cfg.Sidecars}
+}
+
+// SeatAt is a place at one replica, for an item that it executes already. It waits for a
+// moment where the replica is not known: this gateway may have started just now.
+func (g *Gateway) SeatAt(ctx context.Context, api, replica string) (*Seat, error) {
+	ctx, cancel := context.WithTimeout(ctx, seatAtWithin)
+	defer cancel()
+	tick := time.NewTicker(seatAtEvery)
+	defer tick.Stop()
+	for {
+		g.mu.Lock()
+		if w := g.works[api]; w != nil {
+			if r := w.replicas[replica]; r != nil && r.upstream.Addr() != "" {
+				r.backend.Occupy()
+				g.mu.Unlock()
+				return g.seat(r), nil
+			}
+		}
+		g.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no replica %s of %s is known", replica, api)
+		case <-tick.C:
+		}
+	}
+}
+
+// How long a replica is waited for that is not known, and how often it is looked.
+const (
+	seatAtWithin = 5 * time.Second
+	seatAtEvery  = 50 * time.Millisecond
+)
 
 // acquireAgain is acquire for an item, which no bound of a queue refuses.
 func (g *Gateway) acquireAgain(ctx context.Context, w *work) (*replica, *relay.Answer) {
@@ -81,17 +122,93 @@ func (g *Gateway) acquireAgain(ctx context.Context, w *work) (*replica, *relay.A
 // Replica is which replica the place is at, and of which revision.
 func (s *Seat) Replica() (id, revision string) { return s.r.id, *s.r.revision.Load() }
 
-// RoundTrip sends r to the replica.
-func (s *Seat) RoundTrip(r *http.Request) (*http.Response, error) {
+// Keeps reports whether the replica goes on with an execution, and keeps its answer, when we
+// go away: its sidecar does.
+func (s *Seat) Keeps() bool { return s.keeps }
+
+// Execute sends r, of which id is the execution. It fails as a connection that cannot be
+// opened does where nothing of it has reached the container.
+func (s *Seat) Execute(r *http.Request, id string) (*http.Response, error) {
 	out := *r
 	u := *r.URL
 	u.Scheme, u.Host = "http", s.r.upstream.Addr()
-	out.URL = &u
-	return s.next.RoundTrip(&out)
+	if out.URL = &u; !s.keeps {
+		return s.next.RoundTrip(&out)
+	}
+	if err := s.execution(&u, id); err != nil {
+		return nil, err
+	}
+	return s.told(s.next.RoundTrip(&out))
 }
 
+// Attach waits for the answer of an execution that was sent before. It fails where the
+// replica does not know it.
+func (s *Seat) Attach(ctx context.Context, id string) (*http.Response, error) {
+	r, err := s.ask(ctx, http.MethodGet, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.told(s.next.RoundTrip(r))
+}
+
+// Forget ends an execution, or has its answer forgotten.
+func (s *Seat) Forget(ctx context.Context, id string) error {
+	r, err := s.ask(ctx, http.MethodDelete, id)
+	if err != nil {
+		return err
+	}
+	resp, err := s.next.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func (s *Seat) ask(ctx context.Context, method, id string) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://replica/", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	return r, s.execution(r.URL, id)
+}
+
+// execution is where the sidecar has an execution.
+func (s *Seat) execution(u *url.URL, id string) error {
+	host, _, err := net.SplitHostPort(s.r.upstream.Addr())
+	if err != nil {
+		return fmt.Errorf("the address of a replica: %w", err)
+	}
+	u.Host, u.Path = net.JoinHostPort(host, strconv.Itoa(int(workload.AdminPort))), workload.ExecutionsPath+id
+	return nil
+}
+
+// told reads what a sidecar says of an execution that has no answer of the container.
+func (s *Seat) told(resp *http.Response, err error) (*http.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	how := resp.Header.Get(workload.ExecutionHeader)
+	resp.Header.Del(workload.ExecutionHeader)
+	if how == workload.ExecutionAnswered {
+		return resp, nil
+	}
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // what there is of it
+	_ = resp.Body.Close()                                     // it is over
+	err = fmt.Errorf("the sidecar says %q (%d): %s", how, resp.StatusCode, bytes.TrimSpace(said))
+	switch how {
+	case workload.ExecutionRefused:
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	case workload.ExecutionStopped:
+		s.stopped = true
+	}
+	return nil, err
+}
+
+// maxSaid bounds what is read of an answer that is for people.
+const maxSaid = 1 << 10
+
 // Cut reports whether the replica was told to stop, and could not wait for the end.
-func (s *Seat) Cut() bool { return s.r.upstream.Cuts() != s.cuts }
+func (s *Seat) Cut() bool { return s.stopped || s.r.upstream.Cuts() != s.cuts }
 
 // Done gives the place back.
 func (s *Seat) Done() { s.ended.Do(func() { s.r.Done(0) }) }

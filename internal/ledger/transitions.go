@@ -21,6 +21,7 @@ const (
 	Cancel  EventType = "cancel"  // somebody does not want it any more
 	Expire  EventType = "expire"  // it has waited for as long as it may
 	Again   EventType = "again"   // somebody wants it after all
+	Adopt   EventType = "adopt"   // whoever had it executed is gone, and somebody else waits for its end
 )
 
 // Outcome is what an execution came to, in one word.
@@ -53,7 +54,7 @@ type Event struct {
 	At   time.Time
 
 	Attempt  int    // of an execution: its number
-	Owner    string // Begin
+	Owner    string // Begin, Adopt
 	Replica  string // Begin
 	Revision string // Begin
 
@@ -142,6 +143,11 @@ var table = map[EventType]row{
 		apply: func(i *Item, e Event) {
 			i.Reason, i.Due = e.Reason, time.Time{}
 		},
+	},
+	Adopt: {
+		to:     map[State]State{Running: Running, Cancelling: Cancelling},
+		fenced: true,
+		apply:  func(i *Item, e Event) { i.Owner = e.Owner },
 	},
 	Again: {
 		to:    map[State]State{Failed: Queued, Cancelled: Queued, Expired: Queued, Succeeded: Queued},

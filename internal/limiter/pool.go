@@ -201,6 +201,16 @@ func (p *Pool[T]) dispatch() {
 	}
 }
 
+// Occupy takes a slot although none may be free: for what runs at the backend already. The
+// caller owes a Release.
+func (b *Backend[T]) Occupy() {
+	p := b.pool
+	p.mu.Lock()
+	p.count(b, 1)
+	p.load.Change(1)
+	p.mu.Unlock()
+}
+
 // Release returns the slot.
 func (b *Backend[T]) Release() {
 	p := b.pool

@@ -12,8 +12,8 @@ import (
 const healthCheck = "/grpc.health.v1.Health/Check"
 
 // Admin is the handler of the administration: the health check of gRPC, /ready and /live
-// for the kubelet, /metrics, and POST /drain for this pod only. Metrics may be nil. It is
-// to be served by HTTP/1.1 and by HTTP/2 without TLS.
+// for the kubelet, /metrics, POST /drain for this pod only, and the executions of items for
+// gateways. Metrics may be nil. It is to be served by HTTP/1.1 and by HTTP/2 without TLS.
 func (s *Sidecar) Admin(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
@@ -26,6 +26,7 @@ func (s *Sidecar) Admin(metrics http.Handler) http.Handler {
 	})
 	mux.HandleFunc("POST "+healthCheck, s.handleHealthCheck)
 	mux.HandleFunc("POST /drain", s.handleDrain)
+	s.items.routes(mux)
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}

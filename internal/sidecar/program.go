@@ -181,7 +181,7 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 		return err
 	}
 	metrics := telemetry.New("cortex-sidecar", version)
-	set.Log, set.Telemetry = log, metrics
+	set.Log, set.Telemetry, set.Folder = log, metrics, set.folder
 	set.traces.Log, set.traces.Telemetry, set.traces.Version = log, metrics, version
 	if set.Tracer, err = tracing.New(set.traces); err != nil {
 		return err
@@ -206,7 +206,7 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: s.Admin(metrics.Handler()), Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
+	server := &http.Server{Handler: s.Admin(metrics.Handler()), Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	var all sync.WaitGroup
 	defer all.Wait()

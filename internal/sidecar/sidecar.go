@@ -41,6 +41,8 @@ type Config struct {
 	CancelWhenGone bool
 	// Grace bounds a drain; 60 s.
 	Grace time.Duration
+	// Folder is where answers to items are kept that are large; empty: the system's.
+	Folder string
 	// Least and Quiet: a drain takes at least so long, and ends only when no request
 	// came for so long, because gateways hear of it from elsewhere, a moment later;
 	// 1 s and 500 ms.
@@ -58,6 +60,7 @@ type Sidecar struct {
 	upstream *relay.Upstream
 	spans    *proxyspan.Recorder // nil: no traces
 	place    place
+	items    *executions
 
 	came     atomic.Int64 // Unix nanoseconds of the last request
 	refusals atomic.Int64 // to the kubelet since it was last told that the replica is ready
@@ -93,6 +96,7 @@ func New(cfg Config) (*Sidecar, error) {
 		upstream: relay.NewUpstream(net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Target))),
 	}
 	s.place.s, s.requests = s, proxymetrics.NewOfAPI()
+	s.items = newExecutions(s, cfg.Folder)
 	s.refusals.Store(workload.SidecarUnreadyAfter) // a new pod is not ready
 	s.measure()
 	return s, nil
@@ -144,6 +148,7 @@ func (s *Sidecar) sweep(ctx context.Context) {
 			return
 		case now := <-t.C:
 			s.upstream.Sweep(now)
+			s.items.sweep(now)
 		}
 	}
 }

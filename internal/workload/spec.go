@@ -35,6 +35,19 @@ const (
 	AdminPort   int32 = 15000
 )
 
+// How a gateway has a sidecar execute an item: at ExecutionsPath, followed by ITEM.ATTEMPT,
+// of its administration. ExecutionHeader of the answer says what became of it.
+const (
+	ExecutionsPath  = "/executions/"
+	ExecutionHeader = "X-Cortex-Execution"
+
+	ExecutionAnswered = "answered" // this is what the container said
+	ExecutionRefused  = "refused"  // the container did not get it
+	ExecutionLost     = "lost"     // the container went away
+	ExecutionStopped  = "stopped"  // the replica had to stop first
+	ExecutionUnknown  = "unknown"  // nothing is known of it, or not any more
+)
+
 // How the kubelet asks a sidecar whether its replica is ready. The sidecar counts on
 // both: it refuses at once until the kubelet believes it, and then lets an answer
 // wait for as long as the question does.

@@ -158,13 +158,14 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
 	var kept, handed []lifecycle.Task
 	if p.cfg.Items.URL != "" {
-		work, run, err := p.items(st, func(ctx context.Context, api string, wake bool) (async.Place, error) {
-			seat, err := gate.Seat(ctx, api, wake)
-			if err != nil {
-				return nil, err
-			}
-			return seat, nil
-		})
+		work, run, err := p.items(st,
+			func(ctx context.Context, api string, wake bool) (async.Place, error) {
+				return gate.Seat(ctx, api, wake)
+			},
+			func(ctx context.Context, api, replica string) (async.Place, error) {
+				return gate.SeatAt(ctx, api, replica)
+			},
+		)
 		if err != nil {
 			return err
 		}
@@ -188,7 +189,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 
 // items are those of AsyncAPIs, which every gateway accepts and one at a time hands out,
 // and what keeps the connection to their ledger.
-func (p *gatewayProcess) items(st *storekube.Store, acquire func(context.Context, string, bool) (async.Place, error)) (*async.Service, func(context.Context) error, error) {
+func (p *gatewayProcess) items(st *storekube.Store, acquire func(context.Context, string, bool) (async.Place, error), at func(context.Context, string, string) (async.Place, error)) (*async.Service, func(context.Context) error, error) {
 	kept, err := items.Open(items.Config{Settings: p.cfg.Items, REST: p.rest, Namespace: p.cfg.SystemNamespace, Program: "cortex-gateway " + p.cfg.Pod, Log: p.cfg.Log})
 	if err != nil {
 		return nil, nil, err
@@ -198,7 +199,7 @@ func (p *gatewayProcess) items(st *storekube.Store, acquire func(context.Context
 		return nil, nil, err
 	}
 	work, err := async.New(async.Config{
-		Ledger: kept, Blobs: kept.Contents, Others: kept, Deployed: st, Acquire: acquire, Webhooks: async.Webhooks{CheckURL: allowed.CheckURL},
+		Ledger: kept, Blobs: kept.Contents, Others: kept, Deployed: st, Acquire: acquire, At: at, Webhooks: async.Webhooks{CheckURL: allowed.CheckURL},
 		Telemetry: p.metrics, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 	})
 	return work, kept.Run, err

@@ -137,7 +137,7 @@ func (l *Ledger) ApplyHook(ctx context.Context, api, id string, t ledger.Try) (l
 		if err != nil {
 			return was, err
 		}
-		err = l.writes.commit(ctx, m)
+		err = l.commit(ctx, m)
 		if errors.Is(err, errOvertaken) {
 			if ctx.Err() != nil {
 				return was, context.Cause(ctx)

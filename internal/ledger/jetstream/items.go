@@ -64,7 +64,7 @@ func (l *Ledger) Create(ctx context.Context, item ledger.Item, key ledger.Key, p
 			}
 			all = append(all, claim)
 		}
-		err := l.writes.commit(ctx, all...)
+		err := l.commit(ctx, all...)
 		switch {
 		case err == nil:
 			return item, false, nil
@@ -170,7 +170,7 @@ func (l *Ledger) Apply(ctx context.Context, api, id string, e ledger.Event, resu
 		if err != nil {
 			return was, err
 		}
-		err = l.writes.commit(ctx, all...)
+		err = l.commit(ctx, all...)
 		switch {
 		case err == nil:
 			if was.Payload != nil && was.Payload.Blob == "" && next.Payload == nil {
@@ -418,7 +418,7 @@ func (l *Ledger) forget(ctx context.Context, now time.Time, i ledger.Item, seq u
 	until := now.Add(ledger.GoneKept)
 	taken := message(l.subject(subjectItem, i.API, i.ID), nil, seq)
 	taken.Header.Set(headerGone, until.UTC().Format(time.RFC3339Nano))
-	err := l.writes.commit(ctx, taken, l.due(until, i.API, i.ID))
+	err := l.commit(ctx, taken, l.due(until, i.API, i.ID))
 	if errors.Is(err, errOvertaken) {
 		return false, nil
 	}

@@ -133,6 +133,14 @@ func unavailable(doing string, err error) error {
 // of nats-server: JSStreamStoreFailedF).
 const jetstreamStoreFull = 10077
 
+// commit is committer.commit, to a stream that there is.
+func (l *Ledger) commit(ctx context.Context, messages ...*nats.Msg) error {
+	if _, err := l.stream.get(ctx); err != nil {
+		return err
+	}
+	return l.writes.commit(ctx, messages...)
+}
+
 // subject is where something of an item is.
 func (l *Ledger) subject(kind, api, id string) string {
 	return l.cfg.Name + "." + kind + "." + api + "." + id

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,8 +33,9 @@ const (
 // memory: it is worth nothing after a moment, and must not wait for a disk that is busy.
 type Members struct {
 	*Ledger
-	kv  lazy[jetstream.KeyValue]
-	log *slog.Logger
+	kv   lazy[jetstream.KeyValue]
+	log  *slog.Logger
+	dead sync.Map // by owner: the word after which it was not heard of for memberLife
 }
 
 // Members are those of the ledger.
@@ -130,7 +132,14 @@ func (m *Members) look(ctx context.Context, owner string, p *pulse) bool {
 	if p.since.IsZero() || revision != p.revision {
 		*p = pulse{revision, now}
 	}
-	return now.Sub(p.since) >= memberLife
+	if was, known := m.dead.Load(owner); known && was == revision {
+		return true
+	}
+	gone := now.Sub(p.since) >= memberLife
+	if gone {
+		m.dead.Store(owner, revision)
+	}
+	return gone
 }
 
 // Gone waits until owner is not there any more. It fails with ctx only.
