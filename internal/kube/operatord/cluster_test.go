@@ -5,12 +5,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +32,7 @@ import (
 	"cortex.dev/cortex/internal/kube/gatewayd"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kubetest"
+	"cortex.dev/cortex/internal/sidecar"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -96,14 +97,19 @@ func (p *place) token(account string, audiences ...string) string {
 type yard struct {
 	*engine.Feed
 	server  *httptest.Server
+	sidecar string        // host:port of the sidecar that all of them have
 	release chan struct{} // closed: requests for /hold are answered
 	hold    atomic.Bool   // all requests are as those for /hold
+	worked  atomic.Int64  // requests with an item
 }
 
 func newYard(t *testing.T) *yard {
 	t.Helper()
 	y := &yard{Feed: engine.NewFeed(), release: make(chan struct{})}
 	y.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Cortex-Attempt") != "" {
+			y.worked.Add(1)
+		}
 		if r.URL.Path == "/hold" || y.hold.Load() {
 			select {
 			case <-y.release:
@@ -113,7 +119,39 @@ func newYard(t *testing.T) *yard {
 		fmt.Fprintf(w, "answered %s", r.URL.Path)
 	}))
 	t.Cleanup(y.server.Close)
+	y.sidecar = sidecarOf(t, y.server)
 	return y
+}
+
+// sidecarOf starts one in front of a server, at an address of its own: the ports of sidecars
+// are fixed.
+func sidecarOf(t *testing.T, of *httptest.Server) string {
+	t.Helper()
+	target, _ := of.Listener.Addr().(*net.TCPAddr)
+	s, err := sidecar.New(sidecar.Config{Target: target.Port, MaxConcurrency: 100, Grace: time.Second, Quiet: time.Millisecond, Least: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
+	data, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, workload.SidecarPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := net.Listen("tcp", fmt.Sprintf("%s:%d", ip, workload.AdminPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	administration := &http.Server{Handler: s.Admin(nil), ReadHeaderTimeout: time.Minute}
+	go administration.Serve(admin)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, data) }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		administration.Close()
+	})
+	return data.Addr().String()
 }
 
 var _ engine.Engine = (*yard)(nil)
@@ -123,7 +161,7 @@ func (y *yard) Apply(_ context.Context, d engine.Deployment) error {
 	for i := range d.Replicas {
 		r := engine.Replica{MaxConcurrency: d.Revision.Pod.MaxConcurrency, MaxQueueLength: d.Revision.Pod.MaxQueueLength}
 		r.ID, r.State, r.UpToDate = fmt.Sprintf("r%d", i), workload.Ready, true
-		r.Address = strings.TrimPrefix(y.server.URL, "http://")
+		r.Address = y.sidecar
 		s.Replicas = append(s.Replicas, r)
 	}
 	y.Publish(s)

@@ -60,7 +60,7 @@ func (g *gatewayLife) is(id, state string) {
 }
 
 // Items are accepted by every gateway, wake the API, are listed and cancelled by who
-// manages it, go on while their gateway is told to stop, and their ends are told.
+// manages it, go on when their gateway ends, and their ends are told.
 func TestItems(t *testing.T) {
 	t.Parallel()
 	told := make(chan string, 10)
@@ -112,13 +112,15 @@ func TestItems(t *testing.T) {
 	}
 	b.is(ids[0], "cancelled")
 
-	// Whichever gateway has them executed is told to stop: the other one goes on at once,
-	// and what was begun ends well.
+	// Whichever gateway has them executed ends while they are: the other one hands out, and
+	// waits for the end of what was begun. None begins again.
 	leads, other := a, b
 	if !a.log.has("this program hands items out") {
 		leads, other = b, a
 	}
-	leads.stop()
+	if err := leads.end(); err != nil {
+		t.Errorf("Run() of the gateway that was stopped = %v", err)
+	}
 	eventually(t, "the other one hands out", func() bool { return other.log.has("this program hands items out") })
 	close(p.yard.release)
 	for _, id := range ids[1:] {
@@ -127,8 +129,8 @@ func TestItems(t *testing.T) {
 			t.Errorf("%s was executed %d times, want once", id, len(item.Attempts))
 		}
 	}
-	if err := leads.end(); err != nil {
-		t.Errorf("Run() of the gateway that was stopped = %v", err)
+	if n := p.yard.worked.Load(); n != 4 {
+		t.Errorf("replicas worked %d times on 4 items, want once each", n)
 	}
 	var buffer bytes.Buffer
 	for range 3 {

@@ -1,0 +1,205 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// admin starts a sidecar and serves its administration.
+func admin(t *testing.T, cfg Config, h http.Handler) (*replica, string) {
+	t.Helper()
+	r := start(t, cfg, h)
+	s := httptest.NewServer(r.Admin(nil))
+	t.Cleanup(s.Close)
+	return r, s.URL + workload.ExecutionsPath
+}
+
+// inquire returns what a sidecar says of an execution.
+func inquire(t *testing.T, ctx context.Context, method, url, body string) (how string, status int, text string, h http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Cortex-Attempt", "1")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		if ctx.Err() == nil {
+			t.Fatal(err)
+		}
+		return "gone", 0, "", nil
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Header.Get(workload.ExecutionHeader), resp.StatusCode, string(b), resp.Header
+}
+
+// An execution goes on when the gateway that sent it goes away, and happens once; its
+// answer is kept as the container gave it, until somebody has it forgotten.
+func TestExecutionsGoOnWithoutTheirGateway(t *testing.T) {
+	t.Parallel()
+	var runs atomic.Int64
+	began, release := make(chan struct{}, 10), make(chan struct{})
+	_, url := admin(t, quick(1, 10), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		runs.Add(1)
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.URL.Path != "/" || r.Header.Get("X-Cortex-Attempt") != "1" || r.Method != http.MethodPost {
+			t.Errorf("the container got %s %s, %v, %v", r.Method, r.URL, r.Header, err)
+		}
+		began <- struct{}{}
+		<-release
+		w.Header().Set("Content-Type", "text/x")
+		w.Header().Set(workload.ExecutionHeader, "refused") // which is not its to say
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = w.Write(append([]byte("got "), body...))
+	}))
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan string, 1)
+	go func() { how, _, _, _ := inquire(t, ctx, http.MethodPost, url+"a.1", "x"); gone <- how }()
+	<-began
+	leave()
+	if got := <-gone; got != "gone" {
+		t.Fatalf("the gateway that left got %q", got)
+	}
+	again := make(chan string, 1)
+	go func() {
+		how, _, text, _ := inquire(t, t.Context(), http.MethodPost, url+"a.1", "y")
+		again <- how + " " + text
+	}()
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	how, status, text, h := inquire(t, t.Context(), http.MethodGet, url+"a.1", "")
+	if how != workload.ExecutionAnswered || status != http.StatusTeapot || text != "got x" || h.Get("Content-Type") != "text/x" {
+		t.Errorf("GET = %s %d %q, %v", how, status, text, h)
+	}
+	if got := <-again; got != "answered got x" || runs.Load() != 1 {
+		t.Errorf("what was sent again = %q, and the container worked %d times, want once", got, runs.Load())
+	}
+	if _, status, _, _ := inquire(t, t.Context(), http.MethodDelete, url+"a.1", ""); status != http.StatusNoContent {
+		t.Errorf("DELETE = %d", status)
+	}
+	if how, status, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || status != http.StatusNotFound {
+		t.Errorf("GET of what was forgotten = %s %d", how, status)
+	}
+}
+
+// What has no answer says why: only what has reached the container may be charged to it.
+func TestExecutionsWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	h := newHeld()
+	none, closed := start(t, quick(1, 0), nil), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		panic(http.ErrAbortHandler)
+	})
+	cfg := quick(1, 0)
+	cfg.Grace = 300 * time.Millisecond
+	slow, slowURL := admin(t, cfg, h)
+	_, abortURL := admin(t, quick(1, 0), closed)
+	noneServer := httptest.NewServer(none.Admin(nil))
+	t.Cleanup(noneServer.Close)
+	if how, _, _, _ := inquire(t, t.Context(), http.MethodPost, noneServer.URL+workload.ExecutionsPath+"a.1", "x"); how != workload.ExecutionRefused {
+		t.Errorf("nothing listens: %s", how)
+	}
+	if how, _, _, _ := inquire(t, t.Context(), http.MethodPost, abortURL+"a.1", "x"); how != workload.ExecutionLost {
+		t.Errorf("the container closed the connection: %s", how)
+	}
+	first := make(chan string, 1)
+	go func() { how, _, _, _ := inquire(t, t.Context(), http.MethodPost, slowURL+"a.1", "x"); first <- how }()
+	<-h.inside
+	if how, _, text, _ := inquire(t, t.Context(), http.MethodPost, slowURL+"b.1", "x"); how != workload.ExecutionRefused {
+		t.Errorf("no place: %s %s", how, text)
+	}
+	slow.stop()
+	if got := <-first; got != workload.ExecutionStopped {
+		t.Errorf("the grace is over: %s", got)
+	}
+}
+
+// An execution that is not wanted any more ends at the container.
+func TestExecutionsAreEnded(t *testing.T) {
+	t.Parallel()
+	began, ended := make(chan struct{}), make(chan struct{})
+	_, url := admin(t, quick(1, 0), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // it is short
+		close(began)
+		<-r.Context().Done()
+		close(ended)
+	}))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go inquire(t, ctx, http.MethodPost, url+"a.1", "x")
+	<-began
+	inquire(t, t.Context(), http.MethodDelete, url+"a.1", "")
+	<-ended
+}
+
+// A large answer is in a file that has no name, and comes as it was.
+func TestLargeAnswers(t *testing.T) {
+	t.Parallel()
+	want := bytes.Repeat([]byte("0123456789"), answerInMemory/4)
+	cfg := quick(2, 0)
+	cfg.Folder = t.TempDir()
+	_, url := admin(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) }))
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		if how, _, text, _ := inquire(t, t.Context(), method, url+"a.1", "x"); how != workload.ExecutionAnswered || text != string(want) {
+			t.Errorf("%s = %s with %d bytes, want %d as they were", method, how, len(text), len(want))
+		}
+	}
+	if left, err := os.ReadDir(cfg.Folder); err != nil || len(left) > 0 {
+		t.Errorf("the folder has %v, %v", left, err)
+	}
+}
+
+// A drain waits for who may still come for an answer.
+func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
+	t.Parallel()
+	h := newHeld()
+	r, url := admin(t, quick(1, 0), h)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go inquire(t, ctx, http.MethodPost, url+"a.1", "x")
+	<-h.inside
+	leave()
+	h.release <- struct{}{}
+	waitFor(t, "it has ended", func() bool { running, _ := r.limit.InFlight(); return running == 0 })
+	drained := make(chan error, 1)
+	go func() { drained <- r.Drain(context.Background()) }()
+	select {
+	case err := <-drained:
+		t.Fatalf("Drain() = %v before the answer was fetched", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
+		t.Errorf("GET = %s", how)
+	}
+	if err := <-drained; err != nil {
+		t.Errorf("Drain() = %v", err)
+	}
+}
+
+// Nothing is kept for ever.
+func TestAnswersAreForgotten(t *testing.T) {
+	t.Parallel()
+	r, url := admin(t, quick(1, 0), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	inquire(t, t.Context(), http.MethodPost, url+"a.1", "x")
+	waitFor(t, "it is noted", func() bool { r.items.mu.Lock(); defer r.items.mu.Unlock(); return len(r.items.order) == 1 })
+	r.items.sweep(time.Now().Add(answerKept / 2))
+	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
+		t.Errorf("GET = %s", how)
+	}
+	r.items.sweep(time.Now().Add(answerKept + time.Second))
+	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || len(r.items.known) > 0 {
+		t.Errorf("GET = %s, and %d are known", how, len(r.items.known))
+	}
+}
