@@ -171,12 +171,13 @@ func connect(t *testing.T, servers ...*running) (*nats.Conn, jetstream.JetStream
 	return conn, js
 }
 
-// stream makes one with copies.
+// stream makes one with copies, once the server that leads has heard of all.
 func stream(t *testing.T, js jetstream.JetStream, copies int) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "items", Subjects: []string{"items.>"}, Replicas: copies}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the servers keep a stream", func() bool {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "items", Subjects: []string{"items.>"}, Replicas: copies})
+		return err == nil
+	})
 }
 
 // write has n messages confirmed. While another server takes over it is tried again, with
