@@ -211,7 +211,7 @@ func TestItems(t *testing.T) {
 	for _, tt := range []struct {
 		name, values string
 		args         []string
-		servers      int64
+		servers      float64
 	}{
 		{"nowhere", "", nil, 0},
 		{"nowhere, with a size", "items: {storage: {size: 5Gi}, copies: 1}", nil, 0},
@@ -219,10 +219,10 @@ func TestItems(t *testing.T) {
 		{"three servers", "items: {servers: 3, copies: 1}", []string{"--items=nats://cortex-ledger.cortex.svc:4222", "--items-secret=cortex-ledger", "--items-copies=3"}, 3},
 		{"others", `items: {url: "tls://nats.infra:4222", secretName: nats, copies: 5}`, []string{"--items=tls://nats.infra:4222", "--items-secret=nats", "--items-copies=5"}, 0},
 	} {
-		servers, told := int64(0), 0
+		servers, told := 0.0, 0
 		for _, u := range objects(t, mustRender(t, "cortex", tt.values)) {
 			if u.GetKind() == "StatefulSet" {
-				servers, _, _ = unstructured.NestedInt64(u.Object, "spec", "replicas")
+				servers, _, _ = unstructured.NestedFloat64(u.Object, "spec", "replicas")
 			} else if u.GetName() == "cortex-ledger" && tt.servers == 0 {
 				t.Errorf("%s: there is a %s for servers that there are not", tt.name, u.GetKind())
 			}
@@ -237,7 +237,7 @@ func TestItems(t *testing.T) {
 			}
 		}
 		if servers != tt.servers || told != 2 {
-			t.Errorf("%s: the chart has %d servers and tells %d programs, want %d and 2", tt.name, servers, told, tt.servers)
+			t.Errorf("%s: the chart has %g servers and tells %d programs, want %g and 2", tt.name, servers, told, tt.servers)
 		}
 	}
 }
