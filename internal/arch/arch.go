@@ -105,7 +105,7 @@ var Rules = map[string]Rule{
 	// is, in a file of its own: by the same package, which has commits and checksums.
 	"internal/ledger":            {Internal: []string{"internal/fault"}},
 	"internal/ledger/ledgertest": {Internal: []string{"internal/ledger", "internal/fault"}},
-	// For several programs at once. Its servers are linked by tests only.
+	// For several programs at once. Its servers are in a program of their own.
 	"internal/ledger/jetstream":               {Internal: []string{"internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
 	"internal/ledger/jetstream/jetstreamtest": {Outside: []string{natsgo, natsserver}},
 	// Whatever a user may name an address for; it knows no items.
@@ -197,6 +197,10 @@ var Rules = map[string]Rule{
 		"internal/async", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
 		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",
 	}, Outside: []string{k8sclient}},
+	// The servers that keep items know nothing of items; internal/ledger/jetstream does.
+	"internal/kube/ledgerd": {Internal: []string{
+		"internal/atomicfile", "internal/fault", "internal/kube/program", "internal/lifecycle", "internal/telemetry",
+	}, Outside: []string{natsserver, k8smachine, k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
 		"internal/async", "internal/kube/items", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
@@ -213,6 +217,7 @@ var Rules = map[string]Rule{
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/cluster", "internal/cluster/awsrecord", "internal/cluster/eks", "internal/install"}, Outside: []string{aws}},
 	"cmd/cortex-operator": {Internal: []string{"internal/kube/operatord", "internal/kube/program"}},
 	"cmd/cortex-gateway":  {Internal: []string{"internal/kube/gatewayd", "internal/kube/program"}},
+	"cmd/cortex-ledger":   {Internal: []string{"internal/kube/ledgerd", "internal/kube/program"}},
 	"cmd/cortex-sidecar":  {Internal: []string{"internal/sidecar"}},
 	"cmd/cortex":          {Internal: []string{"internal/cli", "internal/solo", "internal/engine/process", "internal/fault", "internal/hostconfig"}},
 }
@@ -236,5 +241,10 @@ var Closures = map[string]Light{
 		moby, "github.com/docker/", bbolt, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
 		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/certificate", "cortex.dev/cortex/internal/operator",
 		"cortex.dev/cortex/internal/manifest", "cortex.dev/cortex/internal/httpapi",
+	}},
+	"cmd/cortex-ledger": {Most: 620, Without: []string{
+		moby, "github.com/docker/", bbolt, aws, smithy, "google.golang.org/grpc", cedar, huma, helm, natsgo,
+		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/operator", "cortex.dev/cortex/internal/manifest",
+		"cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine", "cortex.dev/cortex/internal/gateway",
 	}},
 }
