@@ -116,6 +116,34 @@ func (n *node) simulateAWS(ctx context.Context) (string, error) {
 	return "a simulator of STS, for account " + account, err
 }
 
+// volumeSize is how large the volume of the server of items is said to be.
+const volumeSize = "2Gi"
+
+// makeVolume gives the node what a storage class would make: a folder for the one server of
+// items.
+func (n *node) makeVolume(ctx context.Context) error {
+	folder := n.path("ledger")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("making the folder of items: %w", err)
+	}
+	if err := os.Chmod(folder, 0o777); err != nil { //nolint:gosec // the server is nobody in particular
+		return fmt.Errorf("opening the folder of items: %w", err)
+	}
+	volume, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": "cortex-ledger"},
+		"spec": map[string]any{
+			"capacity": map[string]any{"storage": volumeSize}, "accessModes": []string{"ReadWriteOnce"},
+			"persistentVolumeReclaimPolicy": "Retain", "hostPath": map[string]any{"path": folder, "type": "Directory"},
+			"claimRef": map[string]any{"namespace": "cortex", "name": "data-cortex-ledger-0"},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("writing the volume: %w", err)
+	}
+	_, err = commandWith(ctx, volume, n.program("kubectl"), "--kubeconfig", n.kubeconfig(), "apply", "--server-side", "--force-conflicts", "-f", "-")
+	return err
+}
+
 // installCortex runs cortex install, or upgrade, and writes what users need to know.
 func (n *node) installCortex(ctx context.Context) (string, error) {
 	authority, err := os.ReadFile(n.pki("ca.crt"))
@@ -140,6 +168,14 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 			"loadBalancer": map[string]any{"type": "NodePort", "nodePort": 30080},
 			"resources":    map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "64Mi"}},
 		},
+		"items": map[string]any{
+			"servers": 1, "storage": map[string]any{"size": volumeSize},
+			"webhookHosts": []string{podRange},
+			"resources":    map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "64Mi"}},
+		},
+	}
+	if err := n.makeVolume(ctx); err != nil {
+		return "", err
 	}
 	text, err := json.MarshalIndent(values, "", "  ")
 	if err != nil {

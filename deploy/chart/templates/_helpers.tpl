@@ -255,6 +255,9 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 - --items={{ . }}
 - --items-secret={{ include "cortex.itemsSecret" $ }}
 - --items-copies={{ default $.Values.items.copies $.Values.items.servers }}
+{{- range $.Values.items.webhookHosts }}
+- --webhook-hosts={{ . }}
+{{- end }}
 {{- end }}
 {{- end }}
 
