@@ -204,6 +204,55 @@ func TestReplicasOfNobody(t *testing.T) {
 	}
 }
 
+// Items are kept nowhere, by servers of the chart or by others; gateways and the operator
+// are told where, and where they are not nothing is there for them.
+func TestItems(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, values string
+		args         []string
+		servers      float64
+	}{
+		{"nowhere", "", nil, 0},
+		{"nowhere, with a size", "items: {storage: {size: 5Gi}, copies: 1}", nil, 0},
+		{"one server", "items: {servers: 1}", []string{"--items=nats://cortex-ledger.cortex.svc:4222", "--items-secret=cortex-ledger", "--items-copies=1"}, 1},
+		{"three servers", "items: {servers: 3, copies: 1}", []string{"--items=nats://cortex-ledger.cortex.svc:4222", "--items-secret=cortex-ledger", "--items-copies=3"}, 3},
+		{"others", `items: {url: "tls://nats.infra:4222", secretName: nats, copies: 5}`, []string{"--items=tls://nats.infra:4222", "--items-secret=nats", "--items-copies=5"}, 0},
+	} {
+		servers, told := 0.0, 0
+		for _, u := range objects(t, mustRender(t, "cortex", tt.values)) {
+			if u.GetKind() == "StatefulSet" {
+				servers, _, _ = unstructured.NestedFloat64(u.Object, "spec", "replicas")
+			} else if u.GetName() == "cortex-ledger" && tt.servers == 0 {
+				t.Errorf("%s: there is a %s for servers that there are not", tt.name, u.GetKind())
+			}
+			if u.GetKind() != "Deployment" {
+				continue
+			}
+			containers, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+			all, _, _ := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
+			got := slices.DeleteFunc(slices.Clone(all), func(arg string) bool { return !strings.HasPrefix(arg, "--items") })
+			if told++; !slices.Equal(got, tt.args) {
+				t.Errorf("%s: %s is told %q, want %q", tt.name, u.GetName(), got, tt.args)
+			}
+		}
+		if servers != tt.servers || told != 2 {
+			t.Errorf("%s: the chart has %g servers and tells %d programs, want %g and 2", tt.name, servers, told, tt.servers)
+		}
+	}
+}
+
+// What a server is told to keep at most fits its volume.
+func TestItemsFitTheVolume(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[string]string{"20Gi": "18432Mi", "1Gi": "921Mi", "100Mi": "92160Ki", "2Ti": "1843Gi"} {
+		text := mustRender(t, "cortex", "items: {servers: 3, storage: {size: "+size+"}}")
+		if !strings.Contains(text, "--max-bytes="+want+"\n") || !strings.Contains(text, "{storage: "+size+"}") {
+			t.Errorf("a volume of %s does not have --max-bytes=%s", size, want)
+		}
+	}
+}
+
 // What is printed after helm install fits how the operator is reached.
 func TestNotes(t *testing.T) {
 	t.Parallel()
@@ -271,6 +320,14 @@ func TestValuesAreRefused(t *testing.T) {
 		{"route to nowhere", `gateway: {route: {enabled: true}}`, "gateway.route.parentRefs is missing"},
 		{"blocked in words", `networkPolicies: {blocked: [metadata]}`, "networkPolicies.blocked.0:"},
 		{"priority", `priorityClass: {value: 2000000000}`, "priorityClass.value: maximum:"},
+		{"two servers of items", `items: {servers: 2}`, "items.servers: value must be one of"},
+		{"items in two places", `items: {servers: 3, url: "nats://nats:4222", secretName: nats}`, "items.servers and items.url exclude each other"},
+		{"items without credentials", `items: {url: "nats://nats:4222"}`, "items.secretName is missing"},
+		{"credentials for nobody", `items: {servers: 1, secretName: nats}`, "items.secretName is for items.url"},
+		{"credentials in a url", `items: {url: "nats://u:p@nats:4222", secretName: nats}`, "items.url:"},
+		{"items over http", `items: {url: "http://nats", secretName: nats}`, "items.url:"},
+		{"an even number of copies", `items: {url: "nats://nats:4222", secretName: nats, copies: 2}`, "items.copies: value must be one of"},
+		{"a volume without a unit", `items: {servers: 1, storage: {size: "20"}}`, "items.storage.size:"},
 		{"drain", `gateway: {drainSeconds: 60s}`, "gateway.drainSeconds: got string, want integer"},
 	} {
 		_, err := render(t, "cortex", tt.values)

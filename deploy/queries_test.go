@@ -32,6 +32,7 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/kube/gatewayd"
+	"cortex.dev/cortex/internal/kube/ledgerd"
 	"cortex.dev/cortex/internal/kube/operatord"
 	"cortex.dev/cortex/internal/sidecar"
 	"cortex.dev/cortex/internal/solo"
@@ -345,6 +346,13 @@ func startPrograms(t *testing.T) *programs {
 		return nil
 	})
 	p.addresses["cortex-gateway"] = "http://" + gateway + "/metrics"
+	ledger, items := free(t), free(t)
+	p.run("cortex-ledger", func(ctx context.Context) error {
+		return ledgerd.Run(ctx, ledgerd.Config{Pod: "cortex-ledger-0", Namespace: "a", Servers: 1, Data: filepath.Join(dir, "items"), Listen: items, HealthListen: ledger,
+			Username: "a", Password: "b", Version: "test", Log: quiet})
+	})
+	p.addresses["cortex-ledger"] = "http://" + ledger + "/metrics"
+	p.until("the ledger keeps items", func() bool { return get("http://"+ledger+"/readyz") == 200 })
 	// Without knowing what is deployed a gateway has nothing to report, so here is what
 	// reports, of a second one.
 	metrics := telemetry.New("cortex-gateway", "test")

@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,29 @@ func TestRights(t *testing.T) {
 	t.Parallel()
 	if diff := cmp.Diff(mayDo, grants(t, objects(t, mustRender(t, "cortex", "")))); diff != "" {
 		t.Errorf("the programs may do something else (-want +got):\n%s", diff)
+	}
+}
+
+// Where items are kept somewhere, whoever goes there may read the credentials, and nothing
+// more: those of the operator it may make already.
+func TestRightsForItems(t *testing.T) {
+	t.Parallel()
+	for values, more := range map[string]map[string][]string{
+		`items: {servers: 3}`: {
+			"cortex-gateway": {"in cortex: secrets [cortex-ledger]: get"},
+			"cortex-ledger":  {"in cortex: secrets [cortex-ledger]: get"},
+		},
+		`items: {url: "nats://nats:4222", secretName: nats}`: {
+			"cortex-gateway": {"in cortex: secrets [nats]: get"},
+		},
+	} {
+		want := maps.Clone(mayDo)
+		for account, rights := range more {
+			want[account] = slices.Sorted(slices.Values(slices.Concat(mayDo[account], rights)))
+		}
+		if diff := cmp.Diff(want, grants(t, objects(t, mustRender(t, "cortex", values)))); diff != "" {
+			t.Errorf("with %s the programs may do something else (-want +got):\n%s", values, diff)
+		}
 	}
 }
 

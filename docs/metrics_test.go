@@ -35,6 +35,7 @@ var programs = map[string]string{
 	"internal/auth/iam":               "operator, not the local environment",
 	"internal/operatorserver":         "operator, not the local environment",
 	"internal/kube/operatord":         "operator, on Kubernetes",
+	"internal/kube/ledgerd":           "ledger, on Kubernetes",
 }
 
 // measured is one telemetry.Metric of the source.

@@ -48,6 +48,9 @@ func Health(ctx context.Context, cfg Config) ([]Check, error) {
 		w.cfg.Values = Merge(map[string]any{"apis": map[string]any{"namespace": there.apis}}, w.cfg.Values)
 	}
 	checks := []Check{w.checkOperator(ctx)}
+	if c, there := w.checkLedger(ctx); there {
+		checks = append(checks, c)
+	}
 	for _, look := range []func(context.Context) Check{w.checkGateways, w.checkCRDs, w.checkNamespace, w.checkDNS, w.checkAuthority} {
 		checks = append(checks, look(ctx))
 	}
@@ -113,6 +116,23 @@ func (w *work) checkGateways(ctx context.Context) Check {
 		return Check{Name: name, Text: now.why, Do: now.do}
 	}
 	return Check{Name: name, OK: true, Text: "all are available"}
+}
+
+// checkLedger is about the servers of items, where the chart runs some.
+func (w *work) checkLedger(ctx context.Context) (c Check, there bool) {
+	c = Check{Name: "items"}
+	now, err := w.progress(ctx, ledger)
+	switch {
+	case apierrors.IsNotFound(err):
+		return c, false
+	case err != nil:
+		return unknown(c.Name, err), true
+	case !now.done:
+		c.Text, c.Do = now.why, now.do
+	default:
+		c.OK, c.Text = true, "all servers are ready"
+	}
+	return c, true
 }
 
 func (w *work) checkCRDs(ctx context.Context) Check {

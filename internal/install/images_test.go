@@ -42,26 +42,40 @@ func archiveOf(t *testing.T, names ...string) string {
 	return file
 }
 
+// The images of what the chart starts are looked for, and no others.
 func TestImagesOfTheChart(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Namespace: "cortex", Version: "1.2.3", Values: map[string]any{"account": "123456789012", "region": "us-west-2"}}
-	w := &work{cfg: cfg}
-	c, err := w.chart()
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := render(c, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := decode(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := imagesOf(objects)
-	slices.Sort(got)
-	if diff := cmp.Diff([]string{"cortex.dev/gateway:1.2.3", "cortex.dev/operator:1.2.3", "cortex.dev/sidecar:1.2.3"}, got); diff != "" {
-		t.Errorf("imagesOf() (-want +got):\n%s", diff)
+	three := []string{"cortex.dev/gateway:1.2.3", "cortex.dev/operator:1.2.3", "cortex.dev/sidecar:1.2.3"}
+	for name, tt := range map[string]struct {
+		items map[string]any
+		want  []string
+	}{
+		"items nowhere":     {nil, three},
+		"items of servers":  {map[string]any{"servers": 3}, []string{three[0], "cortex.dev/ledger:1.2.3", three[1], three[2]}},
+		"items of somebody": {map[string]any{"url": "nats://nats:4222", "secretName": "nats"}, three},
+	} {
+		cfg := Config{Namespace: "cortex", Version: "1.2.3", Values: map[string]any{"account": "123456789012", "region": "us-west-2"}}
+		if tt.items != nil {
+			cfg.Values["items"] = tt.items
+		}
+		w := &work{cfg: cfg}
+		c, err := w.chart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := render(c, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, err := decode(manifest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := imagesOf(objects)
+		slices.Sort(got)
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: imagesOf() (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -3,12 +3,14 @@ package install
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"cortex.dev/cortex/internal/fault"
@@ -106,7 +108,11 @@ func (w *work) preflight(ctx context.Context, p plan) error {
 	} else if f.Nodes < 0 {
 		nodes = ""
 	}
-	w.done("cluster", started, "kubernetes %s%s, rights, dns; no storage is needed", f.Version, nodes)
+	storage := "; no storage is needed"
+	if slices.ContainsFunc(p.objects, func(u *unstructured.Unstructured) bool { return u.GetKind() == "StatefulSet" }) {
+		storage = "" // the cluster has to make volumes, which shows when it does
+	}
+	w.done("cluster", started, "kubernetes %s%s, rights, dns%s", f.Version, nodes, storage)
 	if note != "" {
 		w.done("images", started, "%s", note)
 	}
@@ -174,11 +180,11 @@ func usable(nodes []corev1.Node) int {
 
 // dns says whether pods can look each other up.
 func (w *work) dns(ctx context.Context) (bool, error) {
-	slices, err := w.clients.DiscoveryV1().EndpointSlices("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=kube-dns"})
+	found, err := w.clients.DiscoveryV1().EndpointSlices("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=kube-dns"})
 	if err != nil {
 		return false, err
 	}
-	for _, s := range slices.Items {
+	for _, s := range found.Items {
 		for _, e := range s.Endpoints {
 			if e.Conditions.Ready == nil || *e.Conditions.Ready {
 				return true, nil
@@ -210,6 +216,7 @@ var rights = []right{
 	{"patch", "rbac.authorization.k8s.io", "roles", apis},
 	{"patch", "rbac.authorization.k8s.io", "rolebindings", apis},
 	{"patch", "apps", "deployments", system},
+	{"patch", "apps", "statefulsets", system},
 	{"patch", "", "services", system},
 	{"patch", "", "serviceaccounts", system},
 	{"patch", "", "configmaps", system},

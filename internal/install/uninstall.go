@@ -195,7 +195,7 @@ func (w *work) removeState(ctx context.Context) error {
 		return asFault("listing the keys", err)
 	}
 	for i := range secrets.Items {
-		if name := secrets.Items[i].Name; strings.HasPrefix(name, "cortex-value-") {
+		if name := secrets.Items[i].Name; strings.HasPrefix(name, "cortex-value-") || name == ledger.deployment {
 			if err := core.Secrets(w.cfg.Namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 				return asFault("deleting secret "+name, err)
 			}

@@ -22,20 +22,30 @@ var programs = []program{
 	{"gateways", "gateways do not come up", "cortex-gateway", false},
 }
 
+// ledger is what keeps items, where the chart runs servers for them: a StatefulSet.
+var ledger = program{"ledger", "servers of items do not come up", "cortex-ledger", false}
+
 // leaderLabel is on the pod that leads, and that services select.
 const leaderLabel = "cortex.dev/leader"
 
 type program struct {
 	name       string
 	notUp      string // in words
-	deployment string
-	led        bool // by one of its pods
+	deployment string // or StatefulSet
+	led        bool   // by one of its pods
 }
 
 // awaitPrograms returns when every program of the new version works, or the reason
 // why one does not.
 func (w *work) awaitPrograms(ctx context.Context) error {
-	for _, p := range programs {
+	all := programs
+	switch _, err := w.clients.AppsV1().StatefulSets(w.cfg.Namespace).Get(ctx, ledger.deployment, metav1.GetOptions{}); {
+	case err == nil: // after the operator, which makes its credentials
+		all = slices.Insert(slices.Clone(programs), 1, ledger)
+	case !apierrors.IsNotFound(err):
+		return asFault("looking at the "+ledger.name, err)
+	}
+	for _, p := range all {
 		started := w.now()
 		if err := w.await(ctx, p); err != nil {
 			return err
@@ -85,6 +95,9 @@ type progress struct {
 }
 
 func (w *work) progress(ctx context.Context, p program) (progress, error) {
+	if p == ledger {
+		return w.ledgerProgress(ctx)
+	}
 	d, err := w.clients.AppsV1().Deployments(w.cfg.Namespace).Get(ctx, p.deployment, metav1.GetOptions{})
 	if err != nil {
 		return progress{}, err
@@ -174,8 +187,23 @@ func judge(p program, d *appsv1.Deployment, pods []corev1.Pod) progress {
 		}
 		return progress{done: true}
 	}
+	unclear := judgePods(pods, fmt.Sprintf("%d of %d are available", s.AvailableReplicas, want))
+	if unclear.hopeless {
+		return unclear
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return progress{why: c.Message, do: "the cluster refuses the pods; `kubectl describe` the replica set in the namespace", hopeless: false}
+		}
+	}
+	return unclear
+}
+
+// judgePods names what keeps one of several pods from being ready, the oldest of them, or
+// one for which waiting will not help. Otherwise it says what is known of all.
+func judgePods(pods []corev1.Pod, all string) progress {
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
-	unclear := progress{why: fmt.Sprintf("%d of %d are available", s.AvailableReplicas, want), do: "`cortex cluster health` shows how they are doing"}
+	unclear := progress{why: all, do: "`cortex cluster health` shows how they are doing"}
 	for i := range pods {
 		if pods[i].DeletionTimestamp != nil {
 			continue
@@ -187,12 +215,38 @@ func judge(p program, d *appsv1.Deployment, pods []corev1.Pod) progress {
 			unclear = found
 		}
 	}
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return progress{why: c.Message, do: "the cluster refuses the pods; `kubectl describe` the replica set in the namespace", hopeless: false}
-		}
-	}
 	return unclear
+}
+
+// ledgerProgress is how far that of the servers of items is.
+func (w *work) ledgerProgress(ctx context.Context) (progress, error) {
+	set, err := w.clients.AppsV1().StatefulSets(w.cfg.Namespace).Get(ctx, ledger.deployment, metav1.GetOptions{})
+	if err != nil {
+		return progress{}, err
+	}
+	pods, err := w.clients.CoreV1().Pods(w.cfg.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(set.Spec.Selector.MatchLabels).String()})
+	if err != nil {
+		return progress{}, err
+	}
+	return judgeLedger(set, pods.Items), nil
+}
+
+// judgeLedger says how far it is, from the StatefulSet and its pods. Those of an earlier
+// version, which are replaced one after another, say nothing.
+func judgeLedger(set *appsv1.StatefulSet, pods []corev1.Pod) progress {
+	want := int32(1)
+	if set.Spec.Replicas != nil {
+		want = *set.Spec.Replicas
+	}
+	s := set.Status
+	if s.ObservedGeneration < set.Generation {
+		return judgePods(nil, "Kubernetes has not looked at them yet")
+	}
+	if s.UpdatedReplicas >= want && s.ReadyReplicas >= want {
+		return progress{done: true}
+	}
+	pods = slices.DeleteFunc(pods, func(pod corev1.Pod) bool { return pod.Labels[appsv1.StatefulSetRevisionLabel] != s.UpdateRevision })
+	return judgePods(pods, fmt.Sprintf("%d of %d are ready, and %d of this version", s.ReadyReplicas, want, s.UpdatedReplicas))
 }
 
 // judgePod names what keeps a pod from being ready, if that can be said.
@@ -200,7 +254,11 @@ func judgePod(pod *corev1.Pod) (progress, bool) {
 	about := "pod " + pod.Name + ": "
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return progress{why: about + "no node takes it: " + c.Message, do: "add nodes or room on them; it goes on by itself"}, true
+			do := "add nodes or room on them; it goes on by itself"
+			if strings.Contains(c.Message, "PersistentVolumeClaim") {
+				do = "the cluster makes it no volume: items.storage.class names the storage class that does"
+			}
+			return progress{why: about + "no node takes it: " + c.Message, do: do}, true
 		}
 	}
 	for _, c := range pod.Status.ContainerStatuses {

@@ -42,7 +42,7 @@ type program struct {
 
 // programs by the names of their images. The server is not for clusters.
 var programs = map[string]program{
-	"operator": {pkg: "./cmd/cortex-operator"}, "gateway": {pkg: "./cmd/cortex-gateway"}, "sidecar": {pkg: "./cmd/cortex-sidecar"},
+	"operator": {pkg: "./cmd/cortex-operator"}, "gateway": {pkg: "./cmd/cortex-gateway"}, "sidecar": {pkg: "./cmd/cortex-sidecar"}, "ledger": {pkg: "./cmd/cortex-ledger"},
 	"server": {pkg: "./cmd/cortex", args: []string{"server", "--state-dir", "/data/server"}, data: "/data"},
 }
 
@@ -61,7 +61,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s := settings{root: ".", programs: map[string]program{}}
-	archs, names := "amd64,arm64", "operator,gateway,sidecar"
+	archs, names := "amd64,arm64", "operator,gateway,sidecar,ledger"
 	flag.StringVar(&names, "programs", names, "what is built: these, or server")
 	flag.StringVar(&s.registry, "registry", "", "where they are pushed, or what the archive calls them (cortex.dev)")
 	flag.StringVar(&s.tag, "tag", "dev", "tag of all of them")
@@ -88,7 +88,7 @@ var tags = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 func (s settings) run(ctx context.Context, out io.Writer) error {
 	for name, p := range s.programs {
 		if p.pkg == "" {
-			return fmt.Errorf("there is no program %q: operator, gateway, sidecar and server there are", name)
+			return fmt.Errorf("there is no program %q: operator, gateway, sidecar, ledger and server there are", name)
 		}
 	}
 	switch {

@@ -40,6 +40,7 @@ func sources() []source {
 		{name: "operator", programs: map[string]string{"/cortex-operator": "./cmd/cortex-operator"}},
 		{name: "gateway", programs: map[string]string{"/cortex-gateway": "./cmd/cortex-gateway"}},
 		{name: "sidecar", programs: map[string]string{"/cortex-sidecar": "./cmd/cortex-sidecar"}},
+		{name: "ledger", programs: map[string]string{"/cortex-ledger": "./cmd/cortex-ledger"}},
 		{name: "sts", programs: map[string]string{"/sts": "./e2e/sts"}},
 		{name: "test-server", programs: map[string]string{"/server": "./internal/engine/enginetest/testdata/server"}},
 		example("iris", "model-v1.json", "model-v2.json"),

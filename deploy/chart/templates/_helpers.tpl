@@ -69,13 +69,18 @@ securityContext:
   runAsUser: 65532
   runAsGroup: 65532
   fsGroup: 65532
+  {{- if eq $name "ledger" }}
+  fsGroupChangePolicy: OnRootMismatch # of what may be many files
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: ScheduleAnyway
+    {{- if ne $name "ledger" }}
     matchLabelKeys: [pod-template-hash]
+    {{- end }}
     labelSelector:
       matchLabels:
         {{- include "cortex.selector" $name | nindent 8 }}
@@ -137,14 +142,17 @@ env:
 {{- end }}
 {{- end }}
 
-{{/* The probes of our programs: one that starts answers when it is ready, so that none fails meanwhile. */}}
+{{/*
+The probes of our programs: one that starts answers when it is ready, so that none fails
+meanwhile. The number is how often it may fail, after close to a minute each.
+*/}}
 {{- define "cortex.probes" -}}
 startupProbe:
   httpGet: {path: /startz, port: health}
   initialDelaySeconds: 1
   periodSeconds: 1
   timeoutSeconds: 60
-  failureThreshold: 10
+  failureThreshold: {{ . }}
 livenessProbe:
   httpGet: {path: /healthz, port: health}
   periodSeconds: 10
@@ -224,4 +232,34 @@ annotations:
 {{/* How large a node may be, as flags of the operator read it. */}}
 {{- define "cortex.nodeSize" -}}
 cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }},inf={{ . }}{{ end }}
+{{- end }}
+
+{{/* Where items are kept, as a URL. Nothing: nowhere, and AsyncAPIs are refused. */}}
+{{- define "cortex.itemsURL" -}}
+{{- with .Values.items -}}
+{{- if and .servers .url }}{{ fail "items.servers and items.url exclude each other: items are kept by servers of the chart, or by your own" }}{{ end -}}
+{{- if and .url (not .secretName) }}{{ fail "items.secretName is missing: the Secret with username and password for items.url" }}{{ end -}}
+{{- if and .secretName (not .url) }}{{ fail "items.secretName is for items.url, which is missing: servers of the chart have a Secret of their own" }}{{ end -}}
+{{- if .url }}{{ .url }}{{ else if .servers }}nats://cortex-ledger.{{ $.Release.Namespace }}.svc:4222{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with the credentials for them; that of the chart's servers the operator makes. */}}
+{{- define "cortex.itemsSecret" -}}
+{{ default "cortex-ledger" .Values.items.secretName }}
+{{- end }}
+
+{{/* What gateways and operator are told of them. */}}
+{{- define "cortex.items" -}}
+{{- with include "cortex.itemsURL" . -}}
+- --items={{ . }}
+- --items-secret={{ include "cortex.itemsSecret" $ }}
+- --items-copies={{ default $.Values.items.copies $.Values.items.servers }}
+{{- end }}
+{{- end }}
+
+{{/* Nine tenths of a volume, in the next smaller unit: the rest is for what the server keeps beside items. */}}
+{{- define "cortex.ledgerBytes" -}}
+{{- $size := .Values.items.storage.size }}{{ $unit := regexFind "[MGT]i$" $size -}}
+{{ div (mul (trimSuffix $unit $size | int64) 1024 9) 10 }}{{ get (dict "Mi" "Ki" "Gi" "Mi" "Ti" "Gi") $unit }}
 {{- end }}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,13 +34,14 @@ const (
 	password = "p@ss/w:rd"
 )
 
-// free are addresses that nobody listens on.
+// free are addresses that nobody listens on. They are below those that the system takes
+// for connections, which could be in their place when they are used.
 func free(t *testing.T, n int) (addresses []string) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(addresses) < n {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))) //nolint:gosec // any will do
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close()
 		addresses = append(addresses, l.Addr().String())
@@ -171,12 +173,13 @@ func connect(t *testing.T, servers ...*running) (*nats.Conn, jetstream.JetStream
 	return conn, js
 }
 
-// stream makes one with copies.
+// stream makes one with copies, once the server that leads has heard of all.
 func stream(t *testing.T, js jetstream.JetStream, copies int) {
 	t.Helper()
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "items", Subjects: []string{"items.>"}, Replicas: copies}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the servers keep a stream", func() bool {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "items", Subjects: []string{"items.>"}, Replicas: copies})
+		return err == nil
+	})
 }
 
 // write has n messages confirmed. While another server takes over it is tried again, with
