@@ -214,7 +214,8 @@ func kept(t *testing.T, js jetstream.JetStream) int {
 }
 
 // Three servers keep what they have confirmed while one of them is away, which gets what it
-// has missed before it is ready again. With two away nothing is agreed on, and it is said.
+// has missed, and has lost, before it is ready again. With two away nothing is agreed on,
+// and it is said.
 func TestThreeServers(t *testing.T) {
 	t.Parallel()
 	all := make([]*running, 0, 3)
@@ -227,19 +228,26 @@ func TestThreeServers(t *testing.T) {
 	_, js := connect(t, all...)
 	stream(t, js, 3)
 	write(t, js, 0, 20)
-	all[2].stop()
-	write(t, js, 20, 20)
-	all[2] = start(t, all[2].cfg)
-	all[2].awaitReady()
-	if got := kept(t, js); got != 40 {
-		t.Errorf("the stream has %d messages, want 40", got)
+	written := 20
+	for _, lost := range []bool{false, true} {
+		all[2].stop()
+		write(t, js, written, 20)
+		cfg := all[2].cfg
+		if lost {
+			cfg.Data = t.TempDir()
+		}
+		all[2] = start(t, cfg)
+		all[2].awaitReady()
+		// What is ready again is one of the two that are left: it has everything.
+		all[0].stop()
+		write(t, js, written+20, 10)
+		if written += 30; kept(t, js) != written {
+			t.Errorf("with a volume that was lost (%v) the stream has %d messages, want %d", lost, kept(t, js), written)
+		}
+		all[0] = start(t, all[0].cfg)
+		all[0].awaitReady()
 	}
-	// What was ready again is one of the two that are left: it has everything.
 	all[0].stop()
-	write(t, js, 40, 10)
-	if got := kept(t, js); got != 50 {
-		t.Errorf("the stream has %d messages, want 50", got)
-	}
 	all[1].stop()
 	eventually(t, "the last one says that it is not ready", func() bool {
 		code, text := all[2].get("/readyz")
