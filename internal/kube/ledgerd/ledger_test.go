@@ -110,6 +110,14 @@ func start(t *testing.T, cfg Config) *running {
 	return r
 }
 
+// url is where clients come; a server that names no host is at all addresses.
+func (r *running) url() string {
+	if strings.HasPrefix(r.cfg.Listen, ":") {
+		return "nats://127.0.0.1" + r.cfg.Listen
+	}
+	return "nats://" + r.cfg.Listen
+}
+
 // stop is SIGTERM, and the end.
 func (r *running) stop() {
 	r.t.Helper()
@@ -159,7 +167,7 @@ func connect(t *testing.T, servers ...*running) (*nats.Conn, jetstream.JetStream
 	t.Helper()
 	var urls []string
 	for _, r := range servers {
-		urls = append(urls, "nats://"+r.cfg.Listen)
+		urls = append(urls, r.url())
 	}
 	conn, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo(username, password), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
@@ -272,7 +280,7 @@ func TestOneServer(t *testing.T) {
 	for name, option := range map[string]nats.Option{
 		"wrong password": nats.UserInfo(username, "another"), "wrong user": nats.UserInfo("another", password), "nothing": nats.Timeout(time.Second),
 	} {
-		if conn, err := nats.Connect("nats://"+r.cfg.Listen, option); err == nil || !strings.Contains(err.Error(), "Authorization") {
+		if conn, err := nats.Connect(r.url(), option); err == nil || !strings.Contains(err.Error(), "Authorization") {
 			t.Errorf("%s: Connect() = %v, want a refusal", name, err)
 			conn.Close()
 		}
@@ -317,6 +325,8 @@ func TestCredentialsFromTheSecret(t *testing.T) {
 	t.Cleanup(api.Close)
 	cfg := alone(t)
 	cfg.Username, cfg.Password, cfg.REST = "", "", &rest.Config{Host: api.URL, QPS: -1}
+	_, port, _ := net.SplitHostPort(cfg.Listen)
+	cfg.Listen = ":" + port // as in a pod
 	r := start(t, cfg)
 	eventually(t, "it asks for the secret", asked.Load)
 	if code, text := r.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "credentials") {

@@ -18,7 +18,7 @@ import (
 const (
 	usernameKey, passwordKey = "username", "password"
 
-	CodeSecretRefused = "kube.secret_refused"
+	CodeSecretRefused = "kube.secret_refused" //nolint:gosec // the name of a fault
 	CodeSecretInvalid = "kube.secret_invalid"
 )
 
