@@ -202,7 +202,7 @@ var Rules = map[string]Rule{
 		"internal/atomicfile", "internal/fault", "internal/kube/program", "internal/lifecycle", "internal/telemetry",
 	}, Outside: []string{natsserver, k8smachine, k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
-		"internal/async", "internal/kube/items", "internal/webhook",
+		"internal/async", "internal/kube/items", "internal/schedule", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",

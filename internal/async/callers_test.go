@@ -179,7 +179,7 @@ func TestReports(t *testing.T) {
 	id := r.submit("x")
 	path := strings.TrimPrefix(<-urls, "http://door/iris")
 	defer close(release)
-	for _, bad := range []string{"", "{", `{"percent": 101}`, `{"percent": -1}`, `{"percent": "x"}`, "{}", strings.Repeat("x", maxReport+1)} {
+	for _, bad := range []string{"", "{", `{"percent": 101}`, `{"percent": -1}`, `{"percent": "x"}`, "{}", strings.Repeat("x", workload.MaxProgress+1)} {
 		if rec := r.call(http.MethodPost, path, bad); rec.Code != http.StatusBadRequest {
 			t.Errorf("reporting %.20q = %d, want 400", bad, rec.Code)
 		}
@@ -189,12 +189,12 @@ func TestReports(t *testing.T) {
 			t.Errorf("reporting to %s = %d, want 404", wrong, rec.Code)
 		}
 	}
-	for _, text := range []string{strings.Repeat("\u00e4", maxMessage), "second"} {
+	for _, text := range []string{strings.Repeat("\u00e4", workload.MaxProgressMessage), "second"} {
 		if rec := r.call(http.MethodPost, path, text); rec.Code != http.StatusNoContent {
 			t.Errorf("reporting text = %d, want 204", rec.Code)
 		}
 	}
-	if p := r.get(id, "").Progress; p == nil || p.Message != strings.Repeat("\u00e4", maxMessage/2) || p.Percent != nil {
+	if p := r.get(id, "").Progress; p == nil || p.Message != strings.Repeat("\u00e4", workload.MaxProgressMessage/2) || p.Percent != nil {
 		t.Errorf("progress is %+v, want the first of a second, and no half letter", p)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // What a container gets with each execution, and may answer with.
@@ -20,7 +21,7 @@ const (
 	fieldID      = "X-Cortex-Request-ID"
 	fieldAttempt = "X-Cortex-Attempt"
 	fieldRetry   = "X-Cortex-Retry"
-	fieldReport  = "X-Cortex-Progress-URL"
+	fieldReport  = workload.ProgressURLHeader
 )
 
 // Bounds of an execution.
@@ -158,7 +159,7 @@ func (l *line) adopt(leading context.Context, e *entry, i ledger.Item) {
 		cancel(errCancelled)
 	}
 	l.carry(ctx, lasting, item, latest.Started, func(ctx context.Context) (*content, ledger.Ending, Place) {
-		resp, err := place.Attach(ctx, executionOf(item))
+		resp, err := place.Attach(l.listening(ctx, item.ID), executionOf(item))
 		switch {
 		case err == nil:
 			defer resp.Body.Close()
@@ -234,13 +235,13 @@ func (l *line) perform(ctx context.Context, place Place, item ledger.Item, repor
 			return nil, payloadLost(err), place
 		}
 		began := time.Now()
-		req := request(ctx, item, payload)
+		req := request(l.listening(ctx, item.ID), item, payload)
 		if report != "" {
 			req.Header.Set(fieldReport, report)
 		}
 		resp, err := place.Execute(req, executionOf(item))
 		if err != nil && place.Keeps() && ctx.Err() == nil && !unreached(err) && !place.Cut() && !errors.Is(err, errDamaged) {
-			resp, err = place.Attach(ctx, executionOf(item)) // only the way to it may have broken
+			resp, err = place.Attach(l.listening(ctx, item.ID), executionOf(item)) // only the way to it may have broken
 		}
 		if err != nil {
 			payload.Close()

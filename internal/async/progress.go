@@ -1,15 +1,13 @@
 package async
 
 import (
-	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -17,12 +15,8 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// Bounds of what a container says of how far it is.
-const (
-	reportEvery = time.Second // between two reports that are kept
-	maxReport   = 4 << 10     // bytes of one
-	maxMessage  = 1 << 10
-)
+// reportEvery is the time between two reports that are kept.
+const reportEvery = time.Second
 
 // progress is how far the execution of an item is. It is not in the ledger: what is not
 // finished when this process ends begins again.
@@ -66,11 +60,11 @@ func (o *operation) report(token string) error {
 	if l == nil {
 		return notReporting()
 	}
-	body, err := io.ReadAll(io.LimitReader(o.r.Body, maxReport+1))
+	body, err := io.ReadAll(io.LimitReader(o.r.Body, workload.MaxProgress+1))
 	if err != nil {
 		return fault.New(fault.Malformed, codeBody, "the body of the request could not be read: %w", err)
 	}
-	said, err := readReport(body)
+	said, err := workload.ParseProgress(body)
 	if err != nil {
 		return fault.New(fault.Malformed, codeBadOption, "how far it is cannot be read: %w", err).
 			WithHint(`say it as JSON, {"percent": 40, "message": "chunk 4 of 10"}, or as plain text`)
@@ -84,8 +78,7 @@ func (o *operation) report(token string) error {
 	}
 	kept := e.progress.latest == nil || said.At.Sub(e.progress.latest.At) >= reportEvery || said.Percent != nil && *said.Percent == 100
 	if kept {
-		e.progress.latest = said
-		e.progress.number++
+		e.progress.note(said)
 	}
 	l.mu.Unlock()
 	if kept {
@@ -95,41 +88,44 @@ func (o *operation) report(token string) error {
 	return nil
 }
 
+func (p *progress) note(said *workload.ItemProgress) {
+	p.latest = said
+	p.number++
+}
+
+// relayed takes note of what a replica that keeps executions passes on, or another program
+// has heard.
+func (s *Service) relayed(api, id string, text []byte) (heard bool) {
+	said, err := workload.ParseProgress(text)
+	l := s.existing(api)
+	if err != nil || l == nil {
+		return false
+	}
+	said.At = time.Now().UTC()
+	l.mu.Lock()
+	if e := l.entries[id]; e != nil && e.state.Executing() {
+		e.progress.note(said)
+		heard = true
+	}
+	l.mu.Unlock()
+	if heard {
+		s.changes.tell(id)
+	}
+	return heard
+}
+
+// listening has what comes before the answer of a replica noted: how far it is.
+func (l *line) listening(ctx context.Context, id string) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+		text := header.Get(workload.ExecutionProgress)
+		if text != "" && l.s.relayed(l.name, id, []byte(text)) && l.s.cfg.Others != nil {
+			l.s.cfg.Others.Tell(l.name, id, []byte(text))
+		}
+		return nil
+	}})
+}
+
 func notReporting() error {
 	return fault.New(fault.NotFound, "not_executing", "no execution has this address any more").
 		WithHint("each execution has an address of its own, in %s", fieldReport)
-}
-
-// readReport reads {"percent": 40, "message": "…"}, or text.
-func readReport(body []byte) (*workload.ItemProgress, error) {
-	body = bytes.TrimSpace(body)
-	var said workload.ItemProgress
-	switch {
-	case len(body) > maxReport:
-		return nil, fmt.Errorf("it has more than %d bytes", maxReport)
-	case len(body) == 0:
-		return nil, errors.New("it is empty")
-	case body[0] == '{':
-		var as struct {
-			Percent *float64 `json:"percent"`
-			Message string   `json:"message"`
-		}
-		if err := json.Unmarshal(body, &as); err != nil {
-			return nil, err
-		}
-		said.Percent, said.Message = as.Percent, as.Message
-	default:
-		said.Message = string(body)
-	}
-	if p := said.Percent; p != nil && (math.IsNaN(*p) || *p < 0 || *p > 100) {
-		return nil, errors.New("percent is a number from 0 to 100")
-	}
-	if said.Percent == nil && said.Message == "" {
-		return nil, errors.New("it has neither percent nor message")
-	}
-	said.Message = strings.ToValidUTF8(said.Message, "\ufffd")
-	if len(said.Message) > maxMessage {
-		said.Message = strings.ToValidUTF8(said.Message[:maxMessage], "") // without half a letter at its end
-	}
-	return &said, nil
 }

@@ -63,6 +63,10 @@ type Others interface {
 	// Follow tells of every item that changes, whoever changes it. It calls listening when no
 	// later change is missed, and fails when changes may be missed, or ctx ends.
 	Follow(ctx context.Context, listening func(), fn func(ledger.Item)) error
+	// Tell passes on to all others how far the execution of an item is, and Hear calls fn with
+	// what they tell until ctx ends. It may be lost.
+	Tell(api, id string, said []byte)
+	Hear(ctx context.Context, fn func(api, id string, said []byte))
 	// Attend says until ctx ends that owner is there.
 	Attend(ctx context.Context, owner string)
 	// Gone waits until owner is not there any more, and fails with ctx only.
@@ -206,6 +210,9 @@ func (s *Service) share(ctx, following context.Context, others *sync.WaitGroup, 
 	}
 	// Who has items executed is there until the last of them has ended.
 	others.Go(func() { s.cfg.Others.Attend(s.own, s.owner) })
+	others.Go(func() {
+		s.cfg.Others.Hear(following, func(api, id string, said []byte) { s.relayed(api, id, said) })
+	})
 	known()
 	s.mirror(ctx, following, others)
 	return s.cfg.Others.Lead(ctx, s.owner, func(leading context.Context) error {

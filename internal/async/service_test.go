@@ -205,6 +205,14 @@ func (r *rig) submit(body string, fields ...string) string {
 func (r *rig) get(id, query string) workload.Item {
 	r.t.Helper()
 	rec := r.call(http.MethodGet, "/"+id+query, "")
+	if r.s.cfg.Others != nil { // servers that choose a leader answer nothing meanwhile
+		r.until("the servers answer", func() bool {
+			if rec.Code == http.StatusServiceUnavailable {
+				rec = r.call(http.MethodGet, "/"+id+query, "")
+			}
+			return rec.Code != http.StatusServiceUnavailable
+		})
+	}
 	var item workload.Item
 	if err := json.Unmarshal(rec.Body.Bytes(), &item); err != nil || rec.Code != http.StatusOK {
 		r.t.Fatalf("GET = %d %s", rec.Code, rec.Body)

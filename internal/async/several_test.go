@@ -14,6 +14,7 @@ import (
 
 	"cortex.dev/cortex/internal/ledger/jetstream"
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // members are those of the ledger, of which the one that leads can be made to lose that.
@@ -75,6 +76,9 @@ func TestSeveralPrograms(t *testing.T) {
 			t.Error(err)
 		}
 		if string(body) == "long" {
+			w.Header().Set(workload.ExecutionProgress, `{"percent": 40, "message": "half"}`)
+			w.WriteHeader(http.StatusProcessing)
+			w.Header().Del(workload.ExecutionProgress)
 			select {
 			case <-*block.Load():
 			case <-r.Context().Done():
@@ -114,6 +118,9 @@ func TestSeveralPrograms(t *testing.T) {
 	// out.
 	long := all[0].submit("long")
 	all[0].until("it runs", func() bool { return all[0].get(long, "").State == "running" })
+	for _, r := range all {
+		r.until("it is known how far it is", func() bool { p := r.get(long, "").Progress; return p != nil && p.Message == "half" })
+	}
 	lose <- struct{}{}
 	all[0].until("another one hands out", func() bool { return all[0].s.leading.Load() != all[1].s.leading.Load() })
 	waiting := all[1].submit("short")

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cortex.dev/cortex/internal/relay"
@@ -39,6 +42,7 @@ type execution struct {
 	id     string
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	said   atomic.Pointer[report] // the latest; nil: nothing yet
 
 	// Once it is done:
 	ended   time.Time
@@ -51,6 +55,12 @@ type execution struct {
 	dropped bool // likewise
 }
 
+// report is how far a container says that it is.
+type report struct {
+	text []byte
+	next chan struct{} // closed with the next one
+}
+
 func newExecutions(s *Sidecar, folder string) *executions {
 	return &executions{s: s, next: http2.Transport(false), folder: folder, known: map[string]*execution{}}
 }
@@ -60,6 +70,7 @@ func newExecutions(s *Sidecar, folder string) *executions {
 func (e *executions) routes(mux *http.ServeMux) {
 	path := workload.ExecutionsPath + "{id}"
 	mux.HandleFunc("POST "+path, e.handleSend)
+	mux.HandleFunc("POST "+path+"/progress", e.handleProgress)
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 		if x := e.find(r.PathValue("id")); x != nil {
 			e.answer(w, r, x)
@@ -90,6 +101,7 @@ func (e *executions) handleSend(w http.ResponseWriter, r *http.Request) {
 	if fresh {
 		var ctx context.Context
 		x = &execution{id: id, done: make(chan struct{})}
+		x.said.Store(&report{next: make(chan struct{})})
 		ctx, x.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 		e.known[id] = x
 		// The request's body is read here, by this handler, as long as the container wants it.
@@ -170,6 +182,11 @@ func (e *executions) run(ctx context.Context, x *execution, r *http.Request, bod
 func (e *executions) request(ctx context.Context, r *http.Request, body *sent) *http.Request {
 	out := r.Clone(ctx)
 	out.RequestURI, out.URL.Scheme, out.URL.Host, out.URL.Path, out.URL.RawPath = "", "http", e.s.upstream.Addr(), "/", ""
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if _, port, err := net.SplitHostPort(at.String()); err == nil {
+			out.Header.Set(workload.ProgressURLHeader, "http://127.0.0.1:"+port+r.URL.Path+"/progress")
+		}
+	}
 	if out.Body = body; r.ContentLength == 0 {
 		out.Body = http.NoBody
 		_ = body.Close()
@@ -199,11 +216,73 @@ func (e *executions) cut() {
 
 var errCut = fmt.Errorf("the replica has to stop")
 
+// handleProgress takes what a container says of how far it is.
+func (e *executions) handleProgress(w http.ResponseWriter, r *http.Request) {
+	x := e.find(r.PathValue("id"))
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !isLoopback(host) || x == nil {
+		say(w, http.StatusNotFound, "no execution has this address any more; each has one of its own, in "+workload.ProgressURLHeader)
+		return
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, workload.MaxProgress+1))
+	if err == nil {
+		_, err = workload.ParseProgress(text)
+	}
+	if err != nil {
+		say(w, http.StatusBadRequest, fmt.Sprintf(`how far it is cannot be read: %v; say it as JSON, {"percent": 40, "message": "chunk 4 of 10"}, or as plain text`, err))
+		return
+	}
+	was := x.said.Swap(&report{text: text, next: make(chan struct{})})
+	close(was.next)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// progressEvery is how often a gateway is told how far an execution is.
+const progressEvery = time.Second
+
+// await returns when an execution has ended, and tells its gateway how far it is meanwhile;
+// false: the gateway has gone.
+func (x *execution) await(w http.ResponseWriter, r *http.Request) bool {
+	pause := time.NewTimer(progressEvery)
+	defer pause.Stop()
+	said := x.said.Load()
+	for {
+		if said.text != nil {
+			w.Header().Set(workload.ExecutionProgress, oneLine(said.text))
+			w.WriteHeader(http.StatusProcessing)
+			w.Header().Del(workload.ExecutionProgress)
+			pause.Reset(progressEvery)
+			select {
+			case <-x.done:
+				return true
+			case <-r.Context().Done():
+				return false
+			case <-pause.C:
+			}
+		}
+		select {
+		case <-x.done:
+			return true
+		case <-r.Context().Done(): // it goes on
+			return false
+		case <-said.next:
+			said = x.said.Load()
+		}
+	}
+}
+
+// oneLine is a text as the value of a field: as it is where it is JSON in one line.
+func oneLine(text []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(string(text), "\ufffd"))
+}
+
 // answer writes what an execution came to, when it has.
 func (e *executions) answer(w http.ResponseWriter, r *http.Request, x *execution) {
-	select {
-	case <-x.done:
-	case <-r.Context().Done(): // it goes on
+	if !x.await(w, r) {
 		return
 	}
 	h := w.Header()

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -29,20 +31,21 @@ func inquire(t *testing.T, ctx context.Context, method, url, body string) (how s
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return "", 0, "", nil
 	}
 	req.Header.Set("X-Cortex-Attempt", "1")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 		return "gone", 0, "", nil
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return resp.Header.Get(workload.ExecutionHeader), resp.StatusCode, string(b), resp.Header
 }
@@ -201,5 +204,51 @@ func TestAnswersAreForgotten(t *testing.T) {
 	r.items.sweep(time.Now().Add(answerKept + time.Second))
 	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || len(r.items.known) > 0 {
 		t.Errorf("GET = %s, and %d are known", how, len(r.items.known))
+	}
+}
+
+// How far an execution is comes before its answer, to whoever waits for it now.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	reported, release := make(chan string, 1), make(chan struct{})
+	_, url := admin(t, quick(1, 0), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		to := r.Header.Get(workload.ProgressURLHeader)
+		for body, want := range map[string]int{`{"percent": 40, "message": "a\nb"}`: 204, `{"percent": 140}`: 400, "": 400} {
+			resp, err := http.Post(to, "application/json", strings.NewReader(body))
+			if err != nil || resp.StatusCode != want {
+				t.Errorf("POST %s to %s = %v, %v, want %d", body, to, resp, err, want)
+			}
+		}
+		reported <- to
+		<-release
+	}))
+	heard := make(chan string, 10)
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+		heard <- h.Get(workload.ExecutionProgress)
+		return nil
+	}})
+	first, leave := context.WithCancel(ctx)
+	go inquire(t, first, http.MethodPost, url+"a.1", "x")
+	to := <-reported
+	const want = `{"percent": 40, "message": "a\nb"}`
+	if got := <-heard; got != want {
+		t.Errorf("the gateway heard %q, want %q", got, want)
+	}
+	leave()
+	ended := make(chan string, 1)
+	go func() {
+		how, _, _, h := inquire(t, ctx, http.MethodGet, url+"a.1", "")
+		ended <- how + h.Get(workload.ExecutionProgress)
+	}()
+	if got := <-heard; got != want {
+		t.Errorf("the gateway that took over heard %q, want %q", got, want)
+	}
+	close(release)
+	if got := <-ended; got != workload.ExecutionAnswered {
+		t.Errorf("the answer is %q, want it without what came before", got)
+	}
+	inquire(t, t.Context(), http.MethodDelete, url+"a.1", "")
+	if _, status, _, _ := inquire(t, t.Context(), http.MethodPost, to, "late"); status != http.StatusNotFound {
+		t.Errorf("a report of what is over = %d, want 404", status)
 	}
 }

@@ -40,6 +40,10 @@ const (
 const (
 	ExecutionsPath  = "/executions/"
 	ExecutionHeader = "X-Cortex-Execution"
+	// ExecutionProgress is of an interim answer (102): how far the execution is.
+	ExecutionProgress = "X-Cortex-Progress"
+	// ProgressURLHeader tells a container where it says that.
+	ProgressURLHeader = "X-Cortex-Progress-URL"
 
 	ExecutionAnswered = "answered" // this is what the container said
 	ExecutionRefused  = "refused"  // the container did not get it

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,7 +14,10 @@ import (
 	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/lifecycle"
+	"cortex.dev/cortex/internal/operator"
+	"cortex.dev/cortex/internal/schedule"
 	"cortex.dev/cortex/internal/webhook"
+	"cortex.dev/cortex/internal/workload"
 )
 
 // ledgerSecret is the secret with the credentials of the chart's own servers of items, which
@@ -40,30 +44,59 @@ func (p *operatorProgram) makeLedgerSecret(ctx context.Context) error {
 	return nil
 }
 
-// manageItems returns who lists, cancels and purges items here, and sends the messages about
-// their ends. Gateways accept them and hand them out.
-func (l *leader) manageItems(ctx context.Context) (*async.Service, error) {
+// manageItems adds who lists, cancels and purges items here, sends the messages about their
+// ends, and begins those of schedules. Gateways accept them and hand them out.
+func (l *leader) manageItems(role *operator.Config) error {
 	kept, err := items.Open(items.Config{Settings: l.cfg.Items, REST: l.rest, Namespace: l.cfg.SystemNamespace, Program: "cortex-operator " + l.cfg.Pod, Log: l.cfg.Log})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	allowed, err := l.cfg.Items.Webhooks()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	work, err := async.New(async.Config{
 		Ledger: kept, Blobs: kept.Contents, Others: onlooker{kept}, Deployed: l.store,
 		Acquire: func(context.Context, string, bool) (async.Place, error) {
 			return nil, errors.New("gateways hand items out")
 		},
-		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: l.store.SecretValue, Endpoint: l.apiEndpoint},
-		Log:      l.cfg.Log,
+		Webhooks:  async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: l.store.SecretValue, Endpoint: l.apiEndpoint},
+		Telemetry: l.metrics, Log: l.cfg.Log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l.items = []lifecycle.Task{{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run}}
-	return work, nil
+	timetable, err := schedule.New(schedule.Config{
+		Deployed: l.store, States: kept.Schedules(), Runners: map[workload.Kind]schedule.Runner{workload.Async: work.Scheduled()}, Telemetry: l.metrics, Log: l.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	role.Items, role.Schedules = work, timetable
+	l.items = []lifecycle.Task{
+		{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run},
+		{Name: "schedules", Run: func(ctx context.Context) error { return l.again(ctx, timetable.Run) }},
+	}
+	return nil
+}
+
+// againAfter is the pause after which something is begun again that needs the servers of
+// items.
+const againAfter = time.Second
+
+// again runs something until ctx ends: what it needs may be away.
+func (l *leader) again(ctx context.Context, run func(context.Context) error) error {
+	for {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.cfg.Log.Warn("schedules do not run now", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(againAfter):
+		}
+	}
 }
 
 // onlooker never hands items out, and executes none.

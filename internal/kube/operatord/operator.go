@@ -328,11 +328,9 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 		role.Room = l.room
 	}
 	if cfg.Items.URL != "" {
-		work, err := l.manageItems(ctx)
-		if err != nil {
+		if err := l.manageItems(&role); err != nil {
 			return errors.Join(err, l.server.Close())
 		}
-		role.Items = work
 	}
 	if l.operator, err = operator.New(role); err != nil {
 		return errors.Join(err, l.server.Close())

@@ -66,3 +66,35 @@ func TestContents(t *testing.T) {
 type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, errors.New("the caller left") }
+
+// What is remembered of schedules is there for the next program, until it is forgotten.
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	url := jetstreamtest.Start(t, 1)
+	l, _ := open(t, url, "items", 1)
+	s := l.Schedules()
+	states := func(s *Schedules) (all string) {
+		t.Helper()
+		if err := s.ScheduleStates(t.Context(), func(api, schedule string, data []byte) { all += api + "/" + schedule + "=" + string(data) + " " }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := states(s); got != "" {
+		t.Errorf("ScheduleStates() = %q before anything is kept", got)
+	}
+	for _, one := range [][3]string{{"a-b", "c", "1"}, {"a-b", "c", "2"}, {"a-b", "d", "3"}} {
+		if err := s.SetScheduleState(t.Context(), one[0], one[1], []byte(one[2])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // what is not there is forgotten already
+		if err := s.SetScheduleState(t.Context(), "a-b", "d", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, _ := open(t, url, "items", 1)
+	if got := states(other.Schedules()); got != "a-b/c=2 " {
+		t.Errorf("ScheduleStates() = %q, want what was written last", got)
+	}
+}

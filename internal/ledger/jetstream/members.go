@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -89,6 +91,30 @@ func (m *Members) lead(ctx context.Context, owner string, was jetstream.KeyValue
 		_, err = kv.Update(ctx, leadKey, []byte(owner), was.Revision())
 	}
 	return err
+}
+
+// told is what the subjects of what members tell each other begin with. The stream does not
+// have them.
+func (m *Members) told() string { return m.cfg.Name + "-told." }
+
+// Tell passes on to the other members what is worth nothing after a moment; it may be lost.
+func (m *Members) Tell(api, id string, said []byte) {
+	_ = m.cfg.Conn.Publish(m.told()+api+"."+id, said) // see above
+}
+
+// Hear calls fn with what other members tell, until ctx ends.
+func (m *Members) Hear(ctx context.Context, fn func(api, id string, said []byte)) {
+	sub, err := m.cfg.Conn.Subscribe(m.told()+">", func(msg *nats.Msg) {
+		if api, id, ok := strings.Cut(strings.TrimPrefix(msg.Subject, m.told()), "."); ok {
+			fn(api, id, msg.Data)
+		}
+	})
+	if err != nil {
+		m.log.Warn("what other programs say of executions is not heard", "error", err)
+		return
+	}
+	<-ctx.Done()
+	_ = sub.Unsubscribe() // the connection may be gone
 }
 
 // Attend says until ctx ends that owner is there, and then that it is not any more.
