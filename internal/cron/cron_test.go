@@ -1,6 +1,9 @@
 package cron
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -138,4 +141,38 @@ func FuzzParse(f *testing.F) {
 			after = next
 		}
 	})
+}
+
+// TestMain has all tests use the zones that are embedded, which have rules instead of every
+// change: those of the machine may have all changes until 2037.
+func TestMain(m *testing.M) {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err == nil {
+		err = os.Setenv("ZONEINFO", filepath.Join(strings.TrimSpace(string(root)), "lib/time/zoneinfo.zip"))
+	}
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// On the last day of a leap year ZoneBounds says that the year is over already.
+func TestLastDayOfALeapYear(t *testing.T) {
+	t.Parallel()
+	for zone, want := range map[string]string{"Europe/Berlin": "2028-12-31T23:00:00Z", "America/New_York": "2029-01-01T05:00:00Z", "Australia/Sydney": "2028-12-31T13:00:00Z"} {
+		times, err := Parse("@yearly", zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := make(chan time.Time, 1)
+		go func() { found <- times.Next(time.Date(2028, 6, 1, 0, 0, 0, 0, time.UTC)) }()
+		select {
+		case got := <-found:
+			if got.Format(time.RFC3339) != want {
+				t.Errorf("Next() in %s = %s, want %s", zone, got.Format(time.RFC3339), want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("Next() in %s does not return", zone)
+		}
+	}
 }

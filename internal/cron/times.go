@@ -92,7 +92,7 @@ func (t Times) Next(after time.Time) time.Time {
 	}
 	at := after.In(t.zone)
 	for at.Sub(after) < horizon {
-		start, end := at.ZoneBounds()
+		start, end := bounds(at)
 		if found, ok := t.within(start, end, at, after); ok {
 			return found.UTC()
 		}
@@ -102,6 +102,17 @@ func (t Times) Next(after time.Time) time.Time {
 		at = end
 	}
 	return time.Time{}
+}
+
+// bounds are ZoneBounds whose end is after at. Where the data of a zone have a rule instead of
+// every change, the last day of a leap year is not before the end that ZoneBounds says
+// (time.tzset counts 365 days for each year).
+func bounds(at time.Time) (start, end time.Time) {
+	start, end = at.ZoneBounds()
+	if !end.IsZero() && !end.After(at) {
+		end = time.Date(at.UTC().Year()+1, time.January, 1, 0, 0, 0, 0, time.UTC).In(at.Location())
+	}
+	return start, end
 }
 
 // sinceEpoch is how long ago the latest multiple of a period was.
