@@ -158,12 +158,15 @@ func changes(zone *time.Location) (list []time.Time, rules string) {
 	_, offset := since.In(zone).Zone()
 	rules = fmt.Sprint(offset)
 	for at := since.In(zone); ; {
-		_, end := at.ZoneBounds()
+		_, end := bounds(at)
 		if end.IsZero() || !end.Before(until) {
 			return list, rules
 		}
-		_, offset = end.Zone()
-		list, rules, at = append(list, end), fmt.Sprint(rules, " ", end.Unix(), " ", offset), end
+		if _, then := end.Zone(); then != offset { // a year that ends is no change
+			offset = then
+			list, rules = append(list, end), fmt.Sprint(rules, " ", end.Unix(), " ", offset)
+		}
+		at = end
 	}
 }
 
