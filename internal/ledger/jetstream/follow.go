@@ -28,7 +28,7 @@ func (l *Ledger) Follow(ctx context.Context, listening func(), fn func(ledger.It
 	// is then what comes after that.
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{l.cfg.Name + "." + subjectItem + ".>"},
-		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: kept + 1,
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: kept + 1, InactiveThreshold: consumerKept,
 	})
 	if err != nil {
 		return unavailable(doing, err)

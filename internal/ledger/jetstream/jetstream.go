@@ -181,10 +181,16 @@ func (l *Ledger) scan(ctx context.Context, filters []string, fn func(subject str
 	if err != nil {
 		return err
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true})
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true, InactiveThreshold: consumerKept})
 	if err != nil {
 		return unavailable("reading "+filters[0], err)
 	}
+	// A server allows a stream so many, and counts those that nobody reads any more.
+	defer func() {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
+		defer cancel()
+		_ = stream.DeleteConsumer(within, consumer.CachedInfo().Name) // else the server does, after consumerKept
+	}()
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
@@ -196,6 +202,13 @@ func (l *Ledger) scan(ctx context.Context, filters []string, fn func(subject str
 		return meta.NumPending > 0, fn(m.Subject(), m.Headers())
 	}, jetstream.PullMaxMessages(5000))
 }
+
+// consumerKept is how long the server keeps a consumer that nobody reads, and dropWithin how
+// long it has to drop one.
+const (
+	consumerKept = 30 * time.Second
+	dropWithin   = 2 * time.Second
+)
 
 // consume calls fn with messages, until there are to be no more.
 func consume(ctx context.Context, c jetstream.Consumer, doing string, fn func(jetstream.Msg) (more bool, err error), opts ...jetstream.PullMessagesOpt) error {

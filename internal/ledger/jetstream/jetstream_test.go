@@ -79,3 +79,28 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	}
 }
+
+// Lists leave no consumer behind: a server allows a stream a thousand.
+func TestListsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	l, _ := open(t, jetstreamtest.Start(t, 1), "items", 1)
+	now := time.Now()
+	if _, _, err := l.Create(t.Context(), ledger.Item{API: "iris", ID: ledger.NewID(now), State: ledger.Queued, Accepted: now, Payload: &ledger.Content{}}, ledger.Key{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if list, err := l.List(t.Context(), ledger.Query{API: "iris"}); err != nil || len(list) != 1 {
+			t.Fatalf("List() = %v, %v", list, err)
+		}
+		if err := l.Open(t.Context(), func(ledger.Item) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := l.js.Stream(t.Context(), "items")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Consumers; n != 0 {
+		t.Errorf("the stream has %d consumers, want none", n)
+	}
+}
