@@ -27,7 +27,7 @@ func admin(t *testing.T, cfg Config, h http.Handler) (*replica, string) {
 }
 
 // inquire returns what a sidecar says of an execution.
-func inquire(t *testing.T, ctx context.Context, method, url, body string) (how string, status int, text string, h http.Header) {
+func inquire(ctx context.Context, t *testing.T, method, url, body string) (how string, status int, text string, h http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -71,7 +71,7 @@ func TestExecutionsGoOnWithoutTheirGateway(t *testing.T) {
 	}))
 	ctx, leave := context.WithCancel(t.Context())
 	gone := make(chan string, 1)
-	go func() { how, _, _, _ := inquire(t, ctx, http.MethodPost, url+"a.1", "x"); gone <- how }()
+	go func() { how, _, _, _ := inquire(ctx, t, http.MethodPost, url+"a.1", "x"); gone <- how }()
 	<-began
 	leave()
 	if got := <-gone; got != "gone" {
@@ -79,21 +79,21 @@ func TestExecutionsGoOnWithoutTheirGateway(t *testing.T) {
 	}
 	again := make(chan string, 1)
 	go func() {
-		how, _, text, _ := inquire(t, t.Context(), http.MethodPost, url+"a.1", "y")
+		how, _, text, _ := inquire(t.Context(), t, http.MethodPost, url+"a.1", "y")
 		again <- how + " " + text
 	}()
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
-	how, status, text, h := inquire(t, t.Context(), http.MethodGet, url+"a.1", "")
+	how, status, text, h := inquire(t.Context(), t, http.MethodGet, url+"a.1", "")
 	if how != workload.ExecutionAnswered || status != http.StatusTeapot || text != "got x" || h.Get("Content-Type") != "text/x" {
 		t.Errorf("GET = %s %d %q, %v", how, status, text, h)
 	}
 	if got := <-again; got != "answered got x" || runs.Load() != 1 {
 		t.Errorf("what was sent again = %q, and the container worked %d times, want once", got, runs.Load())
 	}
-	if _, status, _, _ := inquire(t, t.Context(), http.MethodDelete, url+"a.1", ""); status != http.StatusNoContent {
+	if _, status, _, _ := inquire(t.Context(), t, http.MethodDelete, url+"a.1", ""); status != http.StatusNoContent {
 		t.Errorf("DELETE = %d", status)
 	}
-	if how, status, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || status != http.StatusNotFound {
+	if how, status, _, _ := inquire(t.Context(), t, http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || status != http.StatusNotFound {
 		t.Errorf("GET of what was forgotten = %s %d", how, status)
 	}
 }
@@ -111,16 +111,16 @@ func TestExecutionsWithoutAnAnswer(t *testing.T) {
 	_, abortURL := admin(t, quick(1, 0), closed)
 	noneServer := httptest.NewServer(none.Admin(nil))
 	t.Cleanup(noneServer.Close)
-	if how, _, _, _ := inquire(t, t.Context(), http.MethodPost, noneServer.URL+workload.ExecutionsPath+"a.1", "x"); how != workload.ExecutionRefused {
+	if how, _, _, _ := inquire(t.Context(), t, http.MethodPost, noneServer.URL+workload.ExecutionsPath+"a.1", "x"); how != workload.ExecutionRefused {
 		t.Errorf("nothing listens: %s", how)
 	}
-	if how, _, _, _ := inquire(t, t.Context(), http.MethodPost, abortURL+"a.1", "x"); how != workload.ExecutionLost {
+	if how, _, _, _ := inquire(t.Context(), t, http.MethodPost, abortURL+"a.1", "x"); how != workload.ExecutionLost {
 		t.Errorf("the container closed the connection: %s", how)
 	}
 	first := make(chan string, 1)
-	go func() { how, _, _, _ := inquire(t, t.Context(), http.MethodPost, slowURL+"a.1", "x"); first <- how }()
+	go func() { how, _, _, _ := inquire(t.Context(), t, http.MethodPost, slowURL+"a.1", "x"); first <- how }()
 	<-h.inside
-	if how, _, text, _ := inquire(t, t.Context(), http.MethodPost, slowURL+"b.1", "x"); how != workload.ExecutionRefused {
+	if how, _, text, _ := inquire(t.Context(), t, http.MethodPost, slowURL+"b.1", "x"); how != workload.ExecutionRefused {
 		t.Errorf("no place: %s %s", how, text)
 	}
 	slow.stop()
@@ -141,9 +141,9 @@ func TestExecutionsAreEnded(t *testing.T) {
 	}))
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	go inquire(t, ctx, http.MethodPost, url+"a.1", "x")
+	go inquire(ctx, t, http.MethodPost, url+"a.1", "x")
 	<-began
-	inquire(t, t.Context(), http.MethodDelete, url+"a.1", "")
+	inquire(t.Context(), t, http.MethodDelete, url+"a.1", "")
 	<-ended
 }
 
@@ -155,7 +155,7 @@ func TestLargeAnswers(t *testing.T) {
 	cfg.Folder = t.TempDir()
 	_, url := admin(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) }))
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
-		if how, _, text, _ := inquire(t, t.Context(), method, url+"a.1", "x"); how != workload.ExecutionAnswered || text != string(want) {
+		if how, _, text, _ := inquire(t.Context(), t, method, url+"a.1", "x"); how != workload.ExecutionAnswered || text != string(want) {
 			t.Errorf("%s = %s with %d bytes, want %d as they were", method, how, len(text), len(want))
 		}
 	}
@@ -171,7 +171,7 @@ func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
 	r, url := admin(t, quick(1, 0), h)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	go inquire(t, ctx, http.MethodPost, url+"a.1", "x")
+	go inquire(ctx, t, http.MethodPost, url+"a.1", "x")
 	<-h.inside
 	leave()
 	h.release <- struct{}{}
@@ -183,7 +183,7 @@ func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
 		t.Fatalf("Drain() = %v before the answer was fetched", err)
 	case <-time.After(500 * time.Millisecond):
 	}
-	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
+	if how, _, _, _ := inquire(t.Context(), t, http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
 		t.Errorf("GET = %s", how)
 	}
 	if err := <-drained; err != nil {
@@ -195,14 +195,14 @@ func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
 func TestAnswersAreForgotten(t *testing.T) {
 	t.Parallel()
 	r, url := admin(t, quick(1, 0), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	inquire(t, t.Context(), http.MethodPost, url+"a.1", "x")
+	inquire(t.Context(), t, http.MethodPost, url+"a.1", "x")
 	waitFor(t, "it is noted", func() bool { r.items.mu.Lock(); defer r.items.mu.Unlock(); return len(r.items.order) == 1 })
 	r.items.sweep(time.Now().Add(answerKept / 2))
-	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
+	if how, _, _, _ := inquire(t.Context(), t, http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
 		t.Errorf("GET = %s", how)
 	}
 	r.items.sweep(time.Now().Add(answerKept + time.Second))
-	if how, _, _, _ := inquire(t, t.Context(), http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || len(r.items.known) > 0 {
+	if how, _, _, _ := inquire(t.Context(), t, http.MethodGet, url+"a.1", ""); how != workload.ExecutionUnknown || len(r.items.known) > 0 {
 		t.Errorf("GET = %s, and %d are known", how, len(r.items.known))
 	}
 }
@@ -228,7 +228,7 @@ func TestProgress(t *testing.T) {
 		return nil
 	}})
 	first, leave := context.WithCancel(ctx)
-	go inquire(t, first, http.MethodPost, url+"a.1", "x")
+	go inquire(first, t, http.MethodPost, url+"a.1", "x")
 	to := <-reported
 	const want = `{"percent": 40, "message": "a\nb"}`
 	if got := <-heard; got != want {
@@ -237,7 +237,7 @@ func TestProgress(t *testing.T) {
 	leave()
 	ended := make(chan string, 1)
 	go func() {
-		how, _, _, h := inquire(t, ctx, http.MethodGet, url+"a.1", "")
+		how, _, _, h := inquire(ctx, t, http.MethodGet, url+"a.1", "")
 		ended <- how + h.Get(workload.ExecutionProgress)
 	}()
 	if got := <-heard; got != want {
@@ -247,8 +247,8 @@ func TestProgress(t *testing.T) {
 	if got := <-ended; got != workload.ExecutionAnswered {
 		t.Errorf("the answer is %q, want it without what came before", got)
 	}
-	inquire(t, t.Context(), http.MethodDelete, url+"a.1", "")
-	if _, status, _, _ := inquire(t, t.Context(), http.MethodPost, to, "late"); status != http.StatusNotFound {
+	inquire(t.Context(), t, http.MethodDelete, url+"a.1", "")
+	if _, status, _, _ := inquire(t.Context(), t, http.MethodPost, to, "late"); status != http.StatusNotFound {
 		t.Errorf("a report of what is over = %d, want 404", status)
 	}
 }
