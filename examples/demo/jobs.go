@@ -91,7 +91,7 @@ func (d *jobsDemo) startJobs(ctx context.Context) error {
 }
 
 // endpointOf is where an API is now: the environment may have got another port.
-func (d *jobsDemo) endpointOf(ctx context.Context, name string) (string, error) {
+func (d *demo) endpointOf(ctx context.Context, name string) (string, error) {
 	out, err := d.output(ctx, cortexBin, "get", name, "-o", "json")
 	var apis []api
 	if err == nil {

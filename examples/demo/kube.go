@@ -39,7 +39,7 @@ func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 	begun := time.Now()
 	builder := newDemo(out, os.Environ()) // Alice's home has no Go cache
 	for _, scene := range []func(context.Context) error{
-		builder.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
+		builder.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.itemsOutliveGateways, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
 	} {
 		if err := scene(ctx); err != nil {
 			return err
@@ -147,6 +147,9 @@ func (d *kubeDemo) gitOps(ctx context.Context) error {
 
 func (d *kubeDemo) takeAway(ctx context.Context) error {
 	d.title("Take it away again")
+	if err := d.show(ctx, cortexBin, "delete", "later", "--force"); err != nil {
+		return err
+	}
 	return d.show(ctx, cortexBin, "delete", "iris", "--force")
 }
 
@@ -154,6 +157,11 @@ func (d *kubeDemo) takeAway(ctx context.Context) error {
 func (d *kubeDemo) leaveNothingBehind() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if _, err := d.endpointOf(ctx, "later"); err == nil {
+		if _, err := d.output(ctx, cortexBin, "delete", "later", "--force"); err != nil {
+			return err
+		}
+	}
 	if _, err := d.get(ctx); err != nil {
 		return nil // not there, or nobody to ask
 	}

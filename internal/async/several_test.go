@@ -2,6 +2,7 @@ package async
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"cortex.dev/cortex/internal/ledger"
 	"cortex.dev/cortex/internal/ledger/jetstream"
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
 	"cortex.dev/cortex/internal/workload"
@@ -173,5 +175,24 @@ func TestStoppedWhileAnotherHandsOut(t *testing.T) {
 	<-stopped
 	if got := other.ends(long, "succeeded"); len(got.Attempts) != 1 {
 		t.Errorf("it was executed %d times, want once", len(got.Attempts))
+	}
+}
+
+// An item that somebody begins who is not there, after this program has begun to hand out,
+// begins again.
+func TestBegunByWhoIsNotThere(t *testing.T) {
+	t.Parallel()
+	all, _ := several(t, 1, nil, func(http.ResponseWriter, *http.Request) {})
+	r := all[0]
+	r.until("it hands out", func() bool { return r.s.leading.Load() })
+	r.refuseAll(errors.New("no place"))
+	id := r.submit("x")
+	if _, err := r.s.cfg.Ledger.Apply(t.Context(), "iris", id, ledger.Event{Type: ledger.Begin, At: time.Now(), Owner: "ghost", Replica: "r1"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.until("it is taken over", func() bool { return r.get(id, "").State == "queued" })
+	r.refuseAll(nil)
+	if got := r.ends(id, "succeeded"); len(got.Attempts) != 2 || got.Attempts[0].Reason.Code != "gateway_lost" {
+		t.Errorf("it was executed as %+v, want once more than by who was not there", got.Attempts)
 	}
 }

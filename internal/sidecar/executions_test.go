@@ -153,11 +153,14 @@ func TestLargeAnswers(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789"), answerInMemory/4)
 	cfg := quick(2, 0)
 	cfg.Folder = t.TempDir()
-	_, url := admin(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) }))
+	r, url := admin(t, cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) }))
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
 		if how, _, text, _ := inquire(t.Context(), t, method, url+"a.1", "x"); how != workload.ExecutionAnswered || text != string(want) {
 			t.Errorf("%s = %s with %d bytes, want %d as they were", method, how, len(text), len(want))
 		}
+	}
+	if kept := r.items.find("a.1").body; kept.file == nil || kept.memory.Cap() > answerInMemory {
+		t.Errorf("the answer is in memory: %d bytes", kept.memory.Cap())
 	}
 	if left, err := os.ReadDir(cfg.Folder); err != nil || len(left) > 0 {
 		t.Errorf("the folder has %v, %v", left, err)

@@ -23,7 +23,7 @@ import (
 const clusterName = "cortex"
 
 const (
-	// maxMemory bounds what streams keep in memory only, of which Cortex has none.
+	// maxMemory bounds what is kept in memory only: which programs are there.
 	maxMemory = 64 << 20
 	// Clients of a server that stops hear of the others, and after a moment are told to go
 	// there, one after another, within a time.
