@@ -233,7 +233,7 @@ func resultName(i ledger.Item) string { return i.API + "/" + i.ID + "." + strcon
 func (s *Service) openPayload(ctx context.Context, i ledger.Item) (io.ReadCloser, error) {
 	switch {
 	case i.Payload == nil:
-		return nil, errors.New("it is not kept any more")
+		return nil, errNotKept
 	case i.Payload.Blob != "":
 		return s.openBlob(i.Payload)
 	}
@@ -243,6 +243,8 @@ func (s *Service) openPayload(ctx context.Context, i ledger.Item) (io.ReadCloser
 	}
 	return inMemory(data), nil
 }
+
+var errNotKept = errors.New("it is not kept any more")
 
 // openResult opens what a container answered.
 func (s *Service) openResult(ctx context.Context, i ledger.Item) (io.ReadSeekCloser, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"strconv"
@@ -32,6 +33,7 @@ const (
 	maxUnreached  = 25               // replicas in a row that take no connection
 	unreachedWait = 200 * time.Millisecond
 	noRoomWait    = 30 * time.Second // until an item is tried again whose result had no room
+	noPayloadWait = 5 * time.Second  // and one whose payload could not be read
 )
 
 // execute has a replica work on the item of e, and writes down what became of it. It
@@ -231,8 +233,12 @@ func (l *line) perform(ctx context.Context, place Place, item ledger.Item, repor
 	for again := 0; ; again++ {
 		payload, err := l.s.openPayload(ctx, item)
 		if err != nil {
+			end := withoutPayload(err)
+			if ctx.Err() != nil {
+				end = broken(ctx, place, err)
+			}
 			place.Done()
-			return nil, payloadLost(err), place
+			return nil, end, place
 		}
 		began := time.Now()
 		req := request(l.listening(ctx, item.ID), item, payload)
@@ -265,6 +271,14 @@ func (l *line) perform(ctx context.Context, place Place, item ledger.Item, repor
 		place.Done()
 		return answer, end, place
 	}
+}
+
+// withoutPayload is how an execution ends whose payload cannot be had: for good, or now.
+func withoutPayload(err error) ledger.Ending {
+	if errors.Is(err, errNotKept) || errors.Is(err, fs.ErrNotExist) || isOver(err) {
+		return payloadLost(err)
+	}
+	return ledger.Ending{Outcome: ledger.Interrupted, RetryAfter: noPayloadWait, Reason: &ledger.Reason{Code: "payload_not_read", Message: "its payload could not be read: " + err.Error()}}
 }
 
 // payloadLost is how an execution ends without a payload.

@@ -156,7 +156,9 @@ func (l *line) add(i ledger.Item) {
 func (l *line) settle(i ledger.Item) {
 	l.mu.Lock()
 	e := l.entries[i.ID]
-	if e == nil || i.Version < e.version {
+	// What this program has taken is ahead of what is known of it until its beginning is
+	// written down.
+	if e == nil || i.Version < e.version || i.Version == e.version && e.ours {
 		l.mu.Unlock()
 		return
 	}

@@ -1,0 +1,83 @@
+package async
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/store/bolt"
+)
+
+// slow is a ledger whose calls a test may hold up, or fail.
+type slow struct {
+	ledger.Ledger
+	beginning chan struct{} // nil: not held up
+	begin     chan struct{}
+	unread    atomic.Int32 // payloads that cannot be read yet
+}
+
+func (s *slow) Apply(ctx context.Context, api, id string, e ledger.Event, result []byte) (ledger.Item, error) {
+	if e.Type == ledger.Begin && s.beginning != nil {
+		s.beginning <- struct{}{}
+		<-s.begin
+	}
+	return s.Ledger.Apply(ctx, api, id, e, result)
+}
+
+func (s *slow) Payload(ctx context.Context, api, id string) ([]byte, error) {
+	if s.unread.Add(-1) >= 0 {
+		return nil, fault.New(fault.Unavailable, "store.unavailable", "the servers are away")
+	}
+	return s.Ledger.Payload(ctx, api, id)
+}
+
+func withSlowLedger(t *testing.T, s *slow, handler http.HandlerFunc) *rig {
+	t.Helper()
+	r := newRig(t, handler)
+	items, err := bolt.OpenItems(t.Context(), bolt.Config{Dir: filepath.Join(r.dir, "items")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Ledger = items
+	r.serve(nil, Config{Ledger: s, Blobs: NewFolder(filepath.Join(r.dir, "contents"))}, func() { _ = items.Close() })
+	return r
+}
+
+// News of the acceptance of an item may come while its beginning is being written down: it is
+// not begun a second time.
+func TestLateNewsBeginNothing(t *testing.T) {
+	t.Parallel()
+	var executions atomic.Int32
+	s := &slow{beginning: make(chan struct{}, 10), begin: make(chan struct{})}
+	r := withSlowLedger(t, s, func(http.ResponseWriter, *http.Request) { executions.Add(1) })
+	id := r.submit("x")
+	<-s.beginning
+	i, err := s.Get(t.Context(), "iris", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.s.line("iris").add(i)
+	if queued, running := r.s.Load("iris"); queued != 0 || running != 1 {
+		t.Errorf("%d queued and %d running, want it running", queued, running)
+	}
+	close(s.begin)
+	if got := r.ends(id, "succeeded"); len(got.Attempts) != 1 || executions.Load() != 1 {
+		t.Errorf("it was executed as %+v, %d times, want once", got.Attempts, executions.Load())
+	}
+}
+
+// A payload that cannot be read now is no payload that is lost.
+func TestPayloadThatCannotBeReadNow(t *testing.T) {
+	t.Parallel()
+	s := &slow{}
+	s.unread.Store(1)
+	r := withSlowLedger(t, s, func(http.ResponseWriter, *http.Request) {})
+	got := r.ends(r.submit("x"), "succeeded")
+	if len(got.Attempts) != 2 || got.Attempts[0].Outcome != "interrupted" || got.Attempts[0].Reason.Code != "payload_not_read" {
+		t.Errorf("it was executed as %+v, want interrupted first, charged to nobody", got.Attempts)
+	}
+}
