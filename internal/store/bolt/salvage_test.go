@@ -145,6 +145,10 @@ func salvagedItems(t *testing.T, what, path string, bad []byte, want map[string]
 	}
 	for name, was := range want {
 		got, err := items.Get(t.Context(), was.API, was.ID)
+		if fault.Code(err) == ledger.CodeUnknown && !bytes.Contains(bad, []byte(was.ID)) {
+			failed++ // nothing in the file says any more that it was there
+			continue
+		}
 		if err != nil {
 			t.Fatalf("%s: Get(%s), which was %s, = %v\n%s", what, name, was.State, err, told)
 		}
@@ -157,7 +161,9 @@ func salvagedItems(t *testing.T, what, path string, bad []byte, want map[string]
 			t.Fatalf("%s: %s is silently\n%+v, want\n%+v\n%s", what, name, got, was, told)
 		}
 		// Without its record nobody knows whom to tell.
-		if _, err := items.Hook(t.Context(), got.API, ledger.HookID(got)); got.Webhook != nil && (err == nil) != got.State.Ended() {
+		_, err = items.Hook(t.Context(), got.API, ledger.HookID(got))
+		gone := fault.Code(err) == ledger.CodeHookUnknown && !bytes.Contains(bad, []byte(ledger.HookID(got))) // as above
+		if got.Webhook != nil && (err == nil) != got.State.Ended() && !gone {
 			t.Fatalf("%s: %s is %s, and the message about it: %v\n%s", what, name, got.State, err, told)
 		}
 		if open[name] == got.State.Ended() {
