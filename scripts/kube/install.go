@@ -122,7 +122,7 @@ const volumeSize = "2Gi"
 // makeVolume gives the node what a storage class would make: a folder for the one server of
 // items.
 func (n *node) makeVolume(ctx context.Context) error {
-	folder := n.path("ledger")
+	folder := filepath.Join(dataDir, "ledger") // which goes with the node
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("making the folder of items: %w", err)
 	}
