@@ -143,6 +143,7 @@ func (b *sent) Close() error {
 
 // run has the container work on an item, and keeps what it answers.
 func (e *executions) run(ctx context.Context, x *execution, r *http.Request, body *sent) {
+	placed := false
 	defer func() {
 		_ = body.Close()
 		x.cancel(nil)
@@ -151,6 +152,9 @@ func (e *executions) run(ctx context.Context, x *execution, r *http.Request, bod
 		e.mu.Lock()
 		e.order = append(e.order, x)
 		e.mu.Unlock()
+		if placed { // last: a drain looks for answers when nothing is in flight
+			e.s.limit.Release()
+		}
 		e.sweep(x.ended)
 	}()
 	x.how = workload.ExecutionRefused
@@ -161,7 +165,7 @@ func (e *executions) run(ctx context.Context, x *execution, r *http.Request, bod
 			return
 		}
 	}
-	defer e.s.limit.Release()
+	placed = true
 	cuts := e.s.upstream.Cuts()
 	resp, err := e.next.RoundTrip(e.request(ctx, r, body))
 	if err != nil {
