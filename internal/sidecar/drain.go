@@ -72,7 +72,7 @@ func (s *Sidecar) drain(ctx context.Context, d *drain) {
 		now := time.Now()
 		running, waiting := s.limit.InFlight()
 		quiet := now.Sub(time.Unix(0, s.came.Load()))
-		if running+waiting == 0 && now.Sub(began) >= s.cfg.Least && quiet >= s.cfg.Quiet && !s.items.unfetched(now) {
+		if running+waiting == 0 && now.Sub(began) >= s.cfg.Least && quiet >= s.cfg.Quiet && !s.items.awaited(now) {
 			s.log.Info("drained", "took", now.Sub(began).Round(time.Millisecond))
 			return
 		}

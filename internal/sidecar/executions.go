@@ -18,10 +18,10 @@ import (
 
 // Bounds of what is kept for gateways.
 const (
-	answerInMemory = 1 << 20         // bytes of one answer; more of it is in a file
-	answerKept     = 2 * time.Minute // from its end, for a gateway that takes over
-	answerFetched  = 20 * time.Second
-	maxAnswers     = 4096 // that are kept at once; then the oldest goes
+	answerInMemory = 1 << 20          // bytes of one answer; more of it is in a file
+	answerKept     = 2 * time.Minute  // from its end, for a gateway that takes over
+	answerAwaited  = 20 * time.Second // while a drain waits for a gateway to have it forgotten
+	maxAnswers     = 4096             // that are kept at once; then the oldest goes
 )
 
 // executions are the items that the container works on for gateways. One goes on when the
@@ -51,8 +51,7 @@ type execution struct {
 	status  int
 	header  http.Header
 	body    *spool
-	fetched bool // guarded by executions.mu
-	dropped bool // likewise
+	dropped bool // guarded by executions.mu
 }
 
 // report is how far a container says that it is.
@@ -316,11 +315,7 @@ func (e *executions) answer(w http.ResponseWriter, r *http.Request, x *execution
 	h.Set("Content-Length", fmt.Sprint(x.body.size))
 	h.Set(workload.ExecutionHeader, workload.ExecutionAnswered)
 	w.WriteHeader(x.status)
-	if _, err := io.Copy(w, body); err == nil {
-		e.mu.Lock()
-		x.fetched = true
-		e.mu.Unlock()
-	}
+	_, _ = io.Copy(w, body) // whether it has arrived the gateway says, by having it forgotten
 }
 
 // drop ends an execution, or forgets its answer.
@@ -363,12 +358,13 @@ func (e *executions) sweep(now time.Time) {
 	}
 }
 
-// unfetched reports whether there is an answer that a gateway may still come for soon.
-func (e *executions) unfetched(now time.Time) bool {
+// awaited reports whether there is an answer that no gateway has written down yet, and that
+// one may still come for soon.
+func (e *executions) awaited(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, x := range e.order {
-		if !x.fetched && !x.dropped && x.how == workload.ExecutionAnswered && now.Sub(x.ended) < answerFetched {
+		if !x.dropped && x.how == workload.ExecutionAnswered && now.Sub(x.ended) < answerAwaited {
 			return true
 		}
 	}

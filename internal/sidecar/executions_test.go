@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +25,14 @@ func admin(t *testing.T, cfg Config, h http.Handler) (*replica, string) {
 	r := start(t, cfg, h)
 	s := httptest.NewServer(r.Admin(nil))
 	t.Cleanup(s.Close)
+	t.Cleanup(func() { // no gateway does it
+		r.items.mu.Lock()
+		ids := slices.Collect(maps.Keys(r.items.known))
+		r.items.mu.Unlock()
+		for _, id := range ids {
+			r.items.drop(id)
+		}
+	})
 	return r, s.URL + workload.ExecutionsPath
 }
 
@@ -167,8 +177,8 @@ func TestLargeAnswers(t *testing.T) {
 	}
 }
 
-// A drain waits for who may still come for an answer.
-func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
+// A drain waits for who may still come for an answer, until it is said to be written down.
+func TestDrainWaitsForAnswers(t *testing.T) {
 	t.Parallel()
 	h := newHeld()
 	r, url := admin(t, quick(1, 0), h)
@@ -181,14 +191,15 @@ func TestDrainWaitsForAnswersToBeFetched(t *testing.T) {
 	waitFor(t, "it has ended", func() bool { running, _ := r.limit.InFlight(); return running == 0 })
 	drained := make(chan error, 1)
 	go func() { drained <- r.Drain(context.Background()) }()
-	select {
-	case err := <-drained:
-		t.Fatalf("Drain() = %v before the answer was fetched", err)
-	case <-time.After(500 * time.Millisecond):
-	}
 	if how, _, _, _ := inquire(t.Context(), t, http.MethodGet, url+"a.1", ""); how != workload.ExecutionAnswered {
 		t.Errorf("GET = %s", how)
 	}
+	select {
+	case err := <-drained:
+		t.Fatalf("Drain() = %v before the answer was written down", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	inquire(t.Context(), t, http.MethodDelete, url+"a.1", "")
 	if err := <-drained; err != nil {
 		t.Errorf("Drain() = %v", err)
 	}
