@@ -2,10 +2,12 @@ package async
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/ledger"
@@ -18,6 +20,14 @@ type slow struct {
 	beginning chan struct{} // nil: not held up
 	begin     chan struct{}
 	unread    atomic.Int32 // payloads that cannot be read yet
+	away      atomic.Int32 // items that cannot be read yet
+}
+
+func (s *slow) Get(ctx context.Context, api, id string) (ledger.Item, error) {
+	if s.away.Add(-1) >= 0 {
+		return ledger.Item{}, fault.New(fault.Unavailable, "store.unavailable", "the servers are away")
+	}
+	return s.Ledger.Get(ctx, api, id)
 }
 
 func (s *slow) Apply(ctx context.Context, api, id string, e ledger.Event, result []byte) (ledger.Item, error) {
@@ -79,5 +89,24 @@ func TestPayloadThatCannotBeReadNow(t *testing.T) {
 	got := r.ends(r.submit("x"), "succeeded")
 	if len(got.Attempts) != 2 || got.Attempts[0].Outcome != "interrupted" || got.Attempts[0].Reason.Code != "payload_not_read" {
 		t.Errorf("it was executed as %+v, want interrupted first, charged to nobody", got.Attempts)
+	}
+}
+
+// An item whose owner is gone is taken over although it cannot be read at once: nobody else
+// looks at it.
+func TestTakenOverWhenItCanBeRead(t *testing.T) {
+	t.Parallel()
+	s := &slow{}
+	r := withSlowLedger(t, s, func(http.ResponseWriter, *http.Request) {})
+	r.refuseAll(errors.New("no place"))
+	id := r.submit("x")
+	if _, err := s.Apply(t.Context(), "iris", id, ledger.Event{Type: ledger.Begin, At: time.Now(), Owner: "ghost"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.away.Store(1)
+	r.s.line("iris").takeOver(t.Context(), id, "ghost")
+	r.refuseAll(nil)
+	if got := r.ends(id, "succeeded"); len(got.Attempts) != 2 || got.Attempts[0].Outcome != "interrupted" {
+		t.Errorf("it was executed as %+v, want once more than by who is gone", got.Attempts)
 	}
 }

@@ -396,12 +396,9 @@ func (l *line) take(handing context.Context) *entry {
 func (l *line) resync(ctx context.Context, e *entry) { l.resyncID(ctx, e.id) }
 
 func (l *line) resyncID(ctx context.Context, id string) {
-	i, err := l.s.cfg.Ledger.Get(ctx, l.name, id)
-	for err != nil && !isOver(err) {
-		if l.pause(ctx); ctx.Err() != nil {
-			return // the next start reads everything again
-		}
-		i, err = l.s.cfg.Ledger.Get(ctx, l.name, id)
+	i, err := l.read(ctx, id)
+	if err != nil && !isOver(err) {
+		return // the next start reads everything again
 	}
 	if err != nil { // it is not there, and nothing can be done with it
 		i = ledger.Item{API: l.name, ID: id, State: ledger.Cancelled, Version: math.MaxUint64}
@@ -411,5 +408,16 @@ func (l *line) resyncID(ctx context.Context, id string) {
 	if i.State.Executing() && i.Owner == l.s.owner && !l.isOurs(id) {
 		end := ledger.Ending{Outcome: ledger.Interrupted, Reason: &ledger.Reason{Code: "not_begun", Message: "whether it had begun was not known in time"}}
 		_, _ = l.apply(ctx, id, ledger.Judge(i, end, l.rules().Rules, time.Now(), share()), nil) // what is over by now needs nothing
+	}
+}
+
+// read reads an item, until that succeeds, it is over or ctx ends: nobody else would.
+func (l *line) read(ctx context.Context, id string) (ledger.Item, error) {
+	for {
+		i, err := l.s.cfg.Ledger.Get(ctx, l.name, id)
+		if err == nil || isOver(err) || ctx.Err() != nil {
+			return i, err
+		}
+		l.pause(ctx)
 	}
 }

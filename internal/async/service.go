@@ -17,10 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,26 +53,6 @@ type Place interface {
 // Deployed tells what is deployed. Every store.Store does.
 type Deployed interface {
 	Watch(ctx context.Context, fn func(store.Change)) error
-}
-
-// Others is how several programs share a ledger: all of them accept items, and one at a time
-// hands them out. Each is known by its owner, which is in the items that it has executed.
-type Others interface {
-	// Follow tells of every item that changes, whoever changes it. It calls listening when no
-	// later change is missed, and fails when changes may be missed, or ctx ends.
-	Follow(ctx context.Context, listening func(), fn func(ledger.Item)) error
-	// Tell passes on to all others how far the execution of an item is, and Hear calls fn with
-	// what they tell until ctx ends. It may be lost.
-	Tell(api, id string, said []byte)
-	Hear(ctx context.Context, fn func(api, id string, said []byte))
-	// Attend says until ctx ends that owner is there.
-	Attend(ctx context.Context, owner string)
-	// Gone waits until owner is not there any more, and fails with ctx only.
-	Gone(ctx context.Context, owner string) error
-	// Lead calls work each time that owner becomes the one that hands items out, with a
-	// context that ends when it no longer is; until ctx ends, or work fails. The next one may
-	// begin when work has returned.
-	Lead(ctx context.Context, owner string, work func(context.Context) error) error
 }
 
 // Config is what a Service needs.
@@ -202,39 +180,6 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// share hands items out while this program is the one to do so, until ctx ends. known is
-// called when what is open is known.
-func (s *Service) share(ctx, following context.Context, others *sync.WaitGroup, known func()) error {
-	if s.cfg.Others == nil {
-		return s.lead(ctx, known)
-	}
-	// Who has items executed is there until the last of them has ended.
-	others.Go(func() { s.cfg.Others.Attend(s.own, s.owner) })
-	others.Go(func() {
-		s.cfg.Others.Hear(following, func(api, id string, said []byte) { s.relayed(api, id, said) })
-	})
-	known()
-	s.mirror(ctx, following, others)
-	return s.cfg.Others.Lead(ctx, s.owner, func(leading context.Context) error {
-		s.insist(leading, func() error { return s.lead(leading, known) })
-		s.unlearn()
-		s.insist(ctx, func() error { return s.readOpen(ctx) })
-		return nil
-	})
-}
-
-// insist calls fn until it succeeds, or ctx ends: a ledger of several programs may be away.
-func (s *Service) insist(ctx context.Context, fn func() error) {
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		err := fn()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		s.log.Warn("what becomes of items is not known here now", "error", err)
-		wait(ctx, pause)
-	}
-}
-
 // wait pauses, or until ctx ends.
 func wait(ctx context.Context, pause time.Duration) {
 	t := time.NewTimer(pause)
@@ -257,95 +202,6 @@ func (s *Service) finish(interrupt context.CancelCauseFunc) {
 	s.executions.Wait()
 	interrupt(errStopping)
 	s.tasks.Wait()
-}
-
-// letGoAfter is how long executions are waited for that go on without us: most end within
-// it, and a payload that is being sent arrives.
-const letGoAfter = 3 * time.Second
-
-// letGo leaves the executions that go on without this program to the next one.
-func (s *Service) letGo() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.lines {
-		l.mu.Lock()
-		for _, e := range l.entries {
-			if e.keeps && e.cancel != nil {
-				e.cancel(errLetGo)
-			}
-		}
-		l.mu.Unlock()
-	}
-}
-
-// mirror keeps what others change in mind while following does. It returns when all that is
-// open is known, or when ctx ends.
-func (s *Service) mirror(ctx, following context.Context, others *sync.WaitGroup) {
-	listening := make(chan struct{})
-	others.Go(func() {
-		began := false
-		for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-			err := s.cfg.Others.Follow(following, func() {
-				pause = time.Second
-				if !began {
-					began = true
-					close(listening)
-				} else if err := s.readOpen(following); err != nil { // what changed meanwhile
-					s.log.Warn("items that changed meanwhile are not known", "error", err)
-				}
-			}, s.heard)
-			if following.Err() != nil {
-				return
-			}
-			s.log.Warn("changes of items are not told now", "error", err)
-			wait(following, pause)
-		}
-	})
-	select {
-	case <-listening:
-		s.insist(ctx, func() error { return s.readOpen(ctx) })
-	case <-ctx.Done():
-	}
-}
-
-// readOpen learns which items are open.
-func (s *Service) readOpen(ctx context.Context) error {
-	err := s.cfg.Ledger.Open(ctx, func(i ledger.Item) error { s.heard(i); return nil })
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("reading the items that are open: %w", err)
-	}
-	return nil
-}
-
-// heard takes note of an item that somebody has changed; what was done here is known
-// already.
-func (s *Service) heard(i ledger.Item) {
-	l := s.line(i.API)
-	l.mu.Lock()
-	e := l.entries[i.ID]
-	old := e != nil && i.Version <= e.version
-	if e != nil && !old && e.cancel != nil {
-		switch {
-		case i.State == ledger.Cancelling:
-			e.cancel(errCancelled)
-		case !i.State.Executing() || i.Owner != s.owner:
-			e.cancel(errOvertaken)
-		}
-	}
-	l.mu.Unlock()
-	switch {
-	case i.State.Ended():
-		l.settle(i)
-		s.ends.tell(i.ID)
-		if h := ledger.HookOf(ledger.Item{}, i, nil); h != nil {
-			s.outbox.add(*h)
-		}
-	case !old:
-		l.add(i)
-		if i.State.Executing() {
-			s.mind(i.Owner)
-		}
-	}
 }
 
 // lead hands items out until ctx ends, and leaves the executions that it began. known is
@@ -382,56 +238,11 @@ func (s *Service) lead(ctx context.Context, known func()) error {
 	return nil
 }
 
-// mind has the items that an owner has executed begin again when it is gone, if this
-// program hands items out.
-func (s *Service) mind(owner string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ctx := s.minding
-	if ctx == nil || s.cfg.Others == nil || s.minded[owner] {
-		return
-	}
-	s.minded[owner] = true
-	s.tasks.Go(func() {
-		if s.cfg.Others.Gone(ctx, owner) != nil {
-			return
-		}
-		n := 0
-		s.mu.Lock()
-		delete(s.minded, owner) // what it wrote at last may still be heard of
-		lines := slices.Collect(maps.Values(s.lines))
-		s.mu.Unlock()
-		for _, l := range lines {
-			ids := l.executedBy(owner)
-			n += len(ids)
-			each(ids, func(id string) { l.takeOver(ctx, id, owner) })
-		}
-		if n > 0 {
-			s.log.Info("items are taken over from a program that is gone", "program", owner, "items", n)
-		}
-	})
-}
-
-// executedBy returns the items that an owner has executed.
-func (l *line) executedBy(owner string) (ids []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, e := range l.entries {
-		if e.state.Executing() && e.owner == owner {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// lost has an item begin again whose owner ended without a word of it.
-func (l *line) lost(ctx context.Context, id, owner string) {
-	i, err := l.s.cfg.Ledger.Get(ctx, l.name, id)
-	if err != nil || !i.State.Executing() || i.Owner != owner {
-		return // it has gone on
-	}
+// lost has an item begin again whose owner ended without a word of it. What has gone on since
+// it was read stays as it is.
+func (l *line) lost(ctx context.Context, i ledger.Item) {
 	e := ledger.Judge(i, l.s.ownerLost(), l.s.rulesOf(l.name), time.Now(), share())
-	_, _ = l.apply(ctx, id, e, nil) // it is tried again; what is over by now needs nothing
+	_, _ = l.apply(ctx, i.ID, e, nil) // it is tried again; what is over by now needs nothing
 }
 
 // ownerLost is how an execution ends whose owner did so without a word of it.
@@ -441,27 +252,6 @@ func (s *Service) ownerLost() ledger.Ending {
 		reason = &ledger.Reason{Code: "gateway_lost", Message: "the gateway that had it executed ended without having been stopped"}
 	}
 	return ledger.Ending{Outcome: ledger.Interrupted, Crashed: true, Reason: reason}
-}
-
-// unlearn forgets what was known of open items by who handed them out, but for those that
-// are executed here: the one who hands out now says what they are.
-func (s *Service) unlearn() {
-	s.mu.Lock()
-	lines := slices.Collect(maps.Values(s.lines))
-	s.mu.Unlock()
-	for _, l := range lines {
-		l.mu.Lock()
-		for id, e := range l.entries {
-			if e.ours {
-				continue
-			}
-			l.move(e, ledger.Cancelled) // for what is counted here: it waits for nothing
-			s.clock.set(e, time.Time{})
-			delete(l.entries, id)
-		}
-		l.measure()
-		l.mu.Unlock()
-	}
 }
 
 // Why executions are ended.
@@ -495,7 +285,7 @@ func (s *Service) takeUp(ctx context.Context) error {
 			turns <- struct{}{}
 			all.Go(func() {
 				defer func() { <-turns }()
-				l.lost(ctx, i.ID, i.Owner)
+				l.lost(ctx, i)
 			})
 		}
 		return nil
@@ -614,9 +404,6 @@ func (s *Service) MeanLoad(api string) float64 {
 	}
 	return mean
 }
-
-// hands reports whether this program hands items out: the one that does tells of them.
-func (s *Service) hands() bool { return s.cfg.Others == nil || s.leading.Load() }
 
 // Backlog returns what an API has to do that replicas are started for.
 func (s *Service) Backlog(api string) workload.Backlog {
