@@ -209,7 +209,7 @@ func (s *salvage) follow(id uint64, low, high []byte, depth int, buckets bool) {
 	s.seen[id] = true
 	lost := func(kind pageKind, err error) {
 		s.report.problem("page %d: %v", id, err)
-		if !buckets {
+		if !buckets || s.root == 0 { // without the list of buckets the tree says nothing of any record
 			s.torn = append(s.torn, span{low, high, depth, kind})
 		}
 	}
