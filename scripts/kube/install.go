@@ -119,6 +119,10 @@ func (n *node) simulateAWS(ctx context.Context) (string, error) {
 // volumeSize is how large the volume of the server of items is said to be.
 const volumeSize = "2Gi"
 
+// volumeClass is the storage class of that volume. Its claim waits for the pod, so that
+// Kubernetes has nothing to warn of: not of a pod whose claim is bound a second later.
+const volumeClass = "node"
+
 // makeVolume gives the node what a storage class would make: a folder for the one server of
 // items.
 func (n *node) makeVolume(ctx context.Context) error {
@@ -129,18 +133,21 @@ func (n *node) makeVolume(ctx context.Context) error {
 	if err := os.Chmod(folder, 0o777); err != nil { //nolint:gosec // the server is nobody in particular
 		return fmt.Errorf("opening the folder of items: %w", err)
 	}
-	volume, err := json.Marshal(map[string]any{
+	objects, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []map[string]any{{
+		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": map[string]any{"name": volumeClass},
+		"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+	}, {
 		"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": "cortex-ledger"},
 		"spec": map[string]any{
-			"capacity": map[string]any{"storage": volumeSize}, "accessModes": []string{"ReadWriteOnce"},
+			"storageClassName": volumeClass,
+			"capacity":         map[string]any{"storage": volumeSize}, "accessModes": []string{"ReadWriteOnce"},
 			"persistentVolumeReclaimPolicy": "Retain", "hostPath": map[string]any{"path": folder, "type": "Directory"},
-			"claimRef": map[string]any{"namespace": "cortex", "name": "data-cortex-ledger-0"},
 		},
-	})
+	}}})
 	if err != nil {
 		return fmt.Errorf("writing the volume: %w", err)
 	}
-	_, err = commandWith(ctx, volume, n.program("kubectl"), "--kubeconfig", n.kubeconfig(), "apply", "--server-side", "--force-conflicts", "-f", "-")
+	_, err = commandWith(ctx, objects, n.program("kubectl"), "--kubeconfig", n.kubeconfig(), "apply", "--server-side", "--force-conflicts", "-f", "-")
 	return err
 }
 
@@ -169,7 +176,7 @@ func (n *node) installCortex(ctx context.Context) (string, error) {
 			"resources":    map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "64Mi"}},
 		},
 		"items": map[string]any{
-			"servers": 1, "storage": map[string]any{"size": volumeSize},
+			"servers": 1, "storage": map[string]any{"size": volumeSize, "class": volumeClass},
 			"webhookHosts": []string{podRange},
 			"resources":    map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "64Mi"}},
 		},
