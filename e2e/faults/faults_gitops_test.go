@@ -341,7 +341,7 @@ func (r *repository) changeChart(version string) {
 	tag, program := installed.Image.Tag, filepath.Join(kubetest.Root(r.t), "bin", "cortex-install")
 	if version != "" {
 		next := tag + "-next"
-		if err := kubetest.TagImages(r.t.Context(), tag, next, "cortex.dev/operator", "cortex.dev/gateway", "cortex.dev/sidecar"); err != nil {
+		if err := kubetest.TagImages(r.t.Context(), tag, next, "cortex.dev/operator", "cortex.dev/gateway", "cortex.dev/sidecar", "cortex.dev/ledger"); err != nil {
 			r.t.Fatal(err)
 		}
 		tag, program = next, filepath.Join(r.home, "cortex-install")

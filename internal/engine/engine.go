@@ -8,6 +8,7 @@ package engine
 
 import (
 	"context"
+	"net/http"
 
 	"cortex.dev/cortex/internal/workload"
 )
@@ -42,28 +43,43 @@ type Executor interface {
 type Runner interface {
 	// StartRun starts a pod of which no container is started again: the end of its first
 	// container to end is the end of all. It returns when that is accepted, and waits for
-	// an engine that is about to run.
+	// an engine that is about to run. A run of that name and id that is there already
+	// (Runs) is taken over.
 	StartRun(ctx context.Context, r Run) (Running, error)
-	// RunLogs is Logs, of the runs of a name (Run.Name), also when they have ended.
+	// Runs returns the runs that are there, whether they have ended or not, and that nobody
+	// has forgotten: where runs outlive the process that began them, those of processes
+	// before this one too. Elsewhere there are none.
+	Runs(ctx context.Context) ([]RunName, error)
+	// EndRun stops a run that nobody takes over, and forgets it. One that is gone is no
+	// error.
+	EndRun(ctx context.Context, r RunName) error
+	// RunLogs is Logs, of the runs of a name, also when they have ended.
 	RunLogs(ctx context.Context, name string, q workload.LogQuery, fn func(workload.LogLine) error) error
 	// ForgetRuns drops the logs of the runs of a name.
-	ForgetRuns(name string)
+	ForgetRuns(ctx context.Context, name string)
+}
+
+// RunName is what tells runs apart.
+type RunName struct {
+	Name string // by which their logs are found; several may have one. API.JOB, without a path separator
+	ID   string // among those of the name: lower-case letters and digits, at most 20
 }
 
 // Run is a pod that is to run to its end.
 type Run struct {
-	Name     string             // by which its logs are found; several runs may have one. No path separator is in it
+	RunName
 	Revision *workload.Revision // whose pod it is; never changed after it was handed over
+	Owner    string             // as Deployment.Owner
 	Env      map[string]string  // beside what every container has
-	Files    []RunFile
+	Files    []RunFile          // that its containers read
+	Result   *RunFile           // that they may write; nil: none
 }
 
-// RunFile is a file of this machine that containers of a run have.
+// RunFile is a file that containers of a run have.
 type RunFile struct {
-	Source   string // on this machine, where processes see it
-	Target   string // in containers that have an image
+	Target   string // where it is, in containers that have an image
 	Variable string // names to each where it is
-	ReadOnly bool
+	Data     []byte
 }
 
 // Running is a run that was started. All methods may be called at once.
@@ -72,24 +88,43 @@ type Running interface {
 	// AwaitReady returns true as soon as it receives requests, and false when it has ended
 	// or ctx has.
 	AwaitReady(ctx context.Context) bool
-	Address() string // of its port, once it is ready
 	// Reason says why it is not ready; nil: it is.
 	Reason() *workload.Reason
+	// Send gives its container a request, once it is ready, and returns the answer. The
+	// error is that of a connection that cannot be opened (a net.OpError of "dial") where
+	// nothing of it has reached the container. Where runs outlive processes, a request of
+	// an id that was sent before is not sent again, and the answer is that to the first.
+	// An id has letters, digits, dots and dashes.
+	Send(r *http.Request, id string) (*http.Response, error)
+	// Sent returns the ids of requests that are not settled, of a run that was taken over.
+	Sent(ctx context.Context) ([]string, error)
+	// Settle has answers forgotten: what they came to is written down.
+	Settle(ctx context.Context, ids []string)
 	// Stop has it end, as replicas do: asked first, and killed when its grace is over.
 	Stop(why string)
+	// Leave is for a process that ends: where runs outlive it this one goes on, and its
+	// Done is closed; elsewhere it is Stop.
+	Leave()
 	// Done is closed when nothing of it runs any more.
 	Done() <-chan struct{}
 	// End says how it ended; valid after Done.
 	End() RunEnd
+	// Result returns what it left in Run.Result, at most so many bytes and one; valid after
+	// Done. Nothing is no error.
+	Result(ctx context.Context, most int) ([]byte, error)
+	// Forget drops what is there of it but its logs: what it came to is written down.
+	// Valid after Done, and of a run that was left it does nothing.
+	Forget(ctx context.Context)
 }
 
 // RunEnd is how a run ended.
 type RunEnd struct {
-	Stopped bool             // somebody called Stop before it ended, and the rest says nothing
+	Stopped bool             // somebody called Stop or Leave before it ended, and the rest says nothing
 	Code    int              // exit code of the first container that ended; 128+n for signal n
 	OOM     bool             // it was ended because memory ran out
 	Reason  *workload.Reason // of an end with another code than 0, or why it did not start
 	Unmade  bool             // it did not start
+	Left    bool             // it goes on; nobody here knows how it ends
 }
 
 // Engine keeps deployments running. All methods may be called at once.

@@ -10,13 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"cortex.dev/cortex/internal/atomicfile"
+	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -58,11 +57,6 @@ const (
 type batches struct {
 	s   *Service
 	rec record // as it was when they were opened
-	dir string
-
-	items  *os.File
-	output *os.File // nil of those that are only read
-	errors *os.File
 
 	committing sync.Mutex // held while something is put on the disk
 
@@ -80,9 +74,12 @@ type batches struct {
 
 	lines, errs bytes.Buffer // not in the files yet
 	touched     map[int]bool // chunks
+	said        []answer     // of which nothing is in the files yet
 	committed   chan struct{}
 	full        bool
 	broken      error // of the files: nothing goes on
+
+	outputBytes, errorBytes int64 // that are in the files
 
 	at     reading
 	recent [rateWindow]int // batches that ended, by seconds
@@ -92,6 +89,7 @@ type batches struct {
 
 // reading is where the file of batches is read: they are mostly taken in their order.
 type reading struct {
+	from io.ReadCloser // nil: nothing is read
 	buf  *bufio.Reader
 	next int // batch that is read next
 }
@@ -99,7 +97,7 @@ type reading struct {
 // openBatches reads where the batches of a job stand.
 func openBatches(ctx context.Context, s *Service, r record) (*batches, error) {
 	b := &batches{
-		s: s, rec: r, dir: s.dir(r.key()), outcome: make([]outcome, r.Batches), tries: map[int]tries{}, left: r.Batches, touched: map[int]bool{},
+		s: s, rec: r, outputBytes: r.OutputBytes, errorBytes: r.ErrorBytes, outcome: make([]outcome, r.Batches), tries: map[int]tries{}, left: r.Batches, touched: map[int]bool{},
 		changed: make(chan struct{}), committed: make(chan struct{}), worked: r.Worked, since: time.Now(),
 	}
 	err := s.cfg.Records.Scan(ctx, r.key().chunks(), func(_ string, data []byte) error {
@@ -111,9 +109,6 @@ func openBatches(ctx context.Context, s *Service, r record) (*batches, error) {
 	})
 	if err == nil && len(b.offsets) != (r.Batches+chunkSize-1)/chunkSize {
 		err = fmt.Errorf("of %d batches there are %d records", r.Batches, len(b.offsets))
-	}
-	if err == nil {
-		b.items, err = os.Open(filepath.Join(b.dir, fileItems))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the batches of %s: %w", r.ID, err)
@@ -149,61 +144,33 @@ func (b *batches) adopt(first int, c chunk) error {
 }
 
 func (b *batches) close() {
-	for _, f := range []*os.File{b.items, b.output, b.errors} {
-		if f != nil {
-			_ = f.Close() // what counts was synced
-		}
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at.close()
 }
 
-// begin opens the files of results at what is written down of them.
-func (b *batches) begin() (err error) {
-	b.output, err = openAt(filepath.Join(b.dir, fileOutput), b.rec.OutputBytes)
-	if err == nil {
-		b.errors, err = openAt(filepath.Join(b.dir, fileErrors), b.rec.ErrorBytes)
+func (r *reading) close() {
+	if r.from != nil {
+		_ = r.from.Close() // it was only read
 	}
-	return err
-}
-
-func openAt(path string, size int64) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && info.Size() < size {
-		err = fmt.Errorf("%s has lost its end", path)
-	}
-	if err == nil {
-		err = f.Truncate(size)
-	}
-	if err == nil {
-		_, err = f.Seek(size, io.SeekStart)
-	}
-	if err != nil {
-		_ = f.Close() // the error is known
-		return nil, err
-	}
-	return f, nil
+	r.from, r.buf = nil, nil
 }
 
 // read returns the body of a batch. The caller holds b.mu, or is alone.
-func (b *batches) read(i int) ([]byte, error) {
-	if b.at.buf == nil || i < b.at.next || i/chunkSize > b.at.next/chunkSize {
-		if _, err := b.items.Seek(b.offsets[i/chunkSize], io.SeekStart); err != nil {
-			return nil, err
+func (b *batches) read(ctx context.Context, i int) ([]byte, error) {
+	if b.at.from == nil || i < b.at.next || i/chunkSize > b.at.next/chunkSize {
+		b.at.close()
+		// What is read belongs to all of the job's workers, and not to the one that asks.
+		from, err := b.s.cfg.Files.Read(context.WithoutCancel(ctx), b.rec.key().file(fileItems), b.offsets[i/chunkSize], b.rec.ItemBytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading batch %d: %w", i, err)
 		}
-		if b.at.buf == nil {
-			b.at.buf = bufio.NewReaderSize(b.items, 256<<10)
-		} else {
-			b.at.buf.Reset(b.items)
-		}
-		b.at.next = i / chunkSize * chunkSize
+		b.at = reading{from: from, buf: bufio.NewReaderSize(from, 256<<10), next: i / chunkSize * chunkSize}
 	}
 	for ; ; b.at.next++ {
 		line, err := b.at.buf.ReadBytes('\n')
 		if err != nil {
-			b.at.buf = nil
+			b.at.close()
 			return nil, fmt.Errorf("reading batch %d: %w", i, err)
 		}
 		if b.at.next == i {
@@ -221,6 +188,39 @@ type item struct {
 	began time.Time
 }
 
+// id is that of the request by which a worker gets the batch.
+func (it item) id() string {
+	return strconv.Itoa(it.index) + "." + strconv.Itoa(it.tries.Errors+it.tries.Losses+1)
+}
+
+// answer is one that a worker keeps until it is settled.
+type answer struct {
+	run engine.Running
+	id  string
+}
+
+// claim takes the batch that a request of an earlier process was of; not ok: that is over.
+func (b *batches) claim(ctx context.Context, id string) (item, bool) {
+	text, _, _ := strings.Cut(id, ".")
+	i, err := strconv.Atoi(text)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil || i < 0 || i >= len(b.outcome) || b.outcome[i] != open {
+		return item{}, false
+	}
+	it := item{index: i, tries: b.tries[i], began: time.Now()}
+	if it.id() != id {
+		return item{}, false
+	}
+	if it.body, err = b.read(ctx, i); err != nil {
+		b.fail(err)
+		return item{}, false
+	}
+	b.outcome[i] = running
+	b.atWork++
+	return it, true
+}
+
 // take waits for a batch; none: all have an outcome, or ctx has ended.
 func (b *batches) take(ctx context.Context) (item, bool) {
 	for {
@@ -236,7 +236,7 @@ func (b *batches) take(ctx context.Context) (item, bool) {
 			i = b.nextOpen()
 		}
 		if i >= 0 {
-			body, err := b.read(i)
+			body, err := b.read(ctx, i)
 			if err != nil {
 				b.fail(err)
 				b.mu.Unlock()
@@ -287,10 +287,13 @@ func (b *batches) stir() {
 	b.changed = make(chan struct{})
 }
 
-// giveBack returns a batch that has no outcome yet.
-func (b *batches) giveBack(it item, t tries) {
+// giveBack returns a batch that has no outcome yet, with the answer, if there was one.
+func (b *batches) giveBack(it item, t tries, said *answer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if said != nil {
+		b.said = append(b.said, *said)
+	}
 	b.outcome[it.index] = open
 	b.atWork--
 	if t != it.tries {
@@ -302,11 +305,12 @@ func (b *batches) giveBack(it item, t tries) {
 }
 
 // done writes down the outcome of a batch.
-func (b *batches) done(it item, ok bool, line workload.JobLine) {
+func (b *batches) done(it item, ok bool, line workload.JobLine, said *answer) {
 	line.Index = it.index
 	data, err := json.Marshal(line)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.said = append(b.said, *said)
 	if err != nil {
 		b.fail(err)
 		return
@@ -388,7 +392,8 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 		b.mu.Unlock()
 		return err
 	}
-	lines, errs, touched := bytes.Clone(b.lines.Bytes()), bytes.Clone(b.errs.Bytes()), b.touched
+	lines, errs, touched, said := bytes.Clone(b.lines.Bytes()), bytes.Clone(b.errs.Bytes()), b.touched, b.said
+	b.said = nil
 	b.lines.Reset()
 	b.errs.Reset()
 	b.touched, b.full = map[int]bool{}, false
@@ -403,20 +408,21 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 	ok, bad, worked := b.ok, b.bad, b.worked
 	b.mu.Unlock()
 	for _, f := range []struct {
-		to   *os.File
+		name string
+		size *int64
 		data []byte
-	}{{b.output, lines}, {b.errors, errs}} {
+	}{{fileOutput, &b.outputBytes, lines}, {fileErrors, &b.errorBytes, errs}} {
 		if len(f.data) == 0 || err != nil {
 			continue
 		}
-		if _, err = f.to.Write(f.data); err == nil {
-			err = f.to.Sync()
+		// What ends now is to be written, whoever waits for it.
+		if err = b.s.cfg.Files.Append(context.WithoutCancel(ctx), b.rec.key().file(f.name), *f.size, f.data); err == nil {
+			*f.size += int64(len(f.data))
 		}
 	}
 	if err == nil {
 		err = j.must(ctx, more, func(r *record) {
-			r.OutputBytes += int64(len(lines))
-			r.ErrorBytes += int64(len(errs))
+			r.OutputBytes, r.ErrorBytes = b.outputBytes, b.errorBytes
 			r.Succeeded, r.Failed, r.Worked = ok, bad, worked
 		})
 	}
@@ -424,8 +430,29 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 		b.mu.Lock()
 		b.fail(err)
 		b.mu.Unlock()
+		return err
 	}
-	return err
+	settle(context.WithoutCancel(ctx), said)
+	return nil
+}
+
+// settleWithin is how long workers have to forget answers. What they keep they forget by
+// themselves later.
+const settleWithin = 5 * time.Second
+
+// settle has workers forget answers.
+func settle(ctx context.Context, said []answer) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	byRun := map[engine.Running][]string{}
+	for _, a := range said {
+		byRun[a.run] = append(byRun[a.run], a.id)
+	}
+	var all sync.WaitGroup
+	for run, ids := range byRun {
+		all.Go(func() { run.Settle(ctx, ids) })
+	}
+	all.Wait()
 }
 
 // chunkOf is the record of a chunk as it is now. The caller holds b.mu.
@@ -468,29 +495,32 @@ type manifestFile struct {
 }
 
 // writeManifest writes what the files of results are, when they do not change any more.
-func writeManifest(dir string, r record) error {
+func (s *Service) writeManifest(ctx context.Context, r record) error {
 	m := manifest{JobID: r.ID, Status: r.Status, Total: r.Batches, Succeeded: r.Succeeded, Failed: r.Failed, Files: []manifestFile{}}
-	for _, name := range []string{fileOutput, fileErrors} {
-		f, err := os.Open(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
+	for _, file := range []struct {
+		name string
+		size int64
+	}{{fileOutput, r.OutputBytes}, {fileErrors, r.ErrorBytes}} {
 		sum := sha256.New()
-		n, err := io.Copy(sum, f)
-		_ = f.Close() // it was only read
-		if err != nil {
-			return err
+		if file.size > 0 {
+			f, err := s.cfg.Files.Read(ctx, r.key().file(file.name), 0, file.size)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(sum, f)
+			_ = f.Close() // it was only read
+			if err != nil {
+				return err
+			}
 		}
-		m.Files = append(m.Files, manifestFile{name, n, hex.EncodeToString(sum.Sum(nil))})
+		m.Files = append(m.Files, manifestFile{file.name, file.size, hex.EncodeToString(sum.Sum(nil))})
 	}
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.Replace(filepath.Join(dir, fileManifest), append(data, '\n'))
+	_, err = s.cfg.Files.Put(ctx, r.key().file(fileManifest), bytes.NewReader(append(data, '\n')))
+	return err
 }
 
 // Lines calls fn with each line of the results of a job, or of its errors, as far as they
@@ -504,15 +534,15 @@ func (s *Service) Lines(ctx context.Context, q workload.JobLinesQuery, fn func(w
 	if q.Errors {
 		name, size = fileErrors, r.ErrorBytes
 	}
-	f, err := os.Open(filepath.Join(s.dir(r.key()), name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if size == 0 {
 		return nil
 	}
+	f, err := s.cfg.Files.Read(ctx, r.key().file(name), 0, size)
 	if err != nil {
 		return fmt.Errorf("reading the results of %s: %w", q.Job, err)
 	}
 	defer f.Close()
-	d := json.NewDecoder(io.LimitReader(f, size))
+	d := json.NewDecoder(f)
 	for ctx.Err() == nil {
 		var line workload.JobLine
 		if err := d.Decode(&line); errors.Is(err, io.EOF) {

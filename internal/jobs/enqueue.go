@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -9,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,6 +28,7 @@ const (
 	chunkSize     = 1000     // batches of one record
 	maxBatchBytes = 32 << 20 // the JSON of one batch
 	readAhead     = 64 << 10
+	appendBytes   = 4 << 20 // of batches that wait to be put on the disk
 )
 
 // enqueuer puts batches on the disk, a chunk at a time: when one is written down, its
@@ -38,11 +36,10 @@ const (
 type enqueuer struct {
 	j     *job
 	ctx   context.Context
-	size  int // items in a batch
-	file  *os.File
-	out   *bufio.Writer
-	bytes int64
-	count int // batches that are written
+	size  int          // items in a batch
+	out   bytes.Buffer // batches that are not on the disk yet
+	bytes int64        // with those
+	count int          // batches that are written
 
 	batch bytes.Buffer
 	items int
@@ -53,18 +50,8 @@ type enqueuer struct {
 // enqueue makes the batches of a job, from where it was left.
 func (j *job) enqueue(ctx context.Context) error {
 	r := j.snapshot()
-	f, err := os.OpenFile(filepath.Join(j.dir(), fileItems), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Truncate(r.ItemBytes); err != nil { // what came after was not written down
-		return err
-	}
-	if _, err := f.Seek(r.ItemBytes, io.SeekStart); err != nil {
-		return err
-	}
-	e := &enqueuer{j: j, ctx: ctx, file: f, out: bufio.NewWriterSize(f, 256<<10), bytes: r.ItemBytes, count: r.Batches, begin: r.ItemBytes, first: r.Batches}
+	e := &enqueuer{j: j, ctx: ctx, bytes: r.ItemBytes, count: r.Batches, begin: r.ItemBytes, first: r.Batches}
+	err := error(nil)
 	if r.Parent != "" {
 		err = e.fromParent(r)
 	} else {
@@ -80,7 +67,7 @@ func (j *job) enqueue(ctx context.Context) error {
 }
 
 func (e *enqueuer) fromSubmission(r record) error {
-	text, err := os.ReadFile(filepath.Join(e.j.dir(), fileSubmission))
+	text, err := e.j.s.readFile(e.ctx, r.key(), fileSubmission)
 	if err != nil {
 		return err
 	}
@@ -213,7 +200,7 @@ func (e *enqueuer) fromParent(r record) error {
 		if was := b.outcome[i]; was == succeeded || was == open && r.OnlyFailed {
 			continue
 		}
-		body, err := b.read(i)
+		body, err := b.read(e.ctx, i)
 		if err != nil {
 			return err
 		}
@@ -256,29 +243,32 @@ func (e *enqueuer) endBatch(after cursor) error {
 
 // write puts a batch at the end of the file.
 func (e *enqueuer) write(body []byte, after cursor) error {
-	if _, err := e.out.Write(body); err != nil {
-		return err
-	}
-	if err := e.out.WriteByte('\n'); err != nil {
-		return err
-	}
+	e.out.Write(body)
+	e.out.WriteByte('\n')
 	e.bytes += int64(len(body)) + 1
 	e.count++
-	if e.count%chunkSize != 0 {
-		return nil
+	if e.count%chunkSize == 0 {
+		return e.checkpoint(after)
 	}
-	return e.checkpoint(after)
+	if e.out.Len() >= appendBytes {
+		return e.flush()
+	}
+	return nil
+}
+
+// flush puts on the disk what waits: what was there beyond it was not written down.
+func (e *enqueuer) flush() error {
+	if e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
+	}
+	err := e.j.s.cfg.Files.Append(e.ctx, e.j.rec.key().file(fileItems), e.bytes-int64(e.out.Len()), e.out.Bytes())
+	e.out.Reset()
+	return err
 }
 
 // checkpoint writes down what is enqueued, and where to go on.
 func (e *enqueuer) checkpoint(next cursor) error {
-	if e.ctx.Err() != nil {
-		return context.Cause(e.ctx)
-	}
-	if err := e.out.Flush(); err != nil {
-		return err
-	}
-	if err := e.file.Sync(); err != nil {
+	if err := e.flush(); err != nil {
 		return err
 	}
 	more := map[string][]byte{}

@@ -1,225 +1,133 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
-
-	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/workload"
 )
 
-// Bounds of the files of a job.
-const (
-	maxFiles = 200_000
-	maxGlobs = 100
-	maxGlob  = 1000 // bytes
-)
-
-const scheme = "file://"
-
-// checkSources checks where the items of a job are.
-func (s *Service) checkSources(rev *workload.Revision, b *workload.BatchSubmission) error {
-	for _, l := range []*workload.FilePathLister{b.FilePathLister, (*workload.FilePathLister)(b.DelimitedFiles)} {
-		if l == nil {
-			continue
-		}
-		files, err := s.files(rev, l, 1)
-		if err == nil && len(files) == 0 {
-			err = fault.New(fault.Invalid, codeNoFiles, "no files were found").
-				WithHint("check the paths, and what includes and excludes leave of them; --dry-run lists the files")
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// Files keeps the files of jobs. Names have slashes; the first two parts are the API and
+// the job. What is there when a method returned nil is durable.
+type Files interface {
+	// Put keeps what r has under a name, whole or not at all, and returns its size.
+	Put(ctx context.Context, name string, r io.Reader) (int64, error)
+	// Open returns what Put kept, or an error that is fs.ErrNotExist.
+	Open(ctx context.Context, name string) (io.ReadCloser, error)
+	// Append makes data what a file has from a byte on. It fails where there is less before
+	// that byte, as far as it can tell.
+	Append(ctx context.Context, name string, at int64, data []byte) error
+	// Read returns the bytes from one up to another of a file that was appended to. Reading
+	// fails where they are not there.
+	Read(ctx context.Context, name string, from, to int64) (io.ReadCloser, error)
+	// RemoveAll drops the files of a job. None is no error.
+	RemoveAll(ctx context.Context, api, id string) error
+	// Jobs calls fn with every job that has files.
+	Jobs(ctx context.Context, fn func(api, id string)) error
 }
 
-// files lists the files of a job as paths that begin with file://, in order; at most so
-// many.
-func (s *Service) files(rev *workload.Revision, l *workload.FilePathLister, most int) ([]string, error) {
-	include, err := globs(l.Includes)
+// Folder is the files of jobs in a folder of this machine.
+type Folder string
+
+func (f Folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
+
+// Put implements Files.
+func (f Folder) Put(_ context.Context, name string, r io.Reader) (int64, error) {
+	path := f.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return 0, err
+	}
+	to, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(to.Name()) // when it was not renamed
+	n, err := io.Copy(to, r)
+	if err == nil {
+		err = to.Sync()
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return n, err
+	}
+	return n, os.Rename(to.Name(), path)
+}
+
+// Open implements Files.
+func (f Folder) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	return os.Open(f.path(name))
+}
+
+// Append implements Files.
+func (f Folder) Append(_ context.Context, name string, at int64, data []byte) error {
+	to, err := os.OpenFile(f.path(name), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := to.Stat()
+	switch {
+	case err != nil:
+	case info.Size() < at:
+		err = fmt.Errorf("%s has lost its end", to.Name())
+	case info.Size() > at:
+		err = to.Truncate(at)
+	}
+	if err == nil {
+		_, err = to.WriteAt(data, at)
+	}
+	if err == nil {
+		err = to.Sync()
+	}
+	return errors.Join(err, to.Close())
+}
+
+// Read implements Files.
+func (f Folder) Read(_ context.Context, name string, from, to int64) (io.ReadCloser, error) {
+	file, err := os.Open(f.path(name))
 	if err != nil {
 		return nil, err
 	}
-	exclude, err := globs(l.Excludes)
-	if err != nil {
-		return nil, err
+	return &part{io.NewSectionReader(file, from, to-from), file, name, to - from}, nil
+}
+
+// part is a part of a file, of which not a byte may be missing.
+type part struct {
+	io.Reader
+	io.Closer
+	name string
+	left int64
+}
+
+// Read implements io.Reader.
+func (p *part) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if p.left -= int64(n); errors.Is(err, io.EOF) && p.left > 0 {
+		err = fmt.Errorf("%s has lost its end", p.name)
 	}
-	wanted := func(path string) bool {
-		return (len(include) == 0 || matches(include, path)) && !matches(exclude, path)
+	return n, err
+}
+
+// RemoveAll implements Files.
+func (f Folder) RemoveAll(_ context.Context, api, id string) error {
+	return os.RemoveAll(filepath.Join(string(f), api, id))
+}
+
+// Jobs implements Files.
+func (f Folder) Jobs(_ context.Context, fn func(api, id string)) error {
+	apis, err := os.ReadDir(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	var all []string
-	for _, asked := range l.S3Paths {
-		path, err := s.localPath(rev, asked)
+	for _, a := range apis {
+		ids, err := os.ReadDir(filepath.Join(string(f), a.Name()))
 		if err != nil {
-			return nil, err
+			continue // no folder
 		}
-		err = filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case !d.Type().IsRegular(): // a link is followed nowhere: it could lead out
-				return nil
-			case !wanted(scheme + at):
-				return nil
-			case len(all) >= maxFiles:
-				return fault.New(fault.Invalid, "jobs.too_many_files", "there are more than %d files, which is as many as a job may have", maxFiles).
-					WithHint("submit several jobs, each for a part of them")
-			}
-			all = append(all, scheme+at)
-			if len(all) >= most {
-				return fs.SkipAll
-			}
-			return nil
-		})
-		if err != nil {
-			if fault.Code(err) != "" {
-				return nil, err
-			}
-			return nil, fault.New(fault.Invalid, codeNoFiles, "%s cannot be read: %w", asked, bare(err))
+		for _, id := range ids {
+			fn(a.Name(), id.Name())
 		}
-		if len(all) >= most {
-			break
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
-}
-
-// localPath returns where a path of a submission is, if items may be read there: in the
-// folder of the API's file, or in one that this machine lets APIs have.
-func (s *Service) localPath(rev *workload.Revision, asked string) (string, error) {
-	path, local := strings.CutPrefix(asked, scheme)
-	if !local {
-		return "", fault.New(fault.Unsupported, codeS3, "%s is in S3, which jobs on one machine do not read", asked).
-			WithHint("copy the files into the folder of the API's file, and name that: file://items")
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(rev.Directory, path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	for _, folder := range append([]string{rev.Directory}, s.cfg.Folders...) {
-		allowed, err2 := filepath.EvalSymlinks(folder)
-		if folder == "" || err2 != nil {
-			continue
-		}
-		switch {
-		case err == nil && inside(real, allowed):
-			return real, nil
-		case err != nil && inside(filepath.Clean(path), folder):
-			return "", fault.New(fault.Invalid, codeNoFiles, "%s cannot be read: %w", asked, bare(err))
-		}
-	}
-	// Whether there is such a file is nothing that callers are told.
-	return "", fault.New(fault.Invalid, codeFolder, "%s is not in the folder of the file that %s was deployed from", asked, rev.Name).
-		WithHint("put the files there; on a server, --host-paths names folders that may be read too")
-}
-
-func inside(path, folder string) bool {
-	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
-}
-
-func bare(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		return at.Err
 	}
 	return err
-}
-
-func matches(list []*regexp.Regexp, path string) bool {
-	return slices.ContainsFunc(list, func(re *regexp.Regexp) bool { return re.MatchString(path) })
-}
-
-// globs makes regular expressions of globs: they take time in proportion to the path,
-// whatever the glob.
-func globs(list []string) ([]*regexp.Regexp, error) {
-	if len(list) > maxGlobs {
-		return nil, fault.New(fault.Invalid, "jobs.bad_glob", "there are %d globs, and at most %d may be given", len(list), maxGlobs)
-	}
-	var all []*regexp.Regexp
-	for _, g := range list {
-		text, err := expression(g)
-		var re *regexp.Regexp
-		if err == nil {
-			re, err = regexp.Compile(text)
-		}
-		if err != nil {
-			return nil, fault.New(fault.Invalid, "jobs.bad_glob", "%.100q is no glob: %w", g, err).
-				WithHint(`* is any text without /, ** any text, ? a character, [a-z] one of several, {a,b} one of several texts; \ takes what follows as it is`)
-		}
-		all = append(all, re)
-	}
-	return all, nil
-}
-
-// expression is a glob as a regular expression.
-func expression(glob string) (string, error) {
-	if len(glob) > maxGlob {
-		return "", fmt.Errorf("it has %d bytes, and may have %d", len(glob), maxGlob)
-	}
-	var b strings.Builder
-	b.WriteString(`(?s)\A`)
-	depth := 0
-	for i, runes := 0, []rune(glob); i < len(runes); i++ {
-		switch c := runes[i]; {
-		case c == '\\' && i+1 < len(runes):
-			i++
-			b.WriteString(regexp.QuoteMeta(string(runes[i])))
-		case c == '*' && i+1 < len(runes) && runes[i+1] == '*':
-			i++
-			b.WriteString(`.*`)
-		case c == '*':
-			b.WriteString(`[^/]*`)
-		case c == '?':
-			b.WriteString(`[^/]`)
-		case c == '{':
-			depth++
-			b.WriteString(`(?:`)
-		case c == '}' && depth > 0:
-			depth--
-			b.WriteString(`)`)
-		case c == ',' && depth > 0:
-			b.WriteString(`|`)
-		case c == '[':
-			end := slices.Index(runes[i:], ']')
-			if end < 2 {
-				return "", errors.New("[ has no ]")
-			}
-			class := string(runes[i+1 : i+end])
-			i += end
-			b.WriteString(`[`)
-			if class[0] == '!' || class[0] == '^' {
-				b.WriteString(`^`)
-				class = class[1:]
-			}
-			b.WriteString(strings.NewReplacer(`\`, `\\`, `[`, `\[`, `^`, `\^`).Replace(class) + `]`)
-		default:
-			b.WriteString(regexp.QuoteMeta(string(c)))
-		}
-	}
-	if depth > 0 {
-		return "", errors.New("{ has no }")
-	}
-	return b.String() + `\z`, nil
-}
-
-// openLocal opens a file of a job, which may have become something else since it was listed.
-func openLocal(path string) (*os.File, error) {
-	f, err := os.Open(strings.TrimPrefix(path, scheme))
-	if err != nil {
-		return nil, err
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = f.Close() // nothing was read
-		return nil, errors.New("it is no file any more")
-	}
-	return f, nil
 }

@@ -101,7 +101,7 @@ func (s *Service) serve(api, base string, w http.ResponseWriter, r *http.Request
 			return nil, err
 		}
 		answer := workload.JobResponse{JobStatus: shown, Metrics: metrics, Endpoint: base + "?jobID=" + id}
-		if rev := s.Revision(api, id); rev != nil {
+		if rev := s.Revision(ctx, api, id); rev != nil {
 			answer.APISpec = rev.Shown()
 		}
 		return answer, nil

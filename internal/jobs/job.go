@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -34,8 +32,6 @@ type job struct {
 func newJob(s *Service, r record) *job {
 	return &job{s: s, rec: r, over: make(chan struct{}), workers: map[engine.Running]bool{}}
 }
-
-func (j *job) dir() string { return j.s.dir(j.rec.key()) }
 
 func (j *job) snapshot() record {
 	j.mu.Lock()
@@ -200,7 +196,7 @@ func (j *job) finish(ctx context.Context, status workload.JobStatus, reason *wor
 	now := time.Now().UTC()
 	if r := j.snapshot(); r.Kind == workload.BatchJob { // before anybody hears that it has ended
 		r.Status = status
-		if err := writeManifest(j.dir(), r); err != nil {
+		if err := j.s.writeManifest(context.WithoutCancel(ctx), r); err != nil {
 			j.s.log.Warn("the manifest of a job cannot be written", "job", r.ID, "error", err)
 		}
 	}
@@ -214,6 +210,9 @@ func (j *job) finish(ctx context.Context, status workload.JobStatus, reason *wor
 	}); err != nil {
 		return // the next process finds it open
 	}
+	if err := j.endRuns(context.WithoutCancel(ctx), ""); err != nil {
+		j.s.log.Warn("the workers of a job cannot be ended; they are with the next start", "job", j.rec.ID, "error", err)
+	}
 	r := j.snapshot()
 	j.s.mu.Lock()
 	delete(j.s.open, r.key())
@@ -225,24 +224,24 @@ func (j *job) finish(ctx context.Context, status workload.JobStatus, reason *wor
 	}
 }
 
-// startRun starts a worker.
-func (j *job) startRun(ctx context.Context, env map[string]string) (engine.Running, error) {
+// startRun starts a worker, or takes over the one of that id.
+func (j *job) startRun(ctx context.Context, id string, env map[string]string) (engine.Running, error) {
 	k := j.rec.key()
+	spec, err := j.s.readFile(ctx, k, fileJob)
+	if err != nil {
+		return nil, fmt.Errorf("reading what its workers are told: %w", err)
+	}
 	run := engine.Run{
-		Name: k.runs(), Revision: j.rev, Env: map[string]string{"CORTEX_JOB_ID": k.id},
-		Files: []engine.RunFile{{Source: filepath.Join(j.dir(), fileJob), Target: "/cortex/spec/job.json", Variable: "CORTEX_JOB_SPEC", ReadOnly: true}},
+		RunName: engine.RunName{Name: k.runs(), ID: id}, Revision: j.rev, Env: map[string]string{"CORTEX_JOB_ID": k.id},
+		Files: []engine.RunFile{{Target: "/cortex/spec/job.json", Variable: "CORTEX_JOB_SPEC", Data: spec}},
 	}
 	maps.Copy(run.Env, j.rec.variables())
 	maps.Copy(run.Env, env)
 	if j.rec.Kind == workload.TaskJob {
-		path := filepath.Join(j.dir(), fileResult)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			return nil, fmt.Errorf("making the file for its result: %w", err)
-		}
-		if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // within a folder of mode 0700
-			return nil, err
-		}
-		run.Files = append(run.Files, engine.RunFile{Source: path, Target: "/cortex/result", Variable: "CORTEX_RESULT"})
+		run.Result = &engine.RunFile{Target: "/cortex/result", Variable: "CORTEX_RESULT"}
+	}
+	if w, err := j.s.cfg.Deployed.Get(ctx, k.api); err == nil { // else it is being deleted, and the job ends
+		run.Owner = w.Owner
 	}
 	r, err := j.s.cfg.Runner.StartRun(ctx, run)
 	if err != nil {
@@ -252,6 +251,49 @@ func (j *job) startRun(ctx context.Context, env map[string]string) (engine.Runni
 	j.workers[r] = false
 	j.mu.Unlock()
 	return r, nil
+}
+
+// endsWith has a run end with ctx, for its reason, or be left, until stop is called.
+func endsWith(ctx context.Context, run engine.Running) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if why := context.Cause(ctx); errors.Is(why, errShutdown) {
+			run.Leave()
+		} else {
+			run.Stop(why.Error())
+		}
+	})
+}
+
+// there returns the ids of the workers of this job that are there, from a process before
+// this one: it asks until it knows, as nobody may begin again what still runs.
+func (j *job) there(ctx context.Context) (ids []string, _ error) {
+	for {
+		runs, err := j.s.cfg.Runner.Runs(ctx)
+		if err == nil {
+			for _, r := range runs {
+				if r.Name == j.rec.key().runs() {
+					ids = append(ids, r.ID)
+				}
+			}
+			return ids, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		j.s.log.Warn("which workers of a job run is not known now", "api", j.rec.API, "job", j.rec.ID, "error", err)
+		wait(ctx, writeAgain)
+	}
+}
+
+// endRuns ends the workers of this job that are there, but for one.
+func (j *job) endRuns(ctx context.Context, but string) error {
+	runs, err := j.s.cfg.Runner.Runs(ctx)
+	for _, r := range runs {
+		if r.Name == j.rec.key().runs() && r.ID != but {
+			err = errors.Join(err, j.s.cfg.Runner.EndRun(ctx, r))
+		}
+	}
+	return err
 }
 
 // isReady notes that a worker is, and isGone that it is not there any more.

@@ -18,11 +18,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
@@ -82,12 +81,18 @@ type Deployed interface {
 // Config is what a Service needs.
 type Config struct {
 	Records  Records
-	Dir      string // where submissions and results are, a folder for each job
+	Files    Files // where submissions and results are
 	Runner   engine.Runner
 	Deployed Deployed
 	// Folders are those of the machine from which items may be read, beside the folder of
 	// the file that the API is from.
 	Folders []string
+	// Elsewhere says that workers run on other machines: no items are in files of this one.
+	Elsewhere bool
+	// MaxAnswer is the most bytes of an answer to a batch; 0: 1 GiB.
+	MaxAnswer int64
+	// CommitEvery is how often what has ended is written down; 0: 200 ms.
+	CommitEvery time.Duration
 	// Closed refuses what comes by Serve: who calls there has proven nothing.
 	Closed    bool
 	Telemetry *telemetry.Registry // nil: no metrics
@@ -100,6 +105,7 @@ type Service struct {
 	cfg Config
 	log *slog.Logger
 
+	loaded   atomic.Bool
 	creating sync.Mutex // held from the look whether there is a job to its record
 
 	mu      sync.Mutex
@@ -123,48 +129,106 @@ func (k key) chunks() string { return "c/" + k.api + "\x00" + k.id + "\x00" }
 // runs is the name of the runs of a job at the engine. No name of an API has a dot.
 func (k key) runs() string { return k.api + "." + k.id }
 
-// Open reads which jobs have not ended. They go on with Run.
+// Open is New, of records that can be read now.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
-	if cfg.Records == nil || cfg.Runner == nil || cfg.Deployed == nil || !filepath.IsAbs(cfg.Dir) {
-		return nil, errors.New("jobs: records, what runs pods, what is deployed and a folder are needed")
+	s, err := New(cfg)
+	if err != nil {
+		return nil, err
 	}
+	return s, s.load(ctx)
+}
+
+// New returns the jobs of an environment, of which nothing is read before Run: until then
+// none is accepted or stopped.
+func New(cfg Config) (*Service, error) {
+	if cfg.Records == nil || cfg.Runner == nil || cfg.Deployed == nil || cfg.Files == nil {
+		return nil, errors.New("jobs: records, files, what runs pods and what is deployed are needed")
+	}
+	cfg.MaxAnswer, cfg.CommitEvery = cmp.Or(cfg.MaxAnswer, maxAnswer), cmp.Or(cfg.CommitEvery, commitEvery)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, log: cfg.Log, open: map[key]*job{}}
-	known := map[key]bool{}
-	err := s.each(ctx, "", func(r record) {
-		known[r.key()] = true
-		if r.Status.InProgress() {
-			j := newJob(s, r)
-			s.open[r.key()] = j
-			s.waiting = append(s.waiting, j)
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the jobs that have not ended: %w", err)
-	}
-	slices.SortFunc(s.waiting, func(a, b *job) int { return a.rec.Submitted.Compare(b.rec.Submitted) })
-	for _, j := range s.waiting {
-		if j.rev, err = readRevision(j.dir()); err != nil {
-			s.log.Warn("the version of the API that a job runs cannot be read", "job", j.rec.ID, "error", err)
-		}
-	}
-	s.sweep(known)
 	s.register(cfg.Telemetry)
 	return s, nil
 }
 
-// sweep removes folders of which there is no job: its submission was never answered.
-func (s *Service) sweep(known map[key]bool) {
-	apis, _ := os.ReadDir(s.cfg.Dir) // none is no error
-	for _, a := range apis {
-		ids, _ := os.ReadDir(filepath.Join(s.cfg.Dir, a.Name()))
-		for _, id := range ids {
-			if a.IsDir() && !known[key{a.Name(), id.Name()}] {
-				_ = os.RemoveAll(filepath.Join(s.cfg.Dir, a.Name(), id.Name()))
-			}
+// load reads which jobs have not ended. They go on with Run.
+func (s *Service) load(ctx context.Context) error {
+	if s.loaded.Load() {
+		return nil
+	}
+	known, open := map[key]bool{}, map[key]*job{}
+	var waiting []*job
+	err := s.each(ctx, "", func(r record) {
+		known[r.key()] = true
+		if r.Status.InProgress() {
+			j := newJob(s, r)
+			open[r.key()] = j
+			waiting = append(waiting, j)
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("reading the jobs that have not ended: %w", err)
+	}
+	slices.SortFunc(waiting, func(a, b *job) int { return a.rec.Submitted.Compare(b.rec.Submitted) })
+	for _, j := range waiting {
+		if j.rev, err = s.readRevision(ctx, j.rec.key()); err != nil {
+			if fault.Is(err, fault.Unavailable) { // it is there, and not now
+				return err
+			}
+			s.log.Warn("the version of the API that a job runs cannot be read", "job", j.rec.ID, "error", err)
+		}
+	}
+	if err := s.sweep(ctx, known); err != nil {
+		s.log.Warn("dropping what is left of jobs that were never accepted", "error", err)
+	}
+	s.mu.Lock()
+	s.open, s.waiting = open, waiting
+	s.mu.Unlock()
+	s.loaded.Store(true)
+	return nil
+}
+
+// ready says why no job can be accepted or stopped yet.
+func (s *Service) ready() error {
+	if s.loaded.Load() {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "store.unavailable", "the jobs of this environment are not read yet").
+		WithHint("try again in a moment; if it stays so, what keeps them does not answer, and the log says why")
+}
+
+// sweep removes the files of which there is no job: its submission was never answered.
+func (s *Service) sweep(ctx context.Context, known map[key]bool) error {
+	var left []key
+	if err := s.cfg.Files.Jobs(ctx, func(api, id string) {
+		if k := (key{api, id}); !known[k] {
+			left = append(left, k)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, k := range left {
+		if err := s.cfg.Files.RemoveAll(ctx, k.api, k.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endStrays ends the runs of which there is no job that has not ended: nobody asks what
+// becomes of them.
+func (s *Service) endStrays(ctx context.Context) {
+	runs, err := s.cfg.Runner.Runs(ctx)
+	for _, r := range runs {
+		api, id, _ := strings.Cut(r.Name, ".")
+		if s.existing(api, id) == nil {
+			err = errors.Join(err, s.cfg.Runner.EndRun(ctx, r))
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("ending the workers of jobs that have ended", "error", err)
 	}
 }
 
@@ -176,9 +240,13 @@ var (
 	errTimedOut = errors.New("the job has taken as long as its timeout")
 )
 
-// Run runs jobs until ctx ends; then their workers are stopped, and the jobs go on in the
-// next Run. It fails only when what is deployed cannot be watched.
+// Run runs jobs until ctx ends; then their workers are left, which ends them where nothing
+// outlives a process, and the jobs go on in the next Run. It fails only when the jobs cannot be read, or what is
+// deployed cannot be watched.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
 	run, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	s.mu.Lock()
@@ -192,6 +260,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var others sync.WaitGroup
 	others.Go(func() { failed <- s.follow(watching) })
 	others.Go(func() { s.forgets(watching) })
+	others.Go(func() { s.endStrays(watching) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -284,6 +353,9 @@ func (s *Service) Code() []string {
 // Stop ends a job: its workers are asked to end, and killed when their grace is over. It
 // returns when that is on the disk.
 func (s *Service) Stop(ctx context.Context, api, id string) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
 	if j := s.existing(api, id); j != nil && !j.hasEnded() {
 		return j.end(ctx, errStopped)
 	}
@@ -345,12 +417,10 @@ func (s *Service) drop(ctx context.Context, k key) error {
 	if err := s.cfg.Records.Write(ctx, "forgetting a job of "+k.api, gone); err != nil {
 		return err
 	}
-	s.cfg.Runner.ForgetRuns(k.runs())
-	_ = os.RemoveAll(s.dir(k)) // what stays is removed at the next start
+	s.cfg.Runner.ForgetRuns(ctx, k.runs())
+	_ = s.cfg.Files.RemoveAll(ctx, k.api, k.id) // what stays is removed at the next start
 	return nil
 }
-
-func (s *Service) dir(k key) string { return filepath.Join(s.cfg.Dir, k.api, k.id) }
 
 // newID returns the id of a job: its time, and what makes it another one.
 func newID(now time.Time) string {

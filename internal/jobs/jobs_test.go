@@ -169,7 +169,7 @@ func system(ctx context.Context, dir string, log *slog.Logger) (*Service, func(c
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := Open(ctx, Config{Records: records, Dir: filepath.Join(dir, "jobs"), Runner: eng, Deployed: apis{dir}, Log: log})
+	s, err := Open(ctx, Config{Records: records, Files: Folder(filepath.Join(dir, "jobs")), Runner: eng, Deployed: apis{dir}, Log: log})
 	return s, func(ctx context.Context) error {
 		below, end := context.WithCancel(context.WithoutCancel(ctx))
 		ended := make(chan error, 1)

@@ -1,16 +1,17 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
-	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -61,7 +62,10 @@ type record struct {
 
 func (r *record) key() key { return key{r.API, r.ID} }
 
-// The files in the folder of a job.
+// file is the name of one of a job's files.
+func (k key) file(name string) string { return k.api + "/" + k.id + "/" + name }
+
+// The files of a job.
 const (
 	fileJob        = "job.json" // as its workers have it
 	fileSubmission = "submission.json"
@@ -110,12 +114,8 @@ func unknown(api, id string) error {
 		WithHint("cortex jobs %s lists those that are kept: the last %d, for %d days", api, keptJobs, keptFor/(24*time.Hour))
 }
 
-// makeFolder makes the folder of a job, with what it is made of, on the disk.
-func (s *Service) makeFolder(r record, rev *workload.Revision, submission []byte) error {
-	dir := s.dir(r.key())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
+// writeFiles puts down what a job is made of.
+func (s *Service) writeFiles(ctx context.Context, r record, rev *workload.Revision, submission []byte) error {
 	job, err := json.MarshalIndent(s.show(r, nil), "", "  ")
 	if err != nil {
 		return err
@@ -128,16 +128,30 @@ func (s *Service) makeFolder(r record, rev *workload.Revision, submission []byte
 		name string
 		data []byte
 	}{{fileJob, job}, {fileSubmission, submission}, {fileRevision, revision}} {
-		if err := atomicfile.Replace(filepath.Join(dir, f.name), f.data); err != nil {
+		if _, err := s.cfg.Files.Put(ctx, r.key().file(f.name), bytes.NewReader(f.data)); err != nil {
 			return err
 		}
 	}
-	// Containers run as whatever user their image says, in a folder that only we can enter.
-	return os.Chmod(filepath.Join(dir, fileJob), 0o644) //nolint:gosec // see above
+	return nil
 }
 
-func readRevision(dir string) (*workload.Revision, error) {
-	data, err := os.ReadFile(filepath.Join(dir, fileRevision))
+// readFile returns a file that was put down whole, and is no larger than one of a job may
+// be that is read at once.
+func (s *Service) readFile(ctx context.Context, k key, name string) ([]byte, error) {
+	f, err := s.cfg.Files.Open(ctx, k.file(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSubmission+1))
+	if err == nil && len(data) > maxSubmission {
+		err = fmt.Errorf("%s is too large", k.file(name))
+	}
+	return data, err
+}
+
+func (s *Service) readRevision(ctx context.Context, k key) (*workload.Revision, error) {
+	data, err := s.readFile(ctx, k, fileRevision)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +201,9 @@ func (s *Service) Get(ctx context.Context, api, id string) (workload.Job, *workl
 	}
 	shown := s.show(r, j)
 	if r.Kind == workload.TaskJob {
-		shown.Result = readResult(s.dir(r.key()))
+		if shown.Result, err = s.readResult(ctx, r.key()); err != nil {
+			return workload.Job{}, nil, err
+		}
 		return shown, nil, nil
 	}
 	m := &workload.JobMetrics{Succeeded: shown.Progress.Succeeded, Failed: shown.Progress.Failed}
@@ -246,8 +262,8 @@ func (s *Service) List(ctx context.Context, q workload.JobQuery) ([]workload.Job
 }
 
 // Revision is the version that a job runs; nil: it cannot be read.
-func (s *Service) Revision(api, id string) *workload.Revision {
-	rev, err := readRevision(s.dir(key{api, id}))
+func (s *Service) Revision(ctx context.Context, api, id string) *workload.Revision {
+	rev, err := s.readRevision(ctx, key{api, id})
 	if err != nil {
 		return nil
 	}
@@ -283,16 +299,15 @@ func (s *Service) Logs(ctx context.Context, q workload.LogQuery, fn func(workloa
 }
 
 // readResult returns what a task left as its result; nil: nothing.
-func readResult(dir string) json.RawMessage {
-	path := filepath.Join(dir, fileResult)
-	if info, err := os.Stat(path); err != nil || info.Size() == 0 || info.Size() > workload.MaxInlineResult {
-		return nil
+func (s *Service) readResult(ctx context.Context, k key) (json.RawMessage, error) {
+	data, err := s.readFile(ctx, k, fileResult)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return nil, nil
 	}
-	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("reading the result of %s: %w", k.id, err)
 	}
-	return asJSON(data)
+	return asJSON(data), nil
 }
 
 // asJSON is a text as part of a JSON document: as it is if it is JSON, else as a string.

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +56,7 @@ func TestARunOfAScheduleIsOneJob(t *testing.T) {
 	if s, err := runs.State(t.Context(), "task-wait", long); err != nil || s != schedule.Cancelled {
 		t.Errorf("State() = %s, %v", s, err)
 	}
-	text, err := os.ReadFile(r.s.dir(key{"task-ok", id}) + "/" + fileJob)
+	text, err := r.s.readFile(t.Context(), key{"task-ok", id}, fileJob)
 	if err != nil || !strings.Contains(string(text), `"scheduled_time": "2026-05-04T02:30:00Z"`) {
 		t.Errorf("its workers read %s, %v", text, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -63,7 +62,7 @@ func (s *Service) Retry(ctx context.Context, api, id string, onlyFailed bool) (s
 	case left == 0:
 		return "", fault.New(fault.Conflict, codeNothingLeft, "the job %s of %s has nothing to try again", id, api)
 	}
-	rev, err := readRevision(s.dir(parent.key()))
+	rev, err := s.readRevision(ctx, parent.key())
 	if err != nil {
 		return "", fmt.Errorf("reading the version that %s ran: %w", id, err)
 	}
@@ -82,6 +81,9 @@ func (s *Service) Retry(ctx context.Context, api, id string, onlyFailed bool) (s
 
 // accept puts a job on the disk, and in the line.
 func (s *Service) accept(ctx context.Context, r record, rev *workload.Revision, submission []byte) (string, bool, error) {
+	if err := s.ready(); err != nil {
+		return "", false, err
+	}
 	s.creating.Lock()
 	defer s.creating.Unlock()
 	now := time.Now().UTC()
@@ -96,16 +98,19 @@ func (s *Service) accept(ctx context.Context, r record, rev *workload.Revision, 
 	}
 	r.Status, r.Submitted = workload.JobPending, now
 	r.APIID, r.SpecID, r.PodID = rev.ID, rev.SpecID, rev.PodID
-	if err := s.makeFolder(r, rev, submission); err != nil {
-		_ = os.RemoveAll(s.dir(r.key())) // or at the next start
-		return "", false, fault.New(fault.Unavailable, "store.unavailable", "the job cannot be kept: %w", err).WithHint("make room on the disk of %s, and let this user write there", s.cfg.Dir)
+	if err := s.writeFiles(ctx, r, rev, submission); err != nil {
+		_ = s.cfg.Files.RemoveAll(ctx, r.API, r.ID) // or at the next start
+		if fault.Code(err) != "" {
+			return "", false, err
+		}
+		return "", false, fault.New(fault.Unavailable, "store.unavailable", "the job cannot be kept: %w", err).WithHint("make room where the state of this environment is, and let its user write there")
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return "", false, err
 	}
 	if err := s.cfg.Records.Write(context.WithoutCancel(ctx), "accepting a job of "+r.API, map[string][]byte{r.key().record(): data}); err != nil {
-		_ = os.RemoveAll(s.dir(r.key()))
+		_ = s.cfg.Files.RemoveAll(ctx, r.API, r.ID)
 		return "", false, err
 	}
 	j := newJob(s, r)
@@ -155,10 +160,10 @@ func (s *Service) prepare(ctx context.Context, api string, spec []byte) (r recor
 	case *workload.BatchSubmission:
 		r.Workers, r.Config, r.Timeout, r.DeadLetter, r.MaxFailures = b.Workers, b.Config, b.Timeout, b.SQSDeadLetterQueue, b.MaxFailures
 		if b.SQSDeadLetterQueue != nil {
-			r.Warning = fmt.Sprintf("nothing is sent to %s from this machine: batches that failed %d times stay with the job, where `cortex results --errors` shows them and `cortex retry --failed` tries them again", b.SQSDeadLetterQueue.ARN, b.SQSDeadLetterQueue.MaxReceiveCount)
+			r.Warning = fmt.Sprintf("nothing is sent to %s from here: batches that failed %d times stay with the job, where `cortex results --errors` shows them and `cortex retry --failed` tries them again", b.SQSDeadLetterQueue.ARN, b.SQSDeadLetterQueue.MaxReceiveCount)
 		}
 		if r.Workers > MaxWorkers {
-			return r, nil, nil, fault.New(fault.Invalid, codeWorkers, "%d workers are asked for, and a job has at most %d on one machine", r.Workers, MaxWorkers)
+			return r, nil, nil, fault.New(fault.Invalid, codeWorkers, "%d workers are asked for, and a job has at most %d", r.Workers, MaxWorkers)
 		}
 		if err := s.checkSources(rev, b); err != nil {
 			return r, nil, nil, err

@@ -1,11 +1,11 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,29 +22,39 @@ const (
 // runTask runs the worker of a task until it succeeds or may not run again. No status: ctx
 // has ended, and says why.
 func (j *job) runTask(ctx context.Context) (workload.JobStatus, *workload.ItemReason) {
+	there, err := j.there(ctx)
+	if err != nil {
+		return "", nil
+	}
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		if ctx.Err() != nil {
 			return "", nil
 		}
 		n := 0
-		if err := j.must(ctx, nil, func(r *record) {
-			for i := range r.Attempts { // the process that ran it is gone
-				if r.Attempts[i].Outcome == "" {
-					r.Attempts[i].Outcome = "interrupted"
-				}
-			}
-			r.Status = workload.JobRunning
-			r.Runs++
-			n = r.Runs
-			r.Attempts = append(r.Attempts, workload.JobAttempt{N: n, StartedAt: time.Now().UTC()})
-			r.Attempts = r.Attempts[max(0, len(r.Attempts)-shownAttempts):]
-		}); err != nil {
+		if err := j.must(ctx, nil, func(r *record) { n = r.begin(there) }); err != nil {
 			return "", nil // it cannot be written for so long only because ctx has ended
 		}
-		end, id, err := j.attempt(ctx, n)
+		if len(there) > 0 {
+			if err := j.endRuns(ctx, runOf(n)); err != nil {
+				j.s.log.Warn("earlier workers of a task cannot be ended", "job", j.rec.ID, "error", err)
+			}
+			there = nil
+		}
+		run, err := j.attempt(ctx, n)
+		var end engine.RunEnd
+		id, warning := "", ""
+		if err == nil {
+			if end, id = run.End(), run.ID(); end.Left {
+				return "", nil // it goes on, and is the next process's to follow
+			}
+			warning = j.keepResult(ctx, run, n > 1)
+		}
 		status, reason, again := j.judge(ctx, end, err)
-		if err := j.must(ctx, nil, func(r *record) { j.note(ctx, r, end, id, status, reason) }); err != nil {
+		if err := j.must(ctx, nil, func(r *record) { j.note(ctx, r, end, id, status, reason, warning) }); err != nil {
 			return "", nil
+		}
+		if run != nil {
+			run.Forget(context.WithoutCancel(ctx))
 		}
 		if !again {
 			return status, reason
@@ -56,20 +66,62 @@ func (j *job) runTask(ctx context.Context) (workload.JobStatus, *workload.ItemRe
 	}
 }
 
-// attempt runs the worker once.
-func (j *job) attempt(ctx context.Context, n int) (end engine.RunEnd, id string, _ error) {
-	run, err := j.startRun(ctx, map[string]string{"CORTEX_ATTEMPT": strconv.Itoa(n)})
+// runOf is the id of the run of an attempt.
+func runOf(attempt int) string { return strconv.Itoa(attempt) }
+
+// begin notes that an attempt begins, and returns its number: that of the latest, if its
+// run is there.
+func (r *record) begin(there []string) int {
+	r.Status = workload.JobRunning
+	if len(r.Attempts) > 0 {
+		if last := r.Attempts[len(r.Attempts)-1]; last.Outcome == "" && slices.Contains(there, runOf(last.N)) {
+			return last.N
+		}
+	}
+	for i := range r.Attempts { // the process that ran it is gone
+		if r.Attempts[i].Outcome == "" {
+			r.Attempts[i].Outcome = "interrupted"
+		}
+	}
+	r.Runs++
+	r.Attempts = append(r.Attempts, workload.JobAttempt{N: r.Runs, StartedAt: time.Now().UTC()})
+	r.Attempts = r.Attempts[max(0, len(r.Attempts)-shownAttempts):]
+	return r.Runs
+}
+
+// attempt runs the worker once, to its end or until it is left.
+func (j *job) attempt(ctx context.Context, n int) (engine.Running, error) {
+	run, err := j.startRun(ctx, runOf(n), map[string]string{"CORTEX_ATTEMPT": strconv.Itoa(n)})
 	if err != nil {
-		return end, "", err
+		return nil, err
 	}
 	defer j.isGone(run)
-	stop := context.AfterFunc(ctx, func() { run.Stop(context.Cause(ctx).Error()) })
+	stop := endsWith(ctx, run)
 	defer stop()
 	if run.AwaitReady(ctx) {
 		j.isReady(run)
 	}
 	<-run.Done()
-	return run.End(), run.ID(), nil
+	return run, nil
+}
+
+// keepResult keeps what a run left as its result, and says why if it does not. An earlier
+// run may have left one, which is replaced.
+func (j *job) keepResult(ctx context.Context, run engine.Running, again bool) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWriteWithin)
+	defer cancel()
+	data, err := run.Result(ctx, workload.MaxInlineResult)
+	warning := ""
+	if len(data) > workload.MaxInlineResult {
+		data, warning = nil, fmt.Sprintf("its result has more than the %d bytes that are kept, and was dropped", workload.MaxInlineResult)
+	}
+	if err == nil && (len(data) > 0 || again) {
+		_, err = j.s.cfg.Files.Put(ctx, j.rec.key().file(fileResult), bytes.NewReader(data))
+	}
+	if err != nil {
+		return "its result could not be kept: " + err.Error()
+	}
+	return warning
 }
 
 // judge decides what follows from the end of a run. No status, and not again: ctx says it.
@@ -95,18 +147,17 @@ func (j *job) judge(ctx context.Context, end engine.RunEnd, err error) (status w
 }
 
 // note writes down what became of the latest run.
-func (j *job) note(ctx context.Context, r *record, end engine.RunEnd, id string, status workload.JobStatus, reason *workload.ItemReason) {
+func (j *job) note(ctx context.Context, r *record, end engine.RunEnd, id string, status workload.JobStatus, reason *workload.ItemReason, warning string) {
 	a := &r.Attempts[len(r.Attempts)-1]
 	a.Replica, a.Duration = id, time.Since(a.StartedAt).Round(time.Millisecond).String()
 	if status != "" && !end.Unmade && id != "" {
 		code := end.Code
 		a.ExitCode = &code
 	}
-	a.Reason = reason
+	a.Reason, r.Warning = reason, warning
 	switch status {
 	case workload.JobSucceeded:
 		a.Outcome = "succeeded"
-		r.Warning = j.checkResult()
 	case workload.JobWorkerOOM:
 		a.Outcome = "oom"
 	case "":
@@ -121,15 +172,4 @@ func (j *job) note(ctx context.Context, r *record, end engine.RunEnd, id string,
 		a.Outcome = "error"
 	}
 	r.Charged++
-}
-
-// checkResult drops a result that is too large, and says so.
-func (j *job) checkResult() string {
-	path := filepath.Join(j.s.dir(j.rec.key()), fileResult)
-	info, err := os.Stat(path)
-	if err != nil || info.Size() <= workload.MaxInlineResult {
-		return ""
-	}
-	_ = os.Truncate(path, 0) // it is not shown, whatever is left
-	return fmt.Sprintf("its result has %d bytes, more than the %d that are kept, and was dropped", info.Size(), workload.MaxInlineResult)
 }

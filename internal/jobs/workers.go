@@ -3,14 +3,15 @@ package jobs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
+	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,9 +46,6 @@ func (j *job) runBatches(ctx context.Context) (workload.JobStatus, *workload.Ite
 		return broken(err)
 	}
 	defer b.close()
-	if err := b.begin(); err != nil {
-		return broken(err)
-	}
 	j.mu.Lock()
 	j.work = b
 	j.mu.Unlock()
@@ -80,18 +78,17 @@ func (j *job) workOn(parent context.Context, b *batches) error {
 	b.mu.Lock()
 	n := min(int(r.Workers), b.left)
 	b.mu.Unlock()
-	w := &crew{j: j, b: b, cancel: cancel, client: &http.Client{
-		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: 256 << 10},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	defer w.client.CloseIdleConnections()
+	w := &crew{j: j, b: b, cancel: cancel}
+	if err := w.takeOver(ctx, max(n, 1)); err != nil {
+		return nil // ctx has ended
+	}
 	var workers, committing sync.WaitGroup
 	for i := range max(n, 1) { // one for the end of the job, when all batches have one
 		workers.Go(func() { w.worker(ctx, i == 0) })
 	}
 	done := make(chan struct{})
 	committing.Go(func() {
-		t := time.NewTicker(commitEvery)
+		t := time.NewTicker(j.s.cfg.CommitEvery)
 		defer t.Stop()
 		for {
 			select {
@@ -121,7 +118,62 @@ type crew struct {
 	j      *job
 	b      *batches
 	cancel context.CancelCauseFunc
-	client *http.Client
+
+	mu    sync.Mutex
+	there []worker // of a process before this one, that are to go on
+}
+
+// worker is one that is there, and the batches that it has.
+type worker struct {
+	run engine.Running
+	has []item
+}
+
+// takeOver takes the workers over that are there, at most so many, with what they have.
+func (w *crew) takeOver(ctx context.Context, most int) error {
+	ids, err := w.j.there(ctx)
+	for i, id := range ids {
+		if i >= most { // the job has less to do by now
+			if err := w.j.s.cfg.Runner.EndRun(ctx, engine.RunName{Name: w.j.rec.key().runs(), ID: id}); err != nil {
+				w.j.s.log.Warn("a worker that is not needed any more cannot be ended", "job", w.j.rec.ID, "worker", id, "error", err)
+			}
+			continue
+		}
+		run, err := w.j.startRun(ctx, id, nil)
+		if err != nil {
+			continue // another one takes its place
+		}
+		took := worker{run: run}
+		sent, err := run.Sent(ctx)
+		if err != nil {
+			w.j.s.log.Warn("what a worker has is not known: it is worked on again", "job", w.j.rec.ID, "worker", id, "error", err)
+		}
+		var over []string
+		for _, id := range sent {
+			if it, ok := w.b.claim(ctx, id); ok {
+				took.has = append(took.has, it)
+			} else if id != completeID {
+				over = append(over, id)
+			}
+		}
+		run.Settle(ctx, over)
+		w.there = append(w.there, took)
+	}
+	return err
+}
+
+// next returns a worker: one that is there, or a new one.
+func (w *crew) next(ctx context.Context) (worker, error) {
+	w.mu.Lock()
+	if len(w.there) > 0 {
+		took := w.there[0]
+		w.there = w.there[1:]
+		w.mu.Unlock()
+		return took, nil
+	}
+	w.mu.Unlock()
+	run, err := w.j.startRun(ctx, strings.ToLower(rand.Text()[:8]), nil)
+	return worker{run: run}, err
 }
 
 // worker keeps one worker running for as long as there are batches. The last of the job,
@@ -172,37 +224,57 @@ func wait(ctx context.Context, d time.Duration) {
 // once runs a worker, until it ends or there is nothing for it any more (over). It served
 // if it had a batch, whatever became of that.
 func (w *crew) once(ctx context.Context, closes bool) (served, over bool, end engine.RunEnd) {
-	run, err := w.j.startRun(ctx, nil)
+	took, err := w.next(ctx)
+	run := took.run
 	if err != nil {
 		return false, false, engine.RunEnd{Reason: &workload.Reason{Code: "worker_not_started", Message: "a worker could not be started: " + err.Error()}}
 	}
 	defer w.j.isGone(run)
+	stop := endsWith(ctx, run)
 	late, cancel := context.WithTimeout(ctx, readyWithin)
 	ready := run.AwaitReady(late)
 	cancel()
 	if ready {
 		w.j.isReady(run)
-		served, over = w.serve(ctx, run, closes)
+		served, over = w.serve(ctx, took, closes)
+	} else {
+		w.giveBack(took.has)
 	}
 	why := run.Reason()
-	run.Stop("its job needs it no more")
+	if stop() { // ctx has not ended it
+		run.Stop("its job needs it no more")
+	}
 	<-run.Done()
 	if end = run.End(); end.Stopped && !ready && ctx.Err() == nil { // it was we, because it took too long
 		end = engine.RunEnd{Reason: why}
 	}
+	if !end.Left {
+		run.Forget(context.WithoutCancel(ctx))
+	}
 	return served, over, end
 }
 
+// giveBack returns batches that a worker had and does not work on.
+func (w *crew) giveBack(has []item) {
+	for _, it := range has {
+		w.b.giveBack(it, it.tries, nil)
+	}
+}
+
 // serve sends batches to a worker that is ready.
-func (w *crew) serve(ctx context.Context, run engine.Running, closes bool) (served, over bool) {
-	unreached := 0
+func (w *crew) serve(ctx context.Context, took worker, closes bool) (served, over bool) {
+	unreached, run := 0, took.run
+	defer func() { w.giveBack(took.has) }()
 	for {
-		it, ok := w.b.take(ctx)
-		if !ok {
+		var it item
+		ok := true
+		if len(took.has) > 0 {
+			it, took.has = took.has[0], took.has[1:]
+		} else if it, ok = w.b.take(ctx); !ok {
 			break
 		}
 		result := w.send(ctx, run, it)
-		if w.settle(ctx, it, result) || result.kind == lost { // each loss is charged to a batch
+		if w.settle(ctx, run, it, result) || result.kind == lost { // each loss is charged to a batch
 			served, unreached = true, 0
 		}
 		if result.kind == answered || ctx.Err() != nil {
@@ -243,7 +315,7 @@ type result struct {
 
 // send has a worker work on a batch.
 func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+run.Address()+"/", bytes.NewReader(it.body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker/", bytes.NewReader(it.body))
 	if err != nil {
 		return result{kind: notSent}
 	}
@@ -252,7 +324,7 @@ func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
 	req.Header.Set("X-Cortex-Job-ID", id)
 	req.Header.Set("X-Cortex-Request-ID", id+"/"+strconv.Itoa(it.index))
 	req.Header.Set("X-Cortex-Attempt", strconv.Itoa(it.tries.Errors+it.tries.Losses+1))
-	resp, err := w.client.Do(req)
+	resp, err := run.Send(req, it.id())
 	switch {
 	case unreached(err):
 		return result{kind: notSent}
@@ -267,12 +339,14 @@ func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
 	r := result{status: resp.StatusCode}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, inlineAnswer+1))
 	if err == nil && len(r.body) > inlineAnswer {
-		r.bodyFile = filepath.Join(dirBodies, strconv.Itoa(it.index))
-		var more int64
-		more, err = w.keep(r.bodyFile, io.MultiReader(bytes.NewReader(r.body), io.LimitReader(resp.Body, maxAnswer)))
+		most, size := w.j.s.cfg.MaxAnswer, int64(len(r.body))
+		if most > inlineAnswer {
+			r.bodyFile = path.Join(dirBodies, strconv.Itoa(it.index))
+			size, err = w.j.s.cfg.Files.Put(ctx, w.b.rec.key().file(r.bodyFile), io.MultiReader(bytes.NewReader(r.body), io.LimitReader(resp.Body, most)))
+		}
 		r.body = nil
-		if err == nil && more > maxAnswer {
-			return result{status: r.status, reason: &workload.ItemReason{Code: "result_too_large", Message: fmt.Sprintf("the answer has more than %d bytes", int64(maxAnswer))}}
+		if err == nil && size > most {
+			return result{status: r.status, reason: &workload.ItemReason{Code: "result_too_large", Message: fmt.Sprintf("the answer has more than %d bytes: keep what is larger elsewhere, and answer where", most)}}
 		}
 	}
 	if err != nil {
@@ -295,43 +369,27 @@ func bareURL(err error) error {
 	return err
 }
 
-// keep writes an answer into a file of its own.
-func (w *crew) keep(name string, from io.Reader) (int64, error) {
-	path := filepath.Join(w.b.dir, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return 0, err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	n, err := io.Copy(f, from)
-	if err == nil {
-		err = f.Sync()
-	}
-	return n, errors.Join(err, f.Close())
-}
-
 // settle decides what a result makes of a batch, and reports whether it has an outcome.
-func (w *crew) settle(ctx context.Context, it item, r result) bool {
+func (w *crew) settle(ctx context.Context, run engine.Running, it item, r result) bool {
 	t := it.tries
 	attempts := 1
+	answer := &answer{run: run, id: it.id()}
 	if q := w.b.rec.DeadLetter; q != nil {
 		attempts = int(q.MaxReceiveCount)
 	}
 	switch {
 	case r.kind == notSent, r.kind == lost && ctx.Err() != nil: // nobody's fault
-		w.b.giveBack(it, t)
+		w.b.giveBack(it, t, nil)
 		return false
 	case r.kind == lost:
 		if t.Losses++; t.Losses <= redeliver {
-			w.b.giveBack(it, t)
+			w.b.giveBack(it, t, answer)
 			return false
 		}
 		r.reason = &workload.ItemReason{Code: "losses_exhausted", Message: fmt.Sprintf("%d workers were lost with it; the last time %s", t.Losses, r.reason.Message)}
 	case r.reason != nil:
 		if t.Errors++; t.Errors < attempts {
-			w.b.giveBack(it, t)
+			w.b.giveBack(it, t, answer)
 			return false
 		}
 	default:
@@ -339,7 +397,7 @@ func (w *crew) settle(ctx context.Context, it item, r result) bool {
 		if len(r.body) > 0 {
 			line.Body = asJSON(r.body)
 		}
-		w.b.done(it, true, line)
+		w.b.done(it, true, line, answer)
 		return true
 	}
 	line := workload.JobLine{Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
@@ -349,20 +407,23 @@ func (w *crew) settle(ctx context.Context, it item, r result) bool {
 	if len(it.body) <= maxItemsShown {
 		line.Items = it.body
 	}
-	w.b.done(it, false, line)
+	w.b.done(it, false, line, answer)
 	return true
 }
+
+// completeID is the id of the request by which a worker is told that the job is at its end.
+const completeID = "complete"
 
 // complete tells a worker that the job is at its end. A worker that knows nothing of that
 // answers 404.
 func (w *crew) complete(ctx context.Context, run engine.Running) (served, over bool) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+run.Address()+"/on-job-complete", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker/on-job-complete", http.NoBody)
 	if err != nil {
 		return false, true
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Cortex-Job-ID", w.j.rec.ID)
-	resp, err := w.client.Do(req)
+	resp, err := run.Send(req, completeID)
 	switch {
 	case ctx.Err() != nil:
 		return true, true

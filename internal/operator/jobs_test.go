@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,36 +14,29 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-func TestWhyAJobDoesNotRun(t *testing.T) {
+func TestAPIOfAJob(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name          string
 		kind          workload.JobKind
 		spec          string
+		api           string
 		code, message string
-		fault         fault.Kind
 	}{
+		{name: "a batch", kind: workload.BatchJob, spec: `{"api_name": "resize", "workers": 1, "item_list": {"items": [1], "batch_size": 1}}`, api: "resize"},
+		{name: "a task", kind: workload.TaskJob, spec: `{"api_name": "train"}`, api: "train"},
 		{
-			"a good one of a batch", workload.BatchJob, `{"api_name": "resize", "workers": 1, "item_list": {"items": [1], "batch_size": 1}}`,
-			"resources.kind_not_supported_here", "jobs of a BatchAPI cannot run in this environment yet", fault.Unsupported,
+			name: "against some rules", kind: workload.TaskJob, spec: `{"api_name": "train", "workers": 2, "timeout": 0}`, code: "configreader.disallowed_value",
+			message: "spec.workers: must be 1: a task has one worker; found 2; allowed: 1 (submit a job for each)\nspec.timeout: must be at least 1; found 0; allowed: 1 or more",
 		},
 		{
-			"a good one of a task", workload.TaskJob, `{"api_name": "train"}`,
-			"resources.kind_not_supported_here", "jobs of a TaskAPI cannot run in this environment yet", fault.Unsupported,
-		},
-		{
-			"against some rules", workload.TaskJob, `{"api_name": "train", "workers": 2, "timeout": 0}`, "configreader.disallowed_value",
-			"spec.workers: must be 1: a task has one worker; found 2; allowed: 1 (submit a job for each)\nspec.timeout: must be at least 1; found 0; allowed: 1 or more",
-			fault.Invalid,
-		},
-		{
-			"without items", workload.BatchJob, `{"api_name": "resize", "workers": 1}`, "job.specify_exactly_one_key",
-			"spec: exactly one of item_list, file_path_lister or delimited_files must be specified (say where the items are)", fault.Invalid,
+			name: "without items", kind: workload.BatchJob, spec: `{"api_name": "resize", "workers": 1}`, code: "job.specify_exactly_one_key",
+			message: "spec: exactly one of item_list, file_path_lister or delimited_files must be specified (say where the items are)",
 		},
 	} {
-		err := fault.From(jobRefusal(store.Submission{ID: "a1", Kind: tt.kind, Spec: []byte(tt.spec)}))
-		if err == nil || err.Code != tt.code || err.Message != tt.message || err.Kind != tt.fault {
-			t.Errorf("%s: jobRefusal() = %+v, want %s %s: %s", tt.name, err, tt.fault, tt.code, tt.message)
+		api, err := apiOfJob(store.Submission{ID: "a1", Kind: tt.kind, Spec: []byte(tt.spec)})
+		if api != tt.api || fault.Code(err) != tt.code || err != nil && (err.Error() != tt.message || !fault.Is(err, fault.Invalid)) {
+			t.Errorf("%s: apiOfJob() = %q, %v; want %q, %s: %s", tt.name, api, err, tt.api, tt.code, tt.message)
 		}
 	}
 }
@@ -58,6 +52,7 @@ type desk struct {
 	failures map[string]int // by mark: of verdicts to come
 	verdicts map[string]error
 	count    int
+	reports  map[string][]string // by resource and version: statuses
 }
 
 var _ store.JobSource = (*desk)(nil)
@@ -84,6 +79,86 @@ func (d *desk) ResolveJob(_ context.Context, s store.Submission, err error) erro
 	d.verdicts[s.Resource+" "+s.Version] = err
 	d.count++
 	return nil
+}
+
+func (d *desk) ReportJob(_ context.Context, s store.Submission, status workload.JobStatus, why *workload.ItemReason) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text := string(status)
+	if why != nil {
+		text += ": " + why.Code
+	}
+	if d.reports == nil {
+		d.reports = map[string][]string{}
+	}
+	d.reports[s.Resource+" "+s.Version] = append(d.reports[s.Resource+" "+s.Version], text)
+	return nil
+}
+
+// A resource is a job of its name: it waits for its API, says what it is doing, and stops
+// when it is taken back. A name is of one job.
+func TestJobsOfResources(t *testing.T) {
+	t.Parallel()
+	w := jobWorld(t)
+	d := &desk{Store: w.store, told: make(chan store.Submission), failures: map[string]int{}, verdicts: map[string]error{}, resolving: func(store.Submission) {}}
+	runs := w.runJobs
+	w.Operator = operatorWith(t, Config{Store: d, Jobs: d, Engine: w.feed, RunJobs: runs})
+	w.run()
+	tell := func(s store.Submission) {
+		t.Helper()
+		select {
+		case d.told <- s:
+		case <-time.After(time.Minute):
+			t.Fatal("nobody follows the jobs")
+		}
+	}
+	reported := func(s store.Submission, want ...string) {
+		t.Helper()
+		eventually(t, s.Resource+" is "+want[len(want)-1], func() bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return slices.Equal(d.reports[s.Resource+" "+s.Version], want)
+		})
+	}
+	first := store.Submission{ID: "a1", Kind: workload.TaskJob, Spec: []byte(`{"api_name": "train"}`), Resource: "taskjobs.cortex.dev/a1", Version: "1", Created: time.Now()}
+	tell(first)
+	reported(first, "pending: resources.api_not_deployed")
+	if _, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: train}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the job is submitted", func() bool {
+		job, _, err := runs.Get(t.Context(), "train", "a1")
+		return err == nil && job.Status == workload.JobPending
+	})
+	if err := runs.Stop(t.Context(), "train", "a1"); err != nil {
+		t.Fatal(err)
+	}
+	reported(first, "pending: resources.api_not_deployed", "stopped: stopped")
+	d.mu.Lock()
+	if err, ok := d.verdicts[first.Resource+" 1"]; !ok || err != nil || d.count != 1 {
+		t.Errorf("%d verdicts, %v; want that it is accepted", d.count, err)
+	}
+	d.mu.Unlock()
+
+	// Another resource of that name, much later, is not that job.
+	again := first
+	again.Version, again.Created = "2", time.Now().Add(time.Hour)
+	tell(again)
+	eventually(t, "the name is taken", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return fault.Code(d.verdicts[again.Resource+" 2"]) == codeJobTaken
+	})
+
+	second := store.Submission{ID: "a2", Kind: workload.TaskJob, Spec: first.Spec, Resource: "taskjobs.cortex.dev/a2", Version: "3", Created: time.Now()}
+	tell(second)
+	reported(second, "pending")
+	second.Accepted, second.Gone = true, true
+	tell(second)
+	eventually(t, "it is stopped", func() bool {
+		job, _, err := runs.Get(t.Context(), "train", "a2")
+		return err == nil && job.Status == workload.JobStopped
+	})
 }
 
 func TestJobsAreResolvedOnceAndTriedAgain(t *testing.T) {

@@ -18,7 +18,7 @@ type Jobs interface {
 	Stop(ctx context.Context, api, id string) error
 	Get(ctx context.Context, api, id string) (workload.Job, *workload.JobMetrics, error)
 	// Revision is the version that a job runs; nil: it cannot be read.
-	Revision(api, id string) *workload.Revision
+	Revision(ctx context.Context, api, id string) *workload.Revision
 	List(ctx context.Context, q workload.JobQuery) ([]workload.Job, error)
 	Lines(ctx context.Context, q workload.JobLinesQuery, fn func(workload.JobLine) error) error
 	Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error
@@ -116,7 +116,7 @@ func (o *Operator) Job(ctx context.Context, name, id string) (workload.JobRespon
 		return workload.JobResponse{}, err
 	}
 	r := workload.JobResponse{JobStatus: job, Metrics: metrics, Endpoint: endpoint + "?jobID=" + id}
-	if rev := jobs.Revision(name, id); rev != nil {
+	if rev := jobs.Revision(ctx, name, id); rev != nil {
 		r.APISpec = rev.Shown()
 	}
 	return r, nil

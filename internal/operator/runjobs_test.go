@@ -25,7 +25,11 @@ func (idle) RunLogs(context.Context, string, workload.LogQuery, func(workload.Lo
 	return nil
 }
 
-func (idle) ForgetRuns(string) {}
+func (idle) ForgetRuns(context.Context, string) {}
+
+func (idle) Runs(context.Context) ([]engine.RunName, error) { return nil, nil }
+
+func (idle) EndRun(context.Context, engine.RunName) error { return nil }
 
 // jobWorld is an operator with who runs jobs, who never begins one.
 func jobWorld(t *testing.T) *world {
@@ -36,7 +40,7 @@ func jobWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = records.Close() }) // what was written is on the disk
-	if w.runJobs, err = jobs.Open(t.Context(), jobs.Config{Records: records, Dir: filepath.Join(t.TempDir(), "jobs"), Runner: idle{}, Deployed: w.store}); err != nil {
+	if w.runJobs, err = jobs.Open(t.Context(), jobs.Config{Records: records, Files: jobs.Folder(filepath.Join(t.TempDir(), "jobs")), Runner: idle{}, Deployed: w.store}); err != nil {
 		t.Fatal(err)
 	}
 	return w

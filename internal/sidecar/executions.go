@@ -2,10 +2,13 @@ package sidecar
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,7 +68,8 @@ func newExecutions(s *Sidecar, folder string) *executions {
 }
 
 // routes adds those of executions: POST has the container work on what is sent, GET waits
-// for the answer of what was sent before, and DELETE ends it, or drops its answer.
+// for the answer of what was sent before, and DELETE ends it, or drops its answer. GET of
+// their folder lists those that are known.
 func (e *executions) routes(mux *http.ServeMux) {
 	path := workload.ExecutionsPath + "{id}"
 	mux.HandleFunc("POST "+path, e.handleSend)
@@ -77,6 +81,13 @@ func (e *executions) routes(mux *http.ServeMux) {
 		}
 		w.Header().Set(workload.ExecutionHeader, workload.ExecutionUnknown)
 		say(w, http.StatusNotFound, "no such execution")
+	})
+	mux.HandleFunc("GET "+workload.ExecutionsPath+"{$}", func(w http.ResponseWriter, _ *http.Request) {
+		e.mu.Lock()
+		ids := slices.Sorted(maps.Keys(e.known))
+		e.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(append([]string{}, ids...)) // the asker may be gone
 	})
 	mux.HandleFunc("DELETE "+path, func(w http.ResponseWriter, r *http.Request) {
 		e.drop(r.PathValue("id"))
@@ -185,6 +196,10 @@ func (e *executions) run(ctx context.Context, x *execution, r *http.Request, bod
 func (e *executions) request(ctx context.Context, r *http.Request, body *sent) *http.Request {
 	out := r.Clone(ctx)
 	out.RequestURI, out.URL.Scheme, out.URL.Host, out.URL.Path, out.URL.RawPath = "", "http", e.s.upstream.Addr(), "/", ""
+	if to := out.Header.Get(workload.ExecutionTarget); strings.HasPrefix(to, "/") {
+		out.URL.Path = to
+	}
+	out.Header.Del(workload.ExecutionTarget)
 	if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		if _, port, err := net.SplitHostPort(at.String()); err == nil {
 			out.Header.Set(workload.ProgressURLHeader, "http://127.0.0.1:"+port+r.URL.Path+"/progress")

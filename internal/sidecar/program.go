@@ -109,6 +109,7 @@ type settings struct {
 	Config
 	listen, admin, folder string
 	traces                tracing.Config
+	keeper
 }
 
 // read returns the settings, or all that is wrong with them.
@@ -135,6 +136,7 @@ func read(getenv func(string) string) (settings, error) {
 		return def
 	}
 	s := settings{
+		keeper: keeper{stay: time.Duration(number("CORTEX_HOLD", 0)) * time.Second, result: getenv("CORTEX_RESULT"), words: "/dev/termination-log"},
 		Config: Config{
 			APIName: getenv("CORTEX_API_NAME"),
 			Target:  number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
@@ -186,6 +188,14 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 	if set.Tracer, err = tracing.New(set.traces); err != nil {
 		return err
 	}
+	admin, err := net.Listen("tcp", set.admin)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if set.Target == 0 { // a task takes no requests
+		return set.keep(ctx, admin, metrics.Handler(), log)
+	}
 	s, err := New(set.Config)
 	if err != nil {
 		return err
@@ -195,11 +205,6 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 		return err
 	}
 	defer data.Close()
-	admin, err := net.Listen("tcp", set.admin)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
 	if err := leaveProgram(set.folder); err != nil {
 		log.Warn("containers cannot wait for a drain before they end", "error", err)
 	}
@@ -216,7 +221,9 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 	defer stop()                                   // after the data: requests that end have spans to send
 	defer server.Close()                           // after the data: until then the kubelet asks, and metrics are read
 	log.Info("forwarding", "port", set.Target, "max_concurrency", set.MaxConcurrency, "max_queue_length", set.MaxQueueLength)
-	return s.Run(ctx, data)
+	err = s.Run(ctx, data)
+	set.hold()
+	return err
 }
 
 // leaveProgram puts this program where the other containers of the pod find it: it

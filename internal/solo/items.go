@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"cortex.dev/cortex/internal/async"
+	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/store/bolt"
 )
 
@@ -13,7 +14,7 @@ type items struct {
 	ledger  *bolt.Items
 	blobs   *async.Folder
 	records *bolt.Keyed
-	jobs    string // folder of what they are made of, and have made
+	jobs    jobs.Folder // of what they are made of, and have made
 }
 
 // openItems opens it beside the state, in a folder of its own.
@@ -23,13 +24,13 @@ func openItems(ctx context.Context, cfg Config) (items, error) {
 	if err != nil {
 		return items{}, err
 	}
-	jobs := filepath.Join(cfg.StateDir, "jobs")
-	records, err := bolt.OpenKeyed(ctx, bolt.Config{Dir: filepath.Join(jobs, "records"), Log: cfg.Log})
+	folder := filepath.Join(cfg.StateDir, "jobs")
+	records, err := bolt.OpenKeyed(ctx, bolt.Config{Dir: filepath.Join(folder, "records"), Log: cfg.Log})
 	if err != nil {
 		_ = kept.Close() // nothing was written
 		return items{}, err
 	}
-	return items{ledger: kept, blobs: async.NewFolder(filepath.Join(dir, "contents")).Within(kept.Room), records: records, jobs: filepath.Join(jobs, "files")}, nil
+	return items{ledger: kept, blobs: async.NewFolder(filepath.Join(dir, "contents")).Within(kept.Room), records: records, jobs: jobs.Folder(filepath.Join(folder, "files"))}, nil
 }
 
 func (i items) close() { // what was written is on the disk

@@ -174,7 +174,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	runs, err := jobs.Open(ctx, jobs.Config{
-		Records: records.records, Dir: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
+		Records: records.records, Files: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"cortex.dev/cortex/internal/workload"
 )
@@ -10,13 +11,16 @@ import (
 // resources. A job never changes, so it is resolved once. All methods may be called at
 // once.
 type JobSource interface {
-	// PendingJobs calls fn for every job that is not resolved yet, present ones first, then
-	// as they come; one may be told again while it is not resolved. Fn is never called
-	// twice at once. It returns ctx's error when ctx ends.
+	// PendingJobs calls fn for every job that is not resolved yet or, as far as was reported,
+	// has not ended: present ones first, then as they come, and when one is gone. One may be
+	// told again. Fn is never called twice at once. It returns ctx's error when ctx ends.
 	PendingJobs(ctx context.Context, fn func(Submission)) error
 	// ResolveJob tells whoever submitted the job what became of it: nil accepted,
 	// otherwise why not. It is durable. A job that is gone is no error.
 	ResolveJob(ctx context.Context, s Submission, err error) error
+	// ReportJob tells whoever submitted the job what it is doing, or how it ended, and why.
+	// It is durable. A job that is gone is no error.
+	ReportJob(ctx context.Context, s Submission, status workload.JobStatus, why *workload.ItemReason) error
 }
 
 // Submission is a job that somebody submitted past the operator.
@@ -26,4 +30,7 @@ type Submission struct {
 	Spec     []byte // for workload.ParseSubmission
 	Resource string // what to call it in messages: batchjobs.cortex.dev/69b183ed
 	Version  string // opaque: which job of this id it is
+	Created  time.Time
+	Accepted bool // it was resolved so
+	Gone     bool // whoever submitted it has taken it back
 }

@@ -40,6 +40,10 @@ const (
 const (
 	ExecutionsPath  = "/executions/"
 	ExecutionHeader = "X-Cortex-Execution"
+	// ExecutionTarget is the path of the container that is asked; none: the root.
+	ExecutionTarget = "X-Cortex-Execution-Path"
+	// ResultPath is where a sidecar has what a task left as its result.
+	ResultPath = "/result"
 	// ExecutionProgress is of an interim answer (102): how far the execution is.
 	ExecutionProgress = "X-Cortex-Progress"
 	// ProgressURLHeader tells a container where it says that.

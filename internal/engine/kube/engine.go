@@ -33,6 +33,9 @@ type Engine struct {
 
 	mu        sync.Mutex
 	running   bool
+	following map[string]*podRun                    // runs of this process, by their pods
+	forgotten map[types.UID]bool                    // pods of runs that go, whose output is kept
+	runFiles  RunFiles                              // nil: what runs wrote goes with their pods
 	listeners map[string]map[chan struct{}]struct{} // of changes to the pods of a workload
 	proven    map[string]map[types.UID]bool         // pods of a workload that were made for it
 
@@ -40,6 +43,9 @@ type Engine struct {
 	deployments, pods toolscache.Indexer
 	sets              toolscache.Indexer // ReplicaSets, by their uid
 	warnings          toolscache.Indexer // nil when read only
+	jobPods           toolscache.Indexer // of runs; nil when read only
+
+	workers *http.Transport // to the sidecars of runs
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -71,6 +77,7 @@ func newEngine(cfg Config, transport *http.Client) (*Engine, error) {
 	return &Engine{
 		meta: meta, cfg: cfg, client: client, streams: streams, feed: engine.NewFeed(), seen: newSeen(), applied: newApplied(),
 		synced: make(chan struct{}), down: make(chan struct{}), listeners: map[string]map[chan struct{}]struct{}{}, proven: map[string]map[types.UID]bool{},
+		following: map[string]*podRun{}, forgotten: map[types.UID]bool{}, workers: newWorkers(),
 	}, nil
 }
 

@@ -3,10 +3,12 @@ package kube_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -103,6 +105,9 @@ func (p *place) harness(o enginetest.Options) (enginetest.Harness, error) {
 			SidecarCPU: resource.MustParse("5m"), SidecarMem: resource.MustParse("10Mi"),
 		},
 	})
+	if err == nil {
+		e.KeepRuns(&memory{files: map[string]string{}})
+	}
 	return enginetest.Harness{
 		Engine:     e,
 		Container:  func(args ...string) workload.Container { return workload.Container{Image: p.server, Args: args} },
@@ -115,6 +120,44 @@ func (p *place) harness(o enginetest.Options) (enginetest.Harness, error) {
 			"image_pull":         {Image: "localhost:1/iris:1"},
 		},
 	}, err
+}
+
+// memory keeps files for as long as the test takes.
+type memory struct {
+	mu    sync.Mutex
+	files map[string]string
+}
+
+func (m *memory) Put(_ context.Context, name string, r io.Reader) (int64, error) {
+	data, err := io.ReadAll(r)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.files[name] = string(data)
+	return int64(len(data)), err
+}
+
+func (m *memory) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return io.NopCloser(strings.NewReader(m.files[name])), nil
+}
+
+func (m *memory) List(_ context.Context, folder string) (names []string, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.files {
+		if strings.HasPrefix(name, folder+"/") {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (m *memory) Remove(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.files, name)
+	return nil
 }
 
 func TestConformance(t *testing.T) {

@@ -39,7 +39,7 @@ func (e *Engine) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	if len(pods) == 0 && e.deployment(q.Name) == nil {
 		return notDeployed(q.Name)
 	}
-	r := &reader{e: e, query: q, sources: map[sourceKey]*source{}}
+	r := &reader{e: e, query: q, sources: map[sourceKey]*source{}, live: func() []*corev1.Pod { return e.podsOf(q.Name, e.deployment(q.Name)) }}
 	if q.Since > 0 {
 		r.since = e.cfg.Now().Add(-q.Since)
 	}
@@ -70,6 +70,7 @@ type reader struct {
 	replica string // resolved; empty for all
 	since   time.Time
 	sources map[sourceKey]*source
+	live    func() []*corev1.Pod // whose containers are read
 }
 
 type sourceKey struct {
@@ -260,7 +261,7 @@ func (r *reader) follow(ctx context.Context, changed <-chan struct{}, fn func(wo
 		case k := <-gone:
 			delete(r.sources, k)
 		case <-changed:
-			if err := r.discover(r.e.podsOf(r.query.Name, r.e.deployment(r.query.Name))); err != nil {
+			if err := r.discover(r.live()); err != nil {
 				return err
 			}
 			start()

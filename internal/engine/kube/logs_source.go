@@ -198,7 +198,7 @@ func (s *source) stream(ctx context.Context, lines chan<- workload.LogLine) (som
 
 // present reports whether the pod is still there.
 func (s *source) present() bool {
-	for _, p := range s.reader.e.podsOf(s.reader.query.Name, s.reader.e.deployment(s.reader.query.Name)) {
+	for _, p := range s.reader.live() {
 		if p.Name == s.pod {
 			return true
 		}

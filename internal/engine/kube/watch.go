@@ -50,7 +50,7 @@ func informerOf[L runtime.Object](client lister[L], example runtime.Object, rest
 // informers watch the cluster.
 type informers struct {
 	deployments, sets, pods toolscache.SharedIndexInformer
-	warnings                toolscache.SharedIndexInformer // nil when read only
+	warnings, jobs          toolscache.SharedIndexInformer // nil when read only
 }
 
 func (e *Engine) newInformers() (*informers, error) {
@@ -79,6 +79,9 @@ func (e *Engine) newInformers() (*informers, error) {
 	if e.cfg.ReadOnly {
 		return &i, nil
 	}
+	if i.jobs, err = informerOf(e.streams.CoreV1().Pods(namespace), &corev1.Pod{}, metav1.ListOptions{LabelSelector: jobPods}, trimmed(trimPod), toolscache.Indexers{}); err != nil {
+		return nil, err
+	}
 	complaints := metav1.ListOptions{FieldSelector: fields.Set{"involvedObject.kind": "Pod", "type": corev1.EventTypeWarning}.String()}
 	i.warnings, err = informerOf(e.streams.CoreV1().Events(namespace), &corev1.Event{}, complaints, trimmed(trimEvent),
 		toolscache.Indexers{byPod: func(o any) ([]string, error) {
@@ -94,7 +97,7 @@ func (i *informers) all() []toolscache.SharedIndexInformer {
 	if i.warnings == nil {
 		return i.needed()
 	}
-	return append(i.needed(), i.warnings)
+	return append(i.needed(), i.jobs, i.warnings)
 }
 
 // needed are those without which nothing is known. Warnings are evidence only.

@@ -58,6 +58,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	e.deployments, e.sets, e.pods = inf.deployments.GetIndexer(), inf.sets.GetIndexer(), inf.pods.GetIndexer()
+	if inf.jobs != nil {
+		if !toolscache.WaitForCacheSync(ctx.Done(), inf.jobs.HasSynced) {
+			return nil //nolint:nilerr // ctx has ended, as it may
+		}
+		e.jobPods = inf.jobs.GetIndexer()
+	}
 	e.applied.follow(l.mark)
 	if inf.warnings != nil {
 		e.warnings = inf.warnings.GetIndexer()
@@ -131,6 +137,9 @@ func (l *loop) connect(inf *informers) error {
 	}
 	if inf.warnings == nil {
 		return nil
+	}
+	if err := l.e.followRuns(inf.jobs); err != nil {
+		return err
 	}
 	complained := func(o any) {
 		ev, ok := o.(*corev1.Event)

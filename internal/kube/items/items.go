@@ -76,6 +76,8 @@ const name = "cortex-items"
 type Store struct {
 	*jetstream.Members
 	Contents *jetstream.Contents
+	Records  jetstream.Records // of jobs
+	Files    *jetstream.Files  // of jobs
 
 	cfg   Config
 	conn  *nats.Conn
@@ -107,6 +109,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s.conn, s.Members, s.Contents = conn, kept.Members(cfg.Log), kept.Contents()
+	s.Records, s.Files = kept.Records(), kept.Files()
 	return s, nil
 }
 

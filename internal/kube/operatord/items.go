@@ -12,6 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"cortex.dev/cortex/internal/async"
+	"cortex.dev/cortex/internal/engine"
+	enginekube "cortex.dev/cortex/internal/engine/kube"
+	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/lifecycle"
 	"cortex.dev/cortex/internal/operator"
@@ -45,7 +48,8 @@ func (p *operatorProgram) makeLedgerSecret(ctx context.Context) error {
 }
 
 // manageItems adds who lists, cancels and purges items here, sends the messages about their
-// ends, and begins those of schedules. Gateways accept them and hand them out.
+// ends, and begins those of schedules: gateways accept them and hand them out. It adds who
+// runs jobs, too, which are kept beside them.
 func (l *leader) manageItems(role *operator.Config) error {
 	kept, err := items.Open(items.Config{Settings: l.cfg.Items, REST: l.rest, Namespace: l.cfg.SystemNamespace, Program: "cortex-operator " + l.cfg.Pod, Log: l.cfg.Log})
 	if err != nil {
@@ -66,32 +70,50 @@ func (l *leader) manageItems(role *operator.Config) error {
 	if err != nil {
 		return err
 	}
-	timetable, err := schedule.New(schedule.Config{
-		Deployed: l.store, States: kept.Schedules(), Runners: map[workload.Kind]schedule.Runner{workload.Async: work.Scheduled()}, Telemetry: l.metrics, Log: l.cfg.Log,
-	})
+	runners := map[workload.Kind]schedule.Runner{workload.Async: work.Scheduled()}
+	l.items = []lifecycle.Task{{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run}}
+	if runner, ok := role.Engine.(engine.Runner); ok { // tests have an engine that runs nothing
+		runs, err := jobs.New(jobs.Config{
+			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true,
+			MaxAnswer: maxJobAnswer, CommitEvery: jobCommitEvery, Telemetry: l.metrics, Log: l.cfg.Log,
+		})
+		if err != nil {
+			return err
+		}
+		role.RunJobs = runs
+		if e, ok := runner.(*enginekube.Engine); ok {
+			e.KeepRuns(kept.Files)
+		}
+		runners[workload.Batch], runners[workload.Task] = runs.Scheduled(), runs.Scheduled()
+		l.items = append(l.items, lifecycle.Task{Name: "jobs", Run: func(ctx context.Context) error { return l.again(ctx, "jobs", runs.Run) }})
+	}
+	timetable, err := schedule.New(schedule.Config{Deployed: l.store, States: kept.Schedules(), Runners: runners, Telemetry: l.metrics, Log: l.cfg.Log})
 	if err != nil {
 		return err
 	}
 	role.Items, role.Schedules = work, timetable
-	l.items = []lifecycle.Task{
-		{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run},
-		{Name: "schedules", Run: func(ctx context.Context) error { return l.again(ctx, timetable.Run) }},
-	}
+	l.items = append(l.items, lifecycle.Task{Name: "schedules", Run: func(ctx context.Context) error { return l.again(ctx, "schedules", timetable.Run) }})
 	return nil
 }
+
+// How jobs are kept here: in the servers of items, each write to which is a round trip.
+const (
+	jobCommitEvery = 2 * time.Second
+	maxJobAnswer   = 1 << 20 // bytes: a larger one could be handed to nobody
+)
 
 // againAfter is the pause after which something is begun again that needs the servers of
 // items.
 const againAfter = time.Second
 
 // again runs something until ctx ends: what it needs may be away.
-func (l *leader) again(ctx context.Context, run func(context.Context) error) error {
+func (l *leader) again(ctx context.Context, what string, run func(context.Context) error) error {
 	for {
 		err := run(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.cfg.Log.Warn("schedules do not run now", "error", err)
+		l.cfg.Log.Warn(what+" do not run now", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(againAfter):

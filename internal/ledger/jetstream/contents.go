@@ -12,11 +12,15 @@ import (
 )
 
 // Contents keeps what is too large for the ledger in an object store beside it, in chunks.
-type Contents struct{ store lazy[jetstream.ObjectStore] }
+type Contents struct {
+	js     jetstream.JetStream
+	bucket string
+	store  lazy[jetstream.ObjectStore]
+}
 
 // Contents are those of the ledger's items.
 func (l *Ledger) Contents() *Contents {
-	c := &Contents{}
+	c := &Contents{js: l.js, bucket: l.cfg.Name}
 	c.store.find = func(ctx context.Context) (jetstream.ObjectStore, error) {
 		store, err := l.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket: l.cfg.Name, Description: "large contents of items of Cortex", Storage: jetstream.FileStorage,
@@ -79,10 +83,7 @@ func (c *Contents) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := store.Delete(ctx, name); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fmt.Errorf("removing %s: %w", name, err)
-	}
-	return nil
+	return dropObject(ctx, c.js, store, c.bucket, name)
 }
 
 // Each calls fn with every name.

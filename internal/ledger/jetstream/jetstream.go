@@ -177,13 +177,26 @@ func (l *Ledger) purge(ctx context.Context, subject string) error {
 // scan calls fn with the last message of every subject that matches a filter, without its text,
 // in the order in which they were written.
 func (l *Ledger) scan(ctx context.Context, filters []string, fn func(subject string, h nats.Header) error) error {
+	return l.scanBy(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true}, func(m jetstream.Msg) error {
+		return fn(m.Subject(), m.Headers())
+	})
+}
+
+// scanWhole is scan, with the text.
+func (l *Ledger) scanWhole(ctx context.Context, filter string, fn func(jetstream.Msg) error) error {
+	return l.scanBy(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}}, fn)
+}
+
+func (l *Ledger) scanBy(ctx context.Context, cfg jetstream.OrderedConsumerConfig, fn func(jetstream.Msg) error) error {
+	cfg.InactiveThreshold = consumerKept
+	doing := "reading " + cfg.FilterSubjects[0]
 	stream, err := l.stream.get(ctx)
 	if err != nil {
 		return err
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: filters, HeadersOnly: true, InactiveThreshold: consumerKept})
+	consumer, err := stream.OrderedConsumer(ctx, cfg)
 	if err != nil {
-		return unavailable("reading "+filters[0], err)
+		return unavailable(doing, err)
 	}
 	// A server allows a stream so many, and counts those that nobody reads any more.
 	defer func() {
@@ -194,12 +207,12 @@ func (l *Ledger) scan(ctx context.Context, filters []string, fn func(subject str
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	return consume(ctx, consumer, "reading "+filters[0], func(m jetstream.Msg) (more bool, _ error) {
+	return consume(ctx, consumer, doing, func(m jetstream.Msg) (more bool, _ error) {
 		meta, err := m.Metadata()
 		if err != nil {
-			return false, unavailable("reading "+filters[0], err)
+			return false, unavailable(doing, err)
 		}
-		return meta.NumPending > 0, fn(m.Subject(), m.Headers())
+		return meta.NumPending > 0, fn(m)
 	}, jetstream.PullMaxMessages(5000))
 }
 

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -67,22 +68,35 @@ func (f *jobsOf) Add(obj any) error {
 	if !ok {
 		return fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
 	}
-	if o.DeletionTimestamp != nil || jobStatusOf(o).ObservedGeneration == o.Generation {
+	status := jobStatusOf(o)
+	resolved := status.ObservedGeneration == o.Generation
+	if over := status.Status != "" && !status.Status.InProgress(); resolved && (over || meta.IsStatusConditionFalse(status.Conditions, crd.Accepted)) {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended() {
-		f.fn(store.Submission{ID: o.Name, Kind: f.kind, Spec: o.Spec, Resource: crd.Source(f.kind, o.Name), Version: string(o.UID)})
-	}
+	f.tell(o, resolved, o.DeletionTimestamp != nil)
 	return nil
 }
 
-// Update tells of a job that somebody touched and that is not resolved.
+func (f *jobsOf) tell(o *object, accepted, gone bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended() {
+		f.fn(store.Submission{
+			ID: o.Name, Kind: f.kind, Spec: o.Spec, Resource: crd.Source(f.kind, o.Name), Version: string(o.UID), Created: o.CreationTimestamp.Time, Accepted: accepted, Gone: gone,
+		})
+	}
+}
+
+// Update tells of a job that somebody touched and that is not over.
 func (f *jobsOf) Update(obj any) error { return f.Add(obj) }
 
-// Delete does nothing: who resolves it hears that it is gone.
-func (f *jobsOf) Delete(any) error { return nil }
+// Delete tells that a job is gone.
+func (f *jobsOf) Delete(obj any) error {
+	if o, ok := obj.(*object); ok {
+		f.tell(o, true, true)
+	}
+	return nil
+}
 
 // Replace tells of all that are not resolved.
 func (f *jobsOf) Replace(list []any, _ string) error {
@@ -124,6 +138,35 @@ func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome erro
 		// What is refused has failed, what is accepted is on its way.
 		verdict.Status = metav1.ConditionFalse
 		stand(&status.Conditions, verdict, o.Generation, outcome == nil, outcome != nil)
+		if outcome == nil {
+			status.Status = workload.JobPending
+		}
+		_, again, err = s.putStatus(ctx, o, status)
+		return again, s.failure(ctx, doing, err)
+	})
+}
+
+// ReportJob writes what a job is doing into its status. It is ready when it has succeeded.
+func (s *Store) ReportJob(ctx context.Context, j store.Submission, now workload.JobStatus, why *workload.ItemReason) error {
+	doing := "writing the status of " + j.Resource
+	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
+		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
+		if isMissing(err) || err == nil && string(o.UID) != j.Version {
+			return false, nil
+		}
+		if err != nil {
+			return false, s.failure(ctx, doing, err)
+		}
+		status := jobStatusOf(o)
+		status.Status = now
+		ready := metav1.Condition{Status: metav1.ConditionFalse, Reason: camelCase(string(now)), Message: "the job is " + strings.ReplaceAll(string(now), "_", " ")}
+		if why != nil {
+			ready.Message += ": " + why.Message
+		}
+		if now == workload.JobSucceeded {
+			ready.Status = metav1.ConditionTrue
+		}
+		stand(&status.Conditions, ready, o.Generation, now.InProgress(), !now.InProgress() && now != workload.JobSucceeded)
 		_, again, err = s.putStatus(ctx, o, status)
 		return again, s.failure(ctx, doing, err)
 	})

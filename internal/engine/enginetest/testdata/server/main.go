@@ -37,7 +37,7 @@ import (
 var identity = strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.Itoa(os.Getpid())
 
 func main() {
-	if len(os.Args) == 3 {
+	if len(os.Args) == 3 || len(os.Args) == 4 && os.Args[1] == "copy" {
 		os.Exit(helper(os.Args[1], os.Args[2]))
 	}
 	if len(os.Args) == 2 && os.Args[1] == "daemon" {
@@ -78,6 +78,15 @@ func helper(verb, file string) int {
 		}
 	case "touch":
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	case "copy": // to the file that is named next
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(os.Args[len(os.Args)-1], data, 0o600)
+		}
+		if err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -195,6 +204,8 @@ func listen() error {
 	})
 	mux.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
 	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
+	var count atomic.Int64
+	mux.HandleFunc("/count", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, count.Add(1)) })
 	mux.HandleFunc("/print", func(_ http.ResponseWriter, r *http.Request) { fmt.Println(r.URL.Query().Get("text")) })
 	mux.HandleFunc("/touch", func(_ http.ResponseWriter, r *http.Request) { helper("touch", r.URL.Query().Get("file")) })
 	mux.HandleFunc("/exists", func(w http.ResponseWriter, r *http.Request) {
