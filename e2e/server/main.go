@@ -35,6 +35,8 @@ type options struct {
 	ignoreTerm bool
 	say        string
 	exit       int
+	task       bool
+	takes      time.Duration
 }
 
 func main() {
@@ -49,8 +51,41 @@ func main() {
 	flag.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
 	flag.StringVar(&o.say, "say", "", "a line to write at the start")
 	flag.IntVar(&o.exit, "exit", 7, "code of a crash")
+	flag.BoolVar(&o.task, "task", false, "be a task: leave the config of the job as its result, and exit with -exit")
+	flag.DurationVar(&o.takes, "takes", 0, "how long a task takes")
 	flag.Parse()
+	if o.task {
+		os.Exit(task(o))
+	}
 	os.Exit(run(o))
+}
+
+func task(o options) int {
+	fmt.Println("begun")
+	var job struct {
+		Config json.RawMessage `json:"config"`
+	}
+	text, err := os.ReadFile(os.Getenv("CORTEX_JOB_SPEC"))
+	if err == nil {
+		err = json.Unmarshal(text, &job)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	select {
+	case <-time.After(o.takes):
+	case <-ctx.Done():
+		fmt.Println("stopping")
+		return 143
+	}
+	if err == nil && job.Config != nil {
+		err = os.WriteFile(os.Getenv("CORTEX_RESULT"), job.Config, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("ended")
+	return o.exit
 }
 
 func run(o options) int {
@@ -107,6 +142,7 @@ func run(o options) int {
 
 func handler(o options) http.Handler {
 	mux := http.NewServeMux()
+	var served atomic.Int64
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
 		if err != nil {
@@ -122,7 +158,7 @@ func handler(o options) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
-			"bytes": len(body), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
+			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
 		})
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {

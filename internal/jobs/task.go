@@ -47,7 +47,9 @@ func (j *job) runTask(ctx context.Context) (workload.JobStatus, *workload.ItemRe
 			if end, id = run.End(), run.ID(); end.Left {
 				return "", nil // it goes on, and is the next process's to follow
 			}
-			warning = j.keepResult(ctx, run, n > 1)
+			if !end.Stopped {
+				warning = j.keepResult(ctx, run, n > 1)
+			}
 		}
 		status, reason, again := j.judge(ctx, end, err)
 		if err := j.must(ctx, nil, func(r *record) { j.note(ctx, r, end, id, status, reason, warning) }); err != nil {

@@ -23,16 +23,30 @@ type keeper struct {
 	stay   time.Duration // how long it stays after it was told to end
 	result string        // file that a task leaves; empty: none
 	words  string        // file of the last words of this container
+
+	released chan struct{} // closed when nobody needs it any more
+	once     *sync.Once
+}
+
+func newKeeper(stay time.Duration, result string) keeper {
+	return keeper{stay: stay, result: result, words: "/dev/termination-log", released: make(chan struct{}), once: new(sync.Once)}
+}
+
+// release has hold return.
+func (h keeper) release(w http.ResponseWriter, _ *http.Request) {
+	h.once.Do(func() { close(h.released) })
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // maxWords is how much Kubernetes keeps of the last words of a container.
 const maxWords = 4096
 
-// hold returns when the pod has waited for long enough. Whoever has what it waits for has
-// the pod deleted, and with it this process.
+// hold returns when whoever needs something of this pod has it, or the pod has waited for
+// long enough.
 func (h keeper) hold() {
-	if h.stay > 0 {
-		time.Sleep(h.stay)
+	select {
+	case <-h.released:
+	case <-time.After(h.stay):
 	}
 }
 
@@ -44,6 +58,8 @@ func (h keeper) keep(ctx context.Context, admin net.Listener, metrics http.Handl
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET "+workload.ResultPath, h.tell)
+	mux.HandleFunc("POST "+workload.ReleasePath, h.release)
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "nothing is in flight") })
 	mux.Handle("GET /metrics", metrics)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	var all sync.WaitGroup

@@ -136,7 +136,7 @@ func read(getenv func(string) string) (settings, error) {
 		return def
 	}
 	s := settings{
-		keeper: keeper{stay: time.Duration(number("CORTEX_HOLD", 0)) * time.Second, result: getenv("CORTEX_RESULT"), words: "/dev/termination-log"},
+		keeper: newKeeper(time.Duration(number("CORTEX_HOLD", 0))*time.Second, getenv("CORTEX_RESULT")),
 		Config: Config{
 			APIName: getenv("CORTEX_API_NAME"),
 			Target:  number("CORTEX_TARGET_PORT", -1), MaxConcurrency: number("CORTEX_MAX_CONCURRENCY", 1),
@@ -193,6 +193,9 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 		return err
 	}
 	defer admin.Close()
+	if err := leaveProgram(set.folder); err != nil {
+		log.Warn("containers cannot wait for a drain before they end", "error", err)
+	}
 	if set.Target == 0 { // a task takes no requests
 		return set.keep(ctx, admin, metrics.Handler(), log)
 	}
@@ -205,13 +208,13 @@ func run(ctx context.Context, out io.Writer, getenv func(string) string, version
 		return err
 	}
 	defer data.Close()
-	if err := leaveProgram(set.folder); err != nil {
-		log.Warn("containers cannot wait for a drain before they end", "error", err)
-	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: s.Admin(metrics.Handler()), Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10,
+	mux := http.NewServeMux()
+	mux.Handle("/", s.Admin(metrics.Handler()))
+	mux.HandleFunc("POST "+workload.ReleasePath, set.release)
+	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	var all sync.WaitGroup
 	defer all.Wait()

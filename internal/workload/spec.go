@@ -44,6 +44,8 @@ const (
 	ExecutionTarget = "X-Cortex-Execution-Path"
 	// ResultPath is where a sidecar has what a task left as its result.
 	ResultPath = "/result"
+	// ReleasePath is where the sidecar of a run is told that nothing of it is needed any more.
+	ReleasePath = "/release"
 	// ExecutionProgress is of an interim answer (102): how far the execution is.
 	ExecutionProgress = "X-Cortex-Progress"
 	// ProgressURLHeader tells a container where it says that.

@@ -31,6 +31,8 @@ const (
 	holdFor     = 5 * time.Minute  // that a pod stays for its result after its containers ended
 	unmadeAfter = 20 * time.Second // that what keeps a pod from starting has to stand
 	endWithin   = time.Minute      // for a pod that nobody takes over
+
+	lastLinesWithin = 10 * time.Second // after the end of its containers
 )
 
 // runPodName is the pod of a run.

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -167,7 +168,10 @@ type podRun struct {
 	stuck   *time.Timer // looks at what does not start
 	over    bool
 	end     engine.RunEnd
+	out     *output // nil: nothing is gathered
 	done    chan struct{}
+
+	letting sync.Once
 }
 
 // ID implements engine.Running.
@@ -191,6 +195,8 @@ func (r *podRun) see(p *corev1.Pod) {
 		r.finish(r.endOf(p, first))
 	case first != nil && p.DeletionTimestamp == nil && !r.over: // one ended, and the others are to
 		go r.delete("container " + first.Name + " of it has ended")
+	case p.DeletionTimestamp != nil && !r.over: // by whomever
+		go r.letGo()
 	default:
 		r.watchStart(p)
 	}
@@ -331,6 +337,7 @@ func (r *podRun) Stop(why string) {
 // delete has the pod end, and asks until it does.
 func (r *podRun) delete(why string) {
 	r.e.cfg.Log.Debug("ending a worker", "pod", r.pod, "why", why)
+	r.letGo()
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		err := r.e.deleteRun(ctx, r.pod, r.wait)
@@ -345,6 +352,28 @@ func (r *podRun) delete(why string) {
 			return
 		}
 	}
+}
+
+// letGo has the pod not wait for anybody when its containers have ended, and gathers what
+// they write until then: of a pod that is deleted nothing is told before all of it has ended.
+func (r *podRun) letGo() {
+	r.letting.Do(func() {
+		r.mu.Lock()
+		p := r.is
+		r.mu.Unlock()
+		if p == nil { // it was not made yet
+			return
+		}
+		out := r.e.gather(context.Background(), r.name, p) // which ends with the containers
+		r.mu.Lock()
+		r.out = out
+		r.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+		defer cancel()
+		if resp, err := r.get(ctx, http.MethodPost, workload.ReleasePath); err == nil { // else it has gone already
+			_ = resp.Body.Close() // it says nothing
+		}
+	})
 }
 
 // Leave implements engine.Running.
@@ -377,8 +406,18 @@ func (r *podRun) Forget(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if err := r.e.keepLogs(ctx, r.name, p); err != nil {
-		r.e.cfg.Log.Warn("what a worker wrote cannot be kept", "pod", r.pod, "error", err)
+	r.letGo()
+	r.mu.Lock()
+	out := r.out
+	r.mu.Unlock()
+	if out != nil {
+		select {
+		case <-out.ended:
+		case <-time.After(lastLinesWithin):
+		}
+		if err := r.e.keepLogs(ctx, r.name, out); err != nil {
+			r.e.cfg.Log.Warn("what a worker wrote cannot be kept", "pod", r.pod, "error", err)
+		}
 	}
 	r.e.mu.Lock()
 	r.e.forgotten[p.UID] = true

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -48,31 +49,77 @@ const (
 // logsOf is the folder of what the runs of a name wrote: beside the job's other files.
 func logsOf(name string) string { return strings.Replace(name, ".", "/", 1) + "/logs" }
 
-// keepLogs keeps what a run wrote, before its pod goes.
-func (e *Engine) keepLogs(ctx context.Context, name engine.RunName, p *corev1.Pod) error {
-	files := e.keeper()
-	if files == nil {
-		return nil
-	}
-	var lines [][]byte
-	size := 0
-	r := &reader{e: e, query: workload.LogQuery{Name: name.Name, Tail: engine.MaxTail}, sources: map[sourceKey]*source{}}
+// output is what the containers of a run write, as it is gathered until they end.
+type output struct {
+	ended chan struct{} // closed then
+
+	mu    sync.Mutex
+	lines []workload.LogLine
+	size  int
+}
+
+// gather reads what the containers of a run wrote and write. It returns when their logs are
+// open: a pod that is being deleted takes them along.
+func (e *Engine) gather(ctx context.Context, name engine.RunName, p *corev1.Pod) *output {
+	out := &output{ended: make(chan struct{})}
+	r := &reader{e: e, query: workload.LogQuery{Name: name.Name}, sources: map[sourceKey]*source{}}
 	if err := r.discover([]*corev1.Pod{p}); err != nil {
-		return err
+		e.cfg.Log.Warn("what a worker writes cannot be read", "pod", p.Name, "error", err)
 	}
-	if err := r.history(ctx, func(l workload.LogLine) error {
-		line, err := json.Marshal(l)
-		if err != nil {
-			return err
+	var all sync.WaitGroup
+	for _, s := range r.sources {
+		if err := s.open(ctx, true); err != nil {
+			e.cfg.Log.Warn("what a worker writes cannot be read", "pod", p.Name, "container", s.container, "error", err)
+			continue
 		}
-		line = append(line, '\n')
-		lines, size = append(lines, line), size+len(line)
-		for size > keptLogBytes {
-			size -= len(lines[0])
-			lines = lines[1:]
+		all.Go(func() {
+			defer s.close()
+			for {
+				if ok, err := s.fill(); err != nil || !ok {
+					return
+				}
+				out.add(s.take())
+			}
+		})
+	}
+	go func() {
+		all.Wait()
+		close(out.ended)
+	}()
+	return out
+}
+
+// add keeps a line, and the last of those before.
+func (o *output) add(l workload.LogLine) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines, o.size = append(o.lines, l), o.size+len(l.Text)
+	for o.size > keptLogBytes {
+		o.size -= len(o.lines[0].Text)
+		o.lines = o.lines[1:]
+	}
+}
+
+// text is what is kept, in order of time, a line of JSON for each.
+func (o *output) text() ([]byte, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	slices.SortStableFunc(o.lines, func(a, b workload.LogLine) int { return a.Time.Compare(b.Time) })
+	var text bytes.Buffer
+	lines := json.NewEncoder(&text)
+	for _, l := range o.lines {
+		if err := lines.Encode(l); err != nil {
+			return nil, err
 		}
-		return nil
-	}); err != nil || len(lines) == 0 {
+	}
+	return text.Bytes(), nil
+}
+
+// keepLogs keeps what a run wrote.
+func (e *Engine) keepLogs(ctx context.Context, name engine.RunName, o *output) error {
+	text, err := o.text()
+	files := e.keeper()
+	if err != nil || files == nil || len(text) == 0 {
 		return err
 	}
 	folder := logsOf(name.Name)
@@ -85,7 +132,7 @@ func (e *Engine) keepLogs(ctx context.Context, name engine.RunName, p *corev1.Po
 		err = errors.Join(err, files.Remove(ctx, old))
 	}
 	at := fmt.Sprintf("%s/%013d-%s", folder, e.cfg.Now().UnixMilli(), name.ID)
-	_, put := files.Put(ctx, at, bytes.NewReader(bytes.Join(lines, nil)))
+	_, put := files.Put(ctx, at, bytes.NewReader(text))
 	return errors.Join(err, put)
 }
 
@@ -193,7 +240,7 @@ func readLog(ctx context.Context, files RunFiles, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 2*keptLogBytes))
+	return io.ReadAll(io.LimitReader(f, 8*keptLogBytes))
 }
 
 // ForgetRuns implements engine.Runner.
