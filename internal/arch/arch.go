@@ -113,7 +113,7 @@ var Rules = map[string]Rule{
 	// It knows neither the gateway, which has the places, nor how a request reaches it.
 	"internal/async": {Internal: []string{"internal/webhook", "internal/ledger", "internal/schedule", "internal/limiter", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
 	// It runs pods by the engine's port, and keeps its records by one of its own.
-	"internal/jobs": {Internal: []string{"internal/atomicfile", "internal/engine", "internal/schedule", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
+	"internal/jobs": {Internal: []string{"internal/engine", "internal/schedule", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
 
 	// It knows neither what a run is nor how state is kept.
 	"internal/schedule": {Internal: []string{"internal/cron", "internal/store", "internal/telemetry", "internal/workload", "internal/fault"}},
@@ -121,6 +121,7 @@ var Rules = map[string]Rule{
 	"internal/store":           {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/store/bolt":      {Internal: []string{"internal/atomicfile", "internal/ledger", "internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
+	"internal/jobs/jobstest":   {Internal: []string{"internal/jobs"}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
 
 	// One parser for the command line, Python and everyone else: the operator
@@ -202,7 +203,7 @@ var Rules = map[string]Rule{
 		"internal/atomicfile", "internal/fault", "internal/kube/program", "internal/lifecycle", "internal/telemetry",
 	}, Outside: []string{natsserver, k8smachine, k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
-		"internal/async", "internal/kube/items", "internal/schedule", "internal/webhook",
+		"internal/async", "internal/jobs", "internal/kube/items", "internal/schedule", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",

@@ -3,9 +3,7 @@ package migrate
 import (
 	"bytes"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -30,7 +28,7 @@ func (r *Report) apis(in File, all []File) bool {
 	}
 	_, err := manifest.Parse(in.Path, in.Data)
 	problems := fault.From(err) // nil: none
-	var now, later []*yaml.Node
+	var now []*yaml.Node
 	changed := !isList
 	for _, a := range list {
 		wrong := a.problems(problems)
@@ -45,18 +43,13 @@ func (r *Report) apis(in File, all []File) bool {
 				r.problem(in, p)
 			}
 			now = append(now, a.node)
-		case a.kind == string(workload.Realtime) || a.kind == string(workload.Splitter):
+		default:
 			r.find(in, a.node.Line, Done, fmt.Sprintf("%s (%s) runs as it is", a.name, a.kind), "")
 			now = append(now, a.node)
-		default:
-			r.find(in, a.node.Line, Impossible, fmt.Sprintf("%s (%s) is read and checked, and does not run", a.name, a.kind), "keep it apart until this kind runs")
-			later = append(later, a.node)
-			changed = true
 		}
 	}
 	if changed {
 		r.list(in.Path, now)
-		r.list(strings.TrimSuffix(in.Path, path.Ext(in.Path))+".later.yaml", later)
 	}
 	return true
 }

@@ -8,6 +8,7 @@
 package migrate
 
 import (
+	"bytes"
 	"cmp"
 	"path"
 	"slices"
@@ -35,6 +36,15 @@ const (
 	ToDo       State = "to do"          // somebody has to change or decide something
 	Impossible State = "impossible yet" // this release does not have it
 )
+
+// job looks at a file of a job of a BatchAPI.
+func (r *Report) job(in File) {
+	if bytes.Contains(in.Data, []byte("s3://")) && bytes.Contains(in.Data, []byte("s3_paths")) {
+		r.find(in, 1, Impossible, "a job of a BatchAPI whose items are in S3", "name them in the job (item_list), or copy them into the folder of the API's file: docs/batch.md")
+		return
+	}
+	r.find(in, 1, Done, "a job of a BatchAPI runs as it is", "`cortex submit API "+below(in.Path)+"`")
+}
 
 // Finding is one thing that was found, where, and what to do about it.
 type Finding struct {
@@ -92,7 +102,7 @@ func Plan(files []File) *Report {
 		case sort == manifest.Environments:
 			r.environments(in)
 		case sort == manifest.Job && strings.Contains(string(in.Data), "batch_size"):
-			r.find(in, 1, Impossible, "a job of a BatchAPI", "no environment runs jobs yet; keep the file")
+			r.job(in)
 		case sort == manifest.OneAPI || sort == manifest.APIs:
 			if !r.apis(in, files) {
 				r.script(in)

@@ -57,9 +57,8 @@ func TestPlan(t *testing.T) {
 	}{
 		{"an API that runs needs nothing", "cortex.yaml", iris, []string{"cortex.yaml:1 done: iris (RealtimeAPI) runs as it is"}, nil},
 		{
-			"what runs is split from what does not", "a/cortex.yaml", iris + batch,
-			[]string{"a/cortex.yaml:1 done: iris", "a/cortex.yaml:4 impossible yet: nightly (BatchAPI)"},
-			map[string]string{"migrated/a/cortex.yaml": "# mine", "migrated/a/cortex.later.yaml": "name: nightly"},
+			"every kind runs", "a/cortex.yaml", iris + batch,
+			[]string{"a/cortex.yaml:1 done: iris", "a/cortex.yaml:4 done: nightly (BatchAPI) runs as it is"}, nil,
 		},
 		{"what is wrong has its line", "cortex.yaml", iris + wrong, []string{":1 done: iris", `cortex.yaml:6 to do: rose (RealtimeAPI): prot: the key "prot" is not supported`}, nil},
 		{
@@ -102,22 +101,23 @@ func TestPlan(t *testing.T) {
 		{"nor a type that no release had", "cortex.yaml", strings.ReplaceAll(served, "python,", "torch,"), []string{"text: its class is of type torch"}, nil},
 		{
 			"a cluster file becomes values", "cluster.yaml", "cluster_name: prod\nregion: us-west-2\ninstance_type: m5.large\napi_load_balancer_scheme: internal\n",
-			[]string{"cluster.yaml:1 impossible yet: a cluster file", "cluster.yaml:3 to do: instance_type: is a key of releases 0.20 to 0.30"},
+			[]string{"cluster.yaml:1 to do: a cluster file", "cluster.yaml:3 to do: instance_type: is a key of releases 0.20 to 0.30"},
 			map[string]string{"migrated/cluster.values.yaml": "scheme: internal"},
 		},
-		{"a job", "job.json", `{"workers": 1, "item_list": {"items": [1], "batch_size": 1}}`, []string{"job.json:1 impossible yet: a job"}, nil},
+		{"a job", "job.json", `{"workers": 1, "item_list": {"items": [1], "batch_size": 1}}`, []string{"job.json:1 done: a job"}, nil},
+		{"a job of items in S3", "job.json", `{"workers": 1, "file_path_lister": {"s3_paths": ["s3://bucket/items"], "batch_size": 1}}`, []string{"job.json:1 impossible yet: a job"}, nil},
 		{
 			"environments", "cli.yaml", "environments:\n- {name: local, provider: local}\n- name: prod\n  operator_endpoint: https://x\n",
 			[]string{"cli.yaml:2 done: environment local", "cli.yaml:3 to do: environment prod"}, nil,
 		},
 		{
 			"a script", "deploy.sh", "#!/bin/sh\n# cortex cluster up\ncortex cluster up cluster.yaml\ncortex  deploy\ncortex deploy --no-wait\ncortex get\n",
-			[]string{"deploy.sh:3 impossible yet: no command makes", "deploy.sh:4 to do: deploy waits"}, nil,
+			[]string{"deploy.sh:3 to do: clusters on AWS", "deploy.sh:4 to do: deploy waits"}, nil,
 		},
 		{"a script in Python", "run.py", "import cortex\nenvs = cortex.env_list()[\"environments\"]\n", []string{"run.py:2 to do: env_list returns the list itself"}, nil},
 		{"the configuration of a CI", ".github/ci.yml", "jobs:\n  a:\n    - run: cortex env configure p --provider aws\n", []string{"ci.yml:3 to do: an environment elsewhere takes no provider"}, nil},
 		{"a list of another program", "hosts.yaml", "- name: a\n  kind: Deployment\n", nil, nil},
-		{"what leads elsewhere is written below the folder", "../x.yaml", batch, []string{"nightly"}, map[string]string{"migrated/x.later.yaml": "nightly"}},
+		{"what leads elsewhere is written below the folder", "../x.yaml", "name: iris\nkind: RealtimeAPI\npod: {containers: [{name: api, image: i}]}\n", []string{"iris"}, map[string]string{"migrated/x.yaml": "iris"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

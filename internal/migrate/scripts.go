@@ -12,8 +12,12 @@ var changed = []struct {
 	text, do string
 }{
 	{
-		regexp.MustCompile(`\bcortex\s+cluster(-gcp)?\s+(up|down|configure|scale|export|info)\b`), Impossible,
-		"no command makes, changes or removes a cluster", "`cortex install` puts Cortex on a Kubernetes cluster that there is; `cortex cluster plan` says what one on AWS would be made of",
+		regexp.MustCompile(`\bcortex\s+cluster-gcp\s|\bcortex\s+cluster\s+scale\b`), Impossible,
+		"no command does this to a cluster any more", "on GCP `cortex install` puts Cortex on a Kubernetes cluster that there is; on AWS `cortex cluster configure` changes the sizes of groups",
+	},
+	{
+		regexp.MustCompile(`\bcortex\s+cluster\s+(up|down|configure|export|info)\b`), ToDo,
+		"clusters on AWS are made another way, and none was made in a real account yet", "read docs/aws.md, and what `cortex cluster plan` says of the cluster file; clusters of earlier releases are not taken over",
 	},
 	{
 		regexp.MustCompile(`\bcortex\s+env\s+configure\b.*\s(-p|--provider|--aws-|-k|-s)\b`), ToDo,

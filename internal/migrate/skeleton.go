@@ -62,7 +62,7 @@ func (r *Report) draft(in File, a api, all []File) *yaml.Node {
 	}
 	switch {
 	case o.Kind != "" && o.Kind != "SyncAPI" && o.Kind != "API" && o.Kind != string(workload.Realtime):
-		return at(Impossible, "a "+o.Kind+" that serves a class", "make a container of it; this kind does not run yet")
+		return at(Impossible, "a "+o.Kind+" that serves a class", "make a container of it: docs/async.md, docs/batch.md and docs/tasks.md say what it is asked")
 	case c == nil || c.Path == "":
 		return at(ToDo, "it has no path of a Python file", "write a container: docs/file.md")
 	case !slices.Contains([]string{"", "python", "tensorflow", "onnx"}, c.Type):
