@@ -12,8 +12,16 @@ var changed = []struct {
 	text, do string
 }{
 	{
-		regexp.MustCompile(`\bcortex\s+cluster(-gcp)?\s+(up|down|configure|scale|export|info)\b`), Impossible,
-		"no command makes, changes or removes a cluster", "`cortex install` puts Cortex on a Kubernetes cluster that there is; `cortex cluster plan` says what one on AWS would be made of",
+		regexp.MustCompile(`\bcortex\s+cluster-gcp\s`), Impossible,
+		"clusters are made on AWS only", "`cortex install` puts Cortex on a Kubernetes cluster that there is",
+	},
+	{
+		regexp.MustCompile(`\bcortex\s+cluster\s+scale\b`), ToDo,
+		"this command is gone", "`cortex cluster configure` with the numbers in the cluster file",
+	},
+	{
+		regexp.MustCompile(`\bcortex\s+cluster\s+(up|down|configure|export|info)\b`), ToDo,
+		"a cluster of 0.42 goes on with the program that has made it", "make one of this release beside it: docs/migrating.md",
 	},
 	{
 		regexp.MustCompile(`\bcortex\s+env\s+configure\b.*\s(-p|--provider|--aws-|-k|-s)\b`), ToDo,
