@@ -1,0 +1,7 @@
+package main
+
+import "syscall"
+
+// residentOf is the most memory that a process had, or one that it has waited for: Linux
+// counts in KiB.
+func residentOf(u *syscall.Rusage) int64 { return u.Maxrss << 10 }
