@@ -34,7 +34,7 @@ func measurements(p *place) []report.Measurement {
 		of(validates, whatValidate),
 		of(plans, whatPlan),
 		of(clusters, whatUpCalls, whatUpTime, whatInfoCalls),
-		of(upMemory, whatUpMemory),
+		of(ups, whatInfoTime, whatUpMemory),
 		of(idles, whatMemory, whatCPU),
 		of(provenRequests, whatProven),
 		of(theOldWay, whatOldWay),

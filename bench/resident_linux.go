@@ -1,7 +1,0 @@
-package main
-
-import "syscall"
-
-// residentOf is the most memory that a process had, or one that it has waited for: Linux
-// counts in KiB.
-func residentOf(u *syscall.Rusage) int64 { return u.Maxrss << 10 }
