@@ -352,6 +352,10 @@ func TestLogsInCloudWatch(t *testing.T) {
 		if u.GetName() != "cortex-logs" {
 			continue
 		}
+		// Files of a node are what the standard of the installation's namespace forbids.
+		if u.GetKind() == "Namespace" && u.GetLabels()["pod-security.kubernetes.io/enforce"] != "privileged" || u.GetKind() != "Namespace" && u.GetNamespace() != "cortex-logs" {
+			t.Errorf("%s is in the namespace %q with the labels %v", u.GetKind(), u.GetNamespace(), u.GetLabels())
+		}
 		switch u.GetKind() {
 		case "ConfigMap":
 			settings = u.Object["data"].(map[string]any)["fluent-bit.conf"].(string)

@@ -33,7 +33,7 @@ var podRoles = []podRole{
 	{"OperatorIdentity", namespaceOperator, "cortex-operator", roleOperator},
 	{"GatewayIdentity", namespaceOperator, "cortex-gateway", roleGateway},
 	{"AutoscalerIdentity", "kube-system", "cluster-autoscaler", roleAutoscaler},
-	{"LogsIdentity", namespaceOperator, "cortex-logs", roleLogs},
+	{"LogsIdentity", namespaceOperator + "-logs", "cortex-logs", roleLogs},
 	{"MetricsIdentity", namespaceOperator, "cortex-cloudwatch", roleLogs}, // which go through the log group
 }
 

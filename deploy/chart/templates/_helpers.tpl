@@ -275,6 +275,11 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 {{ div (mul (trimSuffix $unit $size | int64) 1024 9) 10 }}{{ get (dict "Mi" "Ki" "Gi" "Mi" "Ti" "Gi") $unit }}
 {{- end }}
 
+{{/* Where Fluent Bit is (`helm lint` has no namespace). */}}
+{{- define "cortex.logsNamespace" -}}
+{{ printf "%s-logs" .Release.Namespace | trimPrefix "-" }}
+{{- end }}
+
 {{/*
 The settings of Fluent Bit: containers of APIs, without their sidecars. A stream of the log
 group is called apis/POD.CONTAINER.
