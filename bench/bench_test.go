@@ -45,6 +45,27 @@ func TestSpecsAreValid(t *testing.T) {
 	}
 }
 
+// What the test says of itself is read as it says it.
+func TestClusterRows(t *testing.T) {
+	t.Parallel()
+	m := frugal.FindSubmatch([]byte("    faults_test.go:306: up: 60 things, 240 calls, 18m3s, of which AWS takes 15m0s; info: 26 calls\n"))
+	rows, err := clusterRows(m)
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("clusterRows = %+v, %v", rows, err)
+	}
+	if rows[0].Ours != "4.0" || !rows[0].Met || rows[1].Ratio != "1.20 ×" || rows[1].Met || rows[2].Ours != "26" || rows[2].Met {
+		t.Errorf("clusterRows = %+v, want 4.0 calls each, which is enough, and 1.20 × and 26, which are not", rows)
+	}
+}
+
+// The file of the cluster must be one that the product accepts.
+func TestBigClusterIsValid(t *testing.T) {
+	t.Parallel()
+	if _, err := manifest.ParseCluster("cluster.yaml", []byte(bigCluster)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunRefusesWrongArguments(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"-run", "("}, {"extra"}, {"-nosuch"}} {

@@ -33,6 +33,8 @@ func measurements(p *place) []report.Measurement {
 		of(deploys, whatDeploy),
 		of(validates, whatValidate),
 		of(plans, whatPlan),
+		of(clusters, whatUpCalls, whatUpTime, whatInfoCalls),
+		of(ups, whatInfoTime, whatUpMemory),
 		of(idles, whatMemory, whatCPU),
 		of(provenRequests, whatProven),
 		of(theOldWay, whatOldWay),

@@ -328,6 +328,8 @@ func TestValuesAreRefused(t *testing.T) {
 		{"items over http", `items: {url: "http://nats", secretName: nats}`, "items.url:"},
 		{"an even number of copies", `items: {url: "nats://nats:4222", secretName: nats, copies: 2}`, "items.copies: value must be one of"},
 		{"a volume without a unit", `items: {servers: 1, storage: {size: "20"}}`, "items.storage.size:"},
+		{"log group with a second line", `logs: {cloudwatch: {group: "iris\n    region eu-west-1"}}`, "logs.cloudwatch.group:"},
+		{"no image for logs", `logs: {cloudwatch: {group: iris, image: ""}}`, "logs.cloudwatch.image:"},
 		{"drain", `gateway: {drainSeconds: 60s}`, "gateway.drainSeconds: got string, want integer"},
 	} {
 		_, err := render(t, "cortex", tt.values)
@@ -335,6 +337,98 @@ func TestValuesAreRefused(t *testing.T) {
 		if !errors.As(err, &f) || f.Code != "install.values" || !strings.Contains(f.Message, tt.want) {
 			t.Errorf("%s: Render(%s) = %v, want install.values with %q", tt.name, tt.values, err, tt.want)
 		}
+	}
+}
+
+// What APIs write goes to CloudWatch where a log group is named, and only that.
+func TestLogsInCloudWatch(t *testing.T) {
+	t.Parallel()
+	if text := mustRender(t, "cortex", ""); strings.Contains(text, "cortex-logs") {
+		t.Error("Fluent Bit is part of an installation that names no log group")
+	}
+	text := mustRender(t, "cortex", "apis: {namespace: models}\nlogs: {cloudwatch: {group: iris}}")
+	var settings, annotated string
+	for _, u := range objects(t, text) {
+		if u.GetName() != "cortex-logs" {
+			continue
+		}
+		// Files of a node are what the standard of the installation's namespace forbids.
+		if u.GetKind() == "Namespace" && u.GetLabels()["pod-security.kubernetes.io/enforce"] != "privileged" || u.GetKind() != "Namespace" && u.GetNamespace() != "cortex-logs" {
+			t.Errorf("%s is in the namespace %q with the labels %v", u.GetKind(), u.GetNamespace(), u.GetLabels())
+		}
+		switch u.GetKind() {
+		case "ConfigMap":
+			settings = u.Object["data"].(map[string]any)["fluent-bit.conf"].(string)
+		case "DaemonSet":
+			annotated = u.Object["spec"].(map[string]any)["template"].(map[string]any)["metadata"].(map[string]any)["annotations"].(map[string]any)["cortex.dev/settings"].(string)
+		}
+	}
+	for _, want := range []string{"/var/log/containers/*_models_*.log\n", "Exclude_Path      /var/log/containers/*_models_proxy-*.log\n", "region             us-west-2\n", "log_group_name     iris\n"} {
+		if !strings.Contains(settings, want) {
+			t.Errorf("the settings of Fluent Bit are\n%s\nwithout %q", settings, want)
+		}
+	}
+	other := mustRender(t, "cortex", "apis: {namespace: models}\nlogs: {cloudwatch: {group: other}}")
+	if annotated == "" || strings.Contains(other, annotated) {
+		t.Error("pods of Fluent Bit are not replaced when their settings change")
+	}
+	// A pod of an API, as its file is called, and what its stream is called then.
+	at := strings.Index(settings, "Tag_Regex")
+	line, _, _ := strings.Cut(settings[at:], "\n")
+	shape := regexp.MustCompile(strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(line, "Tag_Regex")), "(?<", "(?P<"))
+	m := shape.FindStringSubmatch("iris-7d9f-x2k_models_server-" + strings.Repeat("0a", 32) + ".log")
+	if m == nil || m[shape.SubexpIndex("pod_name")] != "iris-7d9f-x2k" || m[shape.SubexpIndex("container_name")] != "server" {
+		t.Errorf("%s makes %q of a name", shape, m)
+	}
+}
+
+// A few metrics go to CloudWatch where a log group is named, by a collector that network
+// policies let read them.
+func TestMetricsInCloudWatch(t *testing.T) {
+	t.Parallel()
+	if text := mustRender(t, "cortex", ""); strings.Contains(text, "cortex-cloudwatch") || strings.Contains(text, "name: cloudwatch") {
+		t.Error("a collector is part of an installation that names no log group")
+	}
+	var settings map[string]any
+	reached := map[string]bool{}
+	for _, u := range objects(t, mustRender(t, "cortex", "items: {servers: 1}\nmetrics: {cloudwatch: {group: iris}}")) {
+		text, err := yaml.Marshal(u.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case u.GetKind() == "ConfigMap" && u.GetName() == "cortex-cloudwatch":
+			if err := yaml.UnmarshalStrict([]byte(u.Object["data"].(map[string]any)["collector.yaml"].(string)), &settings); err != nil {
+				t.Fatal(err)
+			}
+		case u.GetKind() == "NetworkPolicy":
+			reached[u.GetName()] = strings.Contains(string(text), "app.kubernetes.io/name: cloudwatch")
+		}
+	}
+	emf := settings["exporters"].(map[string]any)["awsemf"].(map[string]any)
+	if emf["log_group_name"] != "iris" || emf["region"] != "us-west-2" || emf["namespace"] != "Cortex" {
+		t.Errorf("it exports by %v", emf)
+	}
+	for _, policy := range []string{"cortex-sidecar", "cortex-operator", "cortex-gateway", "cortex-ledger"} {
+		if !reached[policy] {
+			t.Errorf("the network policy %s keeps the collector out", policy)
+		}
+	}
+	// Its metrics are ones that there are.
+	page, err := os.ReadFile("../docs/watching.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrape := settings["receivers"].(map[string]any)["prometheus"].(map[string]any)["config"].(map[string]any)["scrape_configs"].([]any)[0].(map[string]any)
+	kept := scrape["metric_relabel_configs"].([]any)[0].(map[string]any)["regex"].(string)
+	names := strings.Split(strings.TrimSuffix(strings.TrimPrefix(kept, "cortex_("), ")"), "|")
+	for _, name := range names {
+		if !strings.Contains(string(page), "| `cortex_"+strings.TrimSuffix(name, ".*")+"`") {
+			t.Errorf("there is no metric cortex_%s", name)
+		}
+	}
+	if len(names) != 6 {
+		t.Errorf("%q are kept, want six", names)
 	}
 }
 

@@ -172,6 +172,16 @@ func TestRightsForItems(t *testing.T) {
 	}
 }
 
+// What sends metrics to CloudWatch finds the pods to read from, and what sends logs asks nothing.
+func TestRightsForCloudWatch(t *testing.T) {
+	t.Parallel()
+	want := maps.Clone(mayDo)
+	want["cortex-cloudwatch"] = []string{"in cortex-apis: pods: get list watch", "in cortex: pods: get list watch"}
+	if diff := cmp.Diff(want, grants(t, objects(t, mustRender(t, "cortex", "logs: {cloudwatch: {group: iris}}\nmetrics: {cloudwatch: {group: iris}}")))); diff != "" {
+		t.Errorf("the programs may do something else (-want +got):\n%s", diff)
+	}
+}
+
 // forbidden says why a right may never be given, or "".
 func forbidden(clusterWide bool, r rbacv1.PolicyRule) string {
 	for _, all := range [][]string{r.APIGroups, r.Resources, r.Verbs, r.NonResourceURLs} {

@@ -57,6 +57,7 @@ type desk struct {
 	env  map[string]string
 	aws  *awstest.Account
 	kube installed
+	wrap func(Cloud) Cloud // what is around the account; nil: nothing
 }
 
 func newDesk(t *testing.T) *desk {
@@ -94,6 +95,9 @@ func (d *desk) cortex(ctx context.Context, words ...string) (code int, out, told
 			account, err := eks.Open(ctx, cfg, d.kube)
 			if err != nil {
 				return nil, err
+			}
+			if d.wrap != nil {
+				return d.wrap(account), nil
 			}
 			return account, nil
 		},

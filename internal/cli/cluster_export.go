@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cortex.dev/cortex/internal/cluster"
 	"cortex.dev/cortex/internal/environments"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/trust"
@@ -72,16 +73,24 @@ func (a *app) operatorOf(ctx context.Context, keys *keyFlags, t clusterTarget, y
 	if err != nil {
 		return nil, err
 	}
+	return a.operatorAt(ctx, s)
+}
+
+// operatorAt reaches the operator of a cluster by what is known of it.
+func (a *app) operatorAt(ctx context.Context, s *cluster.Status) (*target, error) {
 	if s.Operator == "" || s.Authority == "" {
-		return nil, errNotWhole(t.name)
+		return nil, errNotWhole(s.ClusterName)
 	}
 	return a.reach(ctx, environments.Environment{
-		Name: t.name, OperatorEndpoint: s.Operator, Anchor: trust.Anchor{CAData: base64.StdEncoding.EncodeToString([]byte(s.Authority))},
+		Name: s.ClusterName, OperatorEndpoint: s.Operator, Anchor: trust.Anchor{CAData: base64.StdEncoding.EncodeToString([]byte(s.Authority))},
 	}, refuse)
 }
 
+// codeNotWhole is the code of a cluster that lacks what a command is about.
+const codeNotWhole = "clusterstate.not_whole"
+
 func errNotWhole(name string) error {
-	return fault.New(fault.Unavailable, "clusterstate.not_whole", "cluster %s has no operator yet", name).WithHint("`cortex cluster up FILE` makes it whole")
+	return fault.New(fault.Unavailable, codeNotWhole, "cluster %s has no operator yet", name).WithHint("`cortex cluster up FILE` makes it whole")
 }
 
 // export writes everything that is deployed in an environment.

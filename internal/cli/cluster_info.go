@@ -1,17 +1,22 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/fault"
 )
 
 func (a *app) clusterInfoCommand() *cobra.Command {
-	var yes, drift bool
+	var yes, drift, debug, printConfig bool
 	var environment string
 	var out output
 	cmd := &cobra.Command{
@@ -21,18 +26,30 @@ func (a *app) clusterInfoCommand() *cobra.Command {
 			"with the nodes that there are now, what it takes to reach it from another VPC, and what differs\n" +
 			"from what was asked for last. Nothing is changed.\n\n" +
 			"With --drift AWS compares each stack with what there is, property by property, and aws-auth is\n" +
-			"read. With --configure-env this machine gets to know the operator, as after `cortex cluster up`.",
+			"read. With --configure-env this machine gets to know the operator, as after `cortex cluster up`.\n\n" +
+			"With --print-config the answer is the cluster file that was asked for last, with its defaults.\n" +
+			"With --debug everything that is known is written into cortex-debug-TIME.tgz of this folder: what\n" +
+			"AWS says, the checks of `cortex cluster health`, and of each API its state, events and last logs.",
 		Example: "  cortex cluster info --name iris --region us-west-2\n" +
 			"  cortex cluster info --config cluster.yaml -o json\n" +
-			"  cortex cluster info --name iris --region us-west-2 --configure-env iris",
+			"  cortex cluster info --name iris --region us-west-2 --configure-env iris\n" +
+			"  cortex cluster info --name iris --region us-west-2 --print-config > cluster.yaml",
 		Args: exactly(),
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(exclusive(cmd, "print-config", "debug"), exclusive(cmd, "debug", "output"), exclusive(cmd, "print-config", "drift"))
+		},
 	}
 	a.aboutCluster(cmd, &yes, func(ctx context.Context, cloud Cloud, t clusterTarget, _ []string) error {
 		s, err := cloud.Info(ctx, t.name)
 		if err != nil {
 			return err
 		}
-		if drift {
+		switch {
+		case printConfig:
+			return a.printConfig(s, out)
+		case debug:
+			return a.debugCluster(ctx, cloud, s, time.Now())
+		case drift:
 			a.note("AWS compares the stacks with what there is")
 			if s.StackDrift, err = cloud.StackDrift(ctx, t.name); err != nil {
 				return err
@@ -54,9 +71,40 @@ func (a *app) clusterInfoCommand() *cobra.Command {
 	})
 	cmd.Flags().BoolVar(&drift, "drift", false, "have AWS compare each stack with what there is; takes a minute")
 	cmd.Flags().StringVarP(&environment, "configure-env", "e", "", "name of an environment to configure with the cluster's operator")
+	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the cluster file that was asked for last, with its defaults")
+	cmd.Flags().BoolVarP(&debug, "debug", "d", false, "write what is known about the cluster into a file, for whoever looks for what is wrong")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
 	addOutputFlag(cmd, &out)
 	return cmd
+}
+
+// printConfig prints the cluster file that was asked for last.
+func (a *app) printConfig(s *cluster.Status, out output) error {
+	if out == pretty {
+		out = yamlOut
+	}
+	text, err := configText(s, out)
+	if err != nil {
+		return err
+	}
+	_, err = a.streams.Out.Write(text)
+	return err
+}
+
+// configText is the cluster file of a cluster.
+func configText(s *cluster.Status, out output) ([]byte, error) {
+	if s.Config == nil {
+		return nil, fault.New(fault.Conflict, codeNotWhole, "what cluster %s was made from is not known: its bucket has no note of it", s.ClusterName).
+			WithHint("`cortex cluster up FILE` with the file that it was made from writes it again")
+	}
+	if out == yamlOut {
+		return jsonToYAML(s.Config.File())
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, s.Config.File(), "", "  "); err != nil {
+		return nil, err
+	}
+	return append(text.Bytes(), '\n'), nil
 }
 
 // configureFrom makes an environment of what is known of a cluster.

@@ -12,6 +12,8 @@
 package cluster
 
 import (
+	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -40,6 +42,8 @@ type Config struct {
 
 	IAMPolicyARNs      []string          `json:"iam_policy_arns"` // nil: DefaultPolicyARN
 	ClusterCredentials string            `json:"cluster_credentials,omitempty"`
+	CloudWatchLogs     bool              `json:"cloudwatch_logs,omitempty"` // what APIs write goes to the log group, too
+	CloudWatchMetrics  bool              `json:"cloudwatch_metrics,omitempty"`
 	Images             map[string]string `json:"images,omitempty"` // by what comes after image_ in their keys
 }
 
@@ -176,6 +180,30 @@ func awsPolicy(partition, name string) string { return "arn:" + partition + ":ia
 
 // OwnNetwork reports whether the user has a network already.
 func (c *Config) OwnNetwork() bool { return len(c.Subnets) > 0 }
+
+// Range is the private addresses of the network that is made for a cluster, as a CIDR; empty
+// where the user has a network already.
+func (c *Config) Range() string {
+	if c.OwnNetwork() || c.VPCCIDR != "" {
+		return c.VPCCIDR
+	}
+	return defaultVPC
+}
+
+// File is a cluster file that says all of c, its defaults too: JSON, which is YAML, with its
+// keys in the order of the page. What c leaves to the account, it does not say.
+func (c *Config) File() []byte {
+	said := *c
+	said.Images, said.VPCCIDR, said.IAMPolicyARNs = nil, c.Range(), c.Policies()
+	if said.NodeGroups == nil {
+		said.NodeGroups = []NodeGroup{}
+	}
+	text := bytes.TrimSuffix(encode(said), []byte("}"))
+	for _, name := range sortedKeys(c.Images) {
+		text = fmt.Appendf(text, ",%s:%s", encode("image_"+name), encode(c.Images[name]))
+	}
+	return append(text, '}')
+}
 
 // allTags are the tags of everything that can have some.
 func (c *Config) allTags() map[string]string {

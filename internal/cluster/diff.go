@@ -153,7 +153,7 @@ func Reconfigure(before, after *Config) []workload.Violation {
 func keysOf(c *Config) map[string]json.RawMessage {
 	plain := *c
 	plain.NodeGroups, plain.Images = nil, nil
-	plain.IAMPolicyARNs = c.Policies()
+	plain.IAMPolicyARNs, plain.VPCCIDR = c.Policies(), c.Range() // a default that is said is no change
 	keys := map[string]json.RawMessage{}
 	if err := json.Unmarshal(encode(&plain), &keys); err != nil {
 		panic(err) // encode has just written it

@@ -64,6 +64,7 @@ var trusts = map[string]map[string][2]string{
 		"cluster": {"eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "nodes": {"ec2.amazonaws.com", "sts:AssumeRole"},
 		"operator": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "gateway": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
 		"apis": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "autoscaler": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
+		"logs": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
 	},
 	"aws-cn": {"nodes": {"ec2.amazonaws.com.cn", "sts:AssumeRole"}}, // the rest as in aws
 }

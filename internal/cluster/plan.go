@@ -202,9 +202,12 @@ func (b *builder) objects() {
 	b.step(Step{ID: IDPolicy, Why: "widen it to widen what all APIs may do", Do: Do{Policy: &Policy{b.names.Policy(), b.names.PolicyARN(), clusterPolicy()}}})
 	why := map[string]string{
 		roleCluster: "the control plane", roleNodes: "nodes", roleOperator: "the operator", roleGateway: "gateways",
-		roleAPIs: "APIs: the policies of iam_policy_arns", roleAutoscaler: "what adds and removes nodes",
+		roleAPIs: "APIs: the policies of iam_policy_arns", roleAutoscaler: "what adds and removes nodes", roleLogs: "what sends logs and metrics of APIs to the log group",
 	}
 	for _, part := range roleParts {
+		if !b.c.has(part) {
+			continue
+		}
 		s := Step{ID: IDRole + part, Why: why[part], Do: Do{Role: b.role(part)}}
 		if part == roleAPIs {
 			s.Needs = []string{IDPolicy}
@@ -247,7 +250,9 @@ func (b *builder) stacks(groups []managed) {
 	b.stack("cluster", "the control plane, Kubernetes "+b.version.Version, b.clusterStack(), map[string]Source{"Subnets": subnets, VersionParameter: {Literal: b.version.Version}}, clusterNeeds...).Do.Stack.Rollback = false
 	addonNeeds := []string{IDStack + "cluster"}
 	for _, p := range podRoles {
-		addonNeeds = append(addonNeeds, IDRole+p.role)
+		if b.c.has(p.role) {
+			addonNeeds = append(addonNeeds, IDRole+p.role)
+		}
 	}
 	b.stack("addons", "what nodes need, and who pods are", b.addonsStack(), nil, addonNeeds...)
 	for _, m := range groups {
@@ -320,7 +325,9 @@ func (b *builder) chart(groups []managed) *Chart {
 	c := &Chart{Namespace: namespaceOperator, Autoscaler: map[string][]string{}, Images: b.c.Images}
 	var roles []any
 	for _, part := range roleParts {
-		roles = append(roles, b.names.RoleARN(part))
+		if b.c.has(part) {
+			roles = append(roles, b.names.RoleARN(part))
+		}
 	}
 	nodeGroups := []any{}
 	for i := range b.c.NodeGroups {
@@ -337,6 +344,16 @@ func (b *builder) chart(groups []managed) *Chart {
 	c.Values = object{
 		"account": b.f.Account, "region": b.c.Region, "clusterName": b.c.ClusterName, "platformRoles": roles, "nodeGroups": nodeGroups,
 		"operator": program(operatorPort), "gateway": program(gatewayPort), "apis": object{"namespace": namespaceAPIs},
+	}
+	if b.c.CloudWatchLogs {
+		c.Values["logs"] = object{"cloudwatch": b.cloudWatch("fluent_bit")}
+		c.Values["capacity"] = object{"reserve": object{"cpu": "50m", "mem": "64Mi"}} // what it requests of each node
+	}
+	if b.c.CloudWatchMetrics {
+		collector := b.cloudWatch("otel_collector")
+		system := program(0)
+		collector["nodeSelector"], collector["tolerations"] = system["nodeSelector"], system["tolerations"]
+		c.Values["metrics"] = object{"cloudwatch": collector}
 	}
 	if names := b.images(); len(names) > 0 {
 		c.Values["image"] = object{"names": names}
@@ -362,11 +379,21 @@ func (b *builder) chart(groups []managed) *Chart {
 	return c
 }
 
+// cloudWatch is what of something that sends to the log group is said of it: image is what the
+// file calls its image.
+func (b *builder) cloudWatch(image string) object {
+	values := object{"group": b.names.LogGroup(), "region": b.c.Region}
+	if name := b.c.Images[image]; name != "" {
+		values["image"] = name
+	}
+	return values
+}
+
 // images are the names of those images of Cortex's own that the file names, as the chart
 // calls them.
 func (b *builder) images() object {
 	names := object{}
-	for key, program := range map[string]string{"operator": "operator", "gateway": "gateway", "proxy": "sidecar"} {
+	for key, program := range map[string]string{"operator": "operator", "gateway": "gateway", "proxy": "sidecar", "ledger": "ledger"} {
 		if image := b.c.Images[key]; image != "" {
 			names[program] = image
 		}

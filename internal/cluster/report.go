@@ -63,6 +63,7 @@ type Status struct {
 	// StackDrift is what AWS finds when it is asked to compare the stacks; nil when it was not.
 	StackDrift []Drift `json:"stack_drift,omitempty"`
 	Authority  string  `json:"-"` // PEM, that vouches for the operator
+	Config     *Config `json:"-"` // what was asked for last; nil: it is not known
 }
 
 // Drift is a difference that somebody has made by hand.
@@ -95,7 +96,7 @@ type Network struct {
 // GroupState is a managed node group as it is.
 type GroupState struct {
 	Name    string   `json:"name"`
-	State   string   `json:"state"`
+	State   string   `json:"state"` // EKS's word; of a group that is as it should be, with all its nodes, ACTIVE without asking
 	Types   []string `json:"instance_types"`
 	Spot    bool     `json:"spot"`
 	Nodes   int      `json:"nodes"` // that there are

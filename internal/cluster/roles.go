@@ -8,9 +8,16 @@ const (
 	roleGateway    = "gateway"
 	roleAPIs       = "apis"
 	roleAutoscaler = "autoscaler"
+	roleLogs       = "logs"
 )
 
-var roleParts = []string{roleCluster, roleNodes, roleOperator, roleGateway, roleAPIs, roleAutoscaler}
+// roleParts are all that any cluster has.
+var roleParts = []string{roleCluster, roleNodes, roleOperator, roleGateway, roleAPIs, roleAutoscaler, roleLogs}
+
+// has reports whether a cluster has a role for one part.
+func (c *Config) has(part string) bool {
+	return part != roleLogs || c.CloudWatchLogs || c.CloudWatchMetrics
+}
 
 // InlinePolicy is the name of what a role for pods may do besides what is attached to it.
 const InlinePolicy = "cortex"
@@ -26,6 +33,8 @@ var podRoles = []podRole{
 	{"OperatorIdentity", namespaceOperator, "cortex-operator", roleOperator},
 	{"GatewayIdentity", namespaceOperator, "cortex-gateway", roleGateway},
 	{"AutoscalerIdentity", "kube-system", "cluster-autoscaler", roleAutoscaler},
+	{"LogsIdentity", namespaceOperator + "-logs", "cortex-logs", roleLogs},
+	{"MetricsIdentity", namespaceOperator, "cortex-cloudwatch", roleLogs}, // which go through the log group
 }
 
 // Document is an IAM policy.
@@ -102,6 +111,8 @@ func (b *builder) inline(part string) *Document {
 			allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"},
 				n.arn("logs", "log-group:"+n.LogGroup()+":*")),
 		)
+	case roleLogs:
+		return document(allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"}, n.arn("logs", "log-group:"+n.LogGroup()+":*")))
 	case roleGateway:
 		return document(
 			allow([]string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, n.bucketARN("/workloads/*")),

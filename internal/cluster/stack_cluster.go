@@ -52,6 +52,9 @@ func (b *builder) addonsStack() *template {
 		t.resource(resource, "AWS::EKS::Addon", b.addon(addonsBeforeNodes[i]))
 	}
 	for _, p := range podRoles {
+		if !b.c.has(p.role) {
+			continue
+		}
 		t.resource(p.resource, "AWS::EKS::PodIdentityAssociation", object{
 			"ClusterName": b.c.ClusterName, "Namespace": p.namespace, "ServiceAccount": p.account, "RoleArn": b.names.RoleARN(p.role),
 		})

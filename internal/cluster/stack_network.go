@@ -114,11 +114,7 @@ func (b *builder) endpointsStack() *template {
 
 // vpcCIDR is the range of a network that Cortex makes.
 func (b *builder) vpcCIDR() netip.Prefix {
-	text := b.c.VPCCIDR
-	if text == "" {
-		text = defaultVPC
-	}
-	return netip.MustParsePrefix(text) // Validate has read it
+	return netip.MustParsePrefix(b.c.Range()) // Validate has read it
 }
 
 // split divides a range into at least 8 equal ones, at least n.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -212,8 +213,7 @@ func (b *batches) claim(ctx context.Context, id string) (item, bool) {
 	if it.id() != id {
 		return item{}, false
 	}
-	if it.body, err = b.read(ctx, i); err != nil {
-		b.fail(err)
+	if it.body, err = b.read(ctx, i); err != nil { // it is read again, and fails, when it is taken
 		return item{}, false
 	}
 	b.outcome[i] = running
@@ -225,21 +225,28 @@ func (b *batches) claim(ctx context.Context, id string) (item, bool) {
 func (b *batches) take(ctx context.Context) (item, bool) {
 	for {
 		b.mu.Lock()
-		wait, i := b.changed, -1
+		stirred, i := b.changed, -1
 		switch {
 		case b.left == 0 || b.broken != nil || ctx.Err() != nil:
 			b.mu.Unlock()
 			return item{}, false
 		case b.full:
-			wait = b.committed
+			stirred = b.committed
 		default:
 			i = b.nextOpen()
 		}
 		if i >= 0 {
 			body, err := b.read(ctx, i)
 			if err != nil {
-				b.fail(err)
+				away := fault.Is(err, fault.Unavailable)
+				if !away {
+					b.fail(err)
+				}
 				b.mu.Unlock()
+				if away {
+					wait(ctx, writeAgain)
+					continue
+				}
 				return item{}, false
 			}
 			b.outcome[i] = running
@@ -250,7 +257,7 @@ func (b *batches) take(ctx context.Context) (item, bool) {
 		}
 		b.mu.Unlock()
 		select {
-		case <-wait:
+		case <-stirred:
 		case <-ctx.Done():
 		}
 	}
@@ -407,6 +414,8 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 	}
 	ok, bad, worked := b.ok, b.bad, b.worked
 	b.mu.Unlock()
+	lasting, cancel := outlasting(ctx) // what ends now is to be written
+	defer cancel()
 	for _, f := range []struct {
 		name string
 		size *int64
@@ -415,8 +424,9 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 		if len(f.data) == 0 || err != nil {
 			continue
 		}
-		// What ends now is to be written, whoever waits for it.
-		if err = b.s.cfg.Files.Append(context.WithoutCancel(ctx), b.rec.key().file(f.name), *f.size, f.data); err == nil {
+		if err = j.patiently(lasting, func() error {
+			return b.s.cfg.Files.Append(lasting, b.rec.key().file(f.name), *f.size, f.data)
+		}); err == nil {
 			*f.size += int64(len(f.data))
 		}
 	}

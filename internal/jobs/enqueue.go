@@ -67,8 +67,11 @@ func (j *job) enqueue(ctx context.Context) error {
 }
 
 func (e *enqueuer) fromSubmission(r record) error {
-	text, err := e.j.s.readFile(e.ctx, r.key(), fileSubmission)
-	if err != nil {
+	var text []byte
+	if err := e.j.patiently(e.ctx, func() (err error) {
+		text, err = e.j.s.readFile(e.ctx, r.key(), fileSubmission)
+		return err
+	}); err != nil {
 		return err
 	}
 	submission, err := parse(r.Kind, r.API, text)
@@ -261,7 +264,9 @@ func (e *enqueuer) flush() error {
 	if e.ctx.Err() != nil {
 		return context.Cause(e.ctx)
 	}
-	err := e.j.s.cfg.Files.Append(e.ctx, e.j.rec.key().file(fileItems), e.bytes-int64(e.out.Len()), e.out.Bytes())
+	err := e.j.patiently(e.ctx, func() error {
+		return e.j.s.cfg.Files.Append(e.ctx, e.j.rec.key().file(fileItems), e.bytes-int64(e.out.Len()), e.out.Bytes())
+	})
 	e.out.Reset()
 	return err
 }

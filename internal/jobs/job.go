@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -63,16 +64,8 @@ func (j *job) change(ctx context.Context, more map[string][]byte, fn func(*recor
 // must is change, again and again until it succeeds or ctx has ended for a while: nobody
 // else would write it.
 func (j *job) must(ctx context.Context, more map[string][]byte, fn func(*record)) error {
-	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	lasting, cancel := outlasting(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(lastWriteWithin):
-			cancel()
-		case <-lasting.Done():
-		}
-	})
-	defer stop()
 	for {
 		err := j.change(lasting, more, fn)
 		if err == nil {
@@ -85,6 +78,36 @@ func (j *job) must(ctx context.Context, more map[string][]byte, fn func(*record)
 			return err
 		case <-time.After(writeAgain):
 		}
+	}
+}
+
+// outlasting is a context that ends a while after another: what is to be written then may
+// still be.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(lastWriteWithin):
+			cancel()
+		case <-lasting.Done():
+		}
+	})
+	return lasting, func() {
+		stop()
+		cancel()
+	}
+}
+
+// patiently does something with what is kept of the job, again and again as long as that is
+// away, until ctx ends. No job fails because of it.
+func (j *job) patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+			return err
+		}
+		j.s.log.Warn("what is kept of a job is away; it waits", "api", j.rec.API, "job", j.rec.ID, "error", err)
+		wait(ctx, writeAgain)
 	}
 }
 
@@ -227,8 +250,11 @@ func (j *job) finish(ctx context.Context, status workload.JobStatus, reason *wor
 // startRun starts a worker, or takes over the one of that id.
 func (j *job) startRun(ctx context.Context, id string, env map[string]string) (engine.Running, error) {
 	k := j.rec.key()
-	spec, err := j.s.readFile(ctx, k, fileJob)
-	if err != nil {
+	var spec []byte
+	if err := j.patiently(ctx, func() (err error) {
+		spec, err = j.s.readFile(ctx, k, fileJob)
+		return err
+	}); err != nil {
 		return nil, fmt.Errorf("reading what its workers are told: %w", err)
 	}
 	run := engine.Run{
@@ -255,13 +281,16 @@ func (j *job) startRun(ctx context.Context, id string, env map[string]string) (e
 
 // endsWith has a run end with ctx, for its reason, or be left, until stop is called.
 func endsWith(ctx context.Context, run engine.Running) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
-		if why := context.Cause(ctx); errors.Is(why, errShutdown) {
-			run.Leave()
-		} else {
-			run.Stop(why.Error())
-		}
-	})
+	return context.AfterFunc(ctx, func() { endRun(ctx, run, context.Cause(ctx).Error()) })
+}
+
+// endRun has a run end, or leaves it where this process is to end.
+func endRun(ctx context.Context, run engine.Running, why string) {
+	if errors.Is(context.Cause(ctx), errShutdown) {
+		run.Leave()
+		return
+	}
+	run.Stop(why)
 }
 
 // there returns the ids of the workers of this job that are there, from a process before

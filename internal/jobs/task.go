@@ -19,6 +19,9 @@ const (
 	lastPause  = time.Minute
 )
 
+// resultWithin is how long a run that has ended has to say what it left.
+const resultWithin = 30 * time.Second
+
 // runTask runs the worker of a task until it succeeds or may not run again. No status: ctx
 // has ended, and says why.
 func (j *job) runTask(ctx context.Context) (workload.JobStatus, *workload.ItemReason) {
@@ -110,15 +113,20 @@ func (j *job) attempt(ctx context.Context, n int) (engine.Running, error) {
 // keepResult keeps what a run left as its result, and says why if it does not. An earlier
 // run may have left one, which is replaced.
 func (j *job) keepResult(ctx context.Context, run engine.Running, again bool) string {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWriteWithin)
+	lasting, cancel := outlasting(ctx)
 	defer cancel()
-	data, err := run.Result(ctx, workload.MaxInlineResult)
+	asking, done := context.WithTimeout(lasting, resultWithin)
+	defer done()
+	data, err := run.Result(asking, workload.MaxInlineResult)
 	warning := ""
 	if len(data) > workload.MaxInlineResult {
 		data, warning = nil, fmt.Sprintf("its result has more than the %d bytes that are kept, and was dropped", workload.MaxInlineResult)
 	}
 	if err == nil && (len(data) > 0 || again) {
-		_, err = j.s.cfg.Files.Put(ctx, j.rec.key().file(fileResult), bytes.NewReader(data))
+		err = j.patiently(lasting, func() error {
+			_, err := j.s.cfg.Files.Put(lasting, j.rec.key().file(fileResult), bytes.NewReader(data))
+			return err
+		})
 	}
 	if err != nil {
 		return "its result could not be kept: " + err.Error()

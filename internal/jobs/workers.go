@@ -41,8 +41,14 @@ func (j *job) runBatches(ctx context.Context) (workload.JobStatus, *workload.Ite
 	broken := func(err error) (workload.JobStatus, *workload.ItemReason) {
 		return workload.JobUnexpectedError, &workload.ItemReason{Code: "results_unwritable", Message: err.Error()}
 	}
-	b, err := openBatches(ctx, j.s, j.snapshot())
-	if err != nil {
+	var b *batches
+	if err := j.patiently(ctx, func() (err error) {
+		b, err = openBatches(ctx, j.s, j.snapshot())
+		return err
+	}); err != nil {
+		if ctx.Err() != nil {
+			return "", nil
+		}
 		return broken(err)
 	}
 	defer b.close()
@@ -129,16 +135,12 @@ type worker struct {
 	has []item
 }
 
-// takeOver takes the workers over that are there, at most so many, with what they have.
+// takeOver takes the workers over that are there, with what they have, and ends those that
+// are more than so many and have nothing.
 func (w *crew) takeOver(ctx context.Context, most int) error {
 	ids, err := w.j.there(ctx)
-	for i, id := range ids {
-		if i >= most { // the job has less to do by now
-			if err := w.j.s.cfg.Runner.EndRun(ctx, engine.RunName{Name: w.j.rec.key().runs(), ID: id}); err != nil {
-				w.j.s.log.Warn("a worker that is not needed any more cannot be ended", "job", w.j.rec.ID, "worker", id, "error", err)
-			}
-			continue
-		}
+	var idle []worker
+	for _, id := range ids {
 		run, err := w.j.startRun(ctx, id, nil)
 		if err != nil {
 			continue // another one takes its place
@@ -157,9 +159,32 @@ func (w *crew) takeOver(ctx context.Context, most int) error {
 			}
 		}
 		run.Settle(ctx, over)
-		w.there = append(w.there, took)
+		if len(took.has) > 0 {
+			w.there = append(w.there, took)
+		} else {
+			idle = append(idle, took)
+		}
+	}
+	for _, took := range idle {
+		if len(w.there) < most {
+			w.there = append(w.there, took)
+			continue
+		}
+		w.end(ctx, took.run, "its job needs it no more")
 	}
 	return err
+}
+
+// end ends a worker, or leaves it, and returns how it ended.
+func (w *crew) end(ctx context.Context, run engine.Running, why string) engine.RunEnd {
+	endRun(ctx, run, why)
+	<-run.Done()
+	w.j.isGone(run)
+	end := run.End()
+	if !end.Left {
+		run.Forget(context.WithoutCancel(ctx))
+	}
+	return end
 }
 
 // next returns a worker: one that is there, or a new one.
@@ -229,7 +254,6 @@ func (w *crew) once(ctx context.Context, closes bool) (served, over bool, end en
 	if err != nil {
 		return false, false, engine.RunEnd{Reason: &workload.Reason{Code: "worker_not_started", Message: "a worker could not be started: " + err.Error()}}
 	}
-	defer w.j.isGone(run)
 	stop := endsWith(ctx, run)
 	late, cancel := context.WithTimeout(ctx, readyWithin)
 	ready := run.AwaitReady(late)
@@ -241,15 +265,9 @@ func (w *crew) once(ctx context.Context, closes bool) (served, over bool, end en
 		w.giveBack(took.has)
 	}
 	why := run.Reason()
-	if stop() { // ctx has not ended it
-		run.Stop("its job needs it no more")
-	}
-	<-run.Done()
-	if end = run.End(); end.Stopped && !ready && ctx.Err() == nil { // it was we, because it took too long
+	stop()
+	if end = w.end(ctx, run, "its job needs it no more"); end.Stopped && !ready && ctx.Err() == nil { // it was we, because it took too long
 		end = engine.RunEnd{Reason: why}
-	}
-	if !end.Left {
-		run.Forget(context.WithoutCancel(ctx))
 	}
 	return served, over, end
 }

@@ -78,3 +78,41 @@ func TestClusterReference(t *testing.T) {
 		t.Errorf("docs/aws.md is not what the keys say; run go test ./internal/manifest -run Reference -update (-file +tables):\n%s", diff)
 	}
 }
+
+// keysOf042 are the keys of a cluster file of cortex 0.42, but for images of programs that
+// there are no more.
+const keysOf042 = `cluster_name region prometheus_instance_type telemetry node_groups tags availability_zones ssl_certificate_arn iam_policy_arns
+	subnet_visibility subnets nat_gateway api_load_balancer_type api_load_balancer_scheme operator_load_balancer_scheme
+	api_load_balancer_cidr_white_list operator_load_balancer_cidr_white_list vpc_cidr cluster_uid bucket account_id cortex_policy_arn
+	name instance_type min_instances max_instances priority instance_volume_size instance_volume_type instance_volume_iops instance_volume_throughput
+	spot spot_config instance_distribution on_demand_base_capacity on_demand_percentage_above_base_capacity max_price instance_pools
+	image_operator image_proxy image_cluster_autoscaler image_nvidia_device_plugin image_neuron_device_plugin image_fluent_bit`
+
+// The guide for those who come from 0.42 says of every key of theirs what becomes of it, and
+// names every key that they did not have.
+func TestKeysOf042AreInTheGuide(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "migrating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "## A cluster beside the old one\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	known := map[string]bool{}
+	for _, k := range ClusterKeys() {
+		key := k.Path[strings.LastIndexByte(k.Path, '.')+1:]
+		known[key] = true
+		// What was new and what is old beside 0.42 is of other releases.
+		if !k.NoEffect && !strings.HasPrefix(k.Path, "subnets[]") && !strings.Contains(section, "`"+key+"`") && key != "cluster_credentials" {
+			t.Errorf("the section does not say a word of %s", k.Path)
+		}
+	}
+	for key := range strings.FieldsSeq(keysOf042) {
+		if !known[key] {
+			t.Errorf("%s of 0.42 is not known to the reader of cluster files", key)
+		}
+		if !strings.Contains(section, "`"+key+"`") {
+			t.Errorf("the section does not say what becomes of %s", key)
+		}
+	}
+}

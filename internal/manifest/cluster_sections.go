@@ -43,6 +43,8 @@ func clusterFields() []field[clusterDraft] {
 		{key: "operator_load_balancer_cidr_white_list", nullable: true, doc: "addresses from which the cluster may be managed (default: any)", set: words(func(t *draft) *[]string { return &t.OperatorCIDRs })},
 		{key: "ssl_certificate_arn", nullable: true, doc: "a certificate of AWS Certificate Manager in the region: APIs are then on port 443 too (default: none)", set: text(func(t *draft) *string { return &t.SSLCertificateARN })},
 		{key: "iam_policy_arns", nullable: true, doc: "policies of what APIs may do in AWS, at most 9 (default: `AmazonS3FullAccess`)", set: words(func(t *draft) *[]string { return &t.IAMPolicyARNs })},
+		{key: "cloudwatch_logs", doc: "whether what APIs write is sent to the log group of the cluster, too (default: `false`)", set: set((*scope).truth, func(t *draft) *bool { return &t.CloudWatchLogs })},
+		{key: "cloudwatch_metrics", doc: "whether CloudWatch gets some metrics of Cortex (default: `false`)", set: set((*scope).truth, func(t *draft) *bool { return &t.CloudWatchMetrics })},
 		{key: "cluster_credentials", nullable: true, doc: "`role`; `inherit`, the key of whoever makes the cluster, is refused", set: text(func(t *draft) *string { return &t.ClusterCredentials })},
 	}
 }
@@ -106,12 +108,13 @@ func maybe[T, V any](key, doc string, read func(*scope, value) (V, bool), into f
 
 // Images that a cluster still starts, by what comes after image_ in their keys.
 var usedImages = []struct{ name, of string }{
-	{"operator", "the operator"}, {"gateway", "gateways"}, {"proxy", "the sidecar"},
+	{"operator", "the operator"}, {"gateway", "gateways"}, {"proxy", "the sidecar"}, {"ledger", "the servers that keep items"},
 	{"cluster_autoscaler", "the cluster autoscaler"}, {"nvidia_device_plugin", "the device plugin for GPUs"}, {"neuron_device_plugin", "the device plugin for Inferentia"},
+	{"fluent_bit", "Fluent Bit, with cloudwatch_logs"}, {"otel_collector", "the collector, with cloudwatch_metrics"},
 }
 
 // unusedImages are those of programs that there are no more.
-var unusedImages = strings.Fields("controller_manager manager kubexit activator autoscaler async_gateway enqueuer dequeuer metrics_server neuron_scheduler fluent_bit " +
+var unusedImages = strings.Fields("controller_manager manager kubexit activator autoscaler async_gateway enqueuer dequeuer metrics_server neuron_scheduler " +
 	"istio_proxy istio_pilot prometheus prometheus_config_reloader prometheus_operator prometheus_statsd_exporter prometheus_dcgm_exporter " +
 	"prometheus_kube_state_metrics prometheus_node_exporter kube_rbac_proxy grafana event_exporter " +
 	// of releases before 0.36

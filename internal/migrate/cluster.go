@@ -59,8 +59,8 @@ func (r *Report) cluster(in File) {
 	}
 	name := strings.TrimSuffix(in.Path, path.Ext(in.Path)) + ".values.yaml"
 	r.write(name, data)
-	r.find(in, 1, ToDo, "a cluster file: `cortex cluster plan` says what it makes on AWS; clusters of earlier releases are not taken over",
-		"for a Kubernetes cluster that there is, label the nodes of each group with cortex.dev/node-group, and `cortex install --account-id ACCOUNT --values "+below(name)+"`")
+	r.find(in, 1, ToDo, "a cluster file: a cluster that 0.42 has made is not taken over, `cortex cluster up` makes one beside it",
+		"`cortex cluster plan "+in.Path+"` shows of what; on a Kubernetes that there is, label the nodes of each group with cortex.dev/node-group, and `cortex install --account-id ACCOUNT --values "+below(name)+"`")
 	for _, w := range parsed.Warnings {
 		r.problem(in, w)
 	}

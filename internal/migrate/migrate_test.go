@@ -101,7 +101,7 @@ func TestPlan(t *testing.T) {
 		{"nor a type that no release had", "cortex.yaml", strings.ReplaceAll(served, "python,", "torch,"), []string{"text: its class is of type torch"}, nil},
 		{
 			"a cluster file becomes values", "cluster.yaml", "cluster_name: prod\nregion: us-west-2\ninstance_type: m5.large\napi_load_balancer_scheme: internal\n",
-			[]string{"cluster.yaml:1 to do: a cluster file", "cluster.yaml:3 to do: instance_type: is a key of releases 0.20 to 0.30"},
+			[]string{"cluster.yaml:1 to do: a cluster file: a cluster that 0.42 has made is not taken over", "cluster.yaml:3 to do: instance_type: is a key of releases 0.20 to 0.30"},
 			map[string]string{"migrated/cluster.values.yaml": "scheme: internal"},
 		},
 		{"a job", "job.json", `{"workers": 1, "item_list": {"items": [1], "batch_size": 1}}`, []string{"job.json:1 done: a job"}, nil},
@@ -112,8 +112,9 @@ func TestPlan(t *testing.T) {
 		},
 		{
 			"a script", "deploy.sh", "#!/bin/sh\n# cortex cluster up\ncortex cluster up cluster.yaml\ncortex  deploy\ncortex deploy --no-wait\ncortex get\n",
-			[]string{"deploy.sh:3 to do: clusters on AWS", "deploy.sh:4 to do: deploy waits"}, nil,
+			[]string{"deploy.sh:3 to do: a cluster of 0.42 goes on with the program that has made it", "deploy.sh:4 to do: deploy waits"}, nil,
 		},
+		{"a script for another cloud", "gcp.sh", "cortex cluster-gcp up\ncortex cluster scale --node-group a\n", []string{"gcp.sh:1 impossible yet: clusters are made on AWS only", "gcp.sh:2 to do: this command is gone"}, nil},
 		{"a script in Python", "run.py", "import cortex\nenvs = cortex.env_list()[\"environments\"]\n", []string{"run.py:2 to do: env_list returns the list itself"}, nil},
 		{"the configuration of a CI", ".github/ci.yml", "jobs:\n  a:\n    - run: cortex env configure p --provider aws\n", []string{"ci.yml:3 to do: an environment elsewhere takes no provider"}, nil},
 		{"a list of another program", "hosts.yaml", "- name: a\n  kind: Deployment\n", nil, nil},

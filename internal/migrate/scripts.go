@@ -12,12 +12,16 @@ var changed = []struct {
 	text, do string
 }{
 	{
-		regexp.MustCompile(`\bcortex\s+cluster-gcp\s|\bcortex\s+cluster\s+scale\b`), Impossible,
-		"no command does this to a cluster any more", "on GCP `cortex install` puts Cortex on a Kubernetes cluster that there is; on AWS `cortex cluster configure` changes the sizes of groups",
+		regexp.MustCompile(`\bcortex\s+cluster-gcp\s`), Impossible,
+		"clusters are made on AWS only", "`cortex install` puts Cortex on a Kubernetes cluster that there is",
+	},
+	{
+		regexp.MustCompile(`\bcortex\s+cluster\s+scale\b`), ToDo,
+		"this command is gone", "`cortex cluster configure` with the numbers in the cluster file",
 	},
 	{
 		regexp.MustCompile(`\bcortex\s+cluster\s+(up|down|configure|export|info)\b`), ToDo,
-		"clusters on AWS are made another way, and none was made in a real account yet", "read docs/aws.md, and what `cortex cluster plan` says of the cluster file; clusters of earlier releases are not taken over",
+		"a cluster of 0.42 goes on with the program that has made it", "make one of this release beside it: docs/migrating.md",
 	},
 	{
 		regexp.MustCompile(`\bcortex\s+env\s+configure\b.*\s(-p|--provider|--aws-|-k|-s)\b`), ToDo,

@@ -227,6 +227,14 @@ annotations:
 - namespaceSelector:
     matchExpressions:
       - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.metrics.namespaces }}}
+{{- if .Values.metrics.cloudwatch.group }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .Release.Namespace }}
+  podSelector:
+    matchLabels:
+      {{- include "cortex.selector" "cloudwatch" | nindent 6 }}
+{{- end }}
 {{- end }}
 
 {{/* How large a node may be, as flags of the operator read it. */}}
@@ -265,4 +273,91 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 {{- define "cortex.ledgerBytes" -}}
 {{- $size := .Values.items.storage.size }}{{ $unit := regexFind "[MGT]i$" $size -}}
 {{ div (mul (trimSuffix $unit $size | int64) 1024 9) 10 }}{{ get (dict "Mi" "Ki" "Gi" "Mi" "Ti" "Gi") $unit }}
+{{- end }}
+
+{{/* Where Fluent Bit is (`helm lint` has no namespace). */}}
+{{- define "cortex.logsNamespace" -}}
+{{ printf "%s-logs" .Release.Namespace | trimPrefix "-" }}
+{{- end }}
+
+{{/*
+The settings of Fluent Bit: containers of APIs, without their sidecars. A stream of the log
+group is called apis/POD.CONTAINER.
+*/}}
+{{- define "cortex.fluentBit" -}}
+{{- $of := .Values.logs.cloudwatch -}}
+[SERVICE]
+    Flush         5
+    Log_Level     warn
+    Grace         20
+[INPUT]
+    Name              tail
+    Path              /var/log/containers/*_{{ .Values.apis.namespace }}_*.log
+    Exclude_Path      /var/log/containers/*_{{ .Values.apis.namespace }}_proxy-*.log
+    Tag               <pod_name>.<container_name>
+    Tag_Regex         (?<pod_name>[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)_(?<namespace_name>[^_]+)_(?<container_name>.+)-
+    multiline.parser  cri
+    DB                /state/tail.db
+    Mem_Buf_Limit     16MB
+    Skip_Long_Lines   On
+    Read_from_Head    On
+    Refresh_Interval  5
+[OUTPUT]
+    Name               cloudwatch_logs
+    Match              *
+    region             {{ default .Values.region $of.region }}
+    log_group_name     {{ $of.group }}
+    log_stream_prefix  apis/
+    log_key            log
+    auto_create_group  false
+{{- end }}
+
+{{/*
+The settings of the collector. Each combination of the labels that are named for a metric is
+one that CloudWatch charges for, so there are few.
+*/}}
+{{- define "cortex.collector" -}}
+{{- $of := .Values.metrics.cloudwatch -}}
+extensions:
+  health_check: {endpoint: "0.0.0.0:13133"}
+receivers:
+  prometheus:
+    config:
+      scrape_configs:
+        - job_name: cortex
+          scrape_interval: {{ $of.interval }}
+          kubernetes_sd_configs:
+            - role: pod
+              namespaces: {names: {{ toJson (uniq (list .Release.Namespace .Values.apis.namespace)) }}}
+          relabel_configs:
+            - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_part_of, __meta_kubernetes_pod_label_cortex_dev_api, __meta_kubernetes_pod_container_port_name]
+              regex: cortex;[^;]*;health|[^;]*;true;admin
+              action: keep
+          metric_relabel_configs:
+            - source_labels: [__name__]
+              regex: cortex_(requests_total|request_duration_seconds.*|in_flight_requests|replicas|async_queued|async_oldest_seconds)
+              action: keep
+processors:
+  batch: {}
+exporters:
+  awsemf:
+    region: {{ default .Values.region $of.region }}
+    namespace: {{ $of.namespace }}
+    log_group_name: {{ $of.group | quote }}
+    log_stream_name: metrics
+    dimension_rollup_option: NoDimensionRollup
+    metric_declarations:
+      - dimensions: [[api_name, hop, code]]
+        metric_name_selectors: [^cortex_requests_total]
+      - dimensions: [[api_name, hop]]
+        metric_name_selectors: [^cortex_request_duration_seconds]
+      - dimensions: [[api_name, state]]
+        metric_name_selectors: [^cortex_replicas, ^cortex_in_flight_requests]
+      - dimensions: [[api_name]]
+        metric_name_selectors: [^cortex_async_]
+service:
+  extensions: [health_check]
+  telemetry: {logs: {level: warn}}
+  pipelines:
+    metrics: {receivers: [prometheus], processors: [batch], exporters: [awsemf]}
 {{- end }}

@@ -75,9 +75,10 @@ func (a *Account) roleARN(ctx context.Context, text, name string) (string, error
 }
 
 // samePrincipal reports whether a line of aws-auth means a principal: roles stand there
-// without their path.
+// without their path, users with it. In which case letters are counts for nobody: the
+// authenticator does not look, and IAM has no two names that differ in nothing else.
 func samePrincipal(m Mapping, principal string) bool {
-	if m.ARN == principal {
+	if strings.EqualFold(m.ARN, principal) {
 		return true
 	}
 	x, errX := arn.Parse(m.ARN)
@@ -85,9 +86,20 @@ func samePrincipal(m Mapping, principal string) bool {
 	if errX != nil || errY != nil || x.AccountID != y.AccountID || x.Partition != y.Partition {
 		return false
 	}
-	isRole := strings.HasPrefix(x.Resource, "role/") && strings.HasPrefix(y.Resource, "role/")
-	last := func(text string) string { return text[strings.LastIndex(text, "/")+1:] }
-	return isRole && last(x.Resource) == last(y.Resource)
+	name := func(resource string) (string, bool) {
+		path, is := strings.CutPrefix(resource, "role/")
+		return path[strings.LastIndex(path, "/")+1:], is
+	}
+	xName, xIs := name(x.Resource)
+	yName, yIs := name(y.Resource)
+	return xIs && yIs && strings.EqualFold(xName, yName)
+}
+
+// counts reports whether a line of aws-auth gives anybody anything: STS tells of a role
+// without its path, so that one with a path is nobody.
+func (m Mapping) counts() bool {
+	parsed, err := arn.Parse(m.ARN)
+	return err == nil && !(strings.HasPrefix(parsed.Resource, "role/") && strings.Count(parsed.Resource, "/") > 1)
 }
 
 // Grant makes a user or a role an administrator of a cluster, and returns its ARN as EKS
@@ -102,7 +114,7 @@ func (a *Account) Grant(ctx context.Context, name, who string) (string, error) {
 	}
 	_, err = a.eks.CreateAccessEntry(ctx, &eks.CreateAccessEntryInput{ClusterName: &name, PrincipalArn: &principal, Type: aws.String("STANDARD")})
 	if is(err, "InvalidParameterException") {
-		return "", fault.New(fault.Invalid, CodeNotGrantable, "%s: %s", principal, textOf(err)).WithHint("the user or the role has to exist: IAM may need some seconds to spread a new one")
+		return "", fault.New(fault.Invalid, CodeNotGrantable, "%s: %s", principal, textOf(err)).WithHint("the user or the role has to exist, and a user stands with its path, as in user/team/alice: `aws iam get-user` shows it. IAM may need some seconds to spread a new one")
 	}
 	if err != nil && !is(err, "ResourceInUseException") {
 		return "", asFault("granting access to "+principal, err)
@@ -138,7 +150,7 @@ func (a *Account) Administrators(ctx context.Context, name string) ([]cluster.Ac
 		}
 	}
 	for _, m := range mapped {
-		if !slices.Contains(m.Groups, mastersGroup) {
+		if !slices.Contains(m.Groups, mastersGroup) || !m.counts() {
 			continue
 		}
 		i := slices.IndexFunc(all, func(x cluster.Access) bool { return samePrincipal(m, x.ARN) })

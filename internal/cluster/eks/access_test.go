@@ -87,6 +87,73 @@ func TestGrantAndRevoke(t *testing.T) {
 	})
 }
 
+// A user with a path is called with it by IAM, by access entries and by aws-auth; nobody else
+// is meant by a name without it.
+func TestUserWithAPath(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		ctx := t.Context()
+		if err := w.up(ctx); err != nil {
+			t.Fatal(err)
+		}
+		dora := w.aws.AddUser("team/dora").ARN
+		if want := "arn:aws:iam::" + account + ":user/team/dora"; dora != want {
+			t.Fatalf("she is called %s, want %s", dora, want)
+		}
+		without := strings.Replace(dora, "team/", "", 1)
+		settle(t)
+		a, err := w.open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, err := a.Grant(ctx, "iris", dora); err != nil || got != dora {
+				t.Fatalf("Grant = %s, %v", got, err)
+			}
+			settle(t)
+			if got := w.aws.Administrators("iris"); !slices.Contains(got, dora) {
+				t.Errorf("administrators are %q, want %s among them", got, dora)
+			}
+			// eksctl writes what it is given; the authenticator does not look at case.
+			w.kube.mapped = []Mapping{{ARN: strings.Replace(dora, "team/dora", "Team/Dora", 1), Groups: []string{mastersGroup}}, {ARN: without, Groups: []string{mastersGroup}}}
+			if removed, err := a.Revoke(ctx, "iris", dora); err != nil || !slices.Equal(removed, []string{byEntry, byMap}) {
+				t.Errorf("Revoke = %q, %v; want both ways", removed, err)
+			}
+			settle(t)
+			if got := w.aws.Administrators("iris"); slices.Contains(got, dora) || len(w.kube.mapped) != 1 || w.kube.mapped[0].ARN != without {
+				t.Errorf("after revoke administrators are %q, aws-auth has %+v; want the user without a path only", got, w.kube.mapped)
+			}
+		}
+		if _, err := a.Grant(ctx, "iris", strings.Replace(dora, "team/dora", "dora", 1)); fault.Code(err) != CodeNotGrantable || !strings.Contains(fault.From(err).Hint, "user/team/alice") {
+			t.Errorf("Grant without the path = %v, want %s and where it stands", err, CodeNotGrantable)
+		}
+	})
+}
+
+// A role with a path in aws-auth is nobody, and so nobody's successor as administrator.
+func TestLastAdministratorBesideALineThatCountsForNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		if err := w.up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a, err := w.open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.kube.mapped = []Mapping{{ARN: "arn:aws:iam::" + account + ":role/team/Admins", Role: true, Groups: []string{mastersGroup}}}
+		if _, err := a.Revoke(t.Context(), "iris", a.Caller); fault.Code(err) != CodeLastAdministrator {
+			t.Errorf("Revoke of the last administrator = %v, want %s", err, CodeLastAdministrator)
+		}
+		w.kube.mapped[0].ARN = "arn:aws:iam::" + account + ":role/Admins"
+		if _, err := a.Revoke(t.Context(), "iris", a.Caller); err != nil {
+			t.Errorf("Revoke beside another administrator = %v", err)
+		}
+	})
+}
+
 // A line of aws-auth means a role whatever its path is, and nobody else.
 func TestSamePrincipal(t *testing.T) {
 	t.Parallel()
@@ -98,7 +165,9 @@ func TestSamePrincipal(t *testing.T) {
 		{role("Admins"), role("Admins"), true},
 		{role("Admins"), role("team/Admins"), true},
 		{role("Admins"), role("team/Others"), false},
+		{role("ADMINS"), role("team/Admins"), true},
 		{carol, carol, true},
+		{strings.Replace(carol, "carol", "CAROL", 1), carol, true},
 		{carol, role("carol"), false},
 		{"arn:aws:iam::" + account + ":user/carol", "arn:aws:iam::" + account + ":user/path/carol", false},
 		{"arn:aws:iam::444455556666:role/Admins", role("Admins"), false},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -14,11 +16,12 @@ const admitPatience = 10 * time.Second
 // admitted refuses whoever has the permissions in AWS and no access to the cluster itself.
 // An API server that is not there, or does not answer, refuses nobody: how a cluster is has
 // to be told above all when something is wrong with it.
-func (a *Account) admitted(ctx context.Context, name string) error {
-	at, err := a.place(ctx, name)
-	if fault.Is(err, fault.NotFound) || err == nil && at.Endpoint == "" {
+func (a *Account) admitted(ctx context.Context, c *ekstypes.Cluster) error {
+	if c == nil || deref(c.Endpoint) == "" {
 		return nil
 	}
+	name := deref(c.Name)
+	at, err := a.placeOf(c)
 	if err != nil {
 		return err
 	}

@@ -55,38 +55,53 @@ func (a *Account) attach(ctx context.Context, group string, targets []string, ta
 	return asFault("letting load balancers reach scaling group "+group, err)
 }
 
-// attachedTargets are the target groups of a scaling group.
-func (a *Account) attachedTargets(ctx context.Context, group string) (map[string]bool, error) {
-	has := map[string]bool{}
-	pages := autoscaling.NewDescribeLoadBalancerTargetGroupsPaginator(a.asg, &autoscaling.DescribeLoadBalancerTargetGroupsInput{AutoScalingGroupName: &group})
-	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, asFault("reading which load balancers reach scaling group "+group, err)
-		}
-		for _, t := range page.LoadBalancerTargetGroups {
-			has[deref(t.LoadBalancerTargetGroupARN)] = true
-		}
-	}
-	return has, nil
-}
-
-// scalingTags are the tags of a scaling group.
-func (a *Account) scalingTags(ctx context.Context, group string) (map[string]string, error) {
-	has := map[string]string{}
-	pages := autoscaling.NewDescribeTagsPaginator(a.asg, &autoscaling.DescribeTagsInput{
-		Filters: []asgtypes.Filter{{Name: aws.String("auto-scaling-group"), Values: []string{group}}},
+// scaling are the Auto Scaling groups of a cluster by their node groups, all of them at once:
+// how many instances there are, what tags the groups have and which load balancers reach
+// them is in the same answer.
+func (a *Account) scaling(ctx context.Context, clusterName string) (map[string][]asgtypes.AutoScalingGroup, error) {
+	all := map[string][]asgtypes.AutoScalingGroup{}
+	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(a.asg, &autoscaling.DescribeAutoScalingGroupsInput{
+		Filters: []asgtypes.Filter{{Name: aws.String("tag:" + tagScalingCluster), Values: []string{clusterName}}}, MaxRecords: aws.Int32(mostScalingGroups),
 	})
 	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, asFault("reading the tags of scaling group "+group, err)
+			return nil, asFault("reading the scaling groups of cluster "+clusterName, err)
 		}
-		for _, t := range page.Tags {
-			has[deref(t.Key)] = deref(t.Value)
+		for _, g := range page.AutoScalingGroups {
+			name := scalingTags(&g)[tagScalingGroup]
+			all[name] = append(all[name], g)
 		}
 	}
-	return has, nil
+	return all, nil
+}
+
+// Tags that EKS gives the scaling groups of its node groups, and how many groups AWS tells
+// at once at most.
+const (
+	tagScalingCluster, tagScalingGroup = "eks:cluster-name", "eks:nodegroup-name"
+	mostScalingGroups                  = 100
+)
+
+// scalingTags are the tags of a scaling group.
+func scalingTags(g *asgtypes.AutoScalingGroup) map[string]string {
+	has := map[string]string{}
+	for _, t := range g.Tags {
+		has[deref(t.Key)] = deref(t.Value)
+	}
+	return has
+}
+
+// inService counts the instances of scaling groups that are in service.
+func inService(groups []asgtypes.AutoScalingGroup) (nodes int) {
+	for _, g := range groups {
+		for _, i := range g.Instances {
+			if i.LifecycleState == asgtypes.LifecycleStateInService {
+				nodes++
+			}
+		}
+	}
+	return nodes
 }
 
 // scaleAttempts are how often a group is tried that EKS is doing something to.

@@ -30,10 +30,7 @@ func (a *Account) Facts(ctx context.Context, c *cluster.Config) (*cluster.Facts,
 
 // facts are Facts, with the quotas of the account or without: what is there needs none.
 func (a *Account) facts(ctx context.Context, c *cluster.Config, quotas bool) (*cluster.Facts, error) {
-	f := &cluster.Facts{
-		ReadAt: time.Now().UTC().Format(time.RFC3339), Account: a.ID, Region: a.Region,
-		InstanceTypes: map[string]cluster.InstanceType{}, SpotPrices: map[string]float64{}, Certificates: map[string]string{},
-	}
+	f := a.noFacts()
 	var mu sync.Mutex // of f, which several fill
 	fill := func(set func()) { mu.Lock(); defer mu.Unlock(); set() }
 	err := together(
@@ -63,6 +60,14 @@ func (a *Account) facts(ctx context.Context, c *cluster.Config, quotas bool) (*c
 		func() error { return a.addons(ctx, v) },
 		func() error { return a.releases(ctx, c, f, v) },
 	)
+}
+
+// noFacts are facts before anything was read.
+func (a *Account) noFacts() *cluster.Facts {
+	return &cluster.Facts{
+		ReadAt: time.Now().UTC().Format(time.RFC3339), Account: a.ID, Region: a.Region,
+		InstanceTypes: map[string]cluster.InstanceType{}, SpotPrices: map[string]float64{}, Certificates: map[string]string{},
+	}
 }
 
 type filler = func(func())

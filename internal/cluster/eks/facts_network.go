@@ -31,7 +31,11 @@ func (a *Account) subnets(ctx context.Context, c *cluster.Config, fill filler, f
 		vpcs = append(vpcs, aws.ToString(s.VpcId))
 	}
 	slices.Sort(vpcs)
-	vpcs = slices.Compact(vpcs)
+	return a.subnetsOf(ctx, slices.Compact(vpcs), fill, f)
+}
+
+// subnetsOf reads all subnets of some VPCs.
+func (a *Account) subnetsOf(ctx context.Context, vpcs []string, fill filler, f *cluster.Facts) error {
 	all, err := a.describeSubnets(ctx, filter("vpc-id", vpcs...))
 	if err != nil {
 		return err

@@ -269,7 +269,12 @@ func (w *world) calls() (n int) {
 func TestFrugal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *cluster.Config) { c.SubnetVisibility = cluster.Private })
+		w := newWorld(t, func(c *cluster.Config) {
+			c.SubnetVisibility = cluster.Private
+			spot := group("cheap", 1, 2)
+			spot.Spot = true
+			c.NodeGroups = append(c.NodeGroups, group("big", 1, 3), group("many", 2, 3), spot)
+		})
 		w.aws = awstest.New(awstest.Options{Account: account, Region: region, PageSize: 100})
 		w.key = w.aws.AddUser("alice", minimum(t, "iris"))
 		ctx := t.Context()
@@ -313,6 +318,6 @@ func TestFrugal(t *testing.T) {
 	})
 }
 
-// maxInfoCalls is what `cluster info` may cost with two groups of nodes: half of it is to see
-// whether roles, add-ons and scaling groups are still what they were made.
-const maxInfoCalls = 50
+// maxInfoCalls is what `cluster info` may cost, however many groups of nodes there are that
+// are as they should be.
+const maxInfoCalls = 25

@@ -40,16 +40,12 @@ func TestHealth(t *testing.T) {
 			return err
 		}, "node_groups", "cx-wd-cpu has 1 of 4 nodes", "EC2 has no such machines now"},
 		"detached": {func(ctx context.Context, _ *world, root *Account) error {
-			g, err := root.nodegroup(ctx, "iris", cluster.SystemGroup)
+			all, err := root.scaling(ctx, "iris")
 			if err != nil {
 				return err
 			}
-			group := scalingGroups(g)[0]
-			has, err := root.attachedTargets(ctx, group)
-			if err != nil {
-				return err
-			}
-			_, err = root.asg.DetachLoadBalancerTargetGroups(ctx, &autoscaling.DetachLoadBalancerTargetGroupsInput{AutoScalingGroupName: &group, TargetGroupARNs: sorted(has)})
+			g := all[cluster.SystemGroup][0]
+			_, err = root.asg.DetachLoadBalancerTargetGroups(ctx, &autoscaling.DetachLoadBalancerTargetGroupsInput{AutoScalingGroupName: g.AutoScalingGroupName, TargetGroupARNs: g.TargetGroupARNs})
 			return err
 		}, "load_balancer_targets", "that of the operator reaches none", "cortex cluster up FILE"},
 		"moved by AWS": {func(_ context.Context, w *world, _ *Account) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,30 +32,51 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 		}
 		return nil, a.noCluster(name)
 	}
-	if err := a.admitted(ctx, name); err != nil {
-		return nil, err
+	seen := &sight{stacks: stacks}
+	var control *ekstypes.Cluster
+	var note *Note
+	err = together(
+		func() (err error) { seen.scaling, err = a.scaling(ctx, name); return err },
+		func() (err error) { control, err = a.control(ctx, name); return err },
+		func() (err error) { note, err = a.Note(ctx, name); return err },
+	)
+	if err == nil {
+		err = a.admitted(ctx, control)
 	}
-	s := &cluster.Status{ClusterName: name, Region: a.Region, Account: a.ID, State: "missing"}
-	for _, part := range sorted(stacks) {
-		stack := stacks[part]
-		s.Stacks = append(s.Stacks, cluster.StackState{Part: part, Name: deref(stack.StackName), State: string(stack.StackStatus)})
-	}
-	note, err := a.Note(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	if note == nil {
 		note = &Note{}
 	}
-	err = together(
-		func() error { return a.infoControl(ctx, s) },
-		func() error { return a.infoGroups(ctx, s) },
-		func() error { return a.infoNetwork(ctx, s, stacks, note.Config) },
-	)
-	if err == nil {
-		err = a.infoPlan(ctx, s, note)
+	s := &cluster.Status{ClusterName: name, Region: a.Region, Account: a.ID, State: "missing"}
+	for _, part := range sorted(stacks) {
+		stack := stacks[part]
+		s.Stacks = append(s.Stacks, cluster.StackState{Part: part, Name: deref(stack.StackName), State: string(stack.StackStatus)})
 	}
-	s.Authority = note.Authority
+	var facts *cluster.Facts
+	if note.Config != nil {
+		if facts, err = a.factsSince(ctx, note, control); err != nil {
+			return nil, err
+		}
+	}
+	plan, state, err := a.infoPlan(ctx, s, note, facts, seen)
+	if err == nil {
+		err = together(
+			func() error { return a.infoControl(ctx, s, control, facts) },
+			func() error { return a.infoGroups(ctx, s, seen, plan, state) },
+			func() error { return a.infoNetwork(ctx, s, stacks, note.Config, facts) },
+		)
+	}
+	if plan != nil {
+		nodes := map[string]int64{}
+		for _, g := range s.Groups {
+			nodes[g.Name] = int64(g.Nodes)
+		}
+		cost := plan.Cost.With(nodes)
+		s.Cost = &cost
+	}
+	s.Authority, s.Config = note.Authority, note.Config
 	services := stacks["services"]
 	out := outputsOf(&services)
 	if host := out["OperatorHost"]; host != "" {
@@ -72,13 +95,39 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 	return s, err
 }
 
-func (a *Account) infoControl(ctx context.Context, s *cluster.Status) error {
-	c, err := a.control(ctx, s.ClusterName)
-	if err != nil || c == nil {
-		return err
+// factsSince are the facts of the plan by which a cluster was made. Versions of add-ons and
+// images are those that are noted, and the policies that it was made with are taken to be
+// there: what has become of them shows in what there is.
+func (a *Account) factsSince(ctx context.Context, n *Note, control *ekstypes.Cluster) (*cluster.Facts, error) {
+	c := n.Config
+	if n.Kubernetes.Version == "" {
+		return a.facts(ctx, c, false)
+	}
+	f := a.noFacts()
+	f.Policies = c.Policies()
+	var mu sync.Mutex // of f, which several fill
+	fill := func(set func()) { mu.Lock(); defer mu.Unlock(); set() }
+	return f, together(
+		func() error { return a.zones(ctx, fill, f) },
+		func() error { return a.versions(ctx, fill, f) },
+		func() error { return a.instanceTypes(ctx, c, fill, f) },
+		func() error { return a.spotPrices(ctx, c, fill, f) },
+		func() error { return a.certificate(ctx, c, fill, f) },
+		func() error {
+			if c.OwnNetwork() && control != nil && control.ResourcesVpcConfig != nil {
+				return a.subnetsOf(ctx, []string{deref(control.ResourcesVpcConfig.VpcId)}, fill, f)
+			}
+			return a.subnets(ctx, c, fill, f)
+		},
+	)
+}
+
+func (a *Account) infoControl(ctx context.Context, s *cluster.Status, c *ekstypes.Cluster, f *cluster.Facts) error {
+	if c == nil {
+		return nil
 	}
 	s.State, s.Kubernetes = string(c.Status), deref(c.Version)
-	until, err := a.endOfSupport(ctx, s.Kubernetes)
+	until, err := a.untilIn(ctx, f, s.Kubernetes)
 	if err != nil {
 		return err
 	}
@@ -91,6 +140,18 @@ func (a *Account) infoControl(ctx context.Context, s *cluster.Status) error {
 		s.Notes = append(s.Notes, "the authentication mode is "+string(c.AccessConfig.AuthenticationMode)+": somebody has changed it from API_AND_CONFIG_MAP")
 	}
 	return nil
+}
+
+// untilIn is when the standard support of a version ends; zero where AWS does not say.
+func (a *Account) untilIn(ctx context.Context, f *cluster.Facts, version string) (time.Time, error) {
+	if f != nil {
+		for _, v := range f.Versions {
+			if at, err := time.Parse(time.DateOnly, v.Until); err == nil && v.Version == version {
+				return at, nil
+			}
+		}
+	}
+	return a.endOfSupport(ctx, version)
 }
 
 func (a *Account) nodegroups(ctx context.Context, name string) (all []string, err error) {
@@ -109,25 +170,64 @@ func (a *Account) nodegroups(ctx context.Context, name string) (all []string, er
 	return all, nil
 }
 
-func (a *Account) infoGroups(ctx context.Context, s *cluster.Status) error {
-	names, err := a.nodegroups(ctx, s.ClusterName)
-	if err != nil {
-		return err
+// infoGroups says how the groups of nodes are. EKS answers for one of them at a time: it is
+// asked only about those that are not as the plan has them, or have fewer nodes than they
+// are to have. plan may be nil, when nobody knows how they should be.
+func (a *Account) infoGroups(ctx context.Context, s *cluster.Status, seen *sight, plan *cluster.Plan, state cluster.State) error {
+	names := map[string]bool{}
+	for name := range seen.scaling {
+		names[name] = true
 	}
-	s.Groups = make([]cluster.GroupState, len(names))
+	for part := range seen.stacks {
+		if name, isNodes := strings.CutPrefix(part, cluster.NodesPart("")); isNodes {
+			names[name] = true
+		}
+	}
+	groups := make([]cluster.GroupState, len(names))
 	var tasks []func() error
-	for i, name := range names {
+	for i, name := range sorted(names) {
+		groups[i] = seen.group(plan, state, name)
+		if groups[i].State != "" {
+			continue
+		}
 		tasks = append(tasks, func() error {
 			g, err := a.nodegroup(ctx, s.ClusterName, name)
-			if err != nil || g == nil {
-				return err
+			if err == nil && g != nil {
+				nodes := groups[i].Nodes
+				groups[i] = groupState(g)
+				groups[i].Nodes = nodes
 			}
-			s.Groups[i] = groupState(g)
-			s.Groups[i].Nodes, err = a.instancesOf(ctx, g)
 			return err
 		})
 	}
-	return together(tasks...)
+	err := together(tasks...)
+	// A stack whose group could not be made has none.
+	s.Groups = slices.DeleteFunc(groups, func(g cluster.GroupState) bool { return g.State == "" })
+	return err
+}
+
+// group is a group of nodes as its stack and its scaling group show it. Without a State it
+// is one that EKS has to be asked about.
+func (s *sight) group(plan *cluster.Plan, state cluster.State, name string) cluster.GroupState {
+	scaling := s.scaling[name]
+	g := cluster.GroupState{Name: name, Nodes: inService(scaling)}
+	if plan == nil || len(scaling) == 0 {
+		return g
+	}
+	id := cluster.IDStack + cluster.NodesPart(name)
+	i := slices.IndexFunc(plan.Groups, func(want cluster.Group) bool { return want.Name == name })
+	if i < 0 || state[id].Digest != plan.State()[id].Digest {
+		return g
+	}
+	for _, of := range scaling {
+		g.Desired, g.Min, g.Max = g.Desired+int64(aws.ToInt32(of.DesiredCapacity)), g.Min+int64(aws.ToInt32(of.MinSize)), g.Max+int64(aws.ToInt32(of.MaxSize))
+	}
+	if int64(g.Nodes) < g.Desired {
+		return g
+	}
+	g.State, g.Version = string(ekstypes.NodegroupStatusActive), plan.Kubernetes
+	g.Types, g.Spot = plan.Groups[i].Types, plan.Groups[i].Spot
+	return g
 }
 
 func groupState(g *ekstypes.Nodegroup) cluster.GroupState {
@@ -169,7 +269,7 @@ func (a *Account) instancesOf(ctx context.Context, g *ekstypes.Nodegroup) (nodes
 }
 
 // infoNetwork says what is needed to reach the cluster from another VPC.
-func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map[string]cfn.Stack, c *cluster.Config) error {
+func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map[string]cfn.Stack, c *cluster.Config, f *cluster.Facts) error {
 	network := stacks["network"]
 	out := outputsOf(&network)
 	s.Network.VPC, s.Network.Tables = out["Vpc"], listed(out["RouteTables"])
@@ -192,12 +292,16 @@ func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map
 	if len(s.Network.Subnets) == 0 {
 		return nil
 	}
-	if s.Network.VPC == "" {
-		subnets, err := a.describeSubnets(ctx, filter("subnet-id", s.Network.Subnets[0]))
-		if err != nil || len(subnets) == 0 {
-			return err
+	if c != nil && !c.OwnNetwork() {
+		s.Network.CIDR = c.Range()
+		return nil
+	}
+	if s.Network.VPC == "" && f != nil {
+		for _, subnet := range f.Subnets {
+			if subnet.ID == s.Network.Subnets[0] {
+				s.Network.VPC, s.Network.CIDR = subnet.VPC, subnet.VPCCIDR
+			}
 		}
-		s.Network.VPC = deref(subnets[0].VpcId)
 		tables, err := a.ec2.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{Filters: []ec2types.Filter{filter("association.subnet-id", s.Network.Subnets...)}})
 		if err != nil {
 			return asFault("reading the routes of the subnets", err)
@@ -205,6 +309,7 @@ func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map
 		for _, t := range tables.RouteTables {
 			s.Network.Tables = append(s.Network.Tables, deref(t.RouteTableId))
 		}
+		return nil
 	}
 	vpcs, err := a.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{s.Network.VPC}})
 	if err != nil {
@@ -216,33 +321,23 @@ func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map
 	return nil
 }
 
-// infoPlan compares what there is with what was asked for last, and says what that costs
-// with as many nodes as there are now.
-func (a *Account) infoPlan(ctx context.Context, s *cluster.Status, n *Note) error {
+// infoPlan compares what there is with what was asked for last. There is no plan where that
+// is not known, or cannot be made any more.
+func (a *Account) infoPlan(ctx context.Context, s *cluster.Status, n *Note, facts *cluster.Facts, seen *sight) (*cluster.Plan, cluster.State, error) {
 	if n.Config == nil {
 		s.Notes = append(s.Notes, "what was asked for is not known: the bucket of the cluster has no note of it")
-		return nil
-	}
-	facts, err := a.facts(ctx, n.Config, false)
-	if err != nil {
-		return err
+		return nil, nil, nil
 	}
 	c, f := pin(n.Config, facts, n)
 	plan, broken := cluster.Build(c, f)
 	if len(broken) > 0 {
 		s.Notes = append(s.Notes, "the cluster could not be made like this any more: "+inWords(broken))
-		return nil
+		return nil, nil, nil
 	}
-	state, err := a.State(ctx, plan)
+	state, err := a.stateOf(ctx, plan, seen)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	s.Drift = cluster.Diff(state, plan)
-	nodes := map[string]int64{}
-	for _, g := range s.Groups {
-		nodes[g.Name] = int64(g.Nodes)
-	}
-	cost := plan.Cost.With(nodes)
-	s.Cost = &cost
-	return nil
+	return plan, state, nil
 }

@@ -67,6 +67,7 @@ func wholeLife(t *testing.T, wrap func(aws.HTTPClient) aws.HTTPClient) (calls []
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *cluster.Config) {
 			c.SubnetVisibility, c.KubernetesVersion = cluster.Private, "1.35"
+			c.CloudWatchLogs, c.CloudWatchMetrics = true, true
 			spot := group("cheap", 0, 2)
 			spot.Spot = true
 			c.NodeGroups = append(c.NodeGroups, spot)

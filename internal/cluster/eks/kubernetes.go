@@ -124,7 +124,13 @@ func (a *Account) place(ctx context.Context, name string) (Place, error) {
 	if c == nil {
 		return Place{}, a.noCluster(name)
 	}
-	p := Place{Cluster: name, Region: a.Region, Endpoint: aws.ToString(c.Endpoint), Token: func(ctx context.Context) (string, time.Time, error) { return a.Token(ctx, name) }}
+	return a.placeOf(c)
+}
+
+// placeOf is where the API server of a control plane is.
+func (a *Account) placeOf(c *ekstypes.Cluster) (p Place, err error) {
+	name := deref(c.Name)
+	p = Place{Cluster: name, Region: a.Region, Endpoint: aws.ToString(c.Endpoint), Token: func(ctx context.Context) (string, time.Time, error) { return a.Token(ctx, name) }}
 	if c.CertificateAuthority != nil {
 		if p.Authority, err = base64.StdEncoding.DecodeString(aws.ToString(c.CertificateAuthority.Data)); err != nil {
 			return Place{}, fault.New(fault.Unavailable, CodeFailed, "the certificate authority of cluster %s cannot be read: %w", name, err)

@@ -59,26 +59,16 @@ type bucketState struct {
 }
 
 func (a *Account) bucket(ctx context.Context, name string) (bucketState, error) {
-	_, err := a.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &name, ExpectedBucketOwner: &a.ID})
-	if is(err, "BadRequest") { // an answer to HEAD has no room for why; that to GET has
-		if _, why := a.s3.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &name}); why != nil {
-			err = why
-		}
-	}
+	out, err := a.s3.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &name, ExpectedBucketOwner: &a.ID})
 	switch {
-	case is(err, "NotFound", "NoSuchBucket"):
+	case is(err, "NoSuchBucket"):
 		return bucketState{}, nil
-	case is(err, "Forbidden", "AccessDenied"):
+	case is(err, "NoSuchTagSet"):
+		return bucketState{there: true}, nil
+	case is(err, "AccessDenied"):
 		return bucketState{}, fault.New(fault.Conflict, CodeNotOurs, "bucket %s is somebody else's, or these credentials may not look at it", name).
 			WithHint("give the cluster another name; `cortex cluster policy` prints what the credentials need")
 	case err != nil:
-		return bucketState{}, asFault("reading bucket "+name, err)
-	}
-	out, err := a.s3.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &name})
-	if is(err, "NoSuchTagSet") {
-		return bucketState{there: true}, nil
-	}
-	if err != nil {
 		return bucketState{}, asFault("reading the tags of bucket "+name, err)
 	}
 	b := bucketState{there: true, tags: map[string]string{}}

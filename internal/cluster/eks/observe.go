@@ -3,11 +3,13 @@ package eks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	asgtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
@@ -34,22 +36,55 @@ func (a *Account) stacks(ctx context.Context, name string) (map[string]cfn.Stack
 	return all, nil
 }
 
+// sight is what was read of a cluster by calls each of which answers for all of its stacks,
+// or for all of its groups of nodes.
+type sight struct {
+	stacks  map[string]cfn.Stack                   // by part
+	scaling map[string][]asgtypes.AutoScalingGroup // by node group
+}
+
+func (a *Account) sight(ctx context.Context, name string) (*sight, error) {
+	s := &sight{}
+	return s, together(
+		func() (err error) { s.stacks, err = a.stacks(ctx, name); return err },
+		func() (err error) { s.scaling, err = a.scaling(ctx, name); return err },
+	)
+}
+
 // State is what there is of a cluster, in the terms of its plan: what is as the plan has
 // it, has the plan's digest.
 func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State, error) {
-	stacks, err := a.stacks(ctx, plan.ClusterName)
+	seen, err := a.sight(ctx, plan.ClusterName)
 	if err != nil {
 		return nil, err
 	}
-	o := &observer{Account: a, plan: plan, stacks: stacks, wanted: plan.State(), state: cluster.State{}}
-	var tasks []func() error
+	return a.stateOf(ctx, plan, seen)
+}
+
+// stateOf is State, of what was seen already.
+func (a *Account) stateOf(ctx context.Context, plan *cluster.Plan, seen *sight) (cluster.State, error) {
+	o := &observer{Account: a, plan: plan, seen: seen, wanted: plan.State(), state: cluster.State{}, attached: map[string]map[string]bool{}}
+	var first, tasks []func() error
 	for i := range plan.Steps {
 		tasks = append(tasks, func() error { return o.step(ctx, &plan.Steps[i]) })
+		if role := plan.Steps[i].Do.Role; role != nil {
+			first = append(first, func() error {
+				has, err := a.attached(ctx, role.Name)
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.attached[role.Name] = has
+				return err
+			})
+		}
+	}
+	// What roles have says too that the policies are there: two steps look at it.
+	if err := together(first...); err != nil {
+		return nil, err
 	}
 	if err := together(tasks...); err != nil {
 		return nil, err
 	}
-	for part := range stacks {
+	for part := range seen.stacks {
 		if id := cluster.IDStack + part; o.wanted[id] == (cluster.Made{}) {
 			o.state[id] = cluster.Made{Digest: "surplus"}
 		}
@@ -60,9 +95,10 @@ func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State,
 // observer compares what there is with a plan.
 type observer struct {
 	*Account
-	plan   *cluster.Plan
-	stacks map[string]cfn.Stack
-	wanted cluster.State
+	seen     *sight
+	plan     *cluster.Plan
+	wanted   cluster.State
+	attached map[string]map[string]bool // the policies of each role, by its name; nil of one that there is not
 
 	mu    sync.Mutex
 	state cluster.State
@@ -82,12 +118,8 @@ func (o *observer) step(ctx context.Context, s *cluster.Step) error {
 		made.Digest = differs
 	}
 	if group, isNodes := strings.CutPrefix(s.ID, cluster.IDStack+cluster.NodesPart("")); isNodes {
-		g, err := o.nodegroup(ctx, o.plan.ClusterName, group)
-		if err != nil {
-			return err
-		}
-		if g != nil && g.ScalingConfig != nil {
-			made.Min, made.Max = strconv.Itoa(int(aws.ToInt32(g.ScalingConfig.MinSize))), strconv.Itoa(int(aws.ToInt32(g.ScalingConfig.MaxSize)))
+		for _, g := range o.seen.scaling[group] {
+			made.Min, made.Max = strconv.Itoa(int(aws.ToInt32(g.MinSize))), strconv.Itoa(int(aws.ToInt32(g.MaxSize)))
 		}
 	}
 	o.mu.Lock()
@@ -108,27 +140,38 @@ func (o *observer) look(ctx context.Context, s *cluster.Step) (there, same bool,
 		b, err := o.bucket(ctx, do.Bucket.Name)
 		return b.there, b.tags[cluster.TagClusterName] == owner, err
 	case do.Policy != nil:
-		there, err := o.policyThere(ctx, do.Policy.ARN)
+		there, err := o.policyIs(ctx, do.Policy.ARN)
 		return there, there, err
 	case do.Role != nil:
 		return o.roleIs(ctx, do.Role)
 	case do.Stack != nil:
 		return o.stackIs(ctx, strings.TrimPrefix(s.ID, cluster.IDStack), do.Stack, s.Soft)
 	case do.Attach != nil:
-		return o.attachedIs(ctx, do.Attach)
+		there, same = o.attachedIs(do.Attach)
+		return there, same, nil
 	}
-	_, controlled := o.stacks["cluster"]
+	_, controlled := o.seen.stacks["cluster"]
 	return controlled, true, nil
 }
 
-func (o *observer) roleIs(ctx context.Context, want *cluster.Role) (there, same bool, err error) {
-	r, err := o.role(ctx, want.Name)
-	if err != nil || r == nil {
-		return false, false, err
+// policyIs reports whether there is a policy: one that a role has cannot be gone.
+func (o *observer) policyIs(ctx context.Context, arn string) (bool, error) {
+	for _, s := range o.plan.Steps {
+		if s.Do.Role == nil || !slices.Contains(s.Do.Role.Attach, arn) {
+			continue
+		}
+		if o.attached[s.Do.Role.Name][arn] {
+			return true, nil
+		}
 	}
-	has, err := o.attached(ctx, want.Name)
-	if err != nil {
-		return true, false, err
+	return o.policyThere(ctx, arn)
+}
+
+// roleIs compares what a role may do. Whose it is, is asked by whoever changes it.
+func (o *observer) roleIs(ctx context.Context, want *cluster.Role) (there, same bool, err error) {
+	has := o.attached[want.Name]
+	if has == nil {
+		return false, false, nil
 	}
 	for _, arn := range want.Attach {
 		if !has[arn] {
@@ -140,11 +183,11 @@ func (o *observer) roleIs(ctx context.Context, want *cluster.Role) (there, same 
 			return true, false, err
 		}
 	}
-	return true, len(has) == len(want.Attach) && roleTag(r) == o.plan.ClusterName, nil
+	return true, len(has) == len(want.Attach), nil
 }
 
 func (o *observer) stackIs(ctx context.Context, part string, want *cluster.Stack, soft bool) (there, same bool, err error) {
-	s, there := o.stacks[part]
+	s, there := o.seen.stacks[part]
 	if !there {
 		return false, false, nil
 	}
@@ -154,7 +197,7 @@ func (o *observer) stackIs(ctx context.Context, part string, want *cluster.Stack
 			params[name] = from.Literal
 			continue
 		}
-		source := o.stacks[from.Stack]
+		source := o.seen.stacks[from.Stack]
 		params[name] = from.Before + outputsOf(&source)[from.Output]
 	}
 	if err := o.asMoved(ctx, o.plan.ClusterName, &s, params); err != nil {
@@ -166,40 +209,26 @@ func (o *observer) stackIs(ctx context.Context, part string, want *cluster.Stack
 	return true, well && sameStack(&s, want, params), nil
 }
 
-func (o *observer) attachedIs(ctx context.Context, want *cluster.Attach) (there, same bool, err error) {
-	g, err := o.nodegroup(ctx, o.plan.ClusterName, want.NodeGroup)
-	if err != nil {
-		return false, false, err
-	}
-	groups := scalingGroups(g)
-	if len(groups) == 0 {
-		return false, false, nil
-	}
-	for _, group := range groups {
-		tags, err := o.scalingTags(ctx, group)
-		if err != nil {
-			return true, false, err
-		}
+func (o *observer) attachedIs(want *cluster.Attach) (there, same bool) {
+	groups := o.seen.scaling[want.NodeGroup]
+	for i := range groups {
+		tags := scalingTags(&groups[i])
 		for key, value := range want.Tags {
 			if tags[key] != value {
-				return true, false, nil
+				return true, false
 			}
 		}
 		if want.TargetGroups == nil {
 			continue
 		}
-		has, err := o.attachedTargets(ctx, group)
-		if err != nil {
-			return true, false, err
-		}
-		services := o.stacks[want.TargetGroups.Stack]
+		services := o.seen.stacks[want.TargetGroups.Stack]
 		for _, arn := range listed(outputsOf(&services)[want.TargetGroups.Output]) {
-			if !has[arn] {
-				return true, false, nil
+			if !slices.Contains(groups[i].TargetGroupARNs, arn) {
+				return true, false
 			}
 		}
 	}
-	return true, true, nil
+	return len(groups) > 0, true
 }
 
 // pinned are facts with which a plan of a cluster that is there stays what it is: the

@@ -112,12 +112,15 @@ func (a *Account) createRole(ctx context.Context, r *cluster.Role) error {
 	return asFault("making role "+r.Name, err)
 }
 
-// attached are the ARNs of the policies that a role has.
+// attached are the ARNs of the policies that a role has; nil when there is no such role.
 func (a *Account) attached(ctx context.Context, role string) (map[string]bool, error) {
 	has := map[string]bool{}
 	pages := iam.NewListAttachedRolePoliciesPaginator(a.iam, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
 	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
 		page, err := pages.NextPage(ctx)
+		if is(err, noSuchEntity) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, asFault("reading the policies of role "+role, err)
 		}

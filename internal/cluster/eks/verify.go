@@ -6,8 +6,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	asgtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -118,19 +116,13 @@ func (a *Account) leftControl(ctx context.Context, name string) ([]cluster.Left,
 }
 
 func (a *Account) leftScaling(ctx context.Context, name string) (all []cluster.Left, err error) {
-	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(a.asg, &autoscaling.DescribeAutoScalingGroupsInput{
-		Filters: []asgtypes.Filter{{Name: aws.String("tag:eks:cluster-name"), Values: []string{name}}},
-	})
-	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, asFault("listing scaling groups", err)
-		}
-		for _, g := range page.AutoScalingGroups {
+	groups, err := a.scaling(ctx, name)
+	for _, of := range sorted(groups) {
+		for _, g := range groups[of] {
 			all = append(all, cluster.Left{What: "scaling group", Name: deref(g.AutoScalingGroupName), Note: fmt.Sprintf("%d instances", len(g.Instances))})
 		}
 	}
-	return all, nil
+	return all, err
 }
 
 // tagged is the filter of what has the tag of a cluster.
