@@ -306,9 +306,10 @@ func (l *line) dispatch(handing context.Context) {
 		leave := l.leave
 		l.leave = nil
 		l.mu.Unlock()
+		left := acquire.Err() != nil // nobody needs a place any more
 		leave()
 		if err != nil {
-			if handing.Err() == nil && acquire.Err() == nil {
+			if handing.Err() == nil && !left {
 				l.patiently(handing, wake)
 			}
 			continue
