@@ -192,7 +192,9 @@ var Rules = map[string]Rule{
 	"internal/httpserve": {},
 	// What solo is on one machine, as two programs, and what they have in common.
 	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8smachine, k8sclient, klog}},
-	"internal/kube/items":   {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
+	// The promises of their command lines, as tests.
+	"internal/kube/program/programtest": {Internal: []string{"internal/fault", "internal/kube/program"}},
+	"internal/kube/items":               {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
 	"internal/kube/gatewayd": {Internal: []string{
 		"internal/async", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
 		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",
