@@ -106,7 +106,7 @@ var Rules = map[string]Rule{
 	"internal/ledger":            {Internal: []string{"internal/fault"}},
 	"internal/ledger/ledgertest": {Internal: []string{"internal/ledger", "internal/fault"}},
 	// For several programs at once. Its servers are in a program of their own.
-	"internal/ledger/jetstream":               {Internal: []string{"internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
+	"internal/ledger/jetstream":               {Internal: []string{"internal/boundedcache", "internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
 	"internal/ledger/jetstream/jetstreamtest": {Outside: []string{natsgo, natsserver}},
 	// Whatever a user may name an address for; it knows no items.
 	"internal/webhook": {},
