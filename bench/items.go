@@ -246,7 +246,7 @@ func begins(ctx context.Context, p *place) (rows []row.Row, err error) {
 		contender{"", func(ctx context.Context) (figures, error) { return h.beginMany(ctx, "/clock", n) }},
 		contender{river, o.asks(river, "begin", "-items", strconv.Itoa(n))},
 		// It looks once a second.
-		contender{asynq, o.asks(asynq, "begin", "-items", strconv.Itoa(max(n/5, 5)))},
+		contender{asynq, o.asks(asynq, "begin", "-items", strconv.Itoa(max(n/10, 5)))},
 	)
 	if err != nil {
 		return nil, err

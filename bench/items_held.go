@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cortex.dev/cortex/bench/load"
@@ -232,7 +233,8 @@ func (h *home) asks(ctx context.Context, ids []string, query string, every, over
 	var callers sync.WaitGroup
 	defer callers.Wait()
 	defer stop()
-	failed, counts := make(chan error, len(ids)), make([]int, len(ids))
+	failed := make(chan error, len(ids))
+	var answered atomic.Int64
 	pace := max(every, 10*time.Second) / time.Duration(len(ids))
 	for i, id := range ids {
 		w, err := load.Dial(ctx, h.endpoint)
@@ -253,7 +255,7 @@ func (h *home) asks(ctx context.Context, ids []string, query string, every, over
 					failed <- fmt.Errorf("a caller was answered %d %s %w", status, answer, err)
 					return
 				}
-				counts[i]++
+				answered.Add(1)
 				wait = every
 			}
 		})
@@ -261,6 +263,7 @@ func (h *home) asks(ctx context.Context, ids []string, query string, every, over
 	if err := load.Wait(ctx, 12*time.Second); err != nil { // all have begun
 		return 0, 0, err
 	}
+	answered.Store(0)
 	before, err := cpuOfAll(h.daemon.Process.Pid)
 	if err != nil {
 		return 0, 0, err
@@ -268,15 +271,13 @@ func (h *home) asks(ctx context.Context, ids []string, query string, every, over
 	if err := load.Wait(ctx, over); err != nil {
 		return 0, 0, err
 	}
+	asked = int(answered.Load())
 	after, err := cpuOfAll(h.daemon.Process.Pid)
 	if err != nil {
 		return 0, 0, err
 	}
 	stop()
 	callers.Wait()
-	for _, n := range counts {
-		asked += n
-	}
 	select {
 	case err := <-failed:
 		return 0, 0, err
