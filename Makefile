@@ -136,6 +136,7 @@ format:
 .PHONY: vet
 vet:
 	@$(GO) vet ./...
+	@$(GO) -C bench/peers vet ./...
 
 .PHONY: lint
 lint: need-go ## run the pinned golangci-lint (its first build takes some minutes)

@@ -41,6 +41,12 @@ func measurements(p *place) []report.Measurement {
 		of(manyIdentities, whatSTSCalls),
 		of(floods, whatFlood, whatFloodMemory, whatFloodSTS),
 		of(warmGets, whatWarmGet),
+		of(submits, whatSubmit, whatSubmits, whatTogether),
+		of(begins, whatBegins, whatBeginsLate),
+		of(ends, whatItems, whatItemCPU),
+		of(queued, whatQueued),
+		of(large, whatLarge),
+		of(polls, whatPolls, whatLongPoll),
 		of(changes, whatUpdate, whatRefresh, whatRollback, whatScaleIn),
 	}
 }

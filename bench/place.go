@@ -56,6 +56,7 @@ type home struct {
 	workload.Service // speaks to the daemon
 
 	dir      string
+	metrics  string // where its metrics are; empty: nowhere
 	endpoint string // where APIs are served: http://localhost:port
 	daemon   *exec.Cmd
 	ended    chan error

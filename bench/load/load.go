@@ -8,6 +8,7 @@ package load
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 type Wire struct {
 	conn    net.Conn
 	answers *bufio.Reader
+	sending bytes.Buffer
 }
 
 // Dial connects to an endpoint, http://host:port.
@@ -43,11 +45,19 @@ func (w *Wire) Close() { _ = w.conn.Close() }
 
 // Post sends one small request and reads its answer to the end.
 func (w *Wire) Post(path string, within time.Duration) (status int, body string, err error) {
+	return w.Ask("POST "+path, "Content-Type: application/json\r\n", []byte(`{"x":1}`), within)
+}
+
+// Ask sends one request, such as GET /path, with more fields, each of which ends its line,
+// and reads its answer to the end.
+func (w *Wire) Ask(request, fields string, content []byte, within time.Duration) (status int, body string, err error) {
 	if err := w.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return 0, "", err
 	}
-	const text = `{"x":1}`
-	if _, err := fmt.Fprintf(w.conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(text), text); err != nil {
+	w.sending.Reset()
+	fmt.Fprintf(&w.sending, "%s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n", request, fields, len(content))
+	w.sending.Write(content)
+	if _, err := w.conn.Write(w.sending.Bytes()); err != nil {
 		return 0, "", err
 	}
 	answer, err := http.ReadResponse(w.answers, nil)

@@ -78,19 +78,34 @@ func Of(pid int) (Process, error) {
 }
 
 // Peak is the most that a process ever had resident, in bytes, by /proc.
-func Peak(pid int) (int64, error) {
+func Peak(pid int) (int64, error) { return inStatus(pid, "VmHWM:") }
+
+// Private is what a process has resident that no file has, in bytes, by /proc: what the
+// system cannot take back without ending it.
+func Private(pid int) (int64, error) { return inStatus(pid, "RssAnon:") }
+
+// ForgetPeak has Peak begin anew.
+func ForgetPeak(pid int) error {
+	if err := os.WriteFile(filepath.Join("/proc", strconv.Itoa(pid), "clear_refs"), []byte("5"), 0); err != nil {
+		return fmt.Errorf("forgetting the peak of process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// inStatus is an amount of memory that the status of a process has.
+func inStatus(pid int, name string) (int64, error) {
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {
 		return 0, fmt.Errorf("looking at process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(status)) {
 		fields := strings.Fields(line)
-		if len(fields) > 1 && fields[0] == "VmHWM:" {
+		if len(fields) > 1 && fields[0] == name {
 			kib, err := strconv.ParseInt(fields[1], 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("looking at process %d: its status does not say its peak", pid)
+	return 0, fmt.Errorf("looking at process %d: its status has no %s", pid, name)
 }
 
 // InGroup returns the processes in whose control groups one has a name, or the name

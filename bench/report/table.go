@@ -22,7 +22,7 @@ func writeTable(w io.Writer, rows []row.Row) error {
 			verdict = "met"
 		case r.Ours == "":
 			verdict = "NOT MEASURED"
-		case r.Theirs == "" && strings.Contains(r.Target, "HAProxy"):
+		case r.Absent, r.Theirs == "" && strings.Contains(r.Target, "HAProxy"):
 			verdict = "no competitor"
 		}
 		if r.Note != "" {

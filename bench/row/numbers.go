@@ -16,6 +16,16 @@ func Median(ds []time.Duration) time.Duration {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// Quantile is the smallest of durations that so large a share of them are not above; 0 of
+// none.
+func Quantile(ds []time.Duration, share float64) time.Duration {
+	if len(ds) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(ds))
+	return sorted[int(share*float64(len(sorted)-1))]
+}
+
 // Millis is a duration in milliseconds.
 func Millis(d time.Duration) string {
 	if v := float64(d) / 1e6; v < 100 {

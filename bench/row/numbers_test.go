@@ -13,3 +13,16 @@ func TestMedian(t *testing.T) {
 		}
 	}
 }
+
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	ds := []time.Duration{5, 1, 4, 2, 3}
+	for share, want := range map[float64]time.Duration{0: 1, 0.5: 3, 0.99: 4, 1: 5} {
+		if got := Quantile(ds, share); got != want {
+			t.Errorf("Quantile(%v, %v) = %v, want %v", ds, share, got, want)
+		}
+	}
+	if got := Quantile(nil, 0.5); got != 0 {
+		t.Errorf("Quantile(nil, 0.5) = %v, want 0", got)
+	}
+}

@@ -13,5 +13,6 @@ type Row struct {
 	Ratio  string // ours to theirs, or ours to the target where there is no competitor
 	Target string // what it has to be
 	Met    bool   // whether it is
+	Absent bool   // a competitor is not there, and what could be compared was not missed
 	Note   string // what a reader has to know: an absent competitor, a condition
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +18,8 @@ func main() {
 	wait := flag.Duration("start", 0, "time before the port is opened")
 	work := flag.Duration("work", 0, "time one request takes")
 	slow := flag.Duration("slow", 0, "time every tenth request takes")
+	clock := flag.Bool("clock", false, "answer with the time at which the request came, in nanoseconds")
+	echo := flag.Bool("echo", false, "answer with the body of the request")
 	flag.Parse()
 	time.Sleep(*wait)
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("CORTEX_PORT")))
@@ -31,13 +34,23 @@ func main() {
 	}
 	answer := fmt.Appendf(nil, `{"version":%q,"host":%q,"pid":%d}`, os.Getenv("VERSION"), host, os.Getpid())
 	var count atomic.Int64
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := time.Now()
+		if *echo {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = io.Copy(w, r.Body)
+			return
+		}
 		takes := *work
 		if count.Add(1)%10 == 0 {
 			takes = max(takes, *slow)
 		}
 		time.Sleep(takes)
 		w.Header().Set("Content-Type", "application/json")
+		if *clock {
+			fmt.Fprintf(w, `{"at":%d}`, now.UnixNano())
+			return
+		}
 		_, _ = w.Write(answer)
 	})
 	fmt.Fprintln(os.Stderr, http.Serve(ln, handler))

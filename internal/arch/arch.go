@@ -106,7 +106,7 @@ var Rules = map[string]Rule{
 	"internal/ledger":            {Internal: []string{"internal/fault"}},
 	"internal/ledger/ledgertest": {Internal: []string{"internal/ledger", "internal/fault"}},
 	// For several programs at once. Its servers are in a program of their own.
-	"internal/ledger/jetstream":               {Internal: []string{"internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
+	"internal/ledger/jetstream":               {Internal: []string{"internal/boundedcache", "internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
 	"internal/ledger/jetstream/jetstreamtest": {Outside: []string{natsgo, natsserver}},
 	// Whatever a user may name an address for; it knows no items.
 	"internal/webhook": {},
@@ -193,7 +193,9 @@ var Rules = map[string]Rule{
 	"internal/httpserve": {},
 	// What solo is on one machine, as two programs, and what they have in common.
 	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8smachine, k8sclient, klog}},
-	"internal/kube/items":   {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
+	// The promises of their command lines, as tests.
+	"internal/kube/program/programtest": {Internal: []string{"internal/fault", "internal/kube/program"}},
+	"internal/kube/items":               {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
 	"internal/kube/gatewayd": {Internal: []string{
 		"internal/async", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
 		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",

@@ -23,7 +23,7 @@ import (
 // iris/01j….payload.
 type Blobs interface {
 	// Put keeps what r has; it is durable when nil is returned, and there is nothing of it
-	// when not.
+	// when not. Whose fault that was is not its to say: whoever made r knows.
 	Put(name string, r io.Reader) error
 	// Open returns what is kept, or fs.ErrNotExist.
 	Open(name string) (io.ReadSeekCloser, error)
@@ -53,11 +53,11 @@ const part = ".part"
 func (f *Folder) Put(name string, r io.Reader) (err error) {
 	path := filepath.Join(f.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return &keepError{err}
+		return err
 	}
 	file, err := os.OpenFile(path+part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return &keepError{err}
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -66,18 +66,18 @@ func (f *Folder) Put(name string, r io.Reader) (err error) {
 	}()
 	_, err = io.Copy(&keeping{to: file, room: f.room}, r)
 	if err == nil {
-		err = asKeep(file.Sync())
+		err = file.Sync()
 	}
 	if closing := file.Close(); err == nil {
-		err = asKeep(closing)
+		err = closing
 	}
 	if err == nil {
-		err = asKeep(os.Rename(path+part, path))
+		err = os.Rename(path+part, path)
 	}
 	if err != nil {
 		return err
 	}
-	return asKeep(syncFolder(filepath.Dir(path)))
+	return syncFolder(filepath.Dir(path))
 }
 
 func syncFolder(dir string) error {
@@ -129,13 +129,6 @@ type keepError struct{ err error }
 func (e *keepError) Error() string { return e.err.Error() }
 func (e *keepError) Unwrap() error { return e.err }
 
-func asKeep(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &keepError{err}
-}
-
 func isKeeping(err error) bool {
 	var k *keepError
 	return errors.As(err, &k)
@@ -144,7 +137,7 @@ func isKeeping(err error) bool {
 // roomEvery is how many bytes are written until room is asked for again.
 const roomEvery = 4 << 20
 
-// keeping writes while there is room, and marks errors as those of keeping.
+// keeping writes while there is room.
 type keeping struct {
 	to    io.Writer
 	room  func(int) error
@@ -154,13 +147,12 @@ type keeping struct {
 func (k *keeping) Write(p []byte) (int, error) {
 	if k.asked < len(p) {
 		if err := k.room(roomEvery); err != nil {
-			return 0, asKeep(err)
+			return 0, err
 		}
 		k.asked = max(roomEvery, len(p))
 	}
 	k.asked -= len(p)
-	n, err := k.to.Write(p)
-	return n, asKeep(err)
+	return k.to.Write(p)
 }
 
 // maxResult is the largest result that is kept.
@@ -178,7 +170,7 @@ type tooLargeError struct{ most int64 }
 func (e *tooLargeError) Error() string { return fmt.Sprintf("it has more than %d bytes", e.most) }
 
 // keep reads r to its end and keeps what it has: under name, if it is too large for the
-// ledger.
+// ledger. An error is that of reading r, or a keepError.
 func (s *Service) keep(_ context.Context, r io.Reader, name string, most int64) (*content, error) {
 	counted := &measured{from: r, most: most, digest: sha256.New()}
 	head := make([]byte, 0, 4<<10)
@@ -196,7 +188,10 @@ func (s *Service) keep(_ context.Context, r io.Reader, name string, most int64) 
 		}
 	}
 	if err := s.cfg.Blobs.Put(name, io.MultiReader(bytes.NewReader(head), counted)); err != nil {
-		return nil, err
+		if counted.failed != nil {
+			return nil, counted.failed
+		}
+		return nil, &keepError{err}
 	}
 	return &content{counted.content(name), nil}, nil
 }
@@ -207,6 +202,7 @@ type measured struct {
 	most   int64
 	size   int64
 	digest hash.Hash
+	failed error // of reading; nil: it has not
 }
 
 func (m *measured) Read(p []byte) (int, error) {
@@ -214,7 +210,10 @@ func (m *measured) Read(p []byte) (int, error) {
 	m.size += int64(n)
 	_, _ = m.digest.Write(p[:n]) // never fails
 	if m.size > m.most {
-		return n, &tooLargeError{m.most}
+		err = &tooLargeError{m.most}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		m.failed = err
 	}
 	return n, err
 }

@@ -3,8 +3,10 @@ package async
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,5 +110,52 @@ func TestTakenOverWhenItCanBeRead(t *testing.T) {
 	r.refuseAll(nil)
 	if got := r.ends(id, "succeeded"); len(got.Attempts) != 2 || got.Attempts[0].Outcome != "interrupted" {
 		t.Errorf("it was executed as %+v, want once more than by who is gone", got.Attempts)
+	}
+}
+
+// fullBlobs keeps nothing, as servers that are away or full do.
+type fullBlobs struct{ *Folder }
+
+func (fullBlobs) Put(string, io.Reader) error { return errors.New("no space on the servers") }
+
+// Who keeps large contents and cannot is to blame for it, wherever that is, and not who sends
+// a request or answers one.
+func TestContentsThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 2*ledger.MaxInline)
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) })
+	items, err := bolt.OpenItems(t.Context(), bolt.Config{Dir: filepath.Join(r.dir, "items")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.serve(nil, Config{Ledger: items, Blobs: fullBlobs{NewFolder(filepath.Join(r.dir, "contents"))}}, func() { _ = items.Close() })
+	if rec := r.call(http.MethodPost, "/", large); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("X-Cortex-Reason") != "store.unavailable" {
+		t.Errorf("a request that cannot be kept is answered %d %s, want 503 store.unavailable", rec.Code, rec.Body)
+	}
+	id := r.submit("x")
+	r.until("its result not to be kept", func() bool { return r.get(id, "").State == "retrying" })
+	if a := r.get(id, "").Attempts; a[0].Outcome != "interrupted" || a[0].Reason.Code != "result_not_kept" {
+		t.Errorf("it was executed as %+v, want interrupted, charged to nobody", a)
+	}
+}
+
+// Where no place can be had, one is asked for again after a pause, and not for as long as
+// there is a processor.
+func TestPlacesAreAskedForNowAndThen(t *testing.T) {
+	t.Parallel()
+	for priority, refuse := range map[string]func(*rig){
+		"idle":   func(r *rig) { r.asleep.Store(true) },
+		"normal": func(r *rig) { r.refuseAll(errors.New("it cannot start")) },
+	} {
+		t.Run(priority, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, nil, func(http.ResponseWriter, *http.Request) {})
+			refuse(r)
+			r.submit("x", "X-Cortex-Priority", priority)
+			first := <-r.refused
+			if again := (<-r.refused).Sub(first); again < retryEvery/2 {
+				t.Errorf("a place was asked for again after %s, want a pause of %s", again, retryEvery)
+			}
+		})
 	}
 }

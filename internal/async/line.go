@@ -44,11 +44,10 @@ type entry struct {
 	line    *line
 	state   ledger.State
 	version uint64
-	due     time.Time
 	expire  time.Time
 	cancel  context.CancelCauseFunc // of its execution; nil: it has none
-	ours    bool                    // it is executed by this program, or about to be
 	owner   string                  // who executes it
+	ours    bool                    // it is executed by this program, or about to be
 	keeps   bool                    // its execution goes on when this program ends
 	slot    int                     // in the timers, from 1; 0: it waits for no time
 	next    time.Time               // that it waits for
@@ -163,7 +162,7 @@ func (l *line) settle(i ledger.Item) {
 		return
 	}
 	was := e.state
-	e.version, e.due, e.expire, e.owner = i.Version, i.Due, i.Expires, i.Owner
+	e.version, e.expire, e.owner = i.Version, i.Expires, i.Owner
 	l.move(e, i.State)
 	l.measure()
 	if !i.State.Executing() {
@@ -306,9 +305,10 @@ func (l *line) dispatch(handing context.Context) {
 		leave := l.leave
 		l.leave = nil
 		l.mu.Unlock()
+		left := acquire.Err() != nil // nobody needs a place any more
 		leave()
 		if err != nil {
-			if handing.Err() == nil && acquire.Err() == nil {
+			if handing.Err() == nil && !left {
 				l.patiently(handing, wake)
 			}
 			continue

@@ -41,7 +41,8 @@ type rig struct {
 	cut     atomic.Bool // replicas are ended by us
 	asleep  atomic.Bool // none is there unless it is woken
 	mu      sync.Mutex
-	refuse  error // instead of places
+	refuse  error          // instead of places
+	refused chan time.Time // when none was given, for the first few
 	watch   chan store.Change
 	stop    func()
 	handler http.HandlerFunc
@@ -61,7 +62,7 @@ func start(t *testing.T, spec *workload.Asynchronous, handler http.HandlerFunc) 
 // newRig is a rig whose server answers, and whose service does not run yet.
 func newRig(t *testing.T, handler http.HandlerFunc) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), places: make(chan struct{}, 8), handler: handler, room: func(int) error { return nil }}
+	r := &rig{t: t, dir: t.TempDir(), places: make(chan struct{}, 8), refused: make(chan time.Time, 2), handler: handler, room: func(int) error { return nil }}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body) // before it is, a server does not look whether somebody is still there
 		if err != nil {
@@ -136,11 +137,15 @@ func (r *rig) acquire(ctx context.Context, _ string, wake bool) (Place, error) {
 	r.mu.Lock()
 	refuse := r.refuse
 	r.mu.Unlock()
-	if refuse != nil {
-		return nil, refuse
+	if refuse == nil && !wake && r.asleep.Load() {
+		refuse = errors.New("it sleeps")
 	}
-	if !wake && r.asleep.Load() {
-		return nil, errors.New("it sleeps")
+	if refuse != nil {
+		select {
+		case r.refused <- time.Now():
+		default: // nobody looks
+		}
+		return nil, refuse
 	}
 	select {
 	case r.places <- struct{}{}:

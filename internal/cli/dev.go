@@ -23,6 +23,10 @@ const (
 	// taken when it was the same at two looks: whoever saves several files is not taken
 	// half-way.
 	devLook = 500 * time.Millisecond
+	// The environment walks through the folder of an API for each look at it. What that takes
+	// is one part in devShare of the time, while looks are not further apart than devMaxLook.
+	devShare   = 20
+	devMaxLook = 10 * time.Second
 	// lastWork bounds what is done after Ctrl-C.
 	lastWork = 30 * time.Second
 	// A folder into which something is written all the time would replace the replicas all
@@ -76,6 +80,7 @@ type devSession struct {
 	files       []string // the file, and the env files that it names
 	seen, taken stamp    // of the files: at the last look, and when they were deployed
 	apis        map[string]*watched
+	due         time.Time // when the APIs are looked at next
 	logs        sync.WaitGroup
 }
 
@@ -142,11 +147,17 @@ func (d *devSession) look(ctx context.Context) {
 	if d.seen = stampOf(d.files); d.seen == before && d.seen != d.taken {
 		d.deploy(ctx)
 	}
+	if time.Now().Before(d.due) {
+		return
+	}
+	var took time.Duration
 	for _, name := range d.names() {
+		began := time.Now()
 		api, err := d.t.Get(ctx, name)
 		if ctx.Err() != nil {
 			return
 		}
+		took += time.Since(began)
 		w := d.apis[name]
 		if err != nil {
 			d.say(w, "error: "+err.Error())
@@ -163,7 +174,11 @@ func (d *devSession) look(ctx context.Context) {
 		}
 		w.changed = api.CodeChanged
 	}
+	d.due = time.Now().Add(restAfter(took))
 }
+
+// restAfter is how long APIs are not looked at after a look at them that took so long.
+func restAfter(took time.Duration) time.Duration { return min((devShare-1)*took, devMaxLook) }
 
 func (d *devSession) names() []string {
 	var list []string

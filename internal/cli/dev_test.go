@@ -25,3 +25,19 @@ func TestCodeThatChangesAllTheTime(t *testing.T) {
 		t.Errorf("after a rest the pause is %s, want %s", w.pause, devPause)
 	}
 }
+
+// Looks at large folders cost a bounded part of a core, and those at small ones are not
+// further apart than devLook.
+func TestLooksThatTakeLong(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		0: 0, 100 * time.Millisecond: 1900 * time.Millisecond, time.Minute: devMaxLook,
+	} {
+		if got := restAfter(took); got != want {
+			t.Errorf("restAfter(%s) = %s, want %s", took, got, want)
+		}
+	}
+	if rest := restAfter(10 * time.Millisecond); rest >= devLook {
+		t.Errorf("after a look of 10 ms there is a rest of %s, want none that is seen", rest)
+	}
+}

@@ -1,25 +1,22 @@
 package ledgerd
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"cortex.dev/cortex/internal/fault"
-	"cortex.dev/cortex/internal/kube/program"
+	"cortex.dev/cortex/internal/kube/program/programtest"
 )
 
-func podEnv(name string) string {
-	return map[string]string{"POD_NAME": "cortex-ledger-2", "POD_NAMESPACE": "cortex"}[name]
+var tested = programtest.Program{
+	Parse: func(args []string, getenv func(string) string) error { _, err := parse(args, getenv); return err },
+	Main:  Main, Usage: usage, Pod: "cortex-ledger-2",
 }
-
-func noEnv(string) string { return "" }
 
 func TestFlags(t *testing.T) {
 	t.Parallel()
-	got, err := parse([]string{"--servers=3", "--max-bytes=18Gi", "--data=/items"}, podEnv)
+	got, err := parse([]string{"--servers=3", "--max-bytes=18Gi", "--data=/items"}, tested.Env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,60 +37,25 @@ func TestFlags(t *testing.T) {
 
 func TestWrongFlags(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name   string
-		args   []string
-		env    func(string) string
-		want   []string // each is in the message
-		clause int      // how many problems there are
-	}{
-		{name: "nothing of a pod", env: noEnv, clause: 2, want: []string{"POD_NAME is not set", "POD_NAMESPACE is not set"}},
-		{name: "too few to agree", args: []string{"--servers=2"}, clause: 1, want: []string{"--servers 2 is not 1, 3 or 5"}},
-		{name: "one too many", args: []string{"--servers=5"}, clause: 1, want: []string{`POD_NAME "cortex-ledger-7" does not end with`, "-0 to -4"}, env: func(name string) string {
-			return strings.Replace(podEnv(name), "-2", "-7", 1)
+	tested.Refuses(t, nil, []programtest.Wrong{
+		{Name: "nothing of a pod", Env: programtest.NoEnv, Problems: 2, Want: []string{"POD_NAME is not set", "POD_NAMESPACE is not set"}},
+		{Name: "too few to agree", Args: []string{"--servers=2"}, Problems: 1, Want: []string{"--servers 2 is not 1, 3 or 5"}},
+		{Name: "one too many", Args: []string{"--servers=5"}, Problems: 1, Want: []string{`POD_NAME "cortex-ledger-7" does not end with`, "-0 to -4"}, Env: func(name string) string {
+			return strings.Replace(tested.Env(name), "-2", "-7", 1)
 		}},
-		{name: "a pod without a number", args: []string{"--servers=3"}, clause: 1, want: []string{`POD_NAME "ledger" does not end with`}, env: func(string) string { return "ledger" }},
+		{Name: "a pod without a number", Args: []string{"--servers=3"}, Problems: 1, Want: []string{`POD_NAME "ledger" does not end with`}, Env: func(string) string { return "ledger" }},
 		{
-			name: "everything", clause: 9,
-			args: []string{"--servers=0", "--max-bytes=much", "--data=", "--service=A_B", "--secret=", "--listen=x", "--routes-listen=y", "--health-listen=z", "--fast"},
-			want: []string{"--servers", "--max-bytes", "--data", "--service", "--secret", "--listen", "--routes-listen", "--health-listen", "--fast"},
+			Name: "everything", Problems: 9,
+			Args: []string{"--servers=0", "--max-bytes=much", "--data=", "--service=A_B", "--secret=", "--listen=x", "--routes-listen=y", "--health-listen=z", "--fast"},
+			Want: []string{"--servers", "--max-bytes", "--data", "--service", "--secret", "--listen", "--routes-listen", "--health-listen", "--fast"},
 		},
-		{name: "less than an item", args: []string{"--max-bytes=1Ki"}, clause: 1, want: []string{"--max-bytes"}},
-	} {
-		if tt.env == nil {
-			tt.env = podEnv
-		}
-		_, err := parse(tt.args, tt.env)
-		if !fault.Is(err, fault.Usage) || strings.Count(err.Error(), "\n") != tt.clause {
-			t.Errorf("%s: parse(%q) = %v, want a fault of usage with %d problems", tt.name, tt.args, err, tt.clause)
-			continue
-		}
-		for _, want := range tt.want {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: parse(%q) = %v, want %q in it", tt.name, tt.args, err, want)
-			}
-		}
-	}
-}
-
-func TestHelpNamesEveryFlag(t *testing.T) {
-	t.Parallel()
-	var out, log strings.Builder
-	if code := Main(t.Context(), []string{"--help"}, program.Streams{Out: &out, Err: &log}, noEnv, "test"); code != fault.ExitDone || out.String() != usage {
-		t.Errorf("Main(--help) = %d %q %q, want 0 and the usage", code, &out, &log)
-	}
-	for word := range strings.FieldsSeq(usage) {
-		if name, ok := strings.CutPrefix(word, "--"); ok {
-			if _, err := parse([]string{"--" + name + "=x"}, podEnv); err != nil && strings.Contains(err.Error(), "not defined") {
-				t.Errorf("the help names --%s, which there is not: %v", name, err)
-			}
-		}
-	}
-}
-
-func FuzzFlags(f *testing.F) {
-	f.Add("--servers=3\x00--max-bytes=18Gi\x00--\x00-x")
-	f.Fuzz(func(_ *testing.T, line string) {
-		_, _ = parse(slices.DeleteFunc(strings.Split(line, "\x00"), func(s string) bool { return len(s) > 100 }), podEnv)
+		{Name: "less than an item", Args: []string{"--max-bytes=1Ki"}, Problems: 1, Want: []string{"--max-bytes"}},
 	})
 }
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	tested.Helps(t)
+}
+
+func FuzzFlags(f *testing.F) { tested.Fuzz(f, "--servers=3\x00--max-bytes=18Gi\x00--\x00-x") }

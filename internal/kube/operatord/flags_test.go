@@ -1,8 +1,6 @@
 package operatord
 
 import (
-	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,15 +12,15 @@ import (
 	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
+	"cortex.dev/cortex/internal/kube/program/programtest"
 	"cortex.dev/cortex/internal/tracing"
 	"cortex.dev/cortex/internal/workload"
 )
 
-func podEnv(name string) string {
-	return map[string]string{"POD_NAME": "operator-0", "POD_NAMESPACE": "cortex"}[name]
+var tested = programtest.Program{
+	Parse: func(args []string, getenv func(string) string) error { _, err := parse(args, getenv); return err },
+	Main:  Main, Usage: usage, Pod: "operator-0",
 }
-
-func noEnv(string) string { return "" }
 
 func TestOperatorFlags(t *testing.T) {
 	t.Parallel()
@@ -31,7 +29,7 @@ func TestOperatorFlags(t *testing.T) {
 		"--platform-role=arn:aws:iam::111122223333:role/a", "--platform-role=arn:aws:iam::111122223333:role/b",
 		"--node-group=gpu=10,nvidia.com/gpu,dedicated=ml:NoSchedule", "--node-group", "cpu=1", "--sidecar-size=cpu=50m,mem=64Mi", "--pull-secret=one", "--pull-secret=two", "--tick=2s",
 		"--largest-node=gpu:cpu=8,mem=32Gi,gpu=1", "--largest-node=gpu:cpu=4,mem=64Gi", "--largest-node=cpu=96,mem=384Gi", "--node-reserve=cpu=250m,mem=400Mi", "--api-endpoint=https://apis.example.com/",
-	}, podEnv)
+	}, tested.Env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,79 +56,41 @@ func TestOperatorFlags(t *testing.T) {
 // What is wrong is said in sentences, all of it at once, and the program ends with 2.
 func TestWrongFlags(t *testing.T) {
 	t.Parallel()
-	right := []string{"--region=us-west-2", "--sidecar-image=s"}
-	for _, tt := range []struct {
-		name   string
-		args   []string
-		env    func(string) string
-		want   []string // each is in the message
-		clause int      // how many problems there are
-	}{
-		{name: "nothing", env: noEnv, clause: 4, want: []string{"--region is missing", "--sidecar-image is missing", "POD_NAME is not set", "POD_NAMESPACE is not set"}},
+	tested.Refuses(t, nil, []programtest.Wrong{
+		{Name: "nothing", Env: programtest.NoEnv, Problems: 4, Want: []string{"--region is missing", "--sidecar-image is missing", "POD_NAME is not set", "POD_NAMESPACE is not set"}},
+		{Name: "region", Args: []string{"--region=Oregon", "--sidecar-image=s"}, Problems: 1, Want: []string{"--region"}},
+	})
+	tested.Refuses(t, []string{"--region=us-west-2", "--sidecar-image=s"}, []programtest.Wrong{
 		{
-			name: "several that cannot be read", args: append(right, "--tick=soon", "--none=1", "--session-ttl=2h", "rest"), clause: 4,
-			want: []string{`--tick`, "--none", "--session-ttl 2h0m0s is not between", `unexpected argument "rest"`},
+			Name: "several that cannot be read", Args: []string{"--tick=soon", "--none=1", "--session-ttl=2h", "rest"}, Problems: 4,
+			Want: []string{`--tick`, "--none", "--session-ttl 2h0m0s is not between", `unexpected argument "rest"`},
 		},
-		{name: "half a certificate", args: append(right, "--tls-cert=a"), clause: 1, want: []string{"--tls-cert and --tls-key go together"}},
-		{name: "account", args: append(right, "--account-id=12"), clause: 1, want: []string{"--account-id"}},
-		{name: "size of a sidecar", args: append(slices.Clone(right), "--sidecar-size=cpu=1"), clause: 1, want: []string{`--sidecar-size "cpu=1" is not a size`}},
-		{name: "region", args: []string{"--region=Oregon", "--sidecar-image=s"}, clause: 1, want: []string{"--region"}},
-		{name: "cluster name", args: append(right, "--cluster-name=A"), clause: 1, want: []string{"--cluster-name"}},
-		{name: "node group", args: append(right, "--node-group=a", "--node-group=b=0", "--node-group=b=2"), clause: 3, want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},
-		{name: "taints of a node group", args: append(right, "--node-group=a=1,", "--node-group=b=1,x=y:Never", "--node-group=c=1,=y"), clause: 3, want: []string{`"" is not a taint`, `"x=y:Never" is not`, `"=y" is not`}},
+		{Name: "half a certificate", Args: []string{"--tls-cert=a"}, Problems: 1, Want: []string{"--tls-cert and --tls-key go together"}},
+		{Name: "account", Args: []string{"--account-id=12"}, Problems: 1, Want: []string{"--account-id"}},
+		{Name: "size of a sidecar", Args: []string{"--sidecar-size=cpu=1"}, Problems: 1, Want: []string{`--sidecar-size "cpu=1" is not a size`}},
+		{Name: "cluster name", Args: []string{"--cluster-name=A"}, Problems: 1, Want: []string{"--cluster-name"}},
+		{Name: "node group", Args: []string{"--node-group=a", "--node-group=b=0", "--node-group=b=2"}, Problems: 3, Want: []string{`--node-group "a"`, `"b=0"`, `"b=2"`}},
+		{Name: "taints of a node group", Args: []string{"--node-group=a=1,", "--node-group=b=1,x=y:Never", "--node-group=c=1,=y"}, Problems: 3, Want: []string{`"" is not a taint`, `"x=y:Never" is not`, `"=y" is not`}},
 		{
-			name: "sizes of nodes", clause: 5,
-			args: append(right, "--largest-node=gpu:cpu=8,mem=1Gi", "--largest-node=cpu=8", "--largest-node=much", "--node-reserve=cpu=1,gpu=1", "--capacity-check=often"),
-			want: []string{"there is no --node-group gpu", `"cpu=8" is not a size such as cpu=8,mem=32Gi,gpu=1: a node has cpu and mem`, `"much" is not a size`, "devices are not reserved", "--capacity-check"},
+			Name: "sizes of nodes", Problems: 5,
+			Args: []string{"--largest-node=gpu:cpu=8,mem=1Gi", "--largest-node=cpu=8", "--largest-node=much", "--node-reserve=cpu=1,gpu=1", "--capacity-check=often"},
+			Want: []string{"there is no --node-group gpu", `"cpu=8" is not a size such as cpu=8,mem=32Gi,gpu=1: a node has cpu and mem`, `"much" is not a size`, "devices are not reserved", "--capacity-check"},
 		},
-		{name: "pod security", args: append(right, "--pod-security=strict"), clause: 1, want: []string{"--pod-security"}},
-		{name: "pull policy", args: append(right, "--pull-policy=maybe"), clause: 1, want: []string{"--pull-policy"}},
-		{name: "role", args: append(right, "--platform-role=arn:aws:iam::111122223333:user/a"), clause: 1, want: []string{"--platform-role"}},
-		{name: "address", args: append(right, "--listen=8443"), clause: 1, want: []string{"--listen"}},
-		{name: "endpoint", args: append(right, "--api-endpoint=apis.example.com"), clause: 1, want: []string{"--api-endpoint"}},
-		{name: "tick", args: append(right, "--tick=1ms"), clause: 1, want: []string{"--tick"}},
-		{name: "stays too long", args: append(right, "--shutdown-delay=2m"), clause: 1, want: []string{"--shutdown-delay 2m0s is not between"}},
-		{name: "NaN", args: append(right, "--sts-calls-per-second=NaN"), clause: 1, want: []string{"--sts-calls-per-second"}},
-		{name: "traces", args: append(right, "--trace-endpoint=collector:4317", "--trace-ratio=2"), clause: 2, want: []string{"--trace-endpoint", "--trace-ratio: 2"}},
-		{name: "namespace", args: append(right, "--namespace=A b"), clause: 1, want: []string{"--namespace"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			env := tt.env
-			if env == nil {
-				env = podEnv
-			}
-			_, err := parse(tt.args, env)
-			if !fault.Is(err, fault.Usage) || fault.From(err).Hint == "" {
-				t.Fatalf("parsing %q = %v, want a fault of usage with a hint", tt.args, err)
-			}
-			if n := strings.Count(err.Error(), "\n"); n != tt.clause {
-				t.Errorf("parsing %q says %d things, want %d:\n%v", tt.args, n, tt.clause, err)
-			}
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("parsing %q = %v, want %q in it", tt.args, err, want)
-				}
-			}
-		})
-	}
+		{Name: "pod security", Args: []string{"--pod-security=strict"}, Problems: 1, Want: []string{"--pod-security"}},
+		{Name: "pull policy", Args: []string{"--pull-policy=maybe"}, Problems: 1, Want: []string{"--pull-policy"}},
+		{Name: "role", Args: []string{"--platform-role=arn:aws:iam::111122223333:user/a"}, Problems: 1, Want: []string{"--platform-role"}},
+		{Name: "address", Args: []string{"--listen=8443"}, Problems: 1, Want: []string{"--listen"}},
+		{Name: "endpoint", Args: []string{"--api-endpoint=apis.example.com"}, Problems: 1, Want: []string{"--api-endpoint"}},
+		{Name: "tick", Args: []string{"--tick=1ms"}, Problems: 1, Want: []string{"--tick"}},
+		{Name: "stays too long", Args: []string{"--shutdown-delay=2m"}, Problems: 1, Want: []string{"--shutdown-delay 2m0s is not between"}},
+		{Name: "NaN", Args: []string{"--sts-calls-per-second=NaN"}, Problems: 1, Want: []string{"--sts-calls-per-second"}},
+		{Name: "traces", Args: []string{"--trace-endpoint=collector:4317", "--trace-ratio=2"}, Problems: 2, Want: []string{"--trace-endpoint", "--trace-ratio: 2"}},
+		{Name: "namespace", Args: []string{"--namespace=A b"}, Problems: 1, Want: []string{"--namespace"}},
+	})
 }
 
-func TestHelpNamesEveryFlag(t *testing.T) {
-	t.Parallel()
-	if _, err := parse([]string{"--help"}, noEnv); !errors.Is(err, program.ErrHelp) {
-		t.Errorf("parse(--help) = %v", err)
-	}
-	for word := range strings.FieldsSeq(usage) {
-		name, ok := strings.CutPrefix(strings.TrimRight(word, ","), "--")
-		if !ok {
-			continue
-		}
-		if _, err := parse([]string{"--" + name + "=x"}, podEnv); err != nil && strings.Contains(err.Error(), "not defined") {
-			t.Errorf("the help names --%s, which there is not: %v", name, err)
-		}
-	}
-}
+// Not parallel: see programtest.
+func TestHelp(t *testing.T) { tested.Helps(t) } //nolint:paralleltest // as TestExitCodes
 
 // Not parallel: Main has client-go write to the log of its process, which the clients of
 // other tests would read meanwhile.
@@ -145,20 +105,14 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"--region=us-west-2", "--sidecar-image=s", "--kubeconfig=/no/such"}, fault.ExitUsage, "", "no Kubernetes API server is configured"},
 	} {
 		var out, log strings.Builder
-		got := Main(t.Context(), tt.args, program.Streams{Out: &out, Err: &log}, podEnv, "test")
+		got := Main(t.Context(), tt.args, program.Streams{Out: &out, Err: &log}, tested.Env, "test")
 		if got != tt.want || !strings.Contains(out.String(), tt.out) || !strings.Contains(log.String(), tt.err) {
 			t.Errorf("Main(%q) = %d, %q, %q; want %d, %q, %q", tt.args, got, out.String(), log.String(), tt.want, tt.out, tt.err)
 		}
 	}
 }
 
-func FuzzFlags(f *testing.F) {
-	f.Add("--region us-west-2\x00--node-group=a=1\x00--\x00-x")
-	f.Fuzz(func(_ *testing.T, line string) {
-		args := slices.DeleteFunc(strings.Split(line, "\x00"), func(s string) bool { return len(s) > 100 })
-		_, _ = parse(args, podEnv)
-	})
-}
+func FuzzFlags(f *testing.F) { tested.Fuzz(f, "--region us-west-2\x00--node-group=a=1\x00--\x00-x") }
 
 // Pods are told the service of the gateways in the namespace of this program, not of the APIs.
 func TestAddressOfTheGatewaysInPods(t *testing.T) {

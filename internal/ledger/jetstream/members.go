@@ -5,11 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"cortex.dev/cortex/internal/boundedcache"
 )
 
 // The times of members. One that has said nothing for memberLife, by the clock of whoever
@@ -35,14 +36,21 @@ const (
 // memory: it is worth nothing after a moment, and must not wait for a disk that is busy.
 type Members struct {
 	*Ledger
-	kv   lazy[jetstream.KeyValue]
-	log  *slog.Logger
-	dead sync.Map // by owner: the word after which it was not heard of for memberLife
+	kv  lazy[jetstream.KeyValue]
+	log *slog.Logger
+	// By owner the word after which it was not heard of for memberLife. Each program has a
+	// name of its own, so that there are ever more of them; who is forgotten here is waited
+	// for once more.
+	dead *boundedcache.Map[string, uint64]
 }
+
+// deadKept is of how many members it is remembered that they are gone: of more than die while
+// anybody asks for them.
+const deadKept = 256
 
 // Members are those of the ledger.
 func (l *Ledger) Members(log *slog.Logger) *Members {
-	m := &Members{Ledger: l, log: log}
+	m := &Members{Ledger: l, log: log, dead: boundedcache.New[string, uint64](deadKept)}
 	m.kv.find = func(ctx context.Context) (jetstream.KeyValue, error) {
 		kv, err := l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: l.cfg.Name + "-members", Description: "programs that accept and hand out items of Cortex",
@@ -158,12 +166,12 @@ func (m *Members) look(ctx context.Context, owner string, p *pulse) bool {
 	if p.since.IsZero() || revision != p.revision {
 		*p = pulse{revision, now}
 	}
-	if was, known := m.dead.Load(owner); known && was == revision {
+	if was, known := m.dead.Get(owner); known && was == revision {
 		return true
 	}
 	gone := now.Sub(p.since) >= memberLife
 	if gone {
-		m.dead.Store(owner, revision)
+		m.dead.Put(owner, revision)
 	}
 	return gone
 }
