@@ -39,7 +39,7 @@ func showKube(ctx context.Context, out io.Writer, home string) (err error) {
 	begun := time.Now()
 	builder := newDemo(out, os.Environ()) // Alice's home has no Go cache
 	for _, scene := range []func(context.Context) error{
-		builder.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.itemsOutliveGateways, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
+		builder.build, d.lookAtCluster, d.connect, d.deployImage, d.ask, d.underLoad, d.itemsOutliveGateways, d.jobsOutliveOperators, d.malloryIsRefused, d.gitOps, d.lookInside, d.takeAway,
 	} {
 		if err := scene(ctx); err != nil {
 			return err
@@ -147,19 +147,26 @@ func (d *kubeDemo) gitOps(ctx context.Context) error {
 
 func (d *kubeDemo) takeAway(ctx context.Context) error {
 	d.title("Take it away again")
-	if err := d.show(ctx, cortexBin, "delete", "later", "--force"); err != nil {
-		return err
+	for _, name := range append(asynchronous(), "iris") {
+		if err := d.show(ctx, cortexBin, "delete", name, "--force"); err != nil {
+			return err
+		}
 	}
-	return d.show(ctx, cortexBin, "delete", "iris", "--force")
+	return nil
 }
+
+// asynchronous names the APIs whose work is kept.
+func asynchronous() []string { return []string{"later", "classify", "train"} }
 
 // leaveNothingBehind deletes what a demo that was cut short has deployed.
 func (d *kubeDemo) leaveNothingBehind() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := d.endpointOf(ctx, "later"); err == nil {
-		if _, err := d.output(ctx, cortexBin, "delete", "later", "--force"); err != nil {
-			return err
+	for _, name := range asynchronous() {
+		if _, err := d.endpointOf(ctx, name); err == nil {
+			if _, err := d.output(ctx, cortexBin, "delete", name, "--force"); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := d.get(ctx); err != nil {

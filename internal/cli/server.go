@@ -70,6 +70,7 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&c.PlatformRoles, "platform-role", nil, "arn of a role that may never manage, such as one that apis run with; may be repeated")
 	flags.BoolVar(&c.ImagesOnly, "images-only", false, "refuse containers without an image: as processes they could read this server's keys")
 	flags.StringSliceVar(&c.HostPaths, "host-paths", nil, "folders of this machine that apis may mount, to read, with what is in them (default: none)")
+	flags.StringSliceVar(&c.S3Paths, "s3-paths", nil, "what jobs may read in s3 with the credentials of this server: s3://bucket, s3://bucket/prefix, or s3://* (default: nothing)")
 	flags.StringSliceVar(&c.WebhookHosts, "webhook-hosts", nil, "hosts, addresses and networks to which webhook messages may go beside public addresses, also by http (default: none)")
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "certificate file with its chain, as pem (default: of an authority of its own)")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "key file of the certificate, as pem")

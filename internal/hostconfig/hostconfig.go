@@ -46,6 +46,7 @@ type Management struct {
 	SessionTTL    time.Duration
 	PolicyFile    string   // empty: the default policy
 	PlatformRoles []string // ARNs of roles that may never manage
+	S3Paths       []string // that jobs may read: s3://BUCKET, with a prefix or without, or s3://*
 	TLSCert       string   // PEM files; both or neither
 	TLSKey        string
 	TLSNames      []string  // more names of a certificate of our own
@@ -102,6 +103,8 @@ func (p *problems) of(flag string, err error) { p.when(err != nil, "--%s: %v", f
 // clusterNameShape is the rule of cluster.yaml (REFERENCE 2.1).
 var clusterNameShape = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
+var s3Shape = regexp.MustCompile(`^s3://(\*|[a-zA-Z0-9._-]{3,255}(/.*)?)$`)
+
 // Problems returns everything that is wrong with m.
 func (m *Management) Problems() []string {
 	var p problems
@@ -116,6 +119,9 @@ func (m *Management) Problems() []string {
 	for _, arn := range m.PlatformRoles {
 		role, err := auth.ParseARN(arn)
 		p.when(err != nil || role.Type != auth.Role, "--platform-role %q is not the ARN of a role", arn)
+	}
+	for _, path := range m.S3Paths {
+		p.when(!s3Shape.MatchString(path), "--s3-paths %q is not s3://BUCKET, s3://BUCKET/PREFIX or s3://*", path)
 	}
 	return p
 }

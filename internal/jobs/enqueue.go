@@ -100,9 +100,17 @@ func (e *enqueuer) fromSubmission(r record) error {
 	}
 }
 
+// files lists what the items are in.
+func (e *enqueuer) files(l *workload.FilePathLister) (files []string, err error) {
+	return files, e.j.patiently(e.ctx, func() error {
+		files, err = e.j.s.files(e.ctx, e.j.rev, l, maxFiles+1)
+		return err
+	})
+}
+
 // paths makes an item of each path.
 func (e *enqueuer) paths(r record, l *workload.FilePathLister) error {
-	files, err := e.j.s.files(e.j.rev, l, maxFiles+1)
+	files, err := e.files(l)
 	if err != nil {
 		return err
 	}
@@ -123,7 +131,7 @@ func (e *enqueuer) paths(r record, l *workload.FilePathLister) error {
 
 // values makes an item of each JSON value in the files.
 func (e *enqueuer) values(r record, l *workload.FilePathLister) error {
-	files, err := e.j.s.files(e.j.rev, l, maxFiles+1)
+	files, err := e.files(l)
 	if err != nil {
 		return err
 	}
@@ -135,22 +143,27 @@ func (e *enqueuer) values(r record, l *workload.FilePathLister) error {
 		if path == r.Enqueued.File {
 			from = r.Enqueued.Offset
 		}
-		if err := e.valuesOf(path, from); err != nil {
+		// A file that breaks off is read on from after the last item.
+		next := from
+		if err := e.j.patiently(e.ctx, func() error { return e.valuesOf(path, &next) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *enqueuer) valuesOf(path string, from int64) error {
-	f, err := openLocal(path)
+// valuesOf makes an item of each JSON value in a file from a byte on, and says after which
+// byte it has all of them.
+func (e *enqueuer) valuesOf(path string, next *int64) error {
+	from := *next
+	f, err := e.j.s.source(e.ctx, path, from)
+	if fault.Code(err) != "" {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
 	in := &bounded{from: f}
 	d := json.NewDecoder(in)
 	for {
@@ -161,19 +174,23 @@ func (e *enqueuer) valuesOf(path string, from int64) error {
 			return nil
 		case errors.Is(err, errTooLong) || err == nil && len(value) > workload.MaxItemBytes:
 			return fault.New(fault.Invalid, workload.CodeJobItemTooLarge, "%s has an item at byte %d that is larger than the %d bytes that one may have", path, from+d.InputOffset(), workload.MaxItemBytes)
+		case in.broken != nil && strings.HasPrefix(path, schemeS3):
+			return fault.New(fault.Unavailable, "objects.unavailable", "%s broke off: %w", path, in.broken)
 		case err != nil:
 			return fault.New(fault.Invalid, "jobs.items_malformed", "%s has no JSON value at byte %d: %s", path, from+d.InputOffset(), strings.TrimPrefix(err.Error(), "json: "))
 		}
 		if err := e.item(value, cursor{File: path, Offset: from + d.InputOffset()}); err != nil {
 			return err
 		}
+		*next = from + d.InputOffset()
 	}
 }
 
 // bounded fails instead of reading more than what is left.
 type bounded struct {
-	from io.Reader
-	left int
+	from   io.Reader
+	left   int
+	broken error // nil: nothing but the end was read
 }
 
 var errTooLong = errors.New("it is too long")
@@ -185,6 +202,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.from.Read(p[:min(len(p), readAhead)])
 	b.left -= n
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.broken = err
+	}
 	return n, err
 }
 

@@ -17,25 +17,7 @@ import (
 func (s *Service) Serve(api, base string, w http.ResponseWriter, r *http.Request) {
 	answer, err := s.serve(api, base, w, r)
 	if err != nil {
-		if r.Context().Err() != nil {
-			panic(http.ErrAbortHandler) // nobody hears the answer, and the connection is of no more use
-		}
-		f := fault.From(err)
-		message := f.Message
-		if f.Hint != "" {
-			message += " (" + f.Hint + ")"
-		}
-		w.Header().Set("X-Cortex-Reason", f.Code)
-		status := fault.HTTPStatus(err)
-		var not *methodError
-		if errors.As(err, &not) {
-			w.Header().Set("Allow", "GET, POST, DELETE")
-			status = http.StatusMethodNotAllowed
-		}
-		reply(w, status, struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		}{f.Code, message})
+		refuse(w, r, err)
 		return
 	}
 	if text, ok := answer.(string); ok {
@@ -44,6 +26,56 @@ func (s *Service) Serve(api, base string, w http.ResponseWriter, r *http.Request
 		return
 	}
 	reply(w, http.StatusOK, answer)
+}
+
+// Closed answers at the endpoints of BatchAPIs and TaskAPIs where jobs are submitted by who
+// has proven an identity, and nobody has there.
+type Closed struct{}
+
+// Serve refuses.
+func (Closed) Serve(api, base string, w http.ResponseWriter, r *http.Request) {
+	if err := elsewhere(base, r); err != nil {
+		refuse(w, r, err)
+		return
+	}
+	refuse(w, r, closed(api))
+}
+
+func closed(api string) error {
+	return fault.New(fault.Forbidden, "jobs.authentication_needed", "jobs of %s are submitted by who proves an identity", api).
+		WithHint("use the management API: cortex submit %s", api)
+}
+
+// elsewhere refuses a path below an endpoint.
+func elsewhere(base string, r *http.Request) error {
+	if strings.Trim(r.URL.Path, "/") == "" {
+		return nil
+	}
+	return fault.New(fault.NotFound, "endpoint_not_found", "there is nothing at %s", r.URL.Path).
+		WithHint("POST a job to %s; GET %s?jobID=ID says what became of it", base, base)
+}
+
+// refuse writes an error.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody hears the answer, and the connection is of no more use
+	}
+	f := fault.From(err)
+	message := f.Message
+	if f.Hint != "" {
+		message += " (" + f.Hint + ")"
+	}
+	w.Header().Set("X-Cortex-Reason", f.Code)
+	status := fault.HTTPStatus(err)
+	var not *methodError
+	if errors.As(err, &not) {
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		status = http.StatusMethodNotAllowed
+	}
+	reply(w, status, struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{f.Code, message})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {
@@ -63,13 +95,11 @@ type methodError struct{ error }
 func (e *methodError) Unwrap() error { return e.error }
 
 func (s *Service) serve(api, base string, w http.ResponseWriter, r *http.Request) (any, error) {
-	if strings.Trim(r.URL.Path, "/") != "" {
-		return nil, fault.New(fault.NotFound, "endpoint_not_found", "there is nothing at %s", r.URL.Path).
-			WithHint("POST a job to %s; GET %s?jobID=ID says what became of it", base, base)
+	if err := elsewhere(base, r); err != nil {
+		return nil, err
 	}
 	if s.cfg.Closed {
-		return nil, fault.New(fault.Forbidden, "jobs.authentication_needed", "jobs of %s are submitted by who proves an identity", api).
-			WithHint("use the management API: cortex submit %s", api)
+		return nil, closed(api)
 	}
 	ctx, query := r.Context(), r.URL.Query()
 	id := query.Get("jobID")

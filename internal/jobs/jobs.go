@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -78,6 +79,12 @@ type Deployed interface {
 	Watch(ctx context.Context, fn func(store.Change)) error
 }
 
+// Objects reads objects of S3. Package objects has the contract.
+type Objects interface {
+	List(ctx context.Context, bucket, prefix string, fn func(key string) bool) error
+	Open(ctx context.Context, bucket, key string, from int64) (io.ReadCloser, error)
+}
+
 // Config is what a Service needs.
 type Config struct {
 	Records  Records
@@ -87,6 +94,10 @@ type Config struct {
 	// Folders are those of the machine from which items may be read, beside the folder of
 	// the file that the API is from.
 	Folders []string
+	// Objects reads what is in S3, of which S3Paths may be read: s3://BUCKET with or without
+	// a prefix, or s3://* for all. Nil: nothing is.
+	Objects Objects
+	S3Paths []string
 	// Elsewhere says that workers run on other machines: no items are in files of this one.
 	Elsewhere bool
 	// MaxAnswer is the most bytes of an answer to a batch; 0: 1 GiB.

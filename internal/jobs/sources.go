@@ -1,8 +1,10 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,15 +23,19 @@ const (
 	maxGlob  = 1000 // bytes
 )
 
-const scheme = "file://"
+// Where items may be.
+const (
+	schemeFile = "file://"
+	schemeS3   = "s3://"
+)
 
 // checkSources checks where the items of a job are.
-func (s *Service) checkSources(rev *workload.Revision, b *workload.BatchSubmission) error {
+func (s *Service) checkSources(ctx context.Context, rev *workload.Revision, b *workload.BatchSubmission) error {
 	for _, l := range []*workload.FilePathLister{b.FilePathLister, (*workload.FilePathLister)(b.DelimitedFiles)} {
 		if l == nil {
 			continue
 		}
-		files, err := s.files(rev, l, 1)
+		files, err := s.files(ctx, rev, l, 1)
 		if err == nil && len(files) == 0 {
 			err = fault.New(fault.Invalid, codeNoFiles, "no files were found").
 				WithHint("check the paths, and what includes and excludes leave of them; --dry-run lists the files")
@@ -41,73 +47,130 @@ func (s *Service) checkSources(rev *workload.Revision, b *workload.BatchSubmissi
 	return nil
 }
 
-// files lists the files of a job as paths that begin with file://, in order; at most so
-// many.
-func (s *Service) files(rev *workload.Revision, l *workload.FilePathLister, most int) ([]string, error) {
-	include, err := globs(l.Includes)
-	if err != nil {
+// listing is the files of a job, as they are found.
+type listing struct {
+	include, exclude []*regexp.Regexp
+	most             int
+	all              []string
+	tooMany          bool
+}
+
+// add takes a file, if it is wanted, and reports whether there may be more.
+func (l *listing) add(path string) bool {
+	if (len(l.include) > 0 && !matches(l.include, path)) || matches(l.exclude, path) {
+		return true
+	}
+	if l.tooMany = len(l.all) >= maxFiles; l.tooMany {
+		return false
+	}
+	l.all = append(l.all, path)
+	return len(l.all) < l.most
+}
+
+// files lists the files of a job, as paths with their scheme, in order; at most so many.
+func (s *Service) files(ctx context.Context, rev *workload.Revision, from *workload.FilePathLister, most int) ([]string, error) {
+	l := &listing{most: most}
+	var err error
+	if l.include, err = globs(from.Includes); err != nil {
 		return nil, err
 	}
-	exclude, err := globs(l.Excludes)
-	if err != nil {
+	if l.exclude, err = globs(from.Excludes); err != nil {
 		return nil, err
 	}
-	wanted := func(path string) bool {
-		return (len(include) == 0 || matches(include, path)) && !matches(exclude, path)
-	}
-	var all []string
-	for _, asked := range l.S3Paths {
-		path, err := s.localPath(rev, asked)
+	for _, asked := range from.S3Paths {
+		if strings.HasPrefix(asked, schemeS3) {
+			err = s.listS3(ctx, asked, l)
+		} else {
+			err = s.listFiles(rev, asked, l)
+		}
+		if l.tooMany {
+			err = fault.New(fault.Invalid, "jobs.too_many_files", "there are more than %d files, which is as many as a job may have", maxFiles).
+				WithHint("submit several jobs, each for a part of them")
+		}
 		if err != nil {
 			return nil, err
 		}
-		err = filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case !d.Type().IsRegular(): // a link is followed nowhere: it could lead out
-				return nil
-			case !wanted(scheme + at):
-				return nil
-			case len(all) >= maxFiles:
-				return fault.New(fault.Invalid, "jobs.too_many_files", "there are more than %d files, which is as many as a job may have", maxFiles).
-					WithHint("submit several jobs, each for a part of them")
-			}
-			all = append(all, scheme+at)
-			if len(all) >= most {
-				return fs.SkipAll
-			}
-			return nil
-		})
-		if err != nil {
-			if fault.Code(err) != "" {
-				return nil, err
-			}
-			return nil, fault.New(fault.Invalid, codeNoFiles, "%s cannot be read: %w", asked, bare(err))
-		}
-		if len(all) >= most {
+		if len(l.all) >= most {
 			break
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+	slices.Sort(l.all)
+	return slices.Compact(l.all), nil
+}
+
+// listFiles lists what is below a path of this machine.
+func (s *Service) listFiles(rev *workload.Revision, asked string, l *listing) error {
+	path, err := s.localPath(rev, asked)
+	if err != nil {
+		return err
+	}
+	if err := filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !d.Type().IsRegular(): // a link is followed nowhere: it could lead out
+			return nil
+		case !l.add(schemeFile + at):
+			return fs.SkipAll
+		}
+		return nil
+	}); err != nil {
+		return fault.New(fault.Invalid, codeNoFiles, "%s cannot be read: %w", asked, bare(err))
+	}
+	return nil
+}
+
+// listS3 lists the objects whose keys begin as a path does, if they may be read.
+func (s *Service) listS3(ctx context.Context, asked string, l *listing) error {
+	if s.cfg.Objects == nil {
+		return fault.New(fault.Unsupported, codeS3, "%s is in S3, which jobs of this environment do not read", asked).
+			WithHint("name the items in the job (item_list)")
+	}
+	if !s.mayRead(asked) {
+		return fault.New(fault.Invalid, codeFolder, "%s is not among what jobs of this environment may read", asked).
+			WithHint("whoever runs it says what they may: --s3-paths of cortex server, operator.s3Paths of the chart")
+	}
+	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(asked, schemeS3), "/")
+	return s.cfg.Objects.List(ctx, bucket, prefix, func(key string) bool { return l.add(schemeS3 + bucket + "/" + key) })
+}
+
+// mayRead reports whether jobs may read what is below a path in S3.
+func (s *Service) mayRead(path string) bool {
+	return slices.ContainsFunc(s.cfg.S3Paths, func(allowed string) bool {
+		if allowed == schemeS3+"*" {
+			return true
+		}
+		// A bucket without a prefix is no prefix of another bucket's name.
+		if !strings.Contains(strings.TrimPrefix(allowed, schemeS3), "/") {
+			return path == allowed || strings.HasPrefix(path, allowed+"/")
+		}
+		return strings.HasPrefix(path, allowed)
+	})
+}
+
+// source returns a file of a job from a byte on.
+func (s *Service) source(ctx context.Context, path string, from int64) (io.ReadCloser, error) {
+	if rest, inS3 := strings.CutPrefix(path, schemeS3); inS3 {
+		bucket, key, _ := strings.Cut(rest, "/")
+		return s.cfg.Objects.Open(ctx, bucket, key, from)
+	}
+	f, err := openLocal(path)
+	if err == nil {
+		_, err = f.Seek(from, io.SeekStart)
+	}
+	return f, err
 }
 
 // localPath returns where a path of a submission is, if items may be read there: in the
 // folder of the API's file, or in one that this machine lets APIs have.
 func (s *Service) localPath(rev *workload.Revision, asked string) (string, error) {
-	path, local := strings.CutPrefix(asked, scheme)
-	if local && s.cfg.Elsewhere {
-		return "", fault.New(fault.Unsupported, codeFolder, "%s is a file of one machine, and workers of this environment run on others", asked).
-			WithHint("name the items in the job (item_list)")
-	}
-	if !local && s.cfg.Elsewhere {
-		return "", fault.New(fault.Unsupported, codeS3, "%s is in S3, which jobs of this environment do not read", asked).
-			WithHint("name the items in the job (item_list): the worker can be given the paths, and read them itself")
-	}
+	path, local := strings.CutPrefix(asked, schemeFile)
 	if !local {
-		return "", fault.New(fault.Unsupported, codeS3, "%s is in S3, which jobs on one machine do not read", asked).
-			WithHint("copy the files into the folder of the API's file, and name that: file://items")
+		return "", fault.New(fault.Invalid, codeFolder, "%s is neither s3:// nor file://", asked)
+	}
+	if s.cfg.Elsewhere {
+		return "", fault.New(fault.Unsupported, codeFolder, "%s is a file of one machine, and workers of this environment run on others", asked).
+			WithHint("put the files into S3, or name the items in the job (item_list)")
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(rev.Directory, path)
@@ -221,7 +284,7 @@ func expression(glob string) (string, error) {
 
 // openLocal opens a file of a job, which may have become something else since it was listed.
 func openLocal(path string) (*os.File, error) {
-	f, err := os.Open(strings.TrimPrefix(path, scheme))
+	f, err := os.Open(strings.TrimPrefix(path, schemeFile))
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,7 @@ func (s *Service) prepare(ctx context.Context, api string, spec []byte) (r recor
 		if r.Workers > MaxWorkers {
 			return r, nil, nil, fault.New(fault.Invalid, codeWorkers, "%d workers are asked for, and a job has at most %d", r.Workers, MaxWorkers)
 		}
-		if err := s.checkSources(rev, b); err != nil {
+		if err := s.checkSources(ctx, rev, b); err != nil {
 			return r, nil, nil, err
 		}
 	}
@@ -238,5 +238,5 @@ func (s *Service) DryRun(ctx context.Context, api string, spec []byte) ([]string
 	if l == nil {
 		return nil, nil
 	}
-	return s.files(rev, l, workload.MaxDryRunFiles)
+	return s.files(ctx, rev, l, workload.MaxDryRunFiles)
 }

@@ -40,7 +40,7 @@ const (
 // job looks at a file of a job of a BatchAPI.
 func (r *Report) job(in File) {
 	if bytes.Contains(in.Data, []byte("s3://")) && bytes.Contains(in.Data, []byte("s3_paths")) {
-		r.find(in, 1, Impossible, "a job of a BatchAPI whose items are in S3", "name them in the job (item_list), or copy them into the folder of the API's file: docs/batch.md")
+		r.find(in, 1, ToDo, "a job of a BatchAPI whose items are in S3", "elsewhere than on your own machine, name the bucket: --s3-paths of cortex server, operator.s3Paths of the chart")
 		return
 	}
 	r.find(in, 1, Done, "a job of a BatchAPI runs as it is", "`cortex submit API "+below(in.Path)+"`")

@@ -105,7 +105,7 @@ func TestPlan(t *testing.T) {
 			map[string]string{"migrated/cluster.values.yaml": "scheme: internal"},
 		},
 		{"a job", "job.json", `{"workers": 1, "item_list": {"items": [1], "batch_size": 1}}`, []string{"job.json:1 done: a job"}, nil},
-		{"a job of items in S3", "job.json", `{"workers": 1, "file_path_lister": {"s3_paths": ["s3://bucket/items"], "batch_size": 1}}`, []string{"job.json:1 impossible yet: a job"}, nil},
+		{"a job of items in S3", "job.json", `{"workers": 1, "file_path_lister": {"s3_paths": ["s3://bucket/items"], "batch_size": 1}}`, []string{"job.json:1 to do: a job"}, nil},
 		{
 			"environments", "cli.yaml", "environments:\n- {name: local, provider: local}\n- name: prod\n  operator_endpoint: https://x\n",
 			[]string{"cli.yaml:2 done: environment local", "cli.yaml:3 to do: environment prod"}, nil,

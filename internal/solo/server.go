@@ -160,6 +160,7 @@ func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 		caller:   httpapi.Caller,
 		secrets:  s.UseSecrets(),
 		mounts:   s.UseVolumes(),
+		s3:       cfg.S3Paths,
 		folders:  append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
 		images:   cfg.ImagesOnly,
 		listener: s.operator,

@@ -29,6 +29,7 @@ import (
 	"cortex.dev/cortex/internal/httpserve"
 	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/lifecycle"
+	"cortex.dev/cortex/internal/objects"
 	"cortex.dev/cortex/internal/operator"
 	"cortex.dev/cortex/internal/schedule"
 	"cortex.dev/cortex/internal/store/bolt"
@@ -92,7 +93,8 @@ func Run(ctx context.Context, cfg Config) error {
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid(), MetricsEndpoint: page.url},
 		tasks:  page.tasks(metrics),
-		locate: process.Locate, // who deploys is a user of this machine
+		s3:     []string{"s3://*"}, // with credentials of the owner's own
+		locate: process.Locate,     // who deploys is a user of this machine
 		code:   codesnapshot.Open(cfg.codeDir(), codesnapshot.Bounds(), cfg.Log),
 	})
 	if err != nil {
@@ -111,6 +113,7 @@ type managed struct {
 	caller   func(context.Context) string
 	secrets  func(context.Context, []string) error // may be used
 	mounts   func(context.Context, []string) error // may be mounted
+	s3       []string                              // what jobs may read there
 	folders  []string                              // of the machine that may be mounted; nil: all
 	images   bool                                  // no processes
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
@@ -174,7 +177,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	runs, err := jobs.Open(ctx, jobs.Config{
-		Records: records.records, Files: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
+		Records: records.records, Files: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Objects: objects.New(), S3Paths: m.s3, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -6,7 +6,8 @@ import json
 import os
 import pwd
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Union, cast
+from datetime import datetime
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
 
 from cortex import shapes
 from cortex.exceptions import CortexException, DeployFailed, NotFound
@@ -408,6 +409,73 @@ class Client:
     def stop_job(self, api_name: str, job_id: str, keep_cache: bool = False) -> None:
         """Stops a job of a BatchAPI or a TaskAPI; what it has done stays."""
         self._of(api_name, f"/jobs/{self._job(api_name, job_id)}", "DELETE")
+
+    def retry_job(self, api_name: str, job_id: str, only_failed: bool = True) -> Dict[str, Any]:
+        """Submits a job for what another one of a BatchAPI has not done.
+
+        Args:
+            only_failed: Only the batches that failed; otherwise those that it never came to, too.
+        """
+        answer = self._of(api_name, f"/jobs/{self._job(api_name, job_id)}/retry", "POST", body={"only_failed": only_failed})
+        return cast(Dict[str, Any], answer["job"])
+
+    def job_results(self, api_name: str, job_id: str, errors: bool = False) -> Iterator[Dict[str, Any]]:
+        """Yields the result of each batch of a job that answered with one, or with errors that of each that failed."""
+        path = f"/v1/apis/{self._name(api_name)}/jobs/{self._job(api_name, job_id)}/lines"
+        return self._transport.stream(path, _flags(errors=errors))
+
+    def job_logs(self, api_name: str, job_id: str, follow: bool = False) -> Iterator[shapes.LogLine]:
+        """Yields what the workers of a job wrote; with follow until the job has ended."""
+        self._job(api_name, job_id)
+        query = {"job": job_id, **_flags(follow=follow)}
+        return cast(Iterator[shapes.LogLine], self._transport.stream(f"/v1/apis/{self._name(api_name)}/logs", query))
+
+    # Schedules
+
+    def list_schedules(self, api_name: str) -> List[Dict[str, Any]]:
+        """Returns the schedules of an API: when each runs next, and what became of its runs."""
+        return cast(List[Dict[str, Any]], self._of(api_name, "/schedules"))
+
+    def run_schedule(self, api_name: str, name: str) -> Dict[str, Any]:
+        """Begins a run of a schedule now, beside those that are due."""
+        return cast(Dict[str, Any], self._of(api_name, self._schedule(api_name, name) + "/run", "POST"))
+
+    def pause_schedule(self, api_name: str, name: str) -> Dict[str, Any]:
+        """Has a schedule begin nothing until it is resumed."""
+        return cast(Dict[str, Any], self._of(api_name, self._schedule(api_name, name) + "/pause", "POST"))
+
+    def resume_schedule(self, api_name: str, name: str) -> Dict[str, Any]:
+        """Has a schedule go on that was paused."""
+        return cast(Dict[str, Any], self._of(api_name, self._schedule(api_name, name) + "/resume", "POST"))
+
+    def backfill_schedule(self, api_name: str, name: str, begin: datetime, end: datetime, parallel: int = 1) -> Dict[str, Any]:
+        """Begins the runs that a schedule would have had between two moments, so many at once.
+
+        Both have a time zone: what a time without one means is not guessed.
+        """
+        for moment in (begin, end):
+            if moment.tzinfo is None:
+                raise ValueError(f"{moment} has no time zone")
+        body = {"from": begin.isoformat(), "to": end.isoformat(), "parallel": parallel}
+        return cast(Dict[str, Any], self._of(api_name, self._schedule(api_name, name) + "/backfill", "POST", body=body))
+
+    def _schedule(self, api_name: str, name: str) -> str:
+        if not name or name in (".", "..") or "/" in name:
+            raise NotFound(f"{api_name} has no schedule {name!r}", code="schedules.not_found", kind="not_found")
+        return "/schedules/" + segment(name)
+
+    # Webhooks
+
+    def list_webhooks(self, api_name: str, states: Sequence[str] = (), limit: int = 0) -> List[Dict[str, Any]]:
+        """Returns the messages about ends of items of an AsyncAPI, those about the latest items first."""
+        query = {"state": ",".join(states)} if states else {}
+        if limit:
+            query["limit"] = str(limit)
+        return cast(List[Dict[str, Any]], self._of(api_name, "/webhooks", query=query))
+
+    def redeliver_webhooks(self, api_name: str, ids: Sequence[str]) -> Dict[str, Any]:
+        """Sends the messages with these ids once more."""
+        return cast(Dict[str, Any], self._of(api_name, "/redeliver-webhooks", "POST", body={"ids": list(ids)}))
 
     def _job(self, api_name: str, job_id: str) -> str:
         if not job_id or job_id in (".", "..") or "/" in job_id:

@@ -34,6 +34,9 @@ func sources() []source {
 		}
 		return s
 	}
+	jobs := source{name: "example-jobs", programs: map[string]string{"/app/bin/worker": "./examples/jobs/worker"}, files: map[string]string{
+		"/app/iris/model-v2.json": "examples/iris/model-v2.json", "/app/iris/iris.csv": "examples/iris/iris.csv",
+	}}
 	pod := example("pod", "cortex.yaml")
 	pod.programs["/app/bin/reporter"] = "./examples/pod/reporter"
 	return []source{
@@ -44,7 +47,7 @@ func sources() []source {
 		{name: "sts", programs: map[string]string{"/sts": "./e2e/sts"}},
 		{name: "test-server", programs: map[string]string{"/server": "./internal/engine/enginetest/testdata/server"}},
 		example("iris", "model-v1.json", "model-v2.json"),
-		example("streaming"), example("websocket"), example("grpc"), pod,
+		example("streaming"), example("websocket"), example("grpc"), pod, jobs,
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
@@ -153,7 +154,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	front := gateway.Config{
 		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
 		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
-		Trusted: p.cfg.Trusted,
+		Trusted: p.cfg.Trusted, Jobs: jobs.Closed{},
 	}
 	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
 	var kept, handed []lifecycle.Task

@@ -25,6 +25,8 @@ POD_NAME and POD_NAMESPACE have to be set.
   --cluster-name NAME         name of this installation (cortex)
   --policy FILE               Cedar policy (every identity of the account may do everything)
   --platform-role ARN         a role that may never manage; may be repeated
+  --s3-paths PATH             what jobs may read in S3 with the operator's own credentials:
+                              s3://BUCKET, s3://BUCKET/PREFIX or s3://*; may be repeated
   --session-ttl TIME          life of a session, 1m to 1h (15m)
   --sts-endpoint URL          STS endpoint to ask (the region's)
   --sts-proxy URL             HTTP proxy for the calls to STS
@@ -70,6 +72,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.ClusterName, "cluster-name", "cortex", "")
 	text(&c.PolicyFile, "policy", "", "")
 	f.List("platform-role", &c.PlatformRoles)
+	f.List("s3-paths", &c.S3Paths)
 	f.Duration(&c.SessionTTL, "session-ttl", 15*time.Minute)
 	text(&c.STSEndpoint, "sts-endpoint", "", "")
 	text(&c.STSProxy, "sts-proxy", "", "")

@@ -17,6 +17,7 @@ import (
 	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/lifecycle"
+	"cortex.dev/cortex/internal/objects"
 	"cortex.dev/cortex/internal/operator"
 	"cortex.dev/cortex/internal/schedule"
 	"cortex.dev/cortex/internal/webhook"
@@ -74,7 +75,7 @@ func (l *leader) manageItems(role *operator.Config) error {
 	l.items = []lifecycle.Task{{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run}}
 	if runner, ok := role.Engine.(engine.Runner); ok { // tests have an engine that runs nothing
 		runs, err := jobs.New(jobs.Config{
-			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true,
+			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true, Objects: objects.New(), S3Paths: l.cfg.S3Paths,
 			MaxAnswer: maxJobAnswer, CommitEvery: jobCommitEvery, Telemetry: l.metrics, Log: l.cfg.Log,
 		})
 		if err != nil {
