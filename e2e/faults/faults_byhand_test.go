@@ -15,6 +15,33 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
+// TestDeletedWithoutOperator deletes an API as kubectl does that waits for what belongs to it,
+// while no operator runs. Everything of it goes, as Kubernetes itself knows what belongs.
+func TestDeletedWithoutOperator(t *testing.T) {
+	r := &repository{place: newPlace(t), t: t, dir: t.TempDir()}
+	r.deploy(t, api{Name: "forsaken", Replicas: 2})
+	r.live(t, "forsaken")
+	r.operators(0)
+	t.Cleanup(func() { r.operators(2); r.settle(t) })
+	until(t, "no operator runs", func() error {
+		pods, err := r.podsOf(system, "app.kubernetes.io/name=operator")
+		if err == nil && len(pods) > 0 {
+			err = fmt.Errorf("there are %d", len(pods))
+		}
+		return err
+	})
+	r.kubectl("delete", "realtimeapis.cortex.dev", "forsaken", "--cascade=foreground", "--wait=true", "--timeout=90s")
+	until(t, "nothing of it is left", func() error {
+		if _, err := r.client.AppsV1().Deployments(apis).Get(t.Context(), "api-forsaken", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("its Deployment reads %v", err)
+		}
+		if pods := r.replicas(t, "forsaken"); len(pods) > 0 {
+			return fmt.Errorf("it has %d pods", len(pods))
+		}
+		return nil
+	})
+}
+
 // TestByHand changes by hand what Cortex manages. It is put right at once, an event says
 // what it was, and no request is lost: what ends is drained, and what comes meanwhile
 // waits.

@@ -95,7 +95,7 @@ func (g *gate) Visible(_ context.Context, a auth.Action, all []auth.Resource) ([
 	g.asked = append(g.asked, "visible "+string(a))
 	seen := make([]bool, len(all))
 	for i, r := range all {
-		seen[i] = r.API != "hidden" && r.Secret != "hidden" && r.Volume != "hidden"
+		seen[i] = r.API != "hidden" && r.Kind != string(workload.Task) && r.Secret != "hidden" && r.Volume != "hidden"
 	}
 	return seen, nil
 }
@@ -104,7 +104,9 @@ func (g *gate) Conclude(_ context.Context, c auth.Conclusion) {
 	g.asked = append(g.asked, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s of %s %s", c.Outcome, c.Operation, c.Version, ofOther(c.Resource)+c.Resource.API, c.Code)), " "))
 }
 
-func (g *gate) May(_ context.Context, _ auth.Action, r auth.Resource) bool { return r.API != "hidden" }
+func (g *gate) May(_ context.Context, _ auth.Action, r auth.Resource) bool {
+	return r.API != "hidden" && r.Kind != string(workload.Task)
+}
 
 func (g *gate) Challenge(context.Context) (auth.Challenge, error) { return auth.Challenge{}, nil }
 
@@ -193,13 +195,16 @@ func (listed) List(context.Context) ([]workload.APIResponse, error) {
 	return []workload.APIResponse{
 		{Metadata: &workload.Metadata{Name: "hidden", Kind: workload.Realtime}},
 		{Metadata: &workload.Metadata{Name: "shown", Kind: workload.Realtime}},
+		{Metadata: &workload.Metadata{Name: "hidden by its kind", Kind: workload.Task}},
 	}, nil
 }
 
 func (listed) Events(_ context.Context, q workload.EventQuery, fn func(workload.Event) error) error {
-	return errors.Join(fn(workload.Event{API: "hidden", Message: "of the hidden one"}), fn(workload.Event{API: "shown", Message: "of the shown one"}))
+	return errors.Join(fn(workload.Event{API: "hidden", Message: "of the hidden one"}),
+		fn(workload.Event{API: "gone", Kind: workload.Task, Message: "of a kind that is hidden"}), fn(workload.Event{API: "shown", Message: "of the shown one"}))
 }
 
+// Lists and streams tell a policy the name and the kind of each, of what is deleted too.
 func TestListsShowWhatMayBeSeen(t *testing.T) {
 	t.Parallel()
 	bearer := http.Header{"Authorization": {"Bearer good"}}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -44,7 +45,7 @@ const (
 // Config says which Docker to use and for whom.
 type Config struct {
 	StateDir string // names whose containers are ours
-	Host     string // such as unix:///var/run/docker.sock; empty: as DOCKER_HOST says, or the usual one
+	Host     string // such as unix:///var/run/docker.sock; empty: as DOCKER_HOST or the context of its command line says, or the usual one
 	// Publish reaches containers through ports published on loopback even where
 	// their own addresses can be reached, which is so on Linux with a local Docker.
 	Publish bool
@@ -75,6 +76,13 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Host == "" {
+		host, err := contextHost(os.Getenv)
+		if err != nil { // Docker may not be needed
+			cfg.Log.Warn("Docker is asked at its usual place", "because", err)
+		}
+		cfg.Host = host
 	}
 	options := []client.Opt{client.FromEnv}
 	if cfg.Host != "" {
@@ -122,7 +130,7 @@ func (r *Runtime) silent(err error) error {
 	return &local.StartError{Err: err, Reason: workload.Reason{
 		Code:    "docker_unavailable",
 		Message: fmt.Sprintf("Docker does not answer at %s: %s", r.cli.DaemonHost(), text),
-		Fix:     "start Docker, let this user use it (docker info must work), or restart the environment with another DOCKER_HOST, which it reads at its start; without Docker, give the container a command instead of an image",
+		Fix:     "start Docker, let this user use it (docker info must work), or restart the environment with another DOCKER_HOST or Docker context, which it reads at its start; without Docker, give the container a command instead of an image",
 	}}
 }
 

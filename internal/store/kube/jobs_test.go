@@ -2,13 +2,16 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"testing"
 
+	kstatus "github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -86,16 +89,84 @@ func TestJobsAreToldAndResolvedOnce(t *testing.T) {
 	if err := s.ResolveJob(within(t), second, nil); err != nil {
 		t.Fatalf("ResolveJob() = %v", err)
 	}
-	if _, c := acceptedOf(t, s, workload.TaskJob, "after"); c.Status != metav1.ConditionTrue {
-		t.Errorf("ResolveJob(accepted) wrote %+v, want that it is accepted", c)
+	if status, c := acceptedOf(t, s, workload.TaskJob, "after"); c.Status != metav1.ConditionTrue || status.Status != workload.JobPending {
+		t.Errorf("ResolveJob(accepted) wrote %+v, want that it is accepted, and pending", status)
+	}
+	if j := next(t, list); j.ID != "after" || !j.Accepted || j.Gone {
+		t.Errorf("PendingJobs() told %+v, want the task, which is accepted and has not ended", j)
 	}
 
-	// Who comes later, as the next leader does, hears only of what is not resolved.
+	// Who comes later, as the next leader does, hears of what is not resolved or has not ended.
 	stop()
+	list, stop = submitted(t, s)
+	if j := next(t, list); j.ID != "after" || !j.Accepted {
+		t.Errorf("PendingJobs() told the next one %+v, want the task that has not ended", j)
+	}
+	stop()
+	if err := s.ReportJob(within(t), second, workload.JobSucceeded, nil); err != nil {
+		t.Fatal(err)
+	}
 	submit(t, s, workload.TaskJob, "later", taskJob)
 	list, _ = submitted(t, s)
-	if j := next(t, list); j.ID != "later" {
+	if j := next(t, list); j.ID != "later" || j.Accepted {
 		t.Errorf("PendingJobs() told the next one %+v, want later", j)
+	}
+	if err := s.client.delete(within(t), "taskjobs", "later", &metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if j := next(t, list); j.ID != "later" || !j.Gone {
+		t.Errorf("PendingJobs() told %+v, want that later is gone", j)
+	}
+}
+
+// People and tools read of a job's resource what it is doing, and how it ended.
+func TestWhatAJobIsDoingIsReported(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t, cluster(t)))
+	o := submit(t, s, workload.TaskJob, "a1", taskJob)
+	j := store.Submission{ID: "a1", Kind: workload.TaskJob, Version: string(o.UID), Resource: "taskjobs.cortex.dev/a1"}
+	for _, tt := range []struct {
+		status  workload.JobStatus
+		why     *workload.ItemReason
+		ready   metav1.ConditionStatus
+		message string
+		tools   kstatus.Status
+	}{
+		{workload.JobPending, &workload.ItemReason{Message: "train is not deployed"}, metav1.ConditionFalse, "the job is pending: train is not deployed", kstatus.InProgressStatus},
+		{workload.JobRunning, nil, metav1.ConditionFalse, "the job is running", kstatus.InProgressStatus},
+		{workload.JobSucceeded, nil, metav1.ConditionTrue, "the job is succeeded", kstatus.CurrentStatus},
+		{workload.JobWorkerError, &workload.ItemReason{Message: "exit code 3"}, metav1.ConditionFalse, "the job is worker error: exit code 3", kstatus.FailedStatus},
+		{workload.JobStopped, nil, metav1.ConditionFalse, "the job is stopped", kstatus.FailedStatus},
+	} {
+		if tt.status == workload.JobRunning { // it is not resolved before
+			if err := s.ResolveJob(within(t), j, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.ReportJob(within(t), j, tt.status, tt.why); err != nil {
+			t.Fatal(err)
+		}
+		now := read(t, s, workload.Kind(workload.TaskJob), "a1")
+		status := jobStatusOf(now)
+		c := meta.FindStatusCondition(status.Conditions, crd.Ready)
+		if status.Status != tt.status || c == nil || c.Status != tt.ready || c.Message != tt.message {
+			t.Errorf("%s: the status is %+v", tt.status, status)
+		}
+		var plain map[string]any
+		text, err := json.Marshal(status)
+		if err == nil {
+			err = json.Unmarshal(text, &plain)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := kstatus.Compute(&unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": crd.GroupVersion.String(), "kind": string(workload.TaskJob), "spec": map[string]any{}, "status": plain,
+			"metadata": map[string]any{"name": "a1", "namespace": "cortex", "generation": now.Generation},
+		}})
+		if err != nil || got.Status != tt.tools {
+			t.Errorf("%s: tools see %+v, %v, want %s", tt.status, got, err, tt.tools)
+		}
 	}
 }
 
