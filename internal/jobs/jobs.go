@@ -367,7 +367,13 @@ func (s *Service) Stop(ctx context.Context, api, id string) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	if j := s.existing(api, id); j != nil && !j.hasEnded() {
+	j := s.existing(api, id)
+	if j == nil { // it may be on the disk, and not in the line yet
+		s.creating.Lock()
+		j = s.existing(api, id)
+		s.creating.Unlock()
+	}
+	if j != nil && !j.hasEnded() {
 		return j.end(ctx, errStopped)
 	}
 	if _, err := s.read(ctx, key{api, id}); err != nil {

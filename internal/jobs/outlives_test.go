@@ -297,3 +297,43 @@ func TestWhatOutlivesAProcessDoesNotBeginAgain(t *testing.T) {
 		})
 	}
 }
+
+// slow takes its time after a record is on the disk.
+type slow struct{ Records }
+
+func (s slow) Write(ctx context.Context, doing string, changes map[string][]byte) error {
+	err := s.Records.Write(ctx, doing, changes)
+	<-time.After(200 * time.Millisecond) // in which somebody asks
+	return err
+}
+
+// A job that can be read can be stopped, however fresh it is.
+func TestStopOfAJobThatIsBeingAccepted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	records, err := bolt.OpenKeyed(t.Context(), bolt.Config{Dir: filepath.Join(dir, "records")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer records.Close()
+	s, err := Open(t.Context(), Config{Records: slow{records}, Files: Folder(filepath.Join(dir, "jobs")), Runner: &cluster{}, Deployed: apis{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	submitted := make(chan error, 1)
+	go func() {
+		_, _, err := s.Submit(t.Context(), "task-ok", nil, "fresh")
+		submitted <- err
+	}()
+	for {
+		if _, err := s.Status(t.Context(), "task-ok", "fresh"); err == nil {
+			break
+		}
+	}
+	if err := s.Stop(t.Context(), "task-ok", "fresh"); err != nil {
+		t.Errorf("Stop() = %v", err)
+	}
+	if err := <-submitted; err != nil {
+		t.Error(err)
+	}
+}

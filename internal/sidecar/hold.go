@@ -64,7 +64,13 @@ func (h keeper) keep(ctx context.Context, admin net.Listener, metrics http.Handl
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	var all sync.WaitGroup
 	defer all.Wait()
-	defer server.Close()
+	defer func() { // who has released it hears so
+		last, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(last) != nil {
+			_ = server.Close()
+		}
+	}()
 	failed := make(chan error, 1)
 	all.Go(func() { failed <- server.Serve(admin) })
 	log.Info("waiting for what the task leaves", "file", h.result)
