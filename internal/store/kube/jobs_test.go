@@ -160,6 +160,7 @@ func TestWhatAJobIsDoingIsReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		plain["observedGeneration"] = status.ObservedGeneration // which JSON does not tell from a float
 		got, err := kstatus.Compute(&unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": crd.GroupVersion.String(), "kind": string(workload.TaskJob), "spec": map[string]any{}, "status": plain,
 			"metadata": map[string]any{"name": "a1", "namespace": "cortex", "generation": now.Generation},
@@ -193,7 +194,10 @@ func TestAJobThatIsGoneIsNotResolved(t *testing.T) {
 	if status, _ := acceptedOf(t, s, workload.TaskJob, "a1"); status.ObservedGeneration != crd.Unobserved {
 		t.Errorf("ResolveJob() of what is gone wrote %+v into another job of its name", status)
 	}
-	if again := next(t, list); again.Version == gone.Version {
+	if first := next(t, list); first.Version != gone.Version || !first.Gone {
+		t.Errorf("PendingJobs() told %+v, want that the first job is gone", first)
+	}
+	if again := next(t, list); again.Version == gone.Version || again.Gone {
 		t.Errorf("PendingJobs() told %+v, want the second job of the name", again)
 	}
 }
