@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -32,8 +33,12 @@ func TestDeletedWithoutOperator(t *testing.T) {
 	})
 	r.kubectl("delete", "realtimeapis.cortex.dev", "forsaken", "--cascade=foreground", "--wait=true", "--timeout=90s")
 	until(t, "nothing of it is left", func() error {
-		if _, err := r.client.AppsV1().Deployments(apis).Get(t.Context(), "api-forsaken", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("its Deployment reads %v", err)
+		_, err := r.client.AppsV1().Deployments(apis).Get(t.Context(), "api-forsaken", metav1.GetOptions{})
+		if err == nil {
+			err = errors.New("its Deployment is there")
+		}
+		if !apierrors.IsNotFound(err) {
+			return err
 		}
 		if pods := r.replicas(t, "forsaken"); len(pods) > 0 {
 			return fmt.Errorf("it has %d pods", len(pods))

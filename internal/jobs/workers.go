@@ -285,11 +285,14 @@ func (w *crew) serve(ctx context.Context, took worker, closes bool) (served, ove
 	defer func() { w.giveBack(took.has) }()
 	for {
 		var it item
-		ok := true
 		if len(took.has) > 0 {
 			it, took.has = took.has[0], took.has[1:]
-		} else if it, ok = w.b.take(ctx); !ok {
-			break
+		} else {
+			next, ok := w.b.take(ctx)
+			if !ok {
+				break
+			}
+			it = next
 		}
 		result := w.send(ctx, run, it)
 		if w.settle(ctx, run, it, result) || result.kind == lost { // each loss is charged to a batch
