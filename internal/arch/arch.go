@@ -98,7 +98,7 @@ var Rules = map[string]Rule{
 	// Which folders a container may have is decided in one place, for the engine and for who deploys.
 	"internal/volumes":           {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/engine/docker":     {Internal: []string{"internal/engine/local", "internal/workload"}, Outside: []string{moby, errdefs}},
-	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/crd", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, xsync}},
+	"internal/engine/kube":       {Internal: []string{"internal/engine", "internal/executions", "internal/crd", "internal/capacity", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, xsync}},
 	"internal/engine/enginetest": {Internal: []string{"internal/engine", "internal/workload", "internal/fault"}},
 
 	// The record of each item of asynchronous work. On one machine it is kept as the state
@@ -121,6 +121,7 @@ var Rules = map[string]Rule{
 	"internal/store":           {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/store/bolt":      {Internal: []string{"internal/atomicfile", "internal/ledger", "internal/store", "internal/workload", "internal/fault"}, Outside: []string{bbolt, xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
+	"internal/executions":      {Internal: []string{"internal/workload"}},
 	"internal/objects":         {Internal: []string{"internal/fault"}, Outside: []string{aws, smithy}},
 	"internal/jobs/jobstest":   {Internal: []string{"internal/jobs"}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
@@ -128,7 +129,7 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
 	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 

@@ -1,22 +1,21 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"cortex.dev/cortex/internal/executions"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/telemetry/proxymetrics"
@@ -178,34 +177,19 @@ func (s *Seat) execution(u *url.URL, id string) error {
 	if err != nil {
 		return fmt.Errorf("the address of a replica: %w", err)
 	}
-	u.Host, u.Path = net.JoinHostPort(host, strconv.Itoa(int(workload.AdminPort))), workload.ExecutionsPath+id
+	executions.At(u, host, workload.ExecutionsPath+id)
 	return nil
 }
 
-// told reads what a sidecar says of an execution that has no answer of the container.
+// told reads what a sidecar says of an execution.
 func (s *Seat) told(resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	how := resp.Header.Get(workload.ExecutionHeader)
-	resp.Header.Del(workload.ExecutionHeader)
-	if how == workload.ExecutionAnswered {
-		return resp, nil
-	}
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // what there is of it
-	_ = resp.Body.Close()                                     // it is over
-	err = fmt.Errorf("the sidecar says %q (%d): %s", how, resp.StatusCode, bytes.TrimSpace(said))
-	switch how {
-	case workload.ExecutionRefused:
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-	case workload.ExecutionStopped:
-		s.stopped = true
-	}
-	return nil, err
+	resp, err = executions.Answer(resp)
+	s.stopped = s.stopped || errors.Is(err, executions.ErrStopped)
+	return resp, err
 }
-
-// maxSaid bounds what is read of an answer that is for people.
-const maxSaid = 1 << 10
 
 // Cut reports whether the replica was told to stop, and could not wait for the end.
 func (s *Seat) Cut() bool { return s.stopped || s.r.upstream.Cuts() != s.cuts }

@@ -80,8 +80,6 @@ type batches struct {
 	full        bool
 	broken      error // of the files: nothing goes on
 
-	outputBytes, errorBytes int64 // that are in the files
-
 	at     reading
 	recent [rateWindow]int // batches that ended, by seconds
 	second int64           // of the latest
@@ -98,7 +96,7 @@ type reading struct {
 // openBatches reads where the batches of a job stand.
 func openBatches(ctx context.Context, s *Service, r record) (*batches, error) {
 	b := &batches{
-		s: s, rec: r, outputBytes: r.OutputBytes, errorBytes: r.ErrorBytes, outcome: make([]outcome, r.Batches), tries: map[int]tries{}, left: r.Batches, touched: map[int]bool{},
+		s: s, rec: r, outcome: make([]outcome, r.Batches), tries: map[int]tries{}, left: r.Batches, touched: map[int]bool{},
 		changed: make(chan struct{}), committed: make(chan struct{}), worked: r.Worked, since: time.Now(),
 	}
 	err := s.cfg.Records.Scan(ctx, r.key().chunks(), func(_ string, data []byte) error {
@@ -416,23 +414,23 @@ func (b *batches) commit(ctx context.Context, j *job) error {
 	b.mu.Unlock()
 	lasting, cancel := outlasting(ctx) // what ends now is to be written
 	defer cancel()
+	kept := j.snapshot()
 	for _, f := range []struct {
 		name string
-		size *int64
+		size int64
 		data []byte
-	}{{fileOutput, &b.outputBytes, lines}, {fileErrors, &b.errorBytes, errs}} {
+	}{{fileOutput, kept.OutputBytes, lines}, {fileErrors, kept.ErrorBytes, errs}} {
 		if len(f.data) == 0 || err != nil {
 			continue
 		}
-		if err = j.patiently(lasting, func() error {
-			return b.s.cfg.Files.Append(lasting, b.rec.key().file(f.name), *f.size, f.data)
-		}); err == nil {
-			*f.size += int64(len(f.data))
-		}
+		err = j.patiently(lasting, func() error {
+			return b.s.cfg.Files.Append(lasting, b.rec.key().file(f.name), f.size, f.data)
+		})
 	}
 	if err == nil {
 		err = j.must(ctx, more, func(r *record) {
-			r.OutputBytes, r.ErrorBytes = b.outputBytes, b.errorBytes
+			r.OutputBytes += int64(len(lines))
+			r.ErrorBytes += int64(len(errs))
 			r.Succeeded, r.Failed, r.Worked = ok, bad, worked
 		})
 	}

@@ -51,7 +51,7 @@ type enqueuer struct {
 func (j *job) enqueue(ctx context.Context) error {
 	r := j.snapshot()
 	e := &enqueuer{j: j, ctx: ctx, bytes: r.ItemBytes, count: r.Batches, begin: r.ItemBytes, first: r.Batches}
-	err := error(nil)
+	var err error
 	if r.Parent != "" {
 		err = e.fromParent(r)
 	} else {
@@ -102,10 +102,11 @@ func (e *enqueuer) fromSubmission(r record) error {
 
 // files lists what the items are in.
 func (e *enqueuer) files(l *workload.FilePathLister) (files []string, err error) {
-	return files, e.j.patiently(e.ctx, func() error {
+	err = e.j.patiently(e.ctx, func() error {
 		files, err = e.j.s.files(e.ctx, e.j.rev, l, maxFiles+1)
 		return err
 	})
+	return files, err
 }
 
 // paths makes an item of each path.

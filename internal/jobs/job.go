@@ -295,15 +295,10 @@ func endRun(ctx context.Context, run engine.Running, why string) {
 
 // there returns the ids of the workers of this job that are there, from a process before
 // this one: it asks until it knows, as nobody may begin again what still runs.
-func (j *job) there(ctx context.Context) (ids []string, _ error) {
+func (j *job) there(ctx context.Context) ([]string, error) {
 	for {
-		runs, err := j.s.cfg.Runner.Runs(ctx)
+		ids, err := j.runs(ctx)
 		if err == nil {
-			for _, r := range runs {
-				if r.Name == j.rec.key().runs() {
-					ids = append(ids, r.ID)
-				}
-			}
 			return ids, nil
 		}
 		if ctx.Err() != nil {
@@ -316,13 +311,24 @@ func (j *job) there(ctx context.Context) (ids []string, _ error) {
 
 // endRuns ends the workers of this job that are there, but for one.
 func (j *job) endRuns(ctx context.Context, but string) error {
-	runs, err := j.s.cfg.Runner.Runs(ctx)
-	for _, r := range runs {
-		if r.Name == j.rec.key().runs() && r.ID != but {
-			err = errors.Join(err, j.s.cfg.Runner.EndRun(ctx, r))
+	ids, err := j.runs(ctx)
+	for _, id := range ids {
+		if id != but {
+			err = errors.Join(err, j.s.cfg.Runner.EndRun(ctx, engine.RunName{Name: j.rec.key().runs(), ID: id}))
 		}
 	}
 	return err
+}
+
+// runs returns the ids of the workers of this job that are there now.
+func (j *job) runs(ctx context.Context) (ids []string, _ error) {
+	all, err := j.s.cfg.Runner.Runs(ctx)
+	for _, r := range all {
+		if r.Name == j.rec.key().runs() {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids, err
 }
 
 // isReady notes that a worker is, and isGone that it is not there any more.

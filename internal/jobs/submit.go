@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -182,22 +183,11 @@ func parse(kind workload.JobKind, api string, spec []byte) (workload.Submission,
 			WithHint("put its items into files: file_path_lister, delimited_files")
 	}
 	spec = withName(api, spec)
-	submission, violations := workload.ParseSubmission(kind, spec)
-	var problems []fault.Problem
-	for _, v := range violations {
-		problems = append(problems, fault.Problem{Path: v.Path, Code: v.Code, Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint})
-	}
-	if err := fault.OfProblems(problems); err != nil {
+	submission, err := store.ParseSubmission(kind, spec, "")
+	if err != nil {
 		return nil, err
 	}
-	named := ""
-	switch b := submission.(type) {
-	case *workload.TaskSubmission:
-		named = b.APIName
-	case *workload.BatchSubmission:
-		named = b.APIName
-	}
-	if named != api {
+	if named := submission.API(); named != api {
 		return nil, fault.New(fault.Invalid, "job.other_api", "the job is of %s, and was submitted to %s", named, api).WithHint("leave api_name out")
 	}
 	return submission, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -163,7 +162,7 @@ func (j *jobController) submit(ctx context.Context, s store.Submission, reported
 			}
 			return j.report(ctx, s, workload.JobPending, &workload.ItemReason{Code: fault.Code(err), Message: err.Error()})
 		}
-		if err != nil && (fault.Is(err, fault.Unavailable) || fault.Code(err) == "") {
+		if passes(err) {
 			return err
 		}
 	}
@@ -218,7 +217,7 @@ func (j *jobController) withdraw(ctx context.Context, s store.Submission) error 
 	if err != nil || j.runJobs == nil {
 		return nil
 	}
-	if err := j.runJobs.Stop(ctx, api, s.ID); err != nil && (fault.Is(err, fault.Unavailable) || fault.Code(err) == "") {
+	if err := j.runJobs.Stop(ctx, api, s.ID); passes(err) {
 		return err
 	}
 	return nil // what has ended, or never began, needs no end
@@ -227,22 +226,14 @@ func (j *jobController) withdraw(ctx context.Context, s store.Submission) error 
 // apiOfJob is the API of a job, or which rules the job breaks, in the words of who wrote
 // its resource.
 func apiOfJob(s store.Submission) (string, error) {
-	submission, violations := workload.ParseSubmission(s.Kind, s.Spec)
-	var problems []fault.Problem
-	for _, v := range violations {
-		problems = append(problems, fault.Problem{
-			Path: strings.TrimSuffix("spec."+v.Path, "."), Code: v.Code,
-			Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint,
-		})
-	}
-	if err := fault.OfProblems(problems); err != nil {
+	submission, err := store.ParseSubmission(s.Kind, s.Spec, "spec")
+	if err != nil {
 		return "", err
 	}
-	switch b := submission.(type) {
-	case *workload.TaskSubmission:
-		return b.APIName, nil
-	case *workload.BatchSubmission:
-		return b.APIName, nil
-	}
-	return "", fault.New(fault.Invalid, codeKindNotRunning, "a %s is no job", s.Kind)
+	return submission.API(), nil
+}
+
+// passes reports whether an error may be over when it is tried again.
+func passes(err error) bool {
+	return err != nil && (fault.Is(err, fault.Unavailable) || fault.Code(err) == "")
 }

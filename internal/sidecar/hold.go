@@ -25,15 +25,15 @@ type keeper struct {
 	words  string        // file of the last words of this container
 
 	released chan struct{} // closed when nobody needs it any more
-	once     *sync.Once
+	once     sync.Once
 }
 
-func newKeeper(stay time.Duration, result string) keeper {
-	return keeper{stay: stay, result: result, words: "/dev/termination-log", released: make(chan struct{}), once: new(sync.Once)}
+func newKeeper(stay time.Duration, result string) *keeper {
+	return &keeper{stay: stay, result: result, words: "/dev/termination-log", released: make(chan struct{})}
 }
 
 // release has hold return.
-func (h keeper) release(w http.ResponseWriter, _ *http.Request) {
+func (h *keeper) release(w http.ResponseWriter, _ *http.Request) {
 	h.once.Do(func() { close(h.released) })
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -43,7 +43,7 @@ const maxWords = 4096
 
 // hold returns when whoever needs something of this pod has it, or the pod has waited for
 // long enough.
-func (h keeper) hold() {
+func (h *keeper) hold() {
 	select {
 	case <-h.released:
 	case <-time.After(h.stay):
@@ -51,7 +51,7 @@ func (h keeper) hold() {
 }
 
 // keep is the whole of a sidecar of a task: it forwards nothing, and has what the task left.
-func (h keeper) keep(ctx context.Context, admin net.Listener, metrics http.Handler, log *slog.Logger) error {
+func (h *keeper) keep(ctx context.Context, admin net.Listener, metrics http.Handler, log *slog.Logger) error {
 	if err := h.make(); err != nil {
 		return fmt.Errorf("making the file for the result: %w", err)
 	}
@@ -89,7 +89,7 @@ func (h keeper) keep(ctx context.Context, admin net.Listener, metrics http.Handl
 
 // make makes the file for the result: the task may run as any user, and is to find one that
 // it can write.
-func (h keeper) make() error {
+func (h *keeper) make() error {
 	if h.result == "" {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (h keeper) make() error {
 }
 
 // lastWords makes the result those of this container, if it is short enough.
-func (h keeper) lastWords() error {
+func (h *keeper) lastWords() error {
 	f, err := h.open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -117,7 +117,7 @@ func (h keeper) lastWords() error {
 }
 
 // open opens the result: a file, and nothing else that a task may have put there.
-func (h keeper) open() (*os.File, error) {
+func (h *keeper) open() (*os.File, error) {
 	if h.result == "" {
 		return nil, fs.ErrNotExist
 	}
@@ -133,7 +133,7 @@ func (h keeper) open() (*os.File, error) {
 }
 
 // tell answers with the result, as far as one is kept.
-func (h keeper) tell(w http.ResponseWriter, _ *http.Request) {
+func (h *keeper) tell(w http.ResponseWriter, _ *http.Request) {
 	f, err := h.open()
 	if errors.Is(err, fs.ErrNotExist) { // the task removed it
 		return

@@ -16,7 +16,7 @@ import (
 )
 
 // keeping runs a keeper until its context ends, and returns what asks it.
-func keeping(t *testing.T, h keeper) (ask func(method, path string) (int, string), end func(), ended chan error) {
+func keeping(t *testing.T, h *keeper) (ask func(method, path string) (int, string), end func(), ended chan error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -109,7 +109,7 @@ type settings struct {
 	Config
 	listen, admin, folder string
 	traces                tracing.Config
-	keeper
+	*keeper
 }
 
 // read returns the settings, or all that is wrong with them.

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -33,4 +35,20 @@ type Submission struct {
 	Created  time.Time
 	Accepted bool // it was resolved so
 	Gone     bool // whoever submitted it has taken it back
+}
+
+// ParseSubmission reads the submission of a job, or says which rules it breaks, by the paths
+// of its keys below that of the whole; empty: it is the whole.
+func ParseSubmission(kind workload.JobKind, spec []byte, below string) (workload.Submission, error) {
+	submission, violations := workload.ParseSubmission(kind, spec)
+	var problems []fault.Problem
+	for _, v := range violations {
+		problems = append(problems, fault.Problem{
+			Path: strings.Trim(below+"."+v.Path, "."), Code: v.Code, Message: v.Message, Found: v.Found, Allowed: v.Allowed, Hint: v.Hint,
+		})
+	}
+	if err := fault.OfProblems(problems); err != nil {
+		return nil, err
+	}
+	return submission, nil
 }

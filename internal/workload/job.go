@@ -63,7 +63,15 @@ type Submission interface {
 	// of its keys (REFERENCE section 4.6). Whether its API is deployed, and whether
 	// there are files, is for the operator to say.
 	Validate() []Violation
+	// API is the name of the API whose job it is.
+	API() string
 }
+
+// API implements Submission.
+func (b *BatchSubmission) API() string { return b.APIName }
+
+// API implements Submission.
+func (t *TaskSubmission) API() string { return t.APIName }
 
 var (
 	_ Submission = (*BatchSubmission)(nil)

@@ -164,6 +164,7 @@ type podRun struct {
 	is      *corev1.Pod   // as it was seen last
 	changed chan struct{} // closed and replaced when it is seen anew
 	stopped bool          // somebody called Stop
+	ending  bool          // its pod is being deleted
 	left    bool
 	stuck   *time.Timer // looks at what does not start
 	over    bool
@@ -193,8 +194,8 @@ func (r *podRun) see(p *corev1.Pod) {
 		r.finish(engine.RunEnd{Code: 137, Reason: givenUp(p)})
 	case first != nil && allEnded(p):
 		r.finish(r.endOf(p, first))
-	case first != nil && p.DeletionTimestamp == nil && !r.over: // one ended, and the others are to
-		go r.delete("container " + first.Name + " of it has ended")
+	case first != nil && p.DeletionTimestamp == nil: // one ended, and the others are to
+		r.endOnce("container " + first.Name + " of it has ended")
 	case p.DeletionTimestamp != nil && !r.over: // by whomever
 		go r.letGo()
 	default:
@@ -255,9 +256,9 @@ func (r *podRun) endOf(p *corev1.Pod, s *corev1.ContainerStatus) engine.RunEnd {
 	}
 	end := engine.RunEnd{Code: int(t.ExitCode), OOM: outOfMemory(t)}
 	if end.Code != 0 {
-		o := observation{now: r.e.cfg.Now(), deadline: r.e.cfg.ProgressDeadline, warnings: r.e.warningsOf([]*corev1.Pod{p}), logs: map[run][]string{}}
+		o := r.observe(p)
 		if said := strings.TrimSpace(t.Message); said != "" {
-			o.logs[run{p.UID, s.Name, t.ContainerID}] = strings.Split(said, "\n")
+			o.logs = map[run][]string{{p.UID, s.Name, t.ContainerID}: strings.Split(said, "\n")}
 		}
 		end.Reason = exitReason(p, s, 1, o)
 	}
@@ -326,10 +327,15 @@ func (r *podRun) Reason() *workload.Reason {
 // Stop implements engine.Running.
 func (r *podRun) Stop(why string) {
 	r.mu.Lock()
-	again := r.stopped || r.over
+	defer r.mu.Unlock()
 	r.stopped = true
-	r.mu.Unlock()
-	if !again {
+	r.endOnce(why)
+}
+
+// endOnce has the pod end, unless it has ended or is to already. The caller holds r.mu.
+func (r *podRun) endOnce(why string) {
+	if !r.ending && !r.over {
+		r.ending = true
 		go r.delete(why)
 	}
 }
@@ -361,9 +367,6 @@ func (r *podRun) letGo() {
 		r.mu.Lock()
 		p := r.is
 		r.mu.Unlock()
-		if p == nil { // it was not made yet
-			return
-		}
 		out := r.e.gather(context.Background(), r.name, p) // which ends with the containers
 		r.mu.Lock()
 		r.out = out

@@ -156,33 +156,27 @@ func (e *Engine) RunLogs(ctx context.Context, name string, q workload.LogQuery, 
 	if err := r.discover(r.live()); err != nil {
 		return err
 	}
-	wanted := func(l workload.LogLine) bool {
-		return (q.Replica == "" || strings.HasPrefix(l.Replica, q.Replica)) && !l.Time.Before(r.since)
-	}
-	all := func(fn func(workload.LogLine) error) error {
-		for _, l := range kept {
-			if wanted(l) {
-				if err := fn(l); err != nil {
-					return err
-				}
-			}
-		}
-		return r.merge(ctx, func(l workload.LogLine) error {
-			if !wanted(l) {
+	wanted := func(fn func(workload.LogLine) error) func(workload.LogLine) error {
+		return func(l workload.LogLine) error {
+			if !strings.HasPrefix(l.Replica, q.Replica) || l.Time.Before(r.since) {
 				return nil
 			}
 			return fn(l)
-		})
+		}
+	}
+	all := func(fn func(workload.LogLine) error) error {
+		fn = wanted(fn)
+		for _, l := range kept {
+			if err := fn(l); err != nil {
+				return err
+			}
+		}
+		return r.merge(ctx, fn)
 	}
 	if err := engine.Tail(q.Tail, all, fn); err != nil || !q.Follow {
 		return orEnded(ctx, err)
 	}
-	return orEnded(ctx, r.follow(ctx, changed, func(l workload.LogLine) error {
-		if !wanted(l) {
-			return nil
-		}
-		return fn(l)
-	}))
+	return orEnded(ctx, r.follow(ctx, changed, wanted(fn)))
 }
 
 // podsOfRuns are the pods of the runs of a name, as they were seen last, but for those whose

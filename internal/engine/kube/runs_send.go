@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,18 +10,17 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/executions"
 	"cortex.dev/cortex/internal/workload"
 )
 
 // Bounds of requests to runs.
 const (
-	maxSaid      = 1 << 10 // of an answer that is for people
 	attachEvery  = 500 * time.Millisecond
 	attachTries  = 20
 	maxSentNames = 1 << 20 // bytes of the ids of requests
@@ -42,7 +40,7 @@ func (r *podRun) ask(req *http.Request, path string) (*http.Response, error) {
 	if p.Status.PodIP == "" {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("the pod " + r.pod + " has no address")}
 	}
-	req.URL.Scheme, req.URL.Host, req.URL.Path = "http", net.JoinHostPort(p.Status.PodIP, strconv.Itoa(int(workload.AdminPort))), path
+	executions.At(req.URL, p.Status.PodIP, path)
 	interim := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error { return nil }}
 	return r.e.workers.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), interim)))
 }
@@ -78,18 +76,11 @@ func (r *podRun) Send(req *http.Request, id string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	how := resp.Header.Get(workload.ExecutionHeader)
-	resp.Header.Del(workload.ExecutionHeader)
-	if how == workload.ExecutionAnswered {
-		return resp, nil
+	resp, err = executions.Answer(resp)
+	if errors.Is(err, executions.ErrStopped) { // nobody's fault, as if it had never come
+		err = &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // what there is of it
-	_ = resp.Body.Close()                                     // it is over
-	err = fmt.Errorf("the sidecar says %q (%d): %s", how, resp.StatusCode, bytes.TrimSpace(said))
-	if how == workload.ExecutionRefused || how == workload.ExecutionStopped { // nobody's fault
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-	}
-	return nil, err
+	return resp, err
 }
 
 // Sent implements engine.Running.
@@ -108,7 +99,8 @@ func (r *podRun) Sent(ctx context.Context) (ids []string, _ error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the sidecar of %s answers with status %d", r.pod, resp.StatusCode)
 	}
-	return ids, json.NewDecoder(io.LimitReader(resp.Body, maxSentNames)).Decode(&ids)
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxSentNames)).Decode(&ids)
+	return ids, err
 }
 
 // Settle implements engine.Running. What is not forgotten now the sidecar forgets later.

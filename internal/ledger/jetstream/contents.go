@@ -12,26 +12,11 @@ import (
 )
 
 // Contents keeps what is too large for the ledger in an object store beside it, in chunks.
-type Contents struct {
-	js     jetstream.JetStream
-	bucket string
-	store  lazy[jetstream.ObjectStore]
-}
+type Contents struct{ bucket }
 
 // Contents are those of the ledger's items.
 func (l *Ledger) Contents() *Contents {
-	c := &Contents{js: l.js, bucket: l.cfg.Name}
-	c.store.find = func(ctx context.Context) (jetstream.ObjectStore, error) {
-		store, err := l.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-			Bucket: l.cfg.Name, Description: "large contents of items of Cortex", Storage: jetstream.FileStorage,
-			Replicas: max(l.cfg.Replicas, 1), MaxBytes: max(l.cfg.MaxBytes, -1),
-		})
-		if err != nil {
-			return nil, unavailable("the contents of "+l.cfg.Name, err)
-		}
-		return store, nil
-	}
-	return c
+	return &Contents{l.bucket(l.cfg.Name, "large contents of items of Cortex")}
 }
 
 // patience is how long one call to the server may take.
@@ -40,7 +25,7 @@ const patience = 30 * time.Second
 func (c *Contents) open() (jetstream.ObjectStore, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return c.store.get(ctx)
+	return c.get(ctx)
 }
 
 // Put keeps what r has. Chunks of what did not come whole are dropped by the store.
@@ -61,7 +46,7 @@ func (c *Contents) Put(name string, r io.Reader) error {
 func (c *Contents) Open(name string) (io.ReadSeekCloser, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	store, err := c.store.get(ctx)
+	store, err := c.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,18 +64,14 @@ func (c *Contents) Open(name string) (io.ReadSeekCloser, error) {
 func (c *Contents) Remove(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	store, err := c.store.get(ctx)
-	if err != nil {
-		return err
-	}
-	return dropObject(ctx, c.js, store, c.bucket, name)
+	return c.drop(ctx, name)
 }
 
 // Each calls fn with every name.
 func (c *Contents) Each(fn func(name string)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
 	defer cancel()
-	store, err := c.store.get(ctx)
+	store, err := c.get(ctx)
 	if err != nil {
 		return err
 	}

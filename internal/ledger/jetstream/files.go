@@ -3,7 +3,6 @@ package jetstream
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,31 +20,16 @@ const segmentSize = 256 << 10
 // Files keeps the files of jobs in an object store beside the ledger, for one program that
 // writes them at a time. It is a jobs.Files. A file that was put is an object; one that was
 // appended to is an object for each segment.
-type Files struct {
-	js     jetstream.JetStream
-	bucket string
-	store  lazy[jetstream.ObjectStore]
-}
+type Files struct{ bucket }
 
 // Files are those of jobs.
 func (l *Ledger) Files() *Files {
-	f := &Files{js: l.js, bucket: l.cfg.Name + "-jobs"}
-	f.store.find = func(ctx context.Context) (jetstream.ObjectStore, error) {
-		store, err := l.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-			Bucket: f.bucket, Description: "files of jobs of Cortex", Storage: jetstream.FileStorage,
-			Replicas: max(l.cfg.Replicas, 1), MaxBytes: max(l.cfg.MaxBytes, -1),
-		})
-		if err != nil {
-			return nil, unavailable("the files of jobs", err)
-		}
-		return store, nil
-	}
-	return f
+	return &Files{l.bucket(l.cfg.Name+"-jobs", "files of jobs of Cortex")}
 }
 
 // Put keeps what r has under a name, and returns its size.
 func (f *Files) Put(ctx context.Context, name string, r io.Reader) (int64, error) {
-	store, err := f.store.get(ctx)
+	store, err := f.get(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -70,7 +54,7 @@ func (f *Files) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 
 // object opens an object; nil: there is none.
 func (f *Files) object(ctx context.Context, name string) (io.ReadCloser, error) {
-	store, err := f.store.get(ctx)
+	store, err := f.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +151,7 @@ func (s *segments) Close() error { return nil }
 
 // names returns those that begin with a prefix.
 func (f *Files) names(ctx context.Context, prefix string) (names []string, _ error) {
-	store, err := f.store.get(ctx)
+	store, err := f.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -212,26 +196,4 @@ func (f *Files) List(ctx context.Context, folder string) ([]string, error) {
 }
 
 // Remove drops what was put. Nothing is no error.
-func (f *Files) Remove(ctx context.Context, name string) error {
-	store, err := f.store.get(ctx)
-	if err != nil {
-		return err
-	}
-	return dropObject(ctx, f.js, store, f.bucket, name)
-}
-
-// dropObject drops an object, and that there was one: a store keeps the names of all that it
-// ever had otherwise.
-func dropObject(ctx context.Context, js jetstream.JetStream, store jetstream.ObjectStore, bucket, name string) error {
-	if err := store.Delete(ctx, name); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-		return unavailable("dropping "+name, err)
-	}
-	stream, err := js.Stream(ctx, "OBJ_"+bucket)
-	if err == nil {
-		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$O."+bucket+".M."+base64.URLEncoding.EncodeToString([]byte(name))))
-	}
-	if err != nil {
-		return unavailable("dropping "+name, err)
-	}
-	return nil
-}
+func (f *Files) Remove(ctx context.Context, name string) error { return f.drop(ctx, name) }

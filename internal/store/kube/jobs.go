@@ -122,16 +122,7 @@ func jobStatusOf(o *object) crd.JobStatus {
 
 // ResolveJob writes what became of a job into its status.
 func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome error) error {
-	doing := "writing the status of " + j.Resource
-	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
-		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
-		if isMissing(err) || err == nil && string(o.UID) != j.Version {
-			return false, nil
-		}
-		if err != nil {
-			return false, s.failure(ctx, doing, err)
-		}
-		status := jobStatusOf(o)
+	return s.changeJob(ctx, j, func(o *object, status *crd.JobStatus) {
 		status.ObservedGeneration = o.Generation
 		verdict := accepted(outcome, "the job passed every rule", o.Generation)
 		meta.SetStatusCondition(&status.Conditions, verdict)
@@ -141,13 +132,27 @@ func (s *Store) ResolveJob(ctx context.Context, j store.Submission, outcome erro
 		if outcome == nil {
 			status.Status = workload.JobPending
 		}
-		_, again, err = s.putStatus(ctx, o, status)
-		return again, s.failure(ctx, doing, err)
 	})
 }
 
 // ReportJob writes what a job is doing into its status. It is ready when it has succeeded.
 func (s *Store) ReportJob(ctx context.Context, j store.Submission, now workload.JobStatus, why *workload.ItemReason) error {
+	return s.changeJob(ctx, j, func(o *object, status *crd.JobStatus) {
+		status.Status = now
+		ready := metav1.Condition{Status: metav1.ConditionFalse, Reason: camelCase(string(now)), Message: "the job is " + strings.ReplaceAll(string(now), "_", " ")}
+		if why != nil {
+			ready.Message += ": " + why.Message
+		}
+		if now == workload.JobSucceeded {
+			ready.Status = metav1.ConditionTrue
+		}
+		stand(&status.Conditions, ready, o.Generation, now.InProgress(), !now.InProgress() && now != workload.JobSucceeded)
+	})
+}
+
+// changeJob changes the status of a job. One that is gone, and another one of its name, have
+// none to change.
+func (s *Store) changeJob(ctx context.Context, j store.Submission, change func(*object, *crd.JobStatus)) error {
 	doing := "writing the status of " + j.Resource
 	return s.writeStatus(ctx, doing, func(ctx context.Context) (again bool, err error) {
 		o, err := s.client.get(ctx, workload.Kind(j.Kind), j.ID)
@@ -158,15 +163,7 @@ func (s *Store) ReportJob(ctx context.Context, j store.Submission, now workload.
 			return false, s.failure(ctx, doing, err)
 		}
 		status := jobStatusOf(o)
-		status.Status = now
-		ready := metav1.Condition{Status: metav1.ConditionFalse, Reason: camelCase(string(now)), Message: "the job is " + strings.ReplaceAll(string(now), "_", " ")}
-		if why != nil {
-			ready.Message += ": " + why.Message
-		}
-		if now == workload.JobSucceeded {
-			ready.Status = metav1.ConditionTrue
-		}
-		stand(&status.Conditions, ready, o.Generation, now.InProgress(), !now.InProgress() && now != workload.JobSucceeded)
+		change(o, &status)
 		_, again, err = s.putStatus(ctx, o, status)
 		return again, s.failure(ctx, doing, err)
 	})
