@@ -11,7 +11,7 @@ const (
 	MaxKeyNames   = 63     // characters of a name
 	MaxKeyAPIs    = 100    // that one key is good for
 	MaxKeyLabels  = 16
-	MaxKeyGrace   = 30 * 24 * time.Hour      // that the one before goes on being good for
+	MaxKeyGrace   = 30 * 24 * time.Hour       // that the one before goes on being good for
 	MaxKeyExpires = 10 * 366 * 24 * time.Hour // from now
 )
 
