@@ -184,6 +184,22 @@ var networkingSection = section[workload.Networking]{
 				}
 			},
 		},
+		{
+			key: "auth", doc: "who may call the API (default: whoever reaches it)",
+			schema: sectionSchema(&authSection),
+			set: func(s *scope, t *workload.Networking, v value) {
+				if a := (&workload.Auth{}); decodeSection(s, &authSection, v, a) {
+					t.Auth = a
+				}
+			},
+		},
+		{
+			key: "limits", doc: "how much may be called (default: as much as replicas can take)",
+			schema: listSchema(&limitSection),
+			set: func(s *scope, t *workload.Networking, v value) {
+				decodeList(s, &limitSection, v, &t.Limits, func() workload.Limit { return workload.Limit{} })
+			},
+		},
 	},
 }
 

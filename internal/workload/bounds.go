@@ -100,6 +100,14 @@ var patternWords = map[string]string{
 	TimezonePattern:    "a name of the IANA database, such as Europe/Berlin",
 	ContentTypePattern: "such as application/json",
 	ImagePattern:       "such as quay.io/team/iris:1.0",
+	AcceptPattern:      "keys",
+	ForwardPattern:     "subject or name",
+	MethodPattern:      "such as GET",
+	AllowedPathPattern: "such as /healthz",
+	AllowedPathNot:     "no two slashes in a row, and no segment . or ..",
+	PerPattern:         "caller or address; of all callers together where it is absent",
+	RatePattern:        "a number of requests, /, and s, m or h, such as 10/s",
+	QuotaPattern:       "a number of requests, /, and hours or days, up to 31d, such as 10000/1d",
 }
 
 // WordsOf says what a pattern accepts; nothing where no reader needs to know.
@@ -179,6 +187,8 @@ var bounds = map[string]Bounds{
 	"async.retry.attempts":                           {Min: 1, Max: 100},
 	"async.redeliver":                                {Max: 100},
 	"async.concurrency.per_caller":                   {Min: 1, Max: 1_000_000},
+	"networking.limits[].burst":                      {Max: 1_000_000},
+	"networking.limits[].concurrent":                 {Max: 1_000_000},
 	"schedules[].pause_after_failures":               {Max: 1000},
 	"autoscaling.floors[].min_replicas":              {Min: 1, Max: math.MaxInt32},
 	"autoscaling.min_replicas":                       {Max: math.MaxInt32},

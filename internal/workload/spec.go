@@ -201,6 +201,9 @@ type Target struct {
 // Networking says where a workload is reached.
 type Networking struct {
 	Endpoint string `json:"endpoint"` // canonical: leading slash, no trailing slash
+	// Auth is who may call it; nil: whoever reaches it. Limits are how much.
+	Auth   *Auth   `json:"auth,omitempty"`
+	Limits []Limit `json:"limits,omitempty"`
 }
 
 // Autoscaling bounds and tunes the number of replicas (Realtime, Async).

@@ -104,6 +104,10 @@ func bound(path string, out *v1.JSONSchemaProps) {
 	case strings.HasPrefix(path, containers+".env_from[]."), strings.HasPrefix(path, containers+".security_context.capabilities.") && strings.HasSuffix(path, "[]"),
 		path == "pod.tolerations[].effect", path == "pod.tolerations[].value", path == "pod.labels{}", path == "pod.node_selector{}":
 		out.MaxLength = orElse(out.MaxLength, ptr(int64(workload.MaxObjectNameLength)))
+	case path == "networking.limits":
+		out.MaxItems = ptr(int64(workload.MaxLimits))
+	case slices.Contains([]string{"networking.auth.accept", "networking.auth.forward", "networking.auth.allow", "networking.auth.allow[].paths", "networking.auth.allow[].methods"}, path):
+		out.MaxItems = ptr(int64(workload.MaxAllowed))
 	case path == "schedules":
 		out.MaxItems = ptr(int64(workload.MaxSchedules))
 	case path == "autoscaling.floors":

@@ -1,0 +1,162 @@
+package access
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// limit is one limit of an API, with what is left of it for whom.
+type limit struct {
+	spec  workload.Limit
+	per   string
+	cells *cells
+	line  string // its part of RateLimit-Policy
+	code  string // of what it refuses
+
+	interval  int64 // of a rate: nanoseconds of one request
+	tolerance int64 // how far ahead of its time a request may be
+	most      int64 // requests of a quota, or at once
+	window    int64 // of a quota: nanoseconds
+}
+
+// newLimit compiles a valid limit.
+func newLimit(spec workload.Limit) *limit {
+	l := &limit{spec: spec, per: spec.Per, cells: newCells()}
+	switch {
+	case spec.Concurrent > 0:
+		l.most, l.code = spec.Concurrent, "concurrency_limited"
+		l.line = fmt.Sprintf(`%q;q=%d;qu="concurrent-requests"`, spec.Name, l.most)
+	case spec.Quota != "":
+		n, window, _ := workload.ParseQuota(spec.Quota)
+		l.most, l.window, l.code = n, int64(window), "quota_exceeded"
+		l.line = fmt.Sprintf(`%q;q=%d;w=%d`, spec.Name, n, l.window/int64(time.Second))
+	default:
+		n, unit, _ := workload.ParseRate(spec.Rate)
+		burst := max(spec.Burst, 1)
+		if spec.Burst == 0 {
+			burst = max(n/int64(unit/time.Second), 1)
+		}
+		l.interval, l.most, l.code = max(int64(unit)/n, 1), burst, "rate_limited"
+		l.tolerance = (burst - 1) * l.interval
+		l.line = fmt.Sprintf(`%q;q=%d;w=%d`, spec.Name, burst, ceilSeconds(burst*l.interval))
+	}
+	return l
+}
+
+// State is what is left of a limit.
+type state struct {
+	left  int64 // requests
+	reset int64 // nanoseconds until all of it is there again; of what runs at once: 0
+	wait  int64 // of what is refused: nanoseconds until the next one would not be
+}
+
+// take takes one request from c, and says what is left; false: there is nothing to take.
+func (l *limit) take(c *cell, now int64) (state, bool) {
+	switch {
+	case l.interval > 0:
+		return l.takeRate(c, now)
+	case l.window > 0:
+		return l.takeQuota(c, now)
+	}
+	for {
+		n := c.n.Load()
+		if n >= l.most {
+			return state{wait: int64(time.Second)}, false
+		}
+		if c.n.CompareAndSwap(n, n+1) {
+			return state{left: l.most - n - 1}, true
+		}
+	}
+}
+
+// takeRate is the generic cell rate algorithm (ITU-T I.371): n of a cell is the time at
+// which the next request would come, if all came evenly.
+func (l *limit) takeRate(c *cell, now int64) (state, bool) {
+	for {
+		was := c.n.Load()
+		due := max(was, now)
+		if ahead := due - now; ahead > l.tolerance {
+			return state{reset: ahead, wait: ahead - l.tolerance}, false
+		}
+		if c.n.CompareAndSwap(was, due+l.interval) {
+			ahead := due + l.interval - now
+			return state{left: max(l.tolerance+l.interval-ahead, 0) / l.interval, reset: ahead}, true
+		}
+	}
+}
+
+// A quota has a window, of which all begin at a multiple of it since 1970 in UTC, and a
+// count, in one word.
+const (
+	countBits = 40 // of a count
+	countMask = 1<<countBits - 1
+)
+
+func (l *limit) takeQuota(c *cell, now int64) (state, bool) {
+	window := now / l.window
+	reset := (window+1)*l.window - now
+	mark := window & (1<<(63-countBits) - 1)
+	for {
+		was := c.n.Load()
+		count := was & countMask
+		if was>>countBits != mark {
+			count = 0
+		}
+		if count >= l.most {
+			return state{reset: reset, wait: reset}, false
+		}
+		if c.n.CompareAndSwap(was, mark<<countBits|count+1) {
+			return state{left: l.most - count - 1, reset: reset}, true
+		}
+	}
+}
+
+// giveBack undoes take, of a request that another limit refused.
+func (l *limit) giveBack(c *cell, now int64) {
+	switch {
+	case l.interval > 0:
+		c.n.Add(-l.interval)
+	case l.window > 0:
+		mark := now / l.window & (1<<(63-countBits) - 1)
+		for {
+			was := c.n.Load()
+			if was>>countBits != mark || was&countMask == 0 || c.n.CompareAndSwap(was, was-1) {
+				return
+			}
+		}
+	default:
+		c.n.Add(-1)
+	}
+}
+
+// idle reports whether c may be forgotten: a new one would say the same.
+func (l *limit) idle(c *cell, now int64) bool {
+	n := c.n.Load()
+	switch {
+	case l.interval > 0:
+		return n <= now
+	case l.window > 0:
+		return n>>countBits != now/l.window&(1<<(63-countBits)-1)
+	}
+	return n == 0
+}
+
+// appendState appends the part of RateLimit that says what is left.
+func (l *limit) appendState(b []byte, s state) []byte {
+	b = strconv.AppendInt(append(strconv.AppendQuote(b, l.spec.Name), ";r="...), s.left, 10)
+	if l.interval == 0 && l.window == 0 {
+		return b
+	}
+	return strconv.AppendInt(append(b, ";t="...), ceilSeconds(s.reset), 10)
+}
+
+func ceilSeconds(n int64) int64 {
+	if n > math.MaxInt64-int64(time.Second) {
+		n = math.MaxInt64 - int64(time.Second)
+	}
+	return (n + int64(time.Second) - 1) / int64(time.Second)
+}

@@ -1,0 +1,235 @@
+// Package access decides who may call an API, and how much: by keys that callers show, and
+// by limits of rates, of requests at once and of quotas.
+//
+// It promises that a request which is refused costs less than one that is let in, takes
+// nothing from any limit and reaches nobody; that a key which is taken out of the ring is
+// good for nothing from then on; that a limit is exact however many ask at once; and that
+// what it remembers of callers is bounded.
+//
+// It must not know HTTP beyond the words of its refusals, nor where keys are kept.
+package access
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Request is what is decided by. Its slices are only read.
+type Request struct {
+	Method, Path  []byte // the path below the endpoint, with its query
+	Authorization []byte // the value of the field; nil: there is none
+	APIKey        []byte // likewise, X-API-Key
+	Twice         bool   // one of these came more than once
+	Address       netip.Addr
+}
+
+// Caller is who calls.
+type Caller struct {
+	Name string // whom limits count; empty: nobody who was asked
+	ID   string // of what proved it
+	// InAPIKey says that X-API-Key proved it, and not Authorization.
+	InAPIKey bool
+}
+
+// Policy is who may call one API, and how much. All methods may be called at once.
+type Policy struct {
+	api      string
+	auth     *workload.Auth
+	limits   []*limit
+	policies string // the value of RateLimit-Policy; empty: there are no limits
+}
+
+// New compiles what a valid spec says; nil where everybody may call as much as they like.
+// What callers have used of a limit stays used where before has the same one.
+func New(spec *workload.Spec, before *Policy) *Policy {
+	n := spec.Networking
+	if n == nil || n.Auth == nil && len(n.Limits) == 0 {
+		return nil
+	}
+	p := &Policy{api: spec.Name, auth: n.Auth}
+	for _, l := range n.Limits {
+		made := newLimit(l)
+		if before != nil {
+			if i := slices.IndexFunc(before.limits, func(b *limit) bool { return b.spec == l }); i >= 0 {
+				made = before.limits[i]
+			}
+		}
+		p.limits = append(p.limits, made)
+		if p.policies != "" {
+			p.policies += ", "
+		}
+		p.policies += made.line
+	}
+	// What can be given back exactly comes first.
+	slices.SortStableFunc(p.limits, func(a, b *limit) int { return a.order() - b.order() })
+	return p
+}
+
+func (l *limit) order() int {
+	switch {
+	case l.interval > 0:
+		return 1
+	case l.window > 0:
+		return 2
+	}
+	return 0
+}
+
+// Grant is the leave of one request, until Done.
+type Grant struct {
+	Caller Caller
+	// RateLimit is the value of that field of the answer, and RateLimitPolicy of the other;
+	// empty: no limit is about the request.
+	RateLimit       []byte
+	RateLimitPolicy string
+
+	taken []taken
+}
+
+// taken is what a request has of one limit.
+type taken struct {
+	of *limit
+	c  *cell
+}
+
+// Done gives back what is taken for as long as a request lasts. It is called once.
+func (g *Grant) Done() {
+	for _, t := range g.taken {
+		if t.of.order() == 0 {
+			t.c.n.Add(-1)
+		}
+		t.of.cells.release(t.c)
+	}
+	*g = Grant{RateLimit: g.RateLimit[:0], taken: g.taken[:0]}
+}
+
+// Admit says who calls, and takes the request from every limit, in g, which was never used
+// or is done. Not nil: it is refused, and nothing was taken.
+func (p *Policy) Admit(g *Grant, keys *Keyring, r *Request, now time.Time) *Refusal {
+	if refused := p.identify(&g.Caller, keys, r, now); refused != nil {
+		return refused
+	}
+	g.RateLimitPolicy = p.policies
+	at := now.UnixNano()
+	for _, l := range p.limits {
+		var address [16]byte
+		c := &l.cells.one
+		switch {
+		case l.per == workload.PerCaller && g.Caller.Name == "":
+			continue // what anybody may ask for has no caller
+		case l.per == workload.PerCaller:
+			c = l.cells.get([]byte(g.Caller.Name), at, func(c *cell) bool { return l.idle(c, at) })
+		case l.per == workload.PerAddress:
+			address = household(r.Address)
+			c = l.cells.get(address[:], at, func(c *cell) bool { return l.idle(c, at) })
+		}
+		left, ok := l.take(c, at)
+		if !ok {
+			l.cells.release(c)
+			g.undo(at)
+			return l.refuse(left, p.policies)
+		}
+		g.taken = append(g.taken, taken{l, c})
+		if len(g.RateLimit) > 0 {
+			g.RateLimit = append(g.RateLimit, ", "...)
+		}
+		g.RateLimit = l.appendState(g.RateLimit, left)
+	}
+	return nil
+}
+
+// undo gives everything back.
+func (g *Grant) undo(now int64) {
+	for _, t := range g.taken {
+		t.of.giveBack(t.c, now)
+		t.of.cells.release(t.c)
+	}
+	*g = Grant{RateLimit: g.RateLimit[:0], taken: g.taken[:0]}
+}
+
+// identify says who calls.
+func (p *Policy) identify(c *Caller, keys *Keyring, r *Request, now time.Time) *Refusal {
+	*c = Caller{}
+	if p.auth == nil || p.open(r) {
+		return nil
+	}
+	if r.Twice {
+		return unauthorized("key_malformed", "the request has two Authorization or X-API-Key fields")
+	}
+	text, bearer := bearerOf(r.Authorization)
+	switch {
+	case bearer && r.APIKey != nil && bytes.HasPrefix(r.APIKey, []byte(prefix)) && !bytes.Equal(r.APIKey, text):
+		return unauthorized("key_malformed", "Authorization and X-API-Key have different keys")
+	case bearer:
+	case r.APIKey != nil:
+		text, c.InAPIKey = r.APIKey, true
+	case r.Authorization != nil:
+		return unauthorized("key_malformed", "Authorization has no key: it is to be Bearer and the key")
+	case bytes.Contains(r.Path, []byte(prefix)):
+		return unauthorized("credentials_missing", "keys are not read from the address, which logs have: send Authorization: Bearer and the key. That key should be revoked")
+	default:
+		return unauthorized("credentials_missing", "this API asks for a key: send Authorization: Bearer and the key")
+	}
+	k, refused := keys.verify(text, p.api, now)
+	if refused != nil {
+		return refused
+	}
+	c.Name, c.ID = k.Name, string(k.ID[:])
+	return nil
+}
+
+// open reports whether anybody may ask for it.
+func (p *Policy) open(r *Request) bool {
+	path := r.Path
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	if len(path) == 0 {
+		path = []byte("/")
+	}
+	for i := range p.auth.Allow {
+		a := &p.auth.Allow[i]
+		if !a.Anyone || len(a.Methods) > 0 && !has(a.Methods, r.Method) {
+			continue
+		}
+		if has(a.Paths, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func has(texts []string, text []byte) bool {
+	return slices.ContainsFunc(texts, func(t string) bool { return t == string(text) })
+}
+
+// Forwards reports whether the container is told a word of workload.Auth.
+func (p *Policy) Forwards(word string) bool {
+	return p.auth != nil && slices.Contains(p.auth.Forward, word)
+}
+
+// bearerOf returns what an Authorization field of that scheme carries.
+func bearerOf(field []byte) ([]byte, bool) {
+	const scheme = "bearer "
+	if len(field) < len(scheme) || !bytes.EqualFold(field[:len(scheme)], []byte(scheme)) {
+		return nil, false
+	}
+	return bytes.TrimLeft(field[len(scheme):], " "), true
+}
+
+// household is what stands for an address: whoever has one of IPv6 has its /64.
+func household(a netip.Addr) (key [16]byte) {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() {
+		return key
+	}
+	key = a.As16()
+	if a.Is6() {
+		clear(key[8:])
+	}
+	return key
+}
