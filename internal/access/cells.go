@@ -20,6 +20,12 @@ const (
 	maxCells = 128 << 10
 )
 
+// who is whom a limit counts: a caller, or an address.
+type who struct {
+	caller  string
+	address [16]byte
+}
+
 // cells are those of one limit.
 type cells struct {
 	one   cell // of all callers together, and of those past the bound
@@ -29,19 +35,19 @@ type cells struct {
 
 type shard struct {
 	mu     sync.Mutex
-	of     map[string]*cell
+	of     map[who]*cell
 	looked int64 // when it was last searched for what can be forgotten
 }
 
 func newCells() *cells { return &cells{seed: maphash.MakeSeed()} }
 
-// get returns the cell of who, and holds it: the caller owes a release. idle says which
+// get returns the cell of whose, and holds it: the caller owes a release. idle says which
 // cells may go when there are too many.
-func (c *cells) get(who []byte, now int64, idle func(*cell) bool) *cell {
-	s := &c.parts[maphash.Bytes(c.seed, who)%shards]
+func (c *cells) get(whose who, now int64, idle func(*cell, int64) bool) *cell {
+	s := &c.parts[maphash.Comparable(c.seed, whose)%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found := s.of[string(who)]; found != nil {
+	if found := s.of[whose]; found != nil {
 		found.held.Add(1)
 		return found
 	}
@@ -51,7 +57,7 @@ func (c *cells) get(who []byte, now int64, idle func(*cell) bool) *cell {
 		}
 		s.looked = now
 		for name, old := range s.of {
-			if old.held.Load() == 0 && idle(old) {
+			if old.held.Load() == 0 && idle(old, now) {
 				delete(s.of, name)
 			}
 		}
@@ -60,11 +66,11 @@ func (c *cells) get(who []byte, now int64, idle func(*cell) bool) *cell {
 		}
 	}
 	if s.of == nil {
-		s.of = map[string]*cell{}
+		s.of = map[who]*cell{}
 	}
 	fresh := &cell{}
 	fresh.held.Add(1)
-	s.of[string(who)] = fresh
+	s.of[whose] = fresh
 	return fresh
 }
 

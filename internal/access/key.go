@@ -25,6 +25,19 @@ const KeyPrefix = prefix
 // ID is what of a key may be shown.
 type ID [idLen]byte
 
+// ParseID reads the id of a key.
+func ParseID(text string) (id ID, ok bool) {
+	if len(text) != idLen {
+		return id, false
+	}
+	for i := range text {
+		if !isBase62(text[i]) {
+			return id, false
+		}
+	}
+	return ID([]byte(text)), true
+}
+
 // Mint makes a key. Its text is for its holder alone; id and hash are what is kept.
 func Mint() (text, id string, hash [sha256.Size]byte) {
 	b := make([]byte, 0, keyLen)
@@ -32,7 +45,8 @@ func Mint() (text, id string, hash [sha256.Size]byte) {
 	b = appendRandom(append(b, '_'), secretLen)
 	id = string(b[len(prefix):][:idLen])
 	hash = sha256.Sum256(b[len(b)-secretLen:])
-	return string(appendCheck(b)), id, hash
+	check := checkOf(b)
+	return string(append(append(b, '_'), check[:]...)), id, hash
 }
 
 // appendRandom appends n digits of base 62, each as likely as any other.
@@ -50,15 +64,14 @@ func appendRandom(b []byte, n int) []byte {
 	return b
 }
 
-// appendCheck appends what is checked of b, and an underscore before.
-func appendCheck(b []byte) []byte {
+// checkOf is what ends a key whose other parts are b.
+func checkOf(b []byte) (digits [checkLen]byte) {
 	sum := crc32.ChecksumIEEE(b)
-	var digits [checkLen]byte
 	for i := range digits {
 		digits[checkLen-1-i] = base62[sum%62]
 		sum /= 62
 	}
-	return append(append(b, '_'), digits[:]...)
+	return digits
 }
 
 // parse takes a key apart. It fails on what Mint cannot have made, but for its randomness.
@@ -76,8 +89,7 @@ func parse(text []byte) (id ID, secret []byte, ok bool) {
 			return id, nil, false
 		}
 	}
-	var want [keyLen]byte
-	if string(appendCheck(append(want[:0], text[:keyLen-1-checkLen]...))) != string(text) {
+	if checkOf(text[:keyLen-1-checkLen]) != [checkLen]byte(text[keyLen-checkLen:]) {
 		return id, nil, false
 	}
 	return ID(text[len(prefix):]), text[len(prefix)+idLen+1:][:secretLen], true

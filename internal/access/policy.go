@@ -30,7 +30,7 @@ type Request struct {
 // Caller is who calls.
 type Caller struct {
 	Name string // whom limits count; empty: nobody who was asked
-	ID   string // of what proved it
+	ID   ID     // of what proved it
 	// InAPIKey says that X-API-Key proved it, and not Authorization.
 	InAPIKey bool
 }
@@ -107,25 +107,61 @@ func (g *Grant) Done() {
 	*g = Grant{RateLimit: g.RateLimit[:0], taken: g.taken[:0]}
 }
 
+// Asks reports whether it asks who calls.
+func (p *Policy) Asks() bool { return p != nil && p.auth != nil }
+
 // Admit says who calls, and takes the request from every limit, in g, which was never used
-// or is done. Not nil: it is refused, and nothing was taken.
+// or is done. Not nil: it is refused, and nothing was taken. A nil Policy lets everybody in.
 func (p *Policy) Admit(g *Grant, keys *Keyring, r *Request, now time.Time) *Refusal {
+	if p == nil {
+		return nil
+	}
 	if refused := p.identify(&g.Caller, keys, r, now); refused != nil {
 		return refused
 	}
-	g.RateLimitPolicy = p.policies
-	at := now.UnixNano()
-	for _, l := range p.limits {
-		var address [16]byte
+	return p.take(g, p.limits, r, now.UnixNano())
+}
+
+// AdmitBehind is Admit of an API to which a splitter sends a request that its own policy,
+// first, has let in: who calls is found out if that has not asked, and of the limits only
+// those of requests at once apply. Where it refuses, nothing is kept of first's either.
+func (p *Policy) AdmitBehind(g *Grant, first *Policy, keys *Keyring, r *Request, now time.Time) *Refusal {
+	if p == nil {
+		return nil
+	}
+	if !first.Asks() {
+		if refused := p.identify(&g.Caller, keys, r, now); refused != nil {
+			g.undo(now.UnixNano())
+			return refused
+		}
+	}
+	limits := p.limits
+	for i, l := range limits {
+		if l.order() > 0 {
+			limits = limits[:i]
+			break
+		}
+	}
+	return p.take(g, limits, r, now.UnixNano())
+}
+
+// take takes r from limits, all or none, and where it is none, gives back what g had.
+func (p *Policy) take(g *Grant, limits []*limit, r *Request, at int64) *Refusal {
+	if len(limits) == 0 {
+		return nil
+	}
+	if g.RateLimitPolicy == "" {
+		g.RateLimitPolicy = p.policies
+	}
+	for _, l := range limits {
 		c := &l.cells.one
 		switch {
 		case l.per == workload.PerCaller && g.Caller.Name == "":
 			continue // what anybody may ask for has no caller
 		case l.per == workload.PerCaller:
-			c = l.cells.get([]byte(g.Caller.Name), at, func(c *cell) bool { return l.idle(c, at) })
+			c = l.cells.get(who{caller: g.Caller.Name}, at, l.idle)
 		case l.per == workload.PerAddress:
-			address = household(r.Address)
-			c = l.cells.get(address[:], at, func(c *cell) bool { return l.idle(c, at) })
+			c = l.cells.get(who{address: household(r.Address)}, at, l.idle)
 		}
 		left, ok := l.take(c, at)
 		if !ok {
@@ -178,7 +214,7 @@ func (p *Policy) identify(c *Caller, keys *Keyring, r *Request, now time.Time) *
 	if refused != nil {
 		return refused
 	}
-	c.Name, c.ID = k.Name, string(k.ID[:])
+	c.Name, c.ID = k.Name, k.ID
 	return nil
 }
 
@@ -209,7 +245,7 @@ func has(texts []string, text []byte) bool {
 
 // Forwards reports whether the container is told a word of workload.Auth.
 func (p *Policy) Forwards(word string) bool {
-	return p.auth != nil && slices.Contains(p.auth.Forward, word)
+	return p.Asks() && slices.Contains(p.auth.Forward, word)
 }
 
 // bearerOf returns what an Authorization field of that scheme carries.

@@ -51,10 +51,10 @@ func (g *Gateway) Admit(x *relay.Exchange, again int) (relay.Place, *relay.Answe
 
 // admit returns neither a replica nor an answer for a request to an AsyncAPI.
 func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *relay.Answer) {
-	if w, _ := x.State.(*work); again > 0 && w.items.Load() {
+	if w, _ := led(x).(*work); again > 0 && w.items.Load() {
 		return nil, unavailable("shutting_down", "api", time.Second, "%s", errStopping.Error()) // nobody else accepts it
 	} else if again > 0 {
-		r, ans := g.acquire(x.Context, x.State.(*work), x.Size(), again, v)
+		r, ans := g.acquire(x.Context, w, x.Size(), again, v)
 		if v.held {
 			x.Held()
 		}
@@ -68,6 +68,9 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 		return nil, ans
 	}
 	x.State = w
+	if ans := g.enter(x, v.route, w, strip); ans != nil {
+		return nil, ans
+	}
 	if v.route.inside != nil {
 		x.Strip(strip)
 		x.Ours()

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/relay/http2"
@@ -69,6 +70,8 @@ type Config struct {
 	// none are served here.
 	Items Items
 	Jobs  Inside
+	// Keys are those that callers show to APIs that ask for one. Nil: there are none.
+	Keys Keys
 	// Trusted are proxies in front; see relay.Config.
 	Trusted []netip.Prefix
 	// Sidecars says that replicas are reached through sidecars: what those say of a
@@ -97,6 +100,7 @@ type Gateway struct {
 	tasks     sync.WaitGroup    // wake-ups, copies, and the ends of attempts
 	inside    *inside           // where requests to AsyncAPIs go
 	executing http.RoundTripper // by which items are executed
+	keys      access.Keyring
 	life      context.Context
 	end       context.CancelFunc
 
@@ -140,8 +144,11 @@ func New(cfg Config) (*Gateway, error) {
 func (g *Gateway) Run(ctx context.Context) error {
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	var all sync.WaitGroup
+	if g.cfg.Keys != nil {
+		all.Go(func() { failed <- g.cfg.Keys.WatchKeys(watch, g.keysChanged) })
+	}
 	all.Go(func() { failed <- g.cfg.Store.Watch(watch, g.storeChanged) })
 	all.Go(func() { failed <- g.cfg.Engine.Watch(watch, g.replicasChanged) })
 	all.Go(func() { g.tend(watch) })
@@ -199,7 +206,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	})
 	s := relay.NewServer(relay.Config{
 		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
-		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere)),
+		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere), leaving{}),
 	})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup

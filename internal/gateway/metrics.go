@@ -28,7 +28,7 @@ func newCounts() counts {
 // seriesOf counts the requests of x: those of the workload that the way of x led to, of
 // the splitter that turned it away, or of no API.
 func (g *Gateway) seriesOf(x *relay.Exchange) *proxymetrics.Series {
-	switch to := x.State.(type) {
+	switch to := led(x).(type) {
 	case *work:
 		return to.counts.requests
 	case *split:

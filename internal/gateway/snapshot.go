@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/store"
@@ -31,6 +32,7 @@ type route struct {
 	kind     workload.Kind
 	inside   *relay.Upstream // of an AsyncAPI, BatchAPI or TaskAPI: where its requests go
 	split    *split
+	policy   *access.Policy // nil: everybody may ask for as much as they like
 }
 
 // jobs reports whether the requests are about jobs.
@@ -94,6 +96,11 @@ func (g *Gateway) storeChanged(c store.Change) {
 	}
 	spec := &c.Workload.Revision.Spec
 	r := &route{name: c.Name, created: c.Workload.Created, kind: spec.Kind}
+	if before := snap.claims[c.Name]; before != nil {
+		r.policy = access.New(spec, before.policy)
+	} else {
+		r.policy = access.New(spec, nil)
+	}
 	switch {
 	case spec.Kind == workload.Realtime, spec.Kind == workload.Async && g.cfg.Items != nil, r.jobs() && g.cfg.Jobs != nil:
 		w := g.workOf(c.Name)
@@ -103,6 +110,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 			w.inside = g.inside.upstream(c.Name)
 		}
 		w.configure(spec, c.Workload.Replicas, g.cfg.Hold)
+		w.policy.Store(r.policy)
 		isNew, stopped := !w.deployed.Swap(true), c.Workload.Stopped != nil
 		switch wasStopped := w.stopped.Swap(stopped); {
 		case g.stopping.Load():

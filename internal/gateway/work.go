@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
@@ -25,6 +26,7 @@ type work struct {
 	jobs      atomic.Bool         // it has jobs: its requests go inside too, and it has no replicas
 	inside    *relay.Upstream     // where its requests go if it is; guarded by Gateway.mu, and set once
 	counts    counts
+	policy    atomic.Pointer[access.Policy]
 }
 
 // replica is one running copy as a place to send requests to. It is a relay.Place:

@@ -16,12 +16,20 @@ type Answer struct {
 	Text       bool          // the body is Message as plain text, not JSON
 	Origin     string        // X-Cortex-Origin; empty: none
 	RetryAfter time.Duration // rounded up to seconds; 0: no such field
+	// Problem has the body be problem details (RFC 9457), with Limit, if there is one, as
+	// what was violated. Challenge is WWW-Authenticate; empty: none.
+	Problem   bool
+	Limit     string
+	Challenge string
 }
 
 // Body returns the body of a and its media type.
 func (a *Answer) Body() (body []byte, mediaType string) {
 	if a.Text {
 		return append([]byte(a.Message), '\n'), "text/plain; charset=utf-8"
+	}
+	if a.Problem {
+		return a.problem()
 	}
 	body, err := json.Marshal(struct {
 		Code    string `json:"code"`
@@ -31,6 +39,31 @@ func (a *Answer) Body() (body []byte, mediaType string) {
 		body = []byte(`{}`)
 	}
 	return append(body, '\n'), "application/json"
+}
+
+// problem is the body of problem details. The names of what is violated are those of the
+// draft of RateLimit fields for HTTP; code and message are ours, as in every other answer.
+func (a *Answer) problem() (body []byte, mediaType string) {
+	p := struct {
+		Type     string   `json:"type"`
+		Title    string   `json:"title"`
+		Status   int      `json:"status"`
+		Detail   string   `json:"detail"`
+		Code     string   `json:"code"`
+		Message  string   `json:"message"`
+		Violated []string `json:"violated-policies,omitempty"`
+	}{Type: "about:blank", Title: http.StatusText(a.Status), Status: a.Status, Detail: a.Message, Code: a.Code, Message: a.Message}
+	if a.Limit != "" {
+		p.Violated = []string{a.Limit}
+		if p.Type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"; a.Code == "quota_exceeded" {
+			p.Type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+		}
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // strings and numbers always marshal
+		body = []byte(`{}`)
+	}
+	return append(body, '\n'), "application/problem+json"
 }
 
 // RetrySeconds is what Retry-After says; 0: nothing.
@@ -56,6 +89,9 @@ func (c *conn) appendAnswer(out []byte, a *Answer, closing bool) []byte {
 		out = append(out, "\r\nRetry-After: "...)
 		out = strconv.AppendInt(out, int64(s), 10)
 	}
+	if a.Challenge != "" {
+		out = append(append(out, "\r\nWWW-Authenticate: "...), a.Challenge...)
+	}
 	if c.x.idLen > 0 {
 		out = append(append(out, "\r\nX-Request-ID: "...), c.x.id()...)
 	}
@@ -64,7 +100,7 @@ func (c *conn) appendAnswer(out []byte, a *Answer, closing bool) []byte {
 	} else if c.req.minor == 0 {
 		out = append(out, "\r\nConnection: keep-alive"...)
 	}
-	out = append(out, "\r\n\r\n"...)
+	out = append(append(append(out, crlf...), c.x.added...), crlf...)
 	if !c.x.toHead {
 		out = append(out, body...)
 	}

@@ -85,6 +85,11 @@ type Exchange struct {
 	held      bool // the answer says that it waited for a first replica
 	cancel    bool // when the client leaves, the upstream is told at once
 	ours      bool // the upstream is a server of ours
+
+	identified bool   // see Identified
+	hidden     string // the field that proved it, in lower case
+	told       []byte // lines for the upstream
+	added      []byte // lines for the client
 }
 
 // Method returns the request's method. It and what else returns bytes of the head is for

@@ -37,7 +37,7 @@ func (c *conn) travels(f *field) bool {
 	}
 	switch f.kind {
 	case ordinary, kDate:
-		return true
+		return c.x.hidden == "" || !equalFold(f.name, c.x.hidden)
 	case kTrailer: // only chunks are followed by a trailer that could be announced
 		return c.req.body == chunked
 	case kTracestate: // it is about the traceparent that came with it, not about one made here
@@ -47,7 +47,7 @@ func (c *conn) travels(f *field) bool {
 	case kClaim: // anybody could say so
 		return c.srv.front || c.trusted
 	case kCortex:
-		return c.x.ours
+		return c.x.ours && !(c.x.identified && isCaller(f.name))
 	}
 	return false
 }
@@ -72,6 +72,7 @@ func (c *conn) appendFields(out []byte) []byte {
 	out = c.appendForwarded(out)
 	out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
 	out = append(append(append(out, "Traceparent: "...), x.trace[:x.traceLen]...), crlf...)
+	out = append(out, x.told...)
 	if h.trailers {
 		out = append(out, "TE: trailers\r\n"...)
 	}
@@ -217,6 +218,7 @@ func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 	if r := c.reason(); len(r) > 0 {
 		out = append(append(append(out, "X-Cortex-Reason: "...), r...), crlf...)
 	}
+	out = append(out, x.added...)
 	switch {
 	case chunkedOut:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)

@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cortex.dev/cortex/internal/access"
+	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/workload"
+)
+
+// Keys tells which access keys there are. Every store.Keys is one.
+type Keys interface {
+	WatchKeys(ctx context.Context, fn func([]store.Key)) error
+}
+
+// keysChanged follows which keys there are: one that is gone is good for nothing from here on.
+func (g *Gateway) keysChanged(all []store.Key) {
+	ring := make([]access.Key, 0, len(all))
+	for _, k := range all {
+		id, ok := access.ParseID(k.ID)
+		if !ok { // nobody can show it
+			continue
+		}
+		ring = append(ring, access.Key{ID: id, Name: k.Name, Hash: k.Hash, APIs: k.APIs, Expires: k.ExpiresAt})
+	}
+	g.keys.Set(ring)
+}
+
+// passage is a request to an API that does not let everybody in, until it is over.
+type passage struct {
+	to    any // the work or split, as State of every other request
+	grant access.Grant
+	lines []byte // what the upstream and the client are told
+}
+
+var passages = sync.Pool{New: func() any { return new(passage) }}
+
+// led is what the way of x led to: a *work, a *split or nil.
+func led(x *relay.Exchange) any {
+	if p, ok := x.State.(*passage); ok {
+		return p.to
+	}
+	return x.State
+}
+
+// enter asks the policies of a request's way whether it is let in: that of its API or, where
+// a splitter chose the API, first the splitter's. x.State is what the way led to.
+//
+// An API that asks who calls is closed by the way of a splitter too: by the splitter's own
+// rules, if it has any for that.
+func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.Answer {
+	first, behind := r.policy, (*access.Policy)(nil)
+	if r.split != nil {
+		behind = w.policy.Load()
+	}
+	if first == nil && behind == nil {
+		return nil
+	}
+	target := x.Target()
+	ask := access.Request{Method: x.Method(), Path: target[strip:], Address: x.Address()}
+	var twice [2]int
+	ask.Authorization, twice[0] = x.Field("authorization")
+	ask.APIKey, twice[1] = x.Field("x-api-key")
+	ask.Twice = twice[0] > 1 || twice[1] > 1
+	p := passages.Get().(*passage)
+	p.to, p.lines = x.State, p.lines[:0]
+	x.State = p
+	now := time.Now()
+	refused := first.Admit(&p.grant, &g.keys, &ask, now)
+	if refused == nil {
+		refused = behind.AdmitBehind(&p.grant, first, &g.keys, &ask, now)
+	}
+	if refused != nil {
+		p.lines = appendLimits(p.lines, refused.RateLimit, refused.RateLimitPolicy)
+		x.Add(p.lines)
+		return &relay.Answer{
+			Status: refused.Status, Code: refused.Code, Message: refused.Message, Problem: true,
+			Limit: refused.Limit, Challenge: refused.Challenge, RetryAfter: refused.RetryAfter,
+		}
+	}
+	if !first.Asks() && !behind.Asks() {
+		p.lines = appendLimits(p.lines, string(p.grant.RateLimit), p.grant.RateLimitPolicy)
+		x.Add(p.lines)
+		return nil
+	}
+	caller := &p.grant.Caller
+	hide := ""
+	switch {
+	case caller.Name == "":
+	case caller.InAPIKey:
+		hide = "x-api-key"
+	default:
+		hide = "authorization"
+	}
+	if caller.Name != "" {
+		if r.inside != nil || first.Forwards(workload.ForwardName) || behind.Forwards(workload.ForwardName) {
+			p.lines = append(append(append(p.lines, "X-Cortex-Caller: "...), caller.Name...), crlf...)
+		}
+		if first.Forwards(workload.ForwardSubject) || behind.Forwards(workload.ForwardSubject) {
+			p.lines = append(append(append(p.lines, "X-Cortex-Caller-ID: "...), caller.ID[:]...), crlf...)
+		}
+	}
+	told := len(p.lines)
+	p.lines = appendLimits(p.lines, string(p.grant.RateLimit), p.grant.RateLimitPolicy)
+	x.Identified(hide, p.lines[:told:told])
+	x.Add(p.lines[told:])
+	return nil
+}
+
+const crlf = "\r\n"
+
+// appendLimits appends the fields by which an answer says what is left.
+func appendLimits(b []byte, left, policy string) []byte {
+	if left != "" {
+		b = append(append(append(b, "RateLimit: "...), left...), crlf...)
+	}
+	if policy != "" {
+		b = append(append(append(b, "RateLimit-Policy: "...), policy...), crlf...)
+	}
+	return b
+}
+
+// leaving gives back what requests have for as long as they last.
+type leaving struct{}
+
+var _ relay.Observer = leaving{}
+
+func (leaving) Began(*relay.Exchange)     {}
+func (leaving) Answering(*relay.Exchange) {}
+func (leaving) Unread(int, string)        {}
+
+// Ended is relay.Observer's. The lines are used until the next exchange, so that what has
+// them is not used again before.
+func (leaving) Ended(x *relay.Exchange, _ int, _ string) {
+	p, ok := x.State.(*passage)
+	if !ok {
+		return
+	}
+	x.State = p.to
+	p.grant.Done()
+	p.to = nil
+	passages.Put(p)
+}
