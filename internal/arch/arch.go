@@ -61,6 +61,9 @@ var Rules = map[string]Rule{
 	"internal/cron":      {},
 	"internal/workload":  {Internal: []string{"internal/cron"}}, // what is never due is refused with the rest
 	"internal/telemetry": {Outside: []string{prom}},
+	// It knows no HTTP and no store: a gateway tells it of requests and of keys.
+	"internal/access": {Internal: []string{"internal/workload"}},
+
 	// What gateways and sidecars count by the same names.
 	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/relay/http2", "internal/telemetry"}},
 	"internal/tracing":                {Internal: []string{"internal/telemetry"}, Outside: []string{otlp, protobuf}},
@@ -129,7 +132,7 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
-	"internal/gateway":  {Internal: []string{"internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/gateway":  {Internal: []string{"internal/access", "internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
 	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 

@@ -54,6 +54,12 @@ var beyondSchema = []struct{ code, pattern, why string }{
 	{workload.CodeMinAboveMax, `\.floors\[\d+\]\.min_replicas: `, "compares fields"},
 	{"", `\.job: `, "a submission is judged by its own rules"},
 
+	{workload.CodeDuplicateName, `: networking\.limits\[\d+\]\.name: `, "compares elements"},
+	{workload.CodeDisallowedValue, `: networking\.limits\[\d+\]\.(per|burst): `, "compares fields"},
+	{workload.CodeDisallowedValue, `\.anyone: `, "false is a truth value"},
+	{workload.CodeExactlyOneField, `: networking\.limits\[\d+\]: `, "concurrent: 0 is no limit"},
+	{workload.CodeLessOrEqual, `: networking\.limits\[\d+\]\.quota: `, "needs the value of a string"},
+
 	// Beyond any schema: what is gone when YAML has become values.
 	{workload.CodeDuplicatedValue, `is given twice`, "keys that are given twice"},
 	{workload.CodePrimitiveType, `read differently`, "numbers that versions of YAML read differently"},
@@ -249,6 +255,9 @@ var fullDocuments = map[string]string{
 			"node_selector": {"a": "b"}, "tolerations": [{"key": "a", "value": "b", "effect": "NoExecute"}], "labels": {"a": "b"}, "annotations": {"a": "b"},
 			"security_context": {"fs_group": 1}, "containers": [{"name": "c", "image": "i"}]},
 		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,
+	"access": `[{"name": "a", "kind": "RealtimeAPI", "pod": {"containers": [{"name": "c", "image": "i"}]}, "networking": {
+		"auth": {"accept": ["keys"], "allow": [{"paths": ["/a"], "methods": ["GET"], "anyone": true}], "forward": ["name"]},
+		"limits": [{"name": "a", "per": "caller", "rate": "1/s", "burst": 2}, {"name": "b", "concurrent": 1}, {"name": "c", "quota": "5/1d"}]}}]`,
 	"volumes": `[{"name": "a", "kind": "RealtimeAPI", "pod": {
 		"volumes": [{"name": "v", "secret": "s"}, {"name": "w", "config_map": "s"}, {"name": "x", "persistent_volume_claim": "s"}, {"name": "y", "empty_dir": {"size": "1Gi", "memory": true}}, {"name": "z", "host_path": "/srv"}],
 		"containers": [{"name": "c", "image": "i", "volume_mounts": [{"name": "v", "mount_path": "/a", "read_only": true}]}]}}]`,
@@ -320,6 +329,9 @@ func TestFullDocumentsHaveEveryField(t *testing.T) {
 	keys = append(keys, names(limitsSection.fields, workload.Realtime)...)
 	keys = append(keys, names(updateSection.fields, workload.Realtime)...)
 	keys = append(keys, names(networkingSection.fields, workload.Realtime)...)
+	keys = append(keys, names(authSection.fields, workload.Realtime)...)
+	keys = append(keys, names(allowedSection.fields, workload.Realtime)...)
+	keys = append(keys, names(limitSection.fields, workload.Realtime)...)
 	keys = append(keys, names(targetSection.fields, workload.Splitter)...)
 	keys = append(keys, names(probeSection("readiness_probe").fields, workload.Realtime)...)
 	for _, key := range keys {

@@ -55,7 +55,9 @@ func (x *Exchange) Address() netip.Addr {
 // does not travel on, nor does the field that proved it, if hide is not empty (in lower
 // case). Told are lines of the head that the upstream gets: whole fields, each with its line
 // end. They are kept until the exchange is over.
-func (x *Exchange) Identified(hide string, told []byte) { x.identified, x.hidden, x.told = true, hide, told }
+func (x *Exchange) Identified(hide string, told []byte) {
+	x.identified, x.hidden, x.told = true, hide, told
+}
 
 // Add has the answer, wherever it comes from, have these lines too, as Identified has them.
 func (x *Exchange) Add(lines []byte) { x.added = lines }

@@ -173,9 +173,13 @@ func kindOf(n []byte) kind {
 			return kForwardedProto
 		}
 	case 18:
-		return named(n, "proxy-authenticate", kProxyAuthenticate)
+		if c == 'p' {
+			return named(n, "proxy-authenticate", kProxyAuthenticate)
+		}
 	case 19:
-		return named(n, "proxy-authorization", kProxyAuthorization)
+		if c == 'p' {
+			return named(n, "proxy-authorization", kProxyAuthorization)
+		}
 	}
 	if c == 'x' && len(n) > 9 && equalFold(n[:9], "x-cortex-") {
 		return kCortex

@@ -315,3 +315,23 @@ func endToEnd(h, client http.Header) http.Header {
 	}
 	return h
 }
+
+// Fields that begin with X-Cortex- are ours, however long their names are.
+func TestFieldsOfOursAreKnownAtAnyLength(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 60; n++ {
+		for _, begin := range []string{"X-Cortex-", "x-cortex-", "X-CORTEX-"} {
+			for _, c := range "aIx-" {
+				name := begin + strings.Repeat(string(c), n)
+				if got := kindOf([]byte(name)); got != kCortex {
+					t.Errorf("kindOf(%q) = %d, want %d", name, got, kCortex)
+				}
+			}
+		}
+	}
+	for n := 1; n < 60; n++ {
+		if name := "X-Forwarded-" + strings.Repeat("y", n); kindOf([]byte(name)) != kClaim {
+			t.Errorf("kindOf(%q) = %d, want %d", name, kindOf([]byte(name)), kClaim)
+		}
+	}
+}
