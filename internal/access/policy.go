@@ -206,9 +206,9 @@ func (p *Policy) identify(c *Caller, keys *Keyring, r *Request, now time.Time) *
 	case r.Authorization != nil:
 		return unauthorized("key_malformed", "Authorization has no key: it is to be Bearer and the key")
 	case bytes.Contains(r.Path, []byte(prefix)):
-		return unauthorized("credentials_missing", "keys are not read from the address, which logs have: send Authorization: Bearer and the key. That key should be revoked")
+		return missing("keys are not read from the address, which logs have: send Authorization: Bearer and the key. That key should be revoked")
 	default:
-		return unauthorized("credentials_missing", "this API asks for a key: send Authorization: Bearer and the key")
+		return missing("this API asks for a key: send Authorization: Bearer and the key")
 	}
 	k, refused := keys.verify(text, p.api, now)
 	if refused != nil {

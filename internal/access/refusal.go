@@ -11,6 +11,7 @@ type Refusal struct {
 	Status  int
 	Code    string
 	Message string
+	Type    string // of the problem (RFC 9457)
 	// Challenge is the value of WWW-Authenticate; empty: none.
 	Challenge string
 	// Of a limit: its name, when to come again, and the values of RateLimit and
@@ -21,12 +22,20 @@ type Refusal struct {
 	RateLimitPolicy string
 }
 
+// Types of problems; those of limits are the registered ones.
+const (
+	typeNone     = "about:blank"
+	typeReduced  = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+	typeExceeded = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+)
+
+// unauthorized refuses a credential, and missing a request that has none.
 func unauthorized(code, message string) *Refusal {
-	r := &Refusal{Status: 401, Code: code, Message: message, Challenge: "Bearer"}
-	if code != "credentials_missing" { // RFC 6750: a request without any gets no error code
-		r.Challenge = `Bearer error="invalid_token"`
-	}
-	return r
+	return &Refusal{Status: 401, Code: code, Message: message, Type: typeNone, Challenge: `Bearer error="invalid_token"`}
+}
+
+func missing(message string) *Refusal { // which RFC 6750 gives no error code
+	return &Refusal{Status: 401, Code: "credentials_missing", Message: message, Type: typeNone, Challenge: "Bearer"}
 }
 
 // refuse says what is over, and when it is not any more. Who waits is told a time that is a
@@ -34,7 +43,7 @@ func unauthorized(code, message string) *Refusal {
 func (l *limit) refuse(s state, policies string) *Refusal {
 	wait := time.Duration(s.wait)
 	r := &Refusal{
-		Status: 429, Code: l.code, Limit: l.spec.Name, RateLimitPolicy: policies,
+		Status: 429, Code: l.code, Type: typeReduced, Limit: l.spec.Name, RateLimitPolicy: policies,
 		RateLimit:  string(l.appendState(nil, s)),
 		RetryAfter: wait + time.Duration(rand.Int64N(int64(wait)/10+1)), //nolint:gosec // no secret
 	}
@@ -43,6 +52,7 @@ func (l *limit) refuse(s state, policies string) *Refusal {
 	case l.interval > 0:
 		r.Message = fmt.Sprintf("the limit %s is reached: %s%s", l.spec.Name, l.spec.Rate, whose)
 	case l.window > 0:
+		r.Type = typeExceeded
 		r.Message = fmt.Sprintf("the quota %s is used up: %s%s", l.spec.Name, l.spec.Quota, whose)
 	default:
 		r.Message = fmt.Sprintf("the limit %s is reached: %d requests%s at once", l.spec.Name, l.spec.Concurrent, whose)

@@ -77,7 +77,7 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 		p.lines = appendLimits(p.lines, refused.RateLimit, refused.RateLimitPolicy)
 		x.Add(p.lines)
 		return &relay.Answer{
-			Status: refused.Status, Code: refused.Code, Message: refused.Message, Problem: true,
+			Status: refused.Status, Code: refused.Code, Message: refused.Message, Problem: refused.Type,
 			Limit: refused.Limit, Challenge: refused.Challenge, RetryAfter: refused.RetryAfter,
 		}
 	}

@@ -363,3 +363,20 @@ func TestRevocationIsHeardAtOnce(t *testing.T) {
 		return r.do("GET", "/iris", nil, bearer(text)).header.Get("X-Cortex-Reason") == "key_expired"
 	}, "the key to be expired")
 }
+
+// There is no way around the door: not by HTTP/2 either.
+func TestHTTP2IsNoWayAround(t *testing.T) {
+	t.Parallel()
+	key, text := mint("alice")
+	r, _ := startGuarded(t, nil, key)
+	var reached atomic.Int32
+	r.deploy(guarded("iris", pod{5, 10}, keysOnly), 1)
+	r.run("iris", ready("a", r.server(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) })), pod{5, 10}))
+	r.client = overHTTP2(t)
+	for _, header := range []http.Header{nil, {"X-Cortex-Caller": {"alice"}}, {"Content-Type": {"application/grpc"}}} {
+		if a := r.do("POST", "/iris/x", strings.NewReader("body"), header); a.status == 200 && a.header.Get("Grpc-Status") == "" || reached.Load() != 0 {
+			t.Errorf("a stranger by HTTP/2 with %v: %s; the server was reached %d times", header, a, reached.Load())
+		}
+	}
+	_ = text
+}

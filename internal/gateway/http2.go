@@ -112,6 +112,9 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if ans == nil {
 		ans = relay.CheckRequest(req.Method, req.Host)
 	}
+	if ans == nil && (v.route.policy != nil || split != nil && w.policy.Load() != nil) {
+		ans = notByHTTP2
+	}
 	if ans != nil {
 		return refuse(ans)
 	}
@@ -133,6 +136,10 @@ func (t *placingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 	return t.place(req, w, next, copyTo, v, spans)
 }
+
+// notByHTTP2 answers requests to APIs that do not let everybody in: who calls is asked on
+// the way of HTTP/1.1 alone.
+var notByHTTP2 = &relay.Answer{Status: 505, Code: "http_1_1_required", Message: "this API asks who calls, or limits how much, and takes requests by HTTP/1.1 only"}
 
 // place sends req to a replica of w, and to another one as long as nothing of it has
 // reached a container and all of it is still at hand. copyTo gets a copy; nil: none is made.

@@ -356,7 +356,13 @@ func (g *Gateway) itemsHandler(next http.Handler) http.Handler {
 			return
 		}
 		counted := proxymetrics.Of(r.Context())
-		counted.Series, counted.Placed = route.work.counts.requests, true
+		counted.Series = route.work.counts.requests
+		if route.policy != nil {
+			counted.Refused(notByHTTP2)
+			http2.Answer(w, r, notByHTTP2)
+			return
+		}
+		counted.Placed = true
 		below := r.Clone(r.Context())
 		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 			below.Header.Del(name) // as the proxy does before it asks for rewrite

@@ -18,7 +18,7 @@ import (
 
 // tables of docs/file.md by their marks: the path whose keys they list.
 var tables = map[string]string{
-	"every kind": "", "pod": "pod", "containers": "pod.containers[]", "probes": "pod.containers[].liveness_probe",
+	"every kind": "", "auth": "networking.auth", "limits": "networking.limits[]", "pod": "pod", "containers": "pod.containers[]", "probes": "pod.containers[].liveness_probe",
 	"autoscaling": "autoscaling", "update_strategy": "update_strategy", "async": "async", "schedules": "schedules[]", "apis": "apis[]",
 }
 
@@ -89,6 +89,9 @@ func newReference(t *testing.T) *reference {
 	collectOrder(r.order, "pod.containers[].liveness_probe.tcp_socket", &tcpSection)
 	collectOrder(r.order, "pod.containers[].liveness_probe.exec", &execSection)
 	collectOrder(r.order, "networking", &networkingSection)
+	collectOrder(r.order, "networking.auth", &authSection)
+	collectOrder(r.order, "networking.auth.allow[]", &allowedSection)
+	collectOrder(r.order, "networking.limits[]", &limitSection)
 	collectOrder(r.order, "autoscaling", &autoscalingSection)
 	collectOrder(r.order, "update_strategy", &updateSection)
 	collectOrder(r.order, "async", &asyncSection)

@@ -16,9 +16,9 @@ type Answer struct {
 	Text       bool          // the body is Message as plain text, not JSON
 	Origin     string        // X-Cortex-Origin; empty: none
 	RetryAfter time.Duration // rounded up to seconds; 0: no such field
-	// Problem has the body be problem details (RFC 9457), with Limit, if there is one, as
-	// what was violated. Challenge is WWW-Authenticate; empty: none.
-	Problem   bool
+	// Problem has the body be problem details (RFC 9457) of that type, with Limit, if there is
+	// one, as what was violated. Challenge is WWW-Authenticate; empty: none.
+	Problem   string
 	Limit     string
 	Challenge string
 }
@@ -28,7 +28,7 @@ func (a *Answer) Body() (body []byte, mediaType string) {
 	if a.Text {
 		return append([]byte(a.Message), '\n'), "text/plain; charset=utf-8"
 	}
-	if a.Problem {
+	if a.Problem != "" {
 		return a.problem()
 	}
 	body, err := json.Marshal(struct {
@@ -52,12 +52,9 @@ func (a *Answer) problem() (body []byte, mediaType string) {
 		Code     string   `json:"code"`
 		Message  string   `json:"message"`
 		Violated []string `json:"violated-policies,omitempty"`
-	}{Type: "about:blank", Title: http.StatusText(a.Status), Status: a.Status, Detail: a.Message, Code: a.Code, Message: a.Message}
+	}{Type: a.Problem, Title: http.StatusText(a.Status), Status: a.Status, Detail: a.Message, Code: a.Code, Message: a.Message}
 	if a.Limit != "" {
 		p.Violated = []string{a.Limit}
-		if p.Type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"; a.Code == "quota_exceeded" {
-			p.Type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-		}
 	}
 	body, err := json.Marshal(p)
 	if err != nil { // strings and numbers always marshal
