@@ -20,6 +20,7 @@ const (
 	keyValue    = "v/" // name → version, value
 	keySecret   = "s/" // name → secret
 	keySchedule = "d/" // API, 0, name → what is remembered of a schedule
+	keyCalls    = "q/" // hour, API, 0, caller → counts
 	keySummary  = "summary"
 )
 
