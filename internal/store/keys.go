@@ -26,7 +26,7 @@ type Key struct {
 type Keys interface {
 	// ChangeKeys reads all keys of a name, the oldest first, has fn say which there are to
 	// be instead, and writes those, all or none. The error of fn is returned, and nothing is
-	// written then. Past workload.MaxKeys it is fault.Conflict, code keys.too_many.
+	// written then; fn may be called again. Past workload.MaxKeys it is fault.Conflict, code keys.too_many.
 	ChangeKeys(ctx context.Context, name string, fn func(old []Key) (now []Key, err error)) error
 	// Keys returns all of them, by name and, of one name, the oldest first.
 	Keys(ctx context.Context) ([]Key, error)

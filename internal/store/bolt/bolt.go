@@ -70,7 +70,7 @@ type Store struct {
 	once     sync.Once
 	done     chan struct{} // the committer has ended
 
-	workloads, events signal
+	workloads, events, access signal
 
 	making sync.Mutex // held by who may make the key of secrets
 }

@@ -104,7 +104,7 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 		return fault.New(fault.Unavailable, "store.unavailable", "the state file %s was moved or deleted while it was in use", s.path).
 			WithHint("put it back, or deploy your files again, after: cortex local stop && cortex local start")
 	}
-	var workloads, events bool
+	var workloads, events, access bool
 	if err := s.db.Update(func(tx *bbolt.Tx) error {
 		t := &txn{reader: reader{path: s.path, b: tx.Bucket(bucket)}}
 		data, err := t.get(keySummary)
@@ -121,7 +121,7 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 			}
 			answers[i] = err
 		}
-		workloads, events = t.workloads, t.events
+		workloads, events, access = t.workloads, t.events, t.access
 		return putSummary(t.b, t.summary)
 	}); err != nil {
 		return err
@@ -131,6 +131,9 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 	}
 	if events {
 		s.events.fire()
+	}
+	if access {
+		s.access.fire()
 	}
 	return nil
 }

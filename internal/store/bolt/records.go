@@ -19,6 +19,7 @@ const (
 	keyEnd      = "t/" // end, key of a claim → nothing
 	keyValue    = "v/" // name → version, value
 	keySecret   = "s/" // name → secret
+	keyAccess   = "a/" // name, 0, id → access key
 	keySchedule = "d/" // API, 0, name → what is remembered of a schedule
 	keyCalls    = "q/" // hour, API, 0, caller → counts
 	keySummary  = "summary"
@@ -118,7 +119,7 @@ func (r *reader) keys(prefix string) []string {
 type txn struct {
 	reader
 	summary
-	workloads, events bool // were changed
+	workloads, events, access bool // were changed
 }
 
 // next gives a version, or a number of an entry: they grow for ever.

@@ -55,6 +55,10 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 		{"ValuesAreComparedAndSet", testValues},
 		{"ManySettersLoseNothing", testSetters},
 		{"SecretsAreListedWithoutValues", testSecrets},
+		{"KeysOfANameAreChangedAtOnce", testKeys},
+		{"ARefusedChangeOfKeysWritesNothing", testKeysRefused},
+		{"ManyWhoChangeKeysLoseNone", testKeysTogether},
+		{"WhoWatchesKeysIsToldOfEachChange", testKeysWatched},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +75,10 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 	t.Run("ClaimsAndValuesAreThereAfterReopening", func(t *testing.T) {
 		t.Parallel()
 		testSharedReopen(t, newState(t))
+	})
+	t.Run("KeysAreThereAfterReopening", func(t *testing.T) {
+		t.Parallel()
+		testKeysReopen(t, newState(t))
 	})
 }
 
