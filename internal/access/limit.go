@@ -21,11 +21,12 @@ type limit struct {
 	tolerance int64 // how far ahead of its time a request may be
 	most      int64 // requests of a quota, or at once
 	window    int64 // of a quota: nanoseconds
+	fresh     bool  // nothing is known yet of what was used of a quota before
 }
 
 // newLimit compiles a valid limit.
 func newLimit(spec workload.Limit) *limit {
-	l := &limit{spec: spec, per: spec.Per, cells: newCells()}
+	l := &limit{spec: spec, per: spec.Per, cells: newCells(), fresh: true}
 	switch {
 	case spec.Concurrent > 0:
 		l.most, l.code = spec.Concurrent, "concurrency_limited"
@@ -111,6 +112,22 @@ func (l *limit) takeQuota(c *cell, now int64) (state, bool) {
 		}
 		if c.n.CompareAndSwap(was, mark<<countBits|count+1) {
 			return state{left: l.most - count - 1, reset: reset}, true
+		}
+	}
+}
+
+// begin says that n requests of the present window came before. Those that were counted
+// meanwhile stay.
+func (l *limit) begin(c *cell, now, n int64) {
+	mark := now / l.window & (1<<(63-countBits) - 1)
+	for {
+		was := c.n.Load()
+		count := n
+		if was>>countBits == mark {
+			count += was & countMask
+		}
+		if c.n.CompareAndSwap(was, mark<<countBits|min(count, countMask)) {
+			return
 		}
 	}
 }

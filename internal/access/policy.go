@@ -166,8 +166,10 @@ func (p *Policy) take(g *Grant, limits []*limit, r *Request, at int64) *Refusal 
 		left, ok := l.take(c, at)
 		if !ok {
 			l.cells.release(c)
+			refused := l.refuse(left, p.policies)
+			refused.Caller = g.Caller.Name
 			g.undo(at)
-			return l.refuse(left, p.policies)
+			return refused
 		}
 		g.taken = append(g.taken, taken{l, c})
 		if len(g.RateLimit) > 0 {
@@ -268,4 +270,34 @@ func household(a netip.Addr) (key [16]byte) {
 		clear(key[8:])
 	}
 	return key
+}
+
+// Quotas calls fn for every quota that begins with nothing used, with when its window began,
+// and has it begin with what fn returns: what each caller has used since, and all of them
+// together by no name. Addresses begin anew.
+func (p *Policy) Quotas(now time.Time, fn func(since time.Time) (map[string]int64, error)) error {
+	if p == nil {
+		return nil
+	}
+	for _, l := range p.limits {
+		if l.window == 0 || l.per == workload.PerAddress || !l.fresh {
+			continue
+		}
+		at := now.UnixNano()
+		used, err := fn(time.Unix(0, at/l.window*l.window))
+		if err != nil {
+			return err
+		}
+		for caller, n := range used {
+			if c := &l.cells.one; l.per == workload.PerCaller && caller != "" {
+				c = l.cells.get(who{caller: caller}, at, l.idle)
+				l.begin(c, at, n)
+				l.cells.release(c)
+			} else if l.per == "" && caller == "" {
+				l.begin(c, at, n)
+			}
+		}
+		l.fresh = false
+	}
+	return nil
 }

@@ -17,6 +17,7 @@ type Refusal struct {
 	// Of a limit: its name, when to come again, and the values of RateLimit and
 	// RateLimit-Policy.
 	Limit           string
+	Caller          string // who is refused, where that is known
 	RetryAfter      time.Duration
 	RateLimit       string
 	RateLimitPolicy string

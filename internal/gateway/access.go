@@ -33,7 +33,10 @@ func (g *Gateway) keysChanged(all []store.Key) {
 type passage struct {
 	to    any // the work or split, as State of every other request
 	grant access.Grant
-	lines []byte // what the upstream and the client are told
+	lines []byte    // what the upstream and the client are told
+	api   string    // whose policy let it in
+	at    time.Time // when
+	in    bool      // it was
 }
 
 var passages = sync.Pool{New: func() any { return new(passage) }}
@@ -66,14 +69,17 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 	ask.APIKey, twice[1] = x.Field("x-api-key")
 	ask.Twice = twice[0] > 1 || twice[1] > 1
 	p := passages.Get().(*passage)
-	p.to, p.lines = x.State, p.lines[:0]
-	x.State = p
 	now := time.Now()
+	p.to, p.lines, p.api, p.at = x.State, p.lines[:0], r.name, now
+	x.State = p
 	refused := first.Admit(&p.grant, &g.keys, &ask, now)
 	if refused == nil {
 		refused = behind.AdmitBehind(&p.grant, first, &g.keys, &ask, now)
 	}
-	if refused != nil {
+	if p.in = refused == nil; refused != nil {
+		if refused.Caller != "" && g.cfg.Calls != nil {
+			g.calls.add(p.api, refused.Caller, now, workload.CallCounts{Limited: 1})
+		}
 		p.lines = appendLimits(p.lines, refused.RateLimit, refused.RateLimitPolicy)
 		x.Add(p.lines)
 		return &relay.Answer{
@@ -123,8 +129,8 @@ func appendLimits(b []byte, left, policy string) []byte {
 	return b
 }
 
-// leaving gives back what requests have for as long as they last.
-type leaving struct{}
+// leaving gives back what requests have for as long as they last, and counts them.
+type leaving struct{ g *Gateway }
 
 var _ relay.Observer = leaving{}
 
@@ -134,10 +140,13 @@ func (leaving) Unread(int, string)        {}
 
 // Ended is relay.Observer's. The lines are used until the next exchange, so that what has
 // them is not used again before.
-func (leaving) Ended(x *relay.Exchange, _ int, _ string) {
+func (l leaving) Ended(x *relay.Exchange, status int, _ string) {
 	p, ok := x.State.(*passage)
 	if !ok {
 		return
+	}
+	if p.in {
+		l.g.countCall(p, x, status)
 	}
 	x.State = p.to
 	p.grant.Done()

@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/store"
+	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -379,4 +382,78 @@ func TestHTTP2IsNoWayAround(t *testing.T) {
 		}
 	}
 	_ = text
+}
+
+// Who called what is kept, and what was used of a quota outlives the process.
+func TestCallsAreCountedAndQuotasGoOn(t *testing.T) {
+	t.Parallel()
+	kept, err := bolt.Open(t.Context(), bolt.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kept.Close() })
+	key, text := mint("alice")
+	bob, textOfBob := mint("bob")
+	limits := []workload.Limit{{Name: "daily", Per: workload.PerCaller, Quota: "5/1d"}, {Name: "all", Quota: "8/1d"}}
+	server := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/404":
+			w.WriteHeader(404)
+		case "/500":
+			w.WriteHeader(500)
+		case "/break":
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "half")
+		}
+	}
+	start := func() *rig {
+		r, _ := startGuarded(t, func(c *Config) { c.Calls = kept }, key, bob)
+		r.deploy(guarded("iris", pod{5, 10}, keysOnly, limits...), 1)
+		r.run("iris", ready("a", r.server(http.HandlerFunc(server)), pod{5, 10}))
+		return r
+	}
+	end := func(r *rig) {
+		t.Helper()
+		r.stop()
+		if err := receive(t, r.served); err != nil {
+			t.Errorf("Serve() = %v", err)
+		}
+		receive(t, r.over)
+	}
+	first := start()
+	for _, path := range []string{"", "/404", "/500", "/break"} {
+		first.do("GET", "/iris"+path, nil, bearer(text))
+	}
+	first.do("GET", "/iris", nil, bearer(textOfBob))
+	first.do("GET", "/iris", nil, nil) // nobody
+	end(first)
+	second := start()
+	for i, want := range []int{200, 429, 429} {
+		if a := second.do("GET", "/iris", nil, bearer(text)); a.status != want {
+			t.Errorf("request %d after a restart: %s, want %d", 5+i, a, want)
+		}
+	}
+	for i, want := range []int{200, 200, 429} { // of all together
+		if a := second.do("GET", "/iris", nil, bearer(textOfBob)); a.status != want {
+			t.Errorf("request %d of bob after a restart: %s, want %d", 2+i, a, want)
+		}
+	}
+	end(second)
+	sums := map[string]workload.CallCounts{}
+	if err := kept.EachCalls(t.Context(), "", time.Time{}, func(c workload.Calls) error {
+		sum := sums[c.Caller]
+		c.Seconds = 0
+		sum.Add(c.CallCounts)
+		sums[c.Caller] = sum
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]workload.CallCounts{
+		"alice": {Requests: 5, Succeeded: 2, ClientErrors: 1, ServerErrors: 1, Broken: 1, Limited: 2},
+		"bob":   {Requests: 3, Succeeded: 3, Limited: 1},
+	}
+	if diff := cmp.Diff(want, sums); diff != "" {
+		t.Errorf("what was counted (-want +got):\n%s", diff)
+	}
 }

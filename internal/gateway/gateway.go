@@ -72,6 +72,8 @@ type Config struct {
 	Jobs  Inside
 	// Keys are those that callers show to APIs that ask for one. Nil: there are none.
 	Keys Keys
+	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
+	Calls store.Calls
 	// Trusted are proxies in front; see relay.Config.
 	Trusted []netip.Prefix
 	// Sidecars says that replicas are reached through sidecars: what those say of a
@@ -101,6 +103,7 @@ type Gateway struct {
 	inside    *inside           // where requests to AsyncAPIs go
 	executing http.RoundTripper // by which items are executed
 	keys      access.Keyring
+	calls     *calls
 	life      context.Context
 	end       context.CancelFunc
 
@@ -131,7 +134,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.DrainTimeout = time.Minute
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
-	g.inside, g.executing = newInside(), http2.Transport(false)
+	g.inside, g.executing, g.calls = newInside(), http2.Transport(false), newCalls()
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -154,6 +157,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	all.Go(func() { g.tend(watch) })
 	if g.cfg.Items != nil || g.cfg.Jobs != nil {
 		all.Go(func() { g.inside.serve(watch, g) })
+	}
+	if g.cfg.Calls != nil {
+		all.Go(func() { g.keepCalls(watch, g.cfg.Calls) })
 	}
 	var err error
 	select {
@@ -206,7 +212,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	})
 	s := relay.NewServer(relay.Config{
 		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
-		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere), leaving{}),
+		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere), leaving{g}),
 	})
 	ended, drain := context.WithCancel(ctx) // also when the listener fails
 	var both sync.WaitGroup

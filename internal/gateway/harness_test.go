@@ -68,6 +68,7 @@ type rig struct {
 	client   *http.Client
 	stop     context.CancelFunc // ends Serve and Run
 	served   chan error         // Serve's result
+	over     chan struct{}      // closed when Run has returned
 }
 
 func startRig(t *testing.T, change func(*Config)) *rig {
@@ -80,7 +81,7 @@ func startRig(t *testing.T, change func(*Config)) *rig {
 // startUninformed starts a gateway that does not know yet what is deployed.
 func startUninformed(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, routes: newFeed[store.Change](), replicas: newFeed[engine.Status](), served: make(chan error, 1)}
+	r := &rig{t: t, routes: newFeed[store.Change](), replicas: newFeed[engine.Status](), served: make(chan error, 1), over: make(chan struct{})}
 	cfg := Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Store: r.routes, Engine: r.replicas, DrainTimeout: 10 * time.Second}
 	if change != nil {
 		change(&cfg)
@@ -98,7 +99,7 @@ func startUninformed(t *testing.T, change func(*Config)) *rig {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	ran := make(chan error, 1)
-	go func() { ran <- g.Run(ctx) }()
+	go func() { ran <- g.Run(ctx); close(r.over) }()
 	go func() { r.served <- g.Serve(ctx, ln) }()
 	tr := &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}
 	r.client = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

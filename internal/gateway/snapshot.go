@@ -101,6 +101,9 @@ func (g *Gateway) storeChanged(c store.Change) {
 	} else {
 		r.policy = access.New(spec, nil)
 	}
+	if err := r.policy.Quotas(time.Now(), func(since time.Time) (map[string]int64, error) { return g.used(g.life, c.Name, since) }); err != nil {
+		g.log.Warn("reading what was used of a quota: it begins anew", "api", c.Name, "error", err)
+	}
 	switch {
 	case spec.Kind == workload.Realtime, spec.Kind == workload.Async && g.cfg.Items != nil, r.jobs() && g.cfg.Jobs != nil:
 		w := g.workOf(c.Name)

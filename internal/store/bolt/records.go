@@ -21,7 +21,7 @@ const (
 	keySecret   = "s/" // name → secret
 	keyAccess   = "a/" // name, 0, id → access key
 	keySchedule = "d/" // API, 0, name → what is remembered of a schedule
-	keyCalls    = "q/" // hour, API, 0, caller → counts
+	keyCalls    = "q/" // API, 0, hour, caller → counts
 	keySummary  = "summary"
 )
 

@@ -15,7 +15,7 @@ import (
 
 func callsSince(t *testing.T, s store.Calls, since time.Time) (all []workload.Calls) {
 	t.Helper()
-	if err := s.EachCalls(t.Context(), since, func(c workload.Calls) error { all = append(all, c); return nil }); err != nil {
+	if err := s.EachCalls(t.Context(), "", since, func(c workload.Calls) error { all = append(all, c); return nil }); err != nil {
 		t.Fatalf("EachCalls(%s) = %v", since, err)
 	}
 	return all
@@ -40,21 +40,25 @@ func testCalls(t *testing.T, s store.Calls) {
 	}
 	add(of(noon, "iris", "bob", 1), of(noon, "iris", "alice", 2), of(noon.Add(-time.Hour), "lily", "alice", 3))
 	add(of(noon, "iris", "bob", 4))
-	want := []workload.Calls{of(noon.Add(-time.Hour), "lily", "alice", 3), of(noon, "iris", "alice", 2), of(noon, "iris", "bob", 5)}
+	want := []workload.Calls{of(noon, "iris", "alice", 2), of(noon, "iris", "bob", 5), of(noon.Add(-time.Hour), "lily", "alice", 3)}
 	if diff := cmp.Diff(want, callsSince(t, s, time.Time{})); diff != "" {
 		t.Errorf("what is kept (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want[1:], callsSince(t, s, noon)); diff != "" {
+	if diff := cmp.Diff(want[:2], callsSince(t, s, noon)); diff != "" {
 		t.Errorf("since noon (-want +got):\n%s", diff)
 	}
+	var ofLily []workload.Calls
+	if err := s.EachCalls(t.Context(), "lily", time.Time{}, func(c workload.Calls) error { ofLily = append(ofLily, c); return nil }); err != nil || !cmp.Equal(ofLily, want[2:]) {
+		t.Errorf("of lily there are %v, %v; want %v", ofLily, err, want[2:])
+	}
 	failed := errors.New("enough")
-	if err := s.EachCalls(t.Context(), noon, func(workload.Calls) error { return failed }); !errors.Is(err, failed) {
+	if err := s.EachCalls(t.Context(), "", noon, func(workload.Calls) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("EachCalls() = %v, want what its function returned", err)
 	}
 
 	old := noon.Add(-workload.CallsKept)
 	add(of(old.Add(-time.Hour), "old", "bob", 1), of(old, "kept", "bob", 1))
-	if got := callsSince(t, s, time.Time{}); len(got) != 4 || got[0].API != "kept" {
+	if got := callsSince(t, s, time.Time{}); len(got) != 4 || got[2].API != "kept" {
 		t.Errorf("what is too old is kept: %v", got)
 	}
 

@@ -55,6 +55,13 @@ func Run(t *testing.T, newState func(t *testing.T) Open) {
 		{"ValuesAreComparedAndSet", testValues},
 		{"ManySettersLoseNothing", testSetters},
 		{"SecretsAreListedWithoutValues", testSecrets},
+		{"CallsAddUp", func(t *testing.T, s store.Store) {
+			calls, ok := s.(store.Calls)
+			if !ok {
+				t.Skip("this store counts no calls")
+			}
+			testCalls(t, calls)
+		}},
 		{"KeysOfANameAreChangedAtOnce", testKeys},
 		{"ARefusedChangeOfKeysWritesNothing", testKeysRefused},
 		{"ManyWhoChangeKeysLoseNone", testKeysTogether},
