@@ -81,7 +81,7 @@ func TestRateAgainstAnOracle(t *testing.T) {
 
 func admit(p *Policy, keys *Keyring, r Request, now time.Time) (*Grant, *Refusal) {
 	g := &Grant{}
-	return g, p.Admit(g, keys, &r, now)
+	return g, p.Admit(g, Proofs{Keys: keys}, &r, now)
 }
 
 func TestLimitsSayWhatIsLeft(t *testing.T) {
@@ -275,7 +275,7 @@ func BenchmarkAdmit(b *testing.B) {
 	b.ReportAllocs()
 	var g Grant
 	for b.Loop() {
-		if refused := p.Admit(&g, keys, &r, time.Now()); refused != nil {
+		if refused := p.Admit(&g, Proofs{Keys: keys}, &r, time.Now()); refused != nil {
 			b.Fatal(refused)
 		}
 		g.Done()

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"cortex.dev/cortex/internal/workload"
@@ -29,8 +30,9 @@ type Request struct {
 
 // Caller is who calls.
 type Caller struct {
-	Name string // whom limits count; empty: nobody who was asked
-	ID   ID     // of what proved it
+	Name    string // whom limits count, one for all credentials; empty: nobody who was asked
+	Subject string // who that is where the credential is from
+	Label   string // what to call it
 	// InAPIKey says that X-API-Key proved it, and not Authorization.
 	InAPIKey bool
 }
@@ -39,6 +41,7 @@ type Caller struct {
 type Policy struct {
 	api      string
 	auth     *workload.Auth
+	tokens   *tokens // nil: none are accepted
 	limits   []*limit
 	policies string // the value of RateLimit-Policy; empty: there are no limits
 }
@@ -51,6 +54,9 @@ func New(spec *workload.Spec, before *Policy) *Policy {
 		return nil
 	}
 	p := &Policy{api: spec.Name, auth: n.Auth}
+	if p.Accepts(workload.AcceptJWT) && n.Auth.JWT != nil {
+		p.tokens = newTokens(n.Auth.JWT)
+	}
 	for _, l := range n.Limits {
 		made := newLimit(l)
 		if before != nil {
@@ -107,16 +113,27 @@ func (g *Grant) Done() {
 	*g = Grant{RateLimit: g.RateLimit[:0], taken: g.taken[:0]}
 }
 
+// Accepts reports whether it takes a kind of credential.
+func (p *Policy) Accepts(kind string) bool { return p.Asks() && slices.Contains(p.auth.Accept, kind) }
+
+// JWT is what it asks of tokens; nil: it takes none.
+func (p *Policy) JWT() *workload.JWT {
+	if p == nil || p.tokens == nil {
+		return nil
+	}
+	return &p.tokens.spec
+}
+
 // Asks reports whether it asks who calls.
 func (p *Policy) Asks() bool { return p != nil && p.auth != nil }
 
 // Admit says who calls, and takes the request from every limit, in g, which was never used
 // or is done. Not nil: it is refused, and nothing was taken. A nil Policy lets everybody in.
-func (p *Policy) Admit(g *Grant, keys *Keyring, r *Request, now time.Time) *Refusal {
+func (p *Policy) Admit(g *Grant, by Proofs, r *Request, now time.Time) *Refusal {
 	if p == nil {
 		return nil
 	}
-	if refused := p.identify(&g.Caller, keys, r, now); refused != nil {
+	if refused := p.identify(&g.Caller, by, r, now); refused != nil {
 		return refused
 	}
 	return p.take(g, p.limits, r, now.UnixNano())
@@ -125,12 +142,12 @@ func (p *Policy) Admit(g *Grant, keys *Keyring, r *Request, now time.Time) *Refu
 // AdmitBehind is Admit of an API to which a splitter sends a request that its own policy,
 // first, has let in: who calls is found out if that has not asked, and of the limits only
 // those of requests at once apply. Where it refuses, nothing is kept of first's either.
-func (p *Policy) AdmitBehind(g *Grant, first *Policy, keys *Keyring, r *Request, now time.Time) *Refusal {
+func (p *Policy) AdmitBehind(g *Grant, first *Policy, by Proofs, r *Request, now time.Time) *Refusal {
 	if p == nil {
 		return nil
 	}
 	if !first.Asks() {
-		if refused := p.identify(&g.Caller, keys, r, now); refused != nil {
+		if refused := p.identify(&g.Caller, by, r, now); refused != nil {
 			g.undo(now.UnixNano())
 			return refused
 		}
@@ -190,7 +207,7 @@ func (g *Grant) undo(now int64) {
 }
 
 // identify says who calls.
-func (p *Policy) identify(c *Caller, keys *Keyring, r *Request, now time.Time) *Refusal {
+func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refusal {
 	*c = Caller{}
 	if p.auth == nil || p.open(r) {
 		return nil
@@ -206,18 +223,44 @@ func (p *Policy) identify(c *Caller, keys *Keyring, r *Request, now time.Time) *
 	case r.APIKey != nil:
 		text, c.InAPIKey = r.APIKey, true
 	case r.Authorization != nil:
-		return unauthorized("key_malformed", "Authorization has no key: it is to be Bearer and the key")
+		return unauthorized("key_malformed", "Authorization is of another scheme: it is to be Bearer and "+p.asksFor())
 	case bytes.Contains(r.Path, []byte(prefix)):
 		return missing("keys are not read from the address, which logs have: send Authorization: Bearer and the key. That key should be revoked")
 	default:
-		return missing("this API asks for a key: send Authorization: Bearer and the key")
+		return missing("this API asks who calls: send Authorization: Bearer and " + p.asksFor())
 	}
-	k, refused := keys.verify(text, p.api, now)
-	if refused != nil {
+	inAPIKey := c.InAPIKey
+	if p.tokens != nil && !inAPIKey && !bytes.HasPrefix(text, []byte(prefix)) {
+		known, refused := p.tokens.verify(text, by.Issuers, now)
+		if refused == nil {
+			*c = *known
+		}
 		return refused
 	}
-	c.Name, c.ID = k.Name, k.ID
-	return nil
+	if !p.Accepts(workload.AcceptKeys) {
+		return unauthorized("key_malformed", "this API takes tokens of its issuer, and no keys")
+	}
+	k, refused := by.Keys.verify(text, p.api, now)
+	if refused == nil {
+		*c = Caller{Name: k.Name, Subject: k.Name, Label: k.Name, InAPIKey: inAPIKey}
+	}
+	return refused
+}
+
+// Proofs is what credentials are verified by.
+type Proofs struct {
+	Keys    *Keyring
+	Issuers *Issuers // nil where no API takes tokens
+}
+
+// asksFor is which credentials it takes, in words.
+func (p *Policy) asksFor() string {
+	words := map[string]string{workload.AcceptKeys: "a key", workload.AcceptJWT: "a token"}
+	var all []string
+	for _, kind := range p.auth.Accept {
+		all = append(all, words[kind])
+	}
+	return strings.Join(all, " or ")
 }
 
 // open reports whether anybody may ask for it.

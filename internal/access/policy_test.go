@@ -153,9 +153,9 @@ func TestAdmitBehind(t *testing.T) {
 	} {
 		for i, want := range tt.want {
 			g, got := &Grant{}, ""
-			refused := tt.first.Admit(g, keys, &tt.r, now)
+			refused := tt.first.Admit(g, Proofs{Keys: keys}, &tt.r, now)
 			if refused == nil {
-				refused = tt.behind.AdmitBehind(g, tt.first, keys, &tt.r, now)
+				refused = tt.behind.AdmitBehind(g, tt.first, Proofs{Keys: keys}, &tt.r, now)
 			}
 			if refused != nil {
 				got = refused.Code
@@ -177,7 +177,7 @@ func TestAdmitAllocatesLittle(t *testing.T) { //nolint:paralleltest // it counts
 	now := time.Now()
 	n := testing.AllocsPerRun(200, func() {
 		now = now.Add(time.Millisecond)
-		if refused := p.Admit(&g, keys, &r, now); refused != nil {
+		if refused := p.Admit(&g, Proofs{Keys: keys}, &r, now); refused != nil {
 			t.Fatal(refused)
 		}
 		g.Done()

@@ -18,6 +18,7 @@ const (
 	yaml  = "go.yaml.in/yaml/v3"
 	huma  = "github.com/danielgtaylor/huma/v2"
 	bbolt = "go.etcd.io/bbolt"
+	jose  = "github.com/go-jose/go-jose/v4"
 
 	natsgo     = "github.com/nats-io/nats.go"
 	natsserver = "github.com/nats-io/nats-server/v2"
@@ -62,7 +63,7 @@ var Rules = map[string]Rule{
 	"internal/workload":  {Internal: []string{"internal/cron"}}, // what is never due is refused with the rest
 	"internal/telemetry": {Outside: []string{prom}},
 	// It knows no HTTP and no store: a gateway tells it of requests and of keys.
-	"internal/access": {Internal: []string{"internal/workload"}},
+	"internal/access": {Internal: []string{"internal/workload", "internal/boundedcache"}, Outside: []string{jose}},
 
 	// What gateways and sidecars count by the same names.
 	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/relay/http2", "internal/telemetry"}},

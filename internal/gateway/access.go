@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,22 @@ func (g *Gateway) keysChanged(all []store.Key) {
 		}
 		ring = append(ring, access.Key{ID: id, Name: k.Name, Hash: k.Hash, APIs: k.APIs, Expires: k.ExpiresAt})
 	}
-	g.keys.Set(ring)
+	g.proofs.Keys.Set(ring)
+}
+
+// useIssuers follows whose tokens APIs take, where one of the routes that have changed does.
+func (g *Gateway) useIssuers(changed ...*route) {
+	takes := func(r *route) bool { return r != nil && r.policy.JWT() != nil }
+	if !slices.ContainsFunc(changed, takes) {
+		return
+	}
+	var all []*workload.JWT
+	for _, r := range g.snap.Load().claims {
+		if takes(r) {
+			all = append(all, r.policy.JWT())
+		}
+	}
+	g.proofs.Issuers.Use(all)
 }
 
 // passage is a request to an API that does not let everybody in, until it is over.
@@ -72,9 +88,9 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 	now := time.Now()
 	p.to, p.lines, p.api, p.at = x.State, p.lines[:0], r.name, now
 	x.State = p
-	refused := first.Admit(&p.grant, &g.keys, &ask, now)
+	refused := first.Admit(&p.grant, g.proofs, &ask, now)
 	if refused == nil {
-		refused = behind.AdmitBehind(&p.grant, first, &g.keys, &ask, now)
+		refused = behind.AdmitBehind(&p.grant, first, g.proofs, &ask, now)
 	}
 	if p.in = refused == nil; refused != nil {
 		if refused.Caller != "" && g.cfg.Calls != nil {
@@ -102,11 +118,14 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 		hide = "authorization"
 	}
 	if caller.Name != "" {
-		if r.inside != nil || first.Forwards(workload.ForwardName) || behind.Forwards(workload.ForwardName) {
-			p.lines = append(append(append(p.lines, "X-Cortex-Caller: "...), caller.Name...), crlf...)
+		switch {
+		case r.inside != nil: // items and jobs are the caller's
+			p.lines = appendField(p.lines, "X-Cortex-Caller: ", caller.Name)
+		case first.Forwards(workload.ForwardSubject) || behind.Forwards(workload.ForwardSubject):
+			p.lines = appendField(p.lines, "X-Cortex-Caller: ", caller.Subject)
 		}
-		if first.Forwards(workload.ForwardSubject) || behind.Forwards(workload.ForwardSubject) {
-			p.lines = append(append(append(p.lines, "X-Cortex-Caller-ID: "...), caller.ID[:]...), crlf...)
+		if caller.Label != "" && (first.Forwards(workload.ForwardName) || behind.Forwards(workload.ForwardName)) {
+			p.lines = appendField(p.lines, "X-Cortex-Caller-Name: ", caller.Label)
 		}
 	}
 	told := len(p.lines)
@@ -118,13 +137,17 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 
 const crlf = "\r\n"
 
+func appendField(b []byte, name, value string) []byte {
+	return append(append(append(b, name...), value...), crlf...)
+}
+
 // appendLimits appends the fields by which an answer says what is left.
 func appendLimits(b []byte, left, policy string) []byte {
 	if left != "" {
-		b = append(append(append(b, "RateLimit: "...), left...), crlf...)
+		b = appendField(b, "RateLimit: ", left)
 	}
 	if policy != "" {
-		b = append(append(append(b, "RateLimit-Policy: "...), policy...), crlf...)
+		b = appendField(b, "RateLimit-Policy: ", policy)
 	}
 	return b
 }

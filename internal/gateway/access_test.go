@@ -136,7 +136,7 @@ func TestTheContainerHearsWhoCalls(t *testing.T) {
 	r.run("silent", ready("b", r.server(echo), pod{1, 10}))
 	r.serveAt("open", pod{1, 10}, echo)
 	forged := func(h http.Header) http.Header {
-		for _, name := range []string{"X-Cortex-Caller", "x-cortex-caller-id", "X-CORTEX-CALLER"} {
+		for _, name := range []string{"X-Cortex-Caller", "x-cortex-caller-name", "X-CORTEX-CALLER"} {
 			h[name] = []string{"root"}
 		}
 		return h
@@ -146,9 +146,9 @@ func TestTheContainerHearsWhoCalls(t *testing.T) {
 		header http.Header
 		want   map[string]string // of these, what the container gets
 	}{
-		"a key":                    {"/iris", forged(bearer(text)), map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Id": key.ID}},
-		"X-API-Key":                {"/iris", forged(http.Header{"X-Api-Key": {text}}), map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Id": key.ID}},
-		"X-API-Key beside others":  {"/iris", http.Header{"X-Api-Key": {text}, "Authorization": {"Basic dTpw"}}, map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Id": key.ID, "Authorization": "Basic dTpw"}},
+		"a key":                    {"/iris", forged(bearer(text)), map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Name": "alice"}},
+		"X-API-Key":                {"/iris", forged(http.Header{"X-Api-Key": {text}}), map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Name": "alice"}},
+		"X-API-Key beside others":  {"/iris", http.Header{"X-Api-Key": {text}, "Authorization": {"Basic dTpw"}}, map[string]string{"X-Cortex-Caller": "alice", "X-Cortex-Caller-Name": "alice", "Authorization": "Basic dTpw"}},
 		"nobody":                   {"/iris/open", forged(http.Header{"Authorization": {"Basic dTpw"}}), map[string]string{"Authorization": "Basic dTpw"}},
 		"an API that is not told":  {"/silent", forged(bearer(text)), map[string]string{}},
 		"an API that does not ask": {"/open", forged(bearer("mine")), map[string]string{"Authorization": "Bearer mine"}},
@@ -157,7 +157,7 @@ func TestTheContainerHearsWhoCalls(t *testing.T) {
 			t.Fatalf("%s: %s", name, a)
 		}
 		h := receive(t, got)
-		for _, field := range []string{"X-Cortex-Caller", "X-Cortex-Caller-Id", "Authorization", "X-Api-Key"} {
+		for _, field := range []string{"X-Cortex-Caller", "X-Cortex-Caller-Name", "Authorization", "X-Api-Key"} {
 			if got := strings.Join(h.Values(field), ", "); got != tt.want[field] {
 				t.Errorf("%s: the container gets %s %q, want %q", name, field, got, tt.want[field])
 			}

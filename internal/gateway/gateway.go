@@ -72,6 +72,8 @@ type Config struct {
 	Jobs  Inside
 	// Keys are those that callers show to APIs that ask for one. Nil: there are none.
 	Keys Keys
+	// Fetch gets the public keys of issuers of tokens. Nil: there are none.
+	Fetch func(ctx context.Context, url string, most int) ([]byte, error)
 	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
 	Calls store.Calls
 	// Trusted are proxies in front; see relay.Config.
@@ -102,7 +104,7 @@ type Gateway struct {
 	tasks     sync.WaitGroup    // wake-ups, copies, and the ends of attempts
 	inside    *inside           // where requests to AsyncAPIs go
 	executing http.RoundTripper // by which items are executed
-	keys      access.Keyring
+	proofs    access.Proofs
 	calls     *calls
 	life      context.Context
 	end       context.CancelFunc
@@ -135,6 +137,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
 	g.inside, g.executing, g.calls = newInside(), http2.Transport(false), newCalls()
+	g.proofs = access.Proofs{Keys: &access.Keyring{}, Issuers: access.NewIssuers(cfg.Fetch, cfg.Log)}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
@@ -157,6 +160,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	all.Go(func() { g.tend(watch) })
 	if g.cfg.Items != nil || g.cfg.Jobs != nil {
 		all.Go(func() { g.inside.serve(watch, g) })
+	}
+	if g.cfg.Fetch != nil {
+		all.Go(func() { g.proofs.Issuers.Run(watch) })
 	}
 	if g.cfg.Calls != nil {
 		all.Go(func() { g.keepCalls(watch, g.cfg.Calls) })

@@ -87,6 +87,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 	snap := g.snap.Load()
 	if c.Workload == nil {
 		g.snap.Store(snap.with(c.Name, nil))
+		g.useIssuers(snap.claims[c.Name])
 		if w := g.works[c.Name]; w != nil {
 			w.deployed.Store(false)
 			w.pool.Refuse(errDeleted)
@@ -138,6 +139,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 		r.endpoint = endpoint
 	}
 	g.snap.Store(snap.with(c.Name, r))
+	g.useIssuers(snap.claims[c.Name], r)
 }
 
 // replicasChanged follows what runs.

@@ -90,6 +90,7 @@ func newReference(t *testing.T) *reference {
 	collectOrder(r.order, "pod.containers[].liveness_probe.exec", &execSection)
 	collectOrder(r.order, "networking", &networkingSection)
 	collectOrder(r.order, "networking.auth", &authSection)
+	collectOrder(r.order, "networking.auth.jwt", &jwtSection)
 	collectOrder(r.order, "networking.auth.allow[]", &allowedSection)
 	collectOrder(r.order, "networking.limits[]", &limitSection)
 	collectOrder(r.order, "autoscaling", &autoscalingSection)

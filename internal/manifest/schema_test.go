@@ -56,6 +56,8 @@ var beyondSchema = []struct{ code, pattern, why string }{
 
 	{workload.CodeDuplicateName, `: networking\.limits\[\d+\]\.name: `, "compares elements"},
 	{workload.CodeDisallowedValue, `: networking\.limits\[\d+\]\.(per|burst): `, "compares fields"},
+	{workload.CodeMustBeDefined, `: networking\.auth\.jwt: `, "compares fields"},
+	{workload.CodeDisallowedValue, `: networking\.auth\.jwt: `, "compares fields"},
 	{workload.CodeDisallowedValue, `\.anyone: `, "false is a truth value"},
 	{workload.CodeExactlyOneField, `: networking\.limits\[\d+\]: `, "concurrent: 0 is no limit"},
 	{workload.CodeLessOrEqual, `: networking\.limits\[\d+\]\.quota: `, "needs the value of a string"},
@@ -256,7 +258,7 @@ var fullDocuments = map[string]string{
 			"security_context": {"fs_group": 1}, "containers": [{"name": "c", "image": "i"}]},
 		"update_strategy": {"max_surge": "1%", "max_unavailable": 1}}]`,
 	"access": `[{"name": "a", "kind": "RealtimeAPI", "pod": {"containers": [{"name": "c", "image": "i"}]}, "networking": {
-		"auth": {"accept": ["keys"], "allow": [{"paths": ["/a"], "methods": ["GET"], "anyone": true}], "forward": ["name"]},
+		"auth": {"accept": ["keys", "jwt"], "jwt": {"issuer": "https://a.b", "audience": "a", "keys": "https://a.b/c", "algorithms": ["RS256"], "require": {"scope": "x"}}, "allow": [{"paths": ["/a"], "methods": ["GET"], "anyone": true}], "forward": ["name"]},
 		"limits": [{"name": "a", "per": "caller", "rate": "1/s", "burst": 2}, {"name": "b", "concurrent": 1}, {"name": "c", "quota": "5/1d"}]}}]`,
 	"volumes": `[{"name": "a", "kind": "RealtimeAPI", "pod": {
 		"volumes": [{"name": "v", "secret": "s"}, {"name": "w", "config_map": "s"}, {"name": "x", "persistent_volume_claim": "s"}, {"name": "y", "empty_dir": {"size": "1Gi", "memory": true}}, {"name": "z", "host_path": "/srv"}],
@@ -330,6 +332,7 @@ func TestFullDocumentsHaveEveryField(t *testing.T) {
 	keys = append(keys, names(updateSection.fields, workload.Realtime)...)
 	keys = append(keys, names(networkingSection.fields, workload.Realtime)...)
 	keys = append(keys, names(authSection.fields, workload.Realtime)...)
+	keys = append(keys, names(jwtSection.fields, workload.Realtime)...)
 	keys = append(keys, names(allowedSection.fields, workload.Realtime)...)
 	keys = append(keys, names(limitSection.fields, workload.Realtime)...)
 	keys = append(keys, names(targetSection.fields, workload.Splitter)...)

@@ -3,7 +3,16 @@ package manifest
 import "cortex.dev/cortex/internal/workload"
 
 var authSection = section[workload.Auth]{fields: []field[workload.Auth]{
-	wordsNeeded("networking.auth.", "accept", "what proves a caller: keys, which cortex keys create makes", func(t *workload.Auth) *[]string { return &t.Accept }),
+	wordsNeeded("networking.auth.", "accept", "what proves a caller, one or more of them: keys, which cortex keys create makes; jwt, tokens of an issuer", func(t *workload.Auth) *[]string { return &t.Accept }),
+	{
+		key: "jwt", doc: "what is asked of tokens",
+		schema: sectionSchema(&jwtSection),
+		set: func(s *scope, t *workload.Auth, v value) {
+			if j := (&workload.JWT{}); decodeSection(s, &jwtSection, v, j) {
+				t.JWT = j
+			}
+		},
+	},
 	{
 		key: "allow", doc: "what may be asked for without any of these",
 		schema: maybeEmpty(listSchema(&allowedSection)),
@@ -11,8 +20,18 @@ var authSection = section[workload.Auth]{fields: []field[workload.Auth]{
 			decodeList(s, &allowedSection, v, &t.Allow, func() workload.Allowed { return workload.Allowed{} })
 		},
 	},
-	words("networking.auth.", "forward", "what the container is told: name, the caller's, as X-Cortex-Caller; subject, the id of the key, as X-Cortex-Caller-ID (default: nothing)",
+	words("networking.auth.", "forward", "what the container is told: subject, the name of the key or the subject of the token, as X-Cortex-Caller; name, that of the key, or what the token has as name, as X-Cortex-Caller-Name (default: nothing)",
 		func(t *workload.Auth) *[]string { return &t.Forward }),
+}}
+
+const inJWT = "networking.auth.jwt."
+
+var jwtSection = section[workload.JWT]{fields: []field[workload.JWT]{
+	word(inJWT, "issuer", "who issues them: the claim iss, exactly", func(t *workload.JWT) *string { return &t.Issuer }),
+	word(inJWT, "audience", "for whom they have to be: the claim aud, or one of its list", func(t *workload.JWT) *string { return &t.Audience }),
+	word(inJWT, "keys", "the address of the issuer's public keys (default: where the issuer's /.well-known/openid-configuration says)", func(t *workload.JWT) *string { return &t.Keys }),
+	wordsNeeded(inJWT, "algorithms", "by which they may be signed, such as [RS256, ES256]", func(t *workload.JWT) *[]string { return &t.Algorithms }),
+	textMap(inJWT, "require", "claims that each has to have, with a value that it is, or that is in its list; of scope, one of its words", func(t *workload.JWT) *map[string]string { return &t.Require }),
 }}
 
 var allowedSection = section[workload.Allowed]{fields: []field[workload.Allowed]{

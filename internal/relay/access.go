@@ -64,5 +64,5 @@ func (x *Exchange) Add(lines []byte) { x.added = lines }
 
 // isCaller reports whether a field says who calls.
 func isCaller(name []byte) bool {
-	return equalFold(name, "x-cortex-caller") || equalFold(name, "x-cortex-caller-id")
+	return equalFold(name, "x-cortex-caller") || equalFold(name, "x-cortex-caller-name")
 }

@@ -133,9 +133,10 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	if err != nil {
 		return nil, err
 	}
+	sender := webhook.NewSender(allowed)
 	work, err := async.New(async.Config{
 		Ledger: records.ledger, Blobs: records.blobs, Deployed: st, Telemetry: metrics, Log: cfg.Log,
-		Webhooks: async.Webhooks{Send: webhook.NewSender(allowed).Send, CheckURL: allowed.CheckURL, Secret: st.SecretValue, Endpoint: func() string { return endpoint(apis.Addr()) }},
+		Webhooks: async.Webhooks{Send: sender.Send, CheckURL: allowed.CheckURL, Secret: st.SecretValue, Endpoint: func() string { return endpoint(apis.Addr()) }},
 		Acquire: func(ctx context.Context, api string, wake bool) (async.Place, error) {
 			seat, err := gate.Seat(ctx, api, wake)
 			if err != nil {
@@ -198,7 +199,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	if err != nil {
 		return nil, err
 	}
-	front := gateway.Config{Store: st, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
+	front := gateway.Config{Store: st, Keys: st, Calls: st, Fetch: sender.Fetch, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
 	front.Limits.ConnsPerAddr = cfg.conns
 	gate, err = gateway.New(front)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -99,6 +100,38 @@ func (s *Sender) Send(ctx context.Context, m Message) (int, error) {
 	}
 	resp.Body.Close()
 	return resp.StatusCode, nil
+}
+
+// Fetch gets a document of at most so many bytes from an address that a message may go to.
+func (s *Sender) Fetch(ctx context.Context, url string, most int) ([]byte, error) {
+	if err := s.allowed.CheckURL(url); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		var refused *refusedError
+		if errors.As(err, &refused) {
+			return nil, refused
+		}
+		return nil, errors.New("it was not answered: " + withoutURL(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the answer is %d", resp.StatusCode)
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	case len(text) > most:
+		return nil, fmt.Errorf("the answer has more than %d bytes", most)
+	}
+	return text, nil
 }
 
 // withoutURL is what an error of a client says besides the address, which may have a

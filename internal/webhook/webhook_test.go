@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -195,6 +196,51 @@ func TestSecrets(t *testing.T) {
 	for _, bad := range []string{"", "https://x", "a/b", "*.example.com", "a b", "u@h", "10.0.0.0/33"} {
 		if _, err := ParseAllowed([]string{bad}); err == nil {
 			t.Errorf("ParseAllowed(%q) succeeded", bad)
+		}
+	}
+}
+
+func TestFetch(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/elsewhere":
+			http.Redirect(w, r, "/keys", http.StatusFound)
+		case "/missing":
+			http.NotFound(w, r)
+		default:
+			fmt.Fprint(w, "0123456789")
+		}
+	}))
+	defer s.Close()
+	here, err := ParseAllowed(Loopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nowhere, err := ParseAllowed(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		allowed *Allowed
+		url     string
+		most    int
+		err     string // part of it; empty: none
+	}{
+		"a document":               {here, s.URL + "/keys", 10, ""},
+		"one that is too long":     {here, s.URL + "/keys", 9, "more than 9 bytes"},
+		"one that is elsewhere":    {here, s.URL + "/elsewhere", 10, "302"},
+		"none":                     {here, s.URL + "/missing", 10, "404"},
+		"one of this machine":      {nowhere, s.URL + "/keys", 10, "127.0.0.1"},
+		"one of the cloud's nodes": {here, "http://169.254.169.254/keys", 10, "169.254.169.254"},
+		"a file":                   {here, "file:///etc/passwd", 10, "address"},
+	} {
+		text, err := NewSender(tt.allowed).Fetch(t.Context(), tt.url, tt.most)
+		switch {
+		case tt.err == "" && (err != nil || string(text) != "0123456789"):
+			t.Errorf("%s: %q, %v", name, text, err)
+		case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+			t.Errorf("%s: %q, %v; want an error with %q", name, text, err, tt.err)
 		}
 	}
 }

@@ -10,7 +10,8 @@ import (
 
 // Auth says who may call an API. Nil: whoever reaches it.
 type Auth struct {
-	Accept []string `json:"accept"` // credentials that prove a caller: AcceptKeys
+	Accept []string `json:"accept"` // credentials that prove a caller: AcceptKeys, AcceptJWT
+	JWT    *JWT     `json:"jwt,omitempty"`
 	// Allow is what may be asked for without any.
 	Allow []Allowed `json:"allow,omitempty"`
 	// Forward is what the container is told of the caller: ForwardSubject, ForwardName.
@@ -24,12 +25,24 @@ type Allowed struct {
 	Anyone  bool     `json:"anyone"`
 }
 
+// JWT is what is asked of a JSON Web Token (RFC 7519).
+type JWT struct {
+	Issuer   string `json:"issuer"`
+	Audience string `json:"audience"`
+	// Keys is the address of the issuer's keys (RFC 7517). Empty: where the issuer says
+	// (OpenID Connect Discovery).
+	Keys       string            `json:"keys,omitempty"`
+	Algorithms []string          `json:"algorithms"`        // by which it may be signed
+	Require    map[string]string `json:"require,omitempty"` // claims, and what each has to be or to have
+}
+
 // Words of Auth.
 const (
 	AcceptKeys = "keys"
+	AcceptJWT  = "jwt"
 
-	ForwardSubject = "subject" // the id of what proved the caller, as X-Cortex-Caller-ID
-	ForwardName    = "name"    // the caller's name, as X-Cortex-Caller
+	ForwardSubject = "subject" // X-Cortex-Caller: a key's name, or a token's subject
+	ForwardName    = "name"    // X-Cortex-Caller-Name: a key's name, or a token's
 )
 
 // Limit is how much may be called. Exactly one of Rate, Concurrent and Quota is set.
@@ -51,13 +64,17 @@ const (
 // Bounds and shapes of what is said about callers.
 const (
 	MaxLimits      = 16 // of an API
+	MaxRequired    = 16
+	MaxIssuer      = 1000
 	MaxAllowed     = 16
 	MaxAllowedPath = 1000
 
 	RatePattern    = `^[1-9][0-9]{0,6}/(s|m|h)$`
 	QuotaPattern   = `^[1-9][0-9]{0,10}/([1-9][0-9]{0,2})?(h|d)$`
 	PerPattern     = `^(caller|address)$`
-	AcceptPattern  = `^(keys)$`
+	AcceptPattern  = `^(keys|jwt)$`
+	ClaimPattern   = `^[!-~]+$`
+	SignedPattern  = `^((RS|PS)(256|384|512)|ES(256|384|512)|EdDSA)$`
 	ForwardPattern = `^(subject|name)$`
 	MethodPattern  = `^[A-Z]{1,20}$`
 	// AllowedPathPattern is a path as callers send it, and so without escapes.
@@ -106,6 +123,10 @@ func accessCounts(vs *violations, s *Spec) {
 		return
 	}
 	vs.count("networking.auth.accept", len(n.Auth.Accept), 1, MaxAllowed)
+	if j := n.Auth.JWT; j != nil {
+		vs.count("networking.auth.jwt.algorithms", len(j.Algorithms), 1, MaxAllowed)
+		vs.count("networking.auth.jwt.require", len(j.Require), 0, MaxRequired)
+	}
 	vs.count("networking.auth.forward", len(n.Auth.Forward), 0, MaxAllowed)
 	vs.count("networking.auth.allow", len(n.Auth.Allow), 0, MaxAllowed)
 	for i, a := range n.Auth.Allow {
@@ -168,6 +189,20 @@ func limitCallers(vs *violations, s *Spec) {
 			vs.add(Violation{Path: fmt.Sprintf("networking.limits[%d].per", i), Code: CodeDisallowedValue, Found: l.Per,
 				Message: "without networking.auth there are no callers to tell apart", Hint: "add networking.auth, or count by address"})
 		}
+	}
+}
+
+// tokensAsked refuses tokens about which nothing is said, and what is said of none.
+func tokensAsked(vs *violations, s *Spec) {
+	if s.Networking == nil || s.Networking.Auth == nil {
+		return
+	}
+	a := s.Networking.Auth
+	switch asked := slices.Contains(a.Accept, AcceptJWT); {
+	case asked && a.JWT == nil:
+		vs.missing("networking.auth.jwt", "jwt", "the issuer, the audience and the algorithms of tokens")
+	case !asked && a.JWT != nil:
+		vs.add(Violation{Path: "networking.auth.jwt", Code: CodeDisallowedValue, Message: "has no effect: accept has no jwt", Hint: "accept: [jwt]"})
 	}
 }
 

@@ -73,6 +73,8 @@ var rules = sync.OnceValue(func() []Rule {
 		across("networking", Kinds(), limitCallers,
 			inCEL(".limits", "without networking.auth there are no callers to tell apart: count by address, or add it",
 				"has(self.auth) || !has(self.limits) || !self.limits.exists(l, has(l.per) && l.per == 'caller')")),
+		across("networking.auth", Kinds(), tokensAsked,
+			inCEL(".jwt", "must be there exactly when accept has jwt", "self.accept.exists(a, a == 'jwt') == has(self.jwt)")),
 		across("networking.auth.allow[]", Kinds(), allowedNobody,
 			inCEL(".anyone", "must be true: an entry that allows nobody has no effect", "has(self.anyone) && self.anyone")),
 
