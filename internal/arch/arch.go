@@ -132,7 +132,7 @@ var Rules = map[string]Rule{
 
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
-	"internal/operator": {Internal: []string{"internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
+	"internal/operator": {Internal: []string{"internal/access", "internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
 	"internal/gateway":  {Internal: []string{"internal/access", "internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
 	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},

@@ -47,6 +47,9 @@ const (
 	ActionSetSecret      Action = "setSecret"
 	ActionDeleteSecret   Action = "deleteSecret"
 	ActionUseSecret      Action = "useSecret" // deploying what can read it
+	ActionListKeys       Action = "listKeys"
+	ActionCreateKey      Action = "createKey" // replacing one is creating one
+	ActionRevokeKey      Action = "revokeKey"
 	ActionListVolumes    Action = "listVolumes"
 	ActionDeleteVolume   Action = "deleteVolume"
 	ActionUseVolume      Action = "useVolume" // deploying what mounts it
@@ -60,7 +63,7 @@ var Actions = []Action{
 	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionStop, ActionStart, ActionScale, ActionDelete, ActionExec, ActionSubmitJob, ActionStopJob,
 	ActionListItems, ActionCancelItems, ActionRetryItems, ActionPurgeItems, ActionRedeliver,
 	ActionListSchedules, ActionRunSchedules, ActionPauseSchedules, ActionListSecrets, ActionSetSecret, ActionDeleteSecret, ActionUseSecret,
-	ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
+	ActionListKeys, ActionCreateKey, ActionRevokeKey, ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
 	ActionClusterInfo, ActionClusterAudit, ActionRevokeSessions,
 }
 
@@ -87,6 +90,7 @@ type Resource struct {
 	API         string // its name
 	Secret      string // the name of a secret; never beside that of an API
 	Volume      string // the name of a volume, or the path of a folder of the machine; likewise
+	Key         string // the name of an access key, in a Conclusion only: policies are asked of its APIs
 	Kind        string // RealtimeAPI, …; empty when the API is not deployed (yet)
 	Environment string // the name of the cluster
 }
@@ -120,12 +124,12 @@ type Entry struct {
 	Principal  string    `json:"principal,omitempty"` // canonical ARN; empty before proof
 	Session    string    `json:"session_name,omitempty"`
 	Action     Action    `json:"action"`
-	Resource   string    `json:"resource"`             // the API's name, a secret's as "secret NAME", a volume's as "volume NAME", or the environment's as "environment NAME"
+	Resource   string    `json:"resource"`             // the API's name, a secret's as "secret NAME", a volume's as "volume NAME", a key's as "key NAME", or the environment's as "environment NAME"
 	Decision   string    `json:"decision"`             // allow, deny
 	Policies   []string  `json:"policies,omitempty"`   // that decided
 	Reason     string    `json:"reason,omitempty"`     // of a refusal before proof: one word of a fixed list
 	Source     string    `json:"source"`               // address of the caller
-	Operation  string    `json:"operation,omitempty"`  // of a change that is over: deploy, dry_run, rollback, refresh, stop, start, scale, delete, exec, submit_job, stop_job, set_secret, delete_secret, delete_volume
+	Operation  string    `json:"operation,omitempty"`  // of a change that is over: deploy, dry_run, rollback, refresh, stop, start, scale, delete, exec, submit_job, stop_job, set_secret, delete_secret, create_key, rotate_key, revoke_key, delete_volume
 	Outcome    string    `json:"outcome,omitempty"`    // of such a change: done, none (nothing was to be changed), failed; begun of a command
 	Version    string    `json:"version,omitempty"`    // that it made: v12
 	Code       string    `json:"code,omitempty"`       // of why it failed

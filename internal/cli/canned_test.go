@@ -30,6 +30,7 @@ type canned struct {
 	LogLines     []workload.LogLine               `json:"logs"`
 	EventList    []workload.Event                 `json:"events"`
 	SecretList   []workload.Secret                `json:"secrets"`
+	KeyList      []workload.Key                   `json:"keys"`
 	VolumeList   []workload.VolumeInfo            `json:"volumes"`
 	ItemList     []workload.Item                  `json:"items"`
 	ScheduleList []workload.ScheduleStatus        `json:"schedules"`

@@ -23,6 +23,7 @@ var pointers = map[string]string{
 	"inspect": "`cortex describe API_NAME` shows the replicas of an API",
 	"login":   "there is nothing to log in to: commands prove your AWS identity themselves; `cortex whoami` shows it",
 	"volumes": "`cortex volume` shows and deletes the volumes that this machine keeps",
+	"key":     "`cortex keys` makes and revokes the keys with which callers may call APIs",
 	"secrets": "`cortex secret` keeps passwords and tokens",
 	"config":  "`cortex env` manages where commands go; an API is configured in its cortex.yaml",
 	"context": "`cortex env` manages where commands go",

@@ -173,6 +173,8 @@ var requests = map[reflect.Type]bool{
 	reflect.TypeFor[ScaleRequest]():             true,
 	reflect.TypeFor[workload.ExecRequest]():     true,
 	reflect.TypeFor[workload.BackfillRequest](): true,
+	reflect.TypeFor[workload.KeyRequest]():      true,
+	reflect.TypeFor[workload.KeyRotation]():     true,
 	reflect.TypeFor[auth.Proof]():               true,
 }
 

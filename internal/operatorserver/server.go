@@ -147,6 +147,17 @@ func (s *Server) UseVolumes() func(context.Context, []string) error {
 	return httpapi.UseVolumes(s.guard)
 }
 
+// CreateKeys is what the operator asks before it makes access keys for APIs, RevokeKeys
+// before it revokes them.
+func (s *Server) CreateKeys() func(context.Context, []workload.Subject) error {
+	return httpapi.PermitKeys(s.guard, auth.ActionCreateKey)
+}
+
+// RevokeKeys is asked as CreateKeys is.
+func (s *Server) RevokeKeys() func(context.Context, []workload.Subject) error {
+	return httpapi.PermitKeys(s.guard, auth.ActionRevokeKey)
+}
+
 // Info describes the server as it is now.
 func (s *Server) Info() Info {
 	return Info{

@@ -160,6 +160,8 @@ func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 		caller:   httpapi.Caller,
 		secrets:  s.UseSecrets(),
 		mounts:   s.UseVolumes(),
+		newKeys:  s.CreateKeys(),
+		endKeys:  s.RevokeKeys(),
 		s3:       cfg.S3Paths,
 		folders:  append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
 		images:   cfg.ImagesOnly,

@@ -113,6 +113,8 @@ type managed struct {
 	caller   func(context.Context) string
 	secrets  func(context.Context, []string) error // may be used
 	mounts   func(context.Context, []string) error // may be mounted
+	newKeys  operator.PermitKeys                   // for which APIs keys may be made
+	endKeys  operator.PermitKeys                   // and revoked
 	s3       []string                              // what jobs may read there
 	folders  []string                              // of the machine that may be mounted; nil: all
 	images   bool                                  // no processes
@@ -191,7 +193,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
 		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },

@@ -104,6 +104,20 @@ type Service interface {
 	// force. One that is not there is fault.NotFound, code secrets.not_found.
 	DeleteSecret(ctx context.Context, name string, force bool) (Message, error)
 
+	// Keys returns what is known of every access key, by name and, of one name, the oldest
+	// first. One that has expired is among them for 30 days.
+	Keys(ctx context.Context) ([]Key, error)
+	// CreateKey makes a key. Its text is in this answer, and nowhere else ever. A name that
+	// there is already is fault.Conflict, code keys.already_exists.
+	CreateKey(ctx context.Context, req KeyRequest) (KeyMade, error)
+	// RotateKey makes a key in place of another, for the same APIs and, if r does not say
+	// for how long, for as long as that was made for. Beside it the one before is good for
+	// the grace, and no other of that name. One that is not there is fault.NotFound, code
+	// keys.not_found.
+	RotateKey(ctx context.Context, name string, r KeyRotation) (KeyMade, error)
+	// RevokeKey makes all keys of a name worthless, and forgets them.
+	RevokeKey(ctx context.Context, name string) (Message, error)
+
 	// Volumes returns every volume that this machine keeps, by name.
 	Volumes(ctx context.Context) ([]VolumeInfo, error)
 	// DeleteVolume deletes one and everything in it. One that an API or a replica has is

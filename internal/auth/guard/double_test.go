@@ -42,6 +42,11 @@ func (s *service) Secrets(context.Context) ([]workload.Secret, error) {
 	return nil, nil
 }
 
+func (s *service) Keys(context.Context) ([]workload.Key, error) {
+	s.calls.Add(1)
+	return nil, nil
+}
+
 func (s *service) Volumes(context.Context) ([]workload.VolumeInfo, error) {
 	s.calls.Add(1)
 	return nil, nil

@@ -318,7 +318,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(),
+		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
