@@ -47,6 +47,7 @@ const (
 	ActionSetSecret      Action = "setSecret"
 	ActionDeleteSecret   Action = "deleteSecret"
 	ActionUseSecret      Action = "useSecret" // deploying what can read it
+	ActionListUsage      Action = "listUsage"
 	ActionListKeys       Action = "listKeys"
 	ActionCreateKey      Action = "createKey" // replacing one is creating one
 	ActionRevokeKey      Action = "revokeKey"
@@ -63,7 +64,7 @@ var Actions = []Action{
 	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionStop, ActionStart, ActionScale, ActionDelete, ActionExec, ActionSubmitJob, ActionStopJob,
 	ActionListItems, ActionCancelItems, ActionRetryItems, ActionPurgeItems, ActionRedeliver,
 	ActionListSchedules, ActionRunSchedules, ActionPauseSchedules, ActionListSecrets, ActionSetSecret, ActionDeleteSecret, ActionUseSecret,
-	ActionListKeys, ActionCreateKey, ActionRevokeKey, ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
+	ActionListUsage, ActionListKeys, ActionCreateKey, ActionRevokeKey, ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
 	ActionClusterInfo, ActionClusterAudit, ActionRevokeSessions,
 }
 

@@ -15,6 +15,10 @@ func (c *canned) Keys(context.Context) ([]workload.Key, error) {
 	return c.KeyList, c.call("Keys")
 }
 
+func (c *canned) Calls(_ context.Context, q workload.CallsQuery) ([]workload.Calls, error) {
+	return c.CallRows, c.call("Calls", q.API, q.Caller, q.Since)
+}
+
 func (c *canned) CreateKey(_ context.Context, r workload.KeyRequest) (workload.KeyMade, error) {
 	made := workload.KeyMade{Key: workload.Key{Name: r.Name, ID: "AAAAAAAA", APIs: r.APIs, Labels: r.Labels, State: workload.KeyActive}, Text: cannedKey}
 	if r.ExpiresIn > 0 {

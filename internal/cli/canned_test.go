@@ -31,6 +31,7 @@ type canned struct {
 	EventList    []workload.Event                 `json:"events"`
 	SecretList   []workload.Secret                `json:"secrets"`
 	KeyList      []workload.Key                   `json:"keys"`
+	CallRows     []workload.Calls                 `json:"calls"`
 	VolumeList   []workload.VolumeInfo            `json:"volumes"`
 	ItemList     []workload.Item                  `json:"items"`
 	ScheduleList []workload.ScheduleStatus        `json:"schedules"`

@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupAPIs, a.deployCommand(), a.runCommand(), a.devCommand(), a.getCommand(), a.describeCommand(), a.predictCommand(), a.submitCommand(), a.jobsCommand(), a.resultsCommand(), a.itemsCommand(), a.itemCommand(), a.cancelCommand(), a.retryCommand(), a.purgeCommand(), a.webhooksCommand(), a.schedulesCommand(), a.logsCommand(),
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(),
-		a.stopCommand(), a.startCommand(), a.scaleCommand(), a.execCommand(), a.deleteCommand(), a.secretCommand(), a.keysCommand(), a.volumeCommand())
+		a.stopCommand(), a.startCommand(), a.scaleCommand(), a.execCommand(), a.deleteCommand(), a.secretCommand(), a.keysCommand(), a.usageCommand(), a.volumeCommand())
 	add(groupFiles, a.initCommand(), a.validateCommand(), a.migrateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
 	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
 	add(groupKube, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.clusterCommand())

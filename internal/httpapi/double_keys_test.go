@@ -11,6 +11,11 @@ func (d *double) Keys(context.Context) ([]workload.Key, error) {
 	return reply[[]workload.Key](d)
 }
 
+func (d *double) Calls(_ context.Context, q workload.CallsQuery) ([]workload.Calls, error) {
+	d.saw("Calls", q)
+	return reply[[]workload.Calls](d)
+}
+
 func (d *double) CreateKey(_ context.Context, req workload.KeyRequest) (workload.KeyMade, error) {
 	d.saw("CreateKey", req)
 	return reply[workload.KeyMade](d)

@@ -41,6 +41,7 @@ type query struct {
 	before                                             string
 	labels                                             map[string]string
 	limit                                              int
+	api, caller                                        string
 }
 
 // param is one query parameter: how it is documented and how it is read.
@@ -81,6 +82,10 @@ var (
 		set: paramState.set}
 	paramBefore = param{name: "before", kind: "string", about: "only items that were accepted before the one with this id",
 		set: func(q *query, v string) (err error) { q.before, err = parseToken(v); return err }}
+	paramAPI = param{name: "api", kind: "string", about: "of one API only",
+		set: func(q *query, v string) (err error) { q.api, err = parseToken(v); return err }}
+	paramCaller = param{name: "caller", kind: "string", about: "of one caller only",
+		set: func(q *query, v string) (err error) { q.caller, err = parseToken(v); return err }}
 	paramLimit = param{name: "limit", kind: "integer", about: "at most so many; 0 or absent means 1000, which is the most",
 		set: func(q *query, v string) (err error) { q.limit, err = parseTail(v); return err }}
 	paramDenied = param{name: "denied", kind: "boolean", about: "refusals only",

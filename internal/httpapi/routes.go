@@ -94,7 +94,7 @@ func streams[T any](rt route, run func(context.Context, services, input, func(T)
 }
 
 // routes is every operation of the contract, in the order of the document.
-var routes = slices.Concat(workloadRoutes, itemRoutes, jobRoutes, scheduleRoutes, secretRoutes, keyRoutes, volumeRoutes, guardRoutes)
+var routes = slices.Concat(workloadRoutes, itemRoutes, jobRoutes, scheduleRoutes, secretRoutes, keyRoutes, callRoutes, volumeRoutes, guardRoutes)
 
 var workloadRoutes = []route{
 	answers(route{

@@ -56,6 +56,8 @@ type Config struct {
 	UseSecrets func(context.Context, []string) error
 	// Keys keeps access keys. Nil: there are none here.
 	Keys store.Keys
+	// Calls keeps who called what. Nil: nobody does.
+	Calls store.Calls
 	// CreateKeys is asked before keys are made or replaced, RevokeKeys before they are
 	// revoked.
 	CreateKeys, RevokeKeys PermitKeys
@@ -121,6 +123,7 @@ type Operator struct {
 	secrets     store.Secrets                         // nil: there are none
 	useSecrets  func(context.Context, []string) error // nil: everything is permitted
 	keys        store.Keys                            // nil: there are none
+	calls       store.Calls                           // nil: calls are not counted
 	createKeys  PermitKeys                            // nil: everything is permitted
 	revokeKeys  PermitKeys                            // likewise
 	volumes     Volumes                               // nil: others keep them
@@ -163,7 +166,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}

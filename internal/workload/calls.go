@@ -39,5 +39,8 @@ type CallsQuery struct {
 	Since  time.Duration
 }
 
+// CodeTooManyCalls is of a question about more than one answer has.
+const CodeTooManyCalls = "usage.too_many"
+
 // CallsKept is how long it is known who called.
 const CallsKept = 400 * 24 * time.Hour

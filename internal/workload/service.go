@@ -118,6 +118,9 @@ type Service interface {
 	// RevokeKey makes all keys of a name worthless, and forgets them.
 	RevokeKey(ctx context.Context, name string) (Message, error)
 
+	// Calls returns who called which API how often, by API, hour and caller.
+	Calls(ctx context.Context, q CallsQuery) ([]Calls, error)
+
 	// Volumes returns every volume that this machine keeps, by name.
 	Volumes(ctx context.Context) ([]VolumeInfo, error)
 	// DeleteVolume deletes one and everything in it. One that an API or a replica has is

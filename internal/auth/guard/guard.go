@@ -189,7 +189,7 @@ var verbs = map[auth.Action]string{
 	auth.ActionListItems: "list items of", auth.ActionCancelItems: "cancel items of", auth.ActionRetryItems: "retry items of", auth.ActionPurgeItems: "purge items of", auth.ActionRedeliver: "redeliver webhook messages of",
 	auth.ActionListSchedules: "list schedules of", auth.ActionRunSchedules: "run schedules of", auth.ActionPauseSchedules: "pause schedules of",
 	auth.ActionListSecrets: "list the secrets of", auth.ActionSetSecret: "set", auth.ActionDeleteSecret: "delete", auth.ActionUseSecret: "deploy what reads",
-	auth.ActionListKeys: "list the access keys of", auth.ActionCreateKey: "make access keys for", auth.ActionRevokeKey: "revoke access keys for",
+	auth.ActionListUsage: "list the usage of", auth.ActionListKeys: "list the access keys of", auth.ActionCreateKey: "make access keys for", auth.ActionRevokeKey: "revoke access keys for",
 	auth.ActionListVolumes: "list the volumes of", auth.ActionDeleteVolume: "delete", auth.ActionUseVolume: "deploy what mounts",
 	auth.ActionClusterInfo: "see", auth.ActionClusterAudit: "read the audit of", auth.ActionRevokeSessions: "end the sessions of",
 }
