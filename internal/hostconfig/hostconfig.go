@@ -70,6 +70,7 @@ type Server struct {
 	TrustedProxies []netip.Prefix // in front of APIs; what they say of their callers is passed on
 	APIConns       int            // connections of one address to APIs
 	ImagesOnly     bool           // refuse containers without an image
+	RequireAuth    bool           // refuse APIs that anybody may call
 	HostPaths      []string       // folders of the machine that APIs may mount, to read
 	WebhookHosts   []string       // hosts that webhook messages may go to beside public addresses
 	Tick           time.Duration

@@ -21,6 +21,7 @@ const (
 	codeTargetMissing  = "resources.apis_not_deployed"
 	codeKindNotRunning = "resources.kind_not_supported_here"
 	codeImageNeeded    = "spec.image_required_here"
+	codeAuthNeeded     = "spec.auth_required_here"
 	codeUsedBySplitter = "resources.realtime_api_used_by_traffic_splitter"
 )
 
@@ -67,6 +68,11 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 			if e.Spec.Kind == workload.Async && !o.oneMachine {
 				p.Hint = "servers have to keep its items: set items.servers of the chart, or items.url"
 			}
+			problems = append(problems, p)
+		}
+		if n := e.Spec.Networking; o.requireAuth && (n == nil || n.Auth == nil) {
+			p := e.Problem("networking", codeAuthNeeded, "anybody could call this API, which this server refuses")
+			p.Hint = "say who may: networking.auth, such as {accept: [keys]}"
 			problems = append(problems, p)
 		}
 		if o.images {

@@ -178,3 +178,18 @@ func TestRollbackAsksForTargets(t *testing.T) {
 		t.Errorf("Rollback() to a target that is forbidden = %v, want a refusal", err)
 	}
 }
+
+func TestRequireAuth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.oneMachine, w.requireAuth = true, true
+	_, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: realtime("iris", "")})
+	f := fault.From(err)
+	if f.Code != codeAuthNeeded || len(f.Problems) != 1 || f.Problems[0].Line == 0 || f.Problems[0].Hint == "" {
+		t.Errorf("Deploy() of an open API = %+v, want it refused with its position and what to do", f)
+	}
+	closed := realtime("iris", "") + "  networking: {auth: {accept: [keys]}}\n"
+	if _, err := w.Deploy(t.Context(), workload.DeployRequest{FileName: "cortex.yaml", Config: closed, DryRun: true}); err != nil {
+		t.Errorf("Deploy() of an API that asks who calls = %v", err)
+	}
+}

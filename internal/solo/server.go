@@ -155,16 +155,16 @@ func (s *server) close() {
 // managed is the server as assemble wants it.
 func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 	return managed{
-		info:     workload.Info{Environment: cfg.ClusterName, MetricsEndpoint: s.metrics.url},
-		permit:   s.Permit(),
-		caller:   httpapi.Caller,
-		secrets:  s.UseSecrets(),
-		mounts:   s.UseVolumes(),
-		newKeys:  s.CreateKeys(),
-		endKeys:  s.RevokeKeys(),
-		s3:       cfg.S3Paths,
-		folders:  append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
-		images:   cfg.ImagesOnly,
+		info:    workload.Info{Environment: cfg.ClusterName, MetricsEndpoint: s.metrics.url},
+		permit:  s.Permit(),
+		caller:  httpapi.Caller,
+		secrets: s.UseSecrets(),
+		mounts:  s.UseVolumes(),
+		newKeys: s.CreateKeys(),
+		endKeys: s.RevokeKeys(),
+		s3:      cfg.S3Paths,
+		folders: append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
+		images:  cfg.ImagesOnly, closed: cfg.RequireAuth,
 		listener: s.operator,
 		options:  httpapi.Options{Guard: s.Guard()},
 		tasks:    append(s.Upkeep(), s.metrics.tasks(s.telemetry)...),

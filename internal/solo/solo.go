@@ -118,6 +118,7 @@ type managed struct {
 	s3       []string                              // what jobs may read there
 	folders  []string                              // of the machine that may be mounted; nil: all
 	images   bool                                  // no processes
+	closed   bool                                  // no APIs that anybody may call
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
 	code     operator.Code // nil: processes run in their folder
 	tasks    []lifecycle.Task
@@ -193,7 +194,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
 		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
