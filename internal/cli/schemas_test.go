@@ -103,6 +103,7 @@ func TestSchemasRefuse(t *testing.T) {
 		{"describe iris -o json", `[{"spec": {"name": 1}}]`},
 		{"delete iris -o json", `{}`},
 		{"version -o json", `{"cli_version": 1}`},
+		{"keys list -o json", `[{"name": "a", "id": "aaaaaaaa", "apis": [], "state": "active"}]`},
 		{"secret list -o json", `[{"name": "a", "used_by": []}]`},
 		{"secret list -o json", `[{"name": "a", "used_by": [], "set_at": "yesterday"}]`},
 		{"logs iris -o json", `{"text": 1}`},

@@ -372,6 +372,71 @@ class Client:
             raise NotFound(f"there is no secret {name!r}", code="secrets.not_found", kind="not_found")
         return segment(name)
 
+    # Access keys
+
+    def list_keys(self) -> List[shapes.Key]:
+        """Returns every access key, without what its holder has."""
+        return cast(List[shapes.Key], self._transport.call("GET", "/v1/keys"))
+
+    def create_key(
+        self,
+        name: str,
+        apis: Optional[Sequence[str]] = None,
+        *,
+        all_apis: bool = False,
+        expires_in: Optional[str] = None,
+        labels: Optional[Mapping[str, str]] = None,
+    ) -> shapes.KeyMade:
+        """Makes an access key, with which a caller may call APIs.
+
+        Args:
+            name: The caller: limits count by it.
+            apis: The names of the APIs that it is good for.
+            all_apis: It is good for all of them, also those that are deployed later.
+            expires_in: How long it is good for, such as "2160h"; None: until it is revoked.
+            labels: What is remembered of it.
+
+        Returns:
+            What is known of the key and, as "key", the key itself, which nothing returns again.
+        """
+        body: Dict[str, Any] = {"name": name}
+        if apis:
+            body["apis"] = list(apis)
+        if all_apis:
+            body["all_apis"] = True
+        if expires_in:
+            body["expires_in"] = expires_in
+        if labels:
+            body["labels"] = dict(labels)
+        return cast(shapes.KeyMade, self._transport.call("POST", "/v1/keys", body=body))
+
+    def rotate_key(self, name: str, *, grace: Optional[str] = None, expires_in: Optional[str] = None) -> shapes.KeyMade:
+        """Makes an access key in place of another of that name.
+
+        Args:
+            name: The caller.
+            grace: How long the one before is good yet, such as "24h"; None: not at all.
+            expires_in: How long the new one is good for; None: as long as the one before was made for.
+
+        Returns:
+            As that of create_key.
+        """
+        body = {}
+        if grace:
+            body["grace"] = grace
+        if expires_in:
+            body["expires_in"] = expires_in
+        return cast(shapes.KeyMade, self._transport.call("POST", f"/v1/keys/{self._key(name)}/rotate", body=body))
+
+    def revoke_key(self, name: str) -> None:
+        """Makes all access keys of a name worthless, at once."""
+        self._transport.call("DELETE", f"/v1/keys/{self._key(name)}")
+
+    def _key(self, name: str) -> str:
+        if not name or name in (".", "..") or "/" in name:
+            raise NotFound(f"there is no key {name!r}", code="keys.not_found", kind="not_found")
+        return segment(name)
+
     # Jobs
 
     def submit_batch(self, api_name: str, job: Mapping[str, Any], *, wait: bool = False) -> Dict[str, Any]:

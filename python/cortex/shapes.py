@@ -340,6 +340,30 @@ class SecretSet(TypedDict):
     run_with_old: List[str]
 
 
+class _Key(TypedDict):
+    name: str
+    id: str
+    apis: List[str]
+    state: str
+    created_at: str
+
+
+class Key(_Key, total=False):
+    """What is known of an access key: everything but what its holder has. Without apis it is good for all."""
+
+    labels: Dict[str, str]
+    created_by: str
+    expires_at: str
+
+
+class _KeyText(TypedDict):
+    key: str
+
+
+class KeyMade(Key, _KeyText):
+    """A new access key; its key is what the caller shows, and is returned this once."""
+
+
 class LogLine(TypedDict):
     """One line a container wrote."""
 
