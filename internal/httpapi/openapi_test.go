@@ -120,8 +120,8 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 			}
 		}
 	}
-	if count != 50 {
-		t.Errorf("the document has %d operations, want 50", count)
+	if count != 51 {
+		t.Errorf("the document has %d operations, want 51", count)
 	}
 }
 

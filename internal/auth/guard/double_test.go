@@ -47,6 +47,11 @@ func (s *service) Keys(context.Context) ([]workload.Key, error) {
 	return nil, nil
 }
 
+func (s *service) Calls(context.Context, workload.CallsQuery) ([]workload.Calls, error) {
+	s.calls.Add(1)
+	return nil, nil
+}
+
 func (s *service) Volumes(context.Context) ([]workload.VolumeInfo, error) {
 	s.calls.Add(1)
 	return nil, nil
