@@ -39,6 +39,11 @@ demo-jobs: need-go ## items, a batch of 10,000 and a task here, with the daemon 
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo jobs
 
+.PHONY: demo-access
+demo-access: need-go ## who may call an API, and how much: a stranger, a key, limits, usage (half a minute; no cloud)
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo access
+
 .PHONY: demo-iam
 demo-iam: need-go need-python ## the machine for a team: AWS identities, a policy, an audit; no AWS account, no network
 	@$(GO) build -o bin/demo ./examples/demo

@@ -90,17 +90,10 @@ func (d *jobsDemo) startJobs(ctx context.Context) error {
 	return d.show(ctx, cortexBin, "deploy", filepath.Join(d.dir, "cortex.yaml"))
 }
 
-// endpointOf is where an API is now: the environment may have got another port.
+// endpointOf is where an API is now.
 func (d *demo) endpointOf(ctx context.Context, name string) (string, error) {
-	out, err := d.output(ctx, cortexBin, "get", name, "-o", "json")
-	var apis []api
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &apis)
-	}
-	if err != nil || len(apis) != 1 {
-		return "", errors.Join(err, fmt.Errorf("cortex get %s does not describe one API", name))
-	}
-	return apis[0].Endpoint, nil
+	a, err := d.getOf(ctx, name)
+	return a.Endpoint, err
 }
 
 // items submits items, of which one cannot succeed, one would take a minute, and one comes

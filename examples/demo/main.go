@@ -6,6 +6,7 @@
 //	make demo
 //	make demo-iam      the same machine for a team: AWS identities, a policy, an audit; see iam.go
 //	make demo-jobs     items, batches and a task, and the daemon killed among them; see jobs.go
+//	make demo-access   who may call an API, and how much: keys, limits, usage; see access.go
 //	make demo-kube     on the Kubernetes that make kube-up started; see kube.go
 //	make demo-aws      a cluster in a simulated AWS account, with a Kubernetes of its own; see aws.go
 //
@@ -73,6 +74,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		switch args[0] {
 		case "iam":
 			return showIAM(ctx, out, home)
+		case "access":
+			return showAccess(ctx, out, home)
 		case "jobs":
 			return showJobs(ctx, out, home)
 		case "kube":

@@ -141,26 +141,33 @@ type api struct {
 	Status   struct{ Ready, Requested int }
 }
 
-func (d *demo) get(ctx context.Context) (api, error) {
-	out, err := d.output(ctx, cortexBin, "get", "iris", "-o", "json")
+func (d *demo) get(ctx context.Context) (api, error) { return d.getOf(ctx, "iris") }
+
+// getOf is what an API is now: the environment may have got another port, too.
+func (d *demo) getOf(ctx context.Context, name string) (api, error) {
+	out, err := d.output(ctx, cortexBin, "get", name, "-o", "json")
 	if err != nil {
 		return api{}, err
 	}
 	var apis []api
 	if err := json.Unmarshal([]byte(out), &apis); err != nil || len(apis) != 1 {
-		return api{}, fmt.Errorf("cortex get iris -o json does not describe one api: %s", out)
+		return api{}, fmt.Errorf("cortex get %s -o json does not describe one api: %s", name, out)
 	}
 	return apis[0], nil
 }
 
-// await asks until the API is as wanted, for at most half a minute.
 func (d *demo) await(ctx context.Context, what string, wanted func(api) bool) error {
+	return d.awaitOf(ctx, "iris", what, wanted)
+}
+
+// awaitOf asks until the API is as wanted, for at most half a minute.
+func (d *demo) awaitOf(ctx context.Context, name, what string, wanted func(api) bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("waited half a minute for "+what))
 	defer cancel()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		a, err := d.get(ctx)
+		a, err := d.getOf(ctx, name)
 		if err == nil && wanted(a) {
 			return nil
 		}

@@ -39,14 +39,18 @@ func missing(message string) *Refusal { // which RFC 6750 gives no error code
 	return &Refusal{Status: 401, Code: "credentials_missing", Message: message, Type: typeNone, Challenge: "Bearer"}
 }
 
+// maxJitter bounds by how much a time to come again is put off by chance, so that not all
+// come again at once.
+const maxJitter = 30 * time.Second
+
 // refuse says what is over, and when it is not any more. Who waits is told a time that is a
-// tenth longer at most, by chance: else all come again at once.
+// tenth longer at most, and never more than maxJitter.
 func (l *limit) refuse(s state, policies string) *Refusal {
 	wait := time.Duration(s.wait)
 	r := &Refusal{
 		Status: 429, Code: l.code, Type: typeReduced, Limit: l.spec.Name, RateLimitPolicy: policies,
 		RateLimit:  string(l.appendState(nil, s)),
-		RetryAfter: wait + time.Duration(rand.Int64N(int64(wait)/10+1)), //nolint:gosec // no secret
+		RetryAfter: wait + time.Duration(rand.Int64N(int64(min(wait/10, maxJitter))+1)), //nolint:gosec // no secret
 	}
 	whose := map[string]string{"caller": " of a caller", "address": " of an address"}[l.per]
 	switch {
