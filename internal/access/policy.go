@@ -230,6 +230,9 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 		return missing("this API asks who calls: send Authorization: Bearer and " + p.asksFor())
 	}
 	inAPIKey := c.InAPIKey
+	if p.Accepts(workload.AcceptIAM) && !inAPIKey && bytes.HasPrefix(text, []byte(sessionPrefix)) {
+		return p.identifySession(c, by.Sessions, text, now)
+	}
 	if p.tokens != nil && !inAPIKey && !bytes.HasPrefix(text, []byte(prefix)) {
 		known, refused := p.tokens.verify(text, by.Issuers, now)
 		if refused == nil {
@@ -238,7 +241,7 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 		return refused
 	}
 	if !p.Accepts(workload.AcceptKeys) {
-		return unauthorized("key_malformed", "this API takes tokens of its issuer, and no keys")
+		return unauthorized("key_malformed", "this API takes no keys, but "+p.asksFor())
 	}
 	k, refused := by.Keys.verify(text, p.api, now)
 	if refused == nil {
@@ -251,11 +254,44 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 type Proofs struct {
 	Keys    *Keyring
 	Issuers *Issuers // nil where no API takes tokens
+	// Sessions returns what a session for calls says; false: it is none. Nil where nobody
+	// proves identities.
+	Sessions func(token []byte) (Session, bool)
+}
+
+// Session is a session for calls of somebody who proved an identity.
+type Session struct {
+	Identity string // an ARN
+	Label    string
+	APIs     []string // that it is for
+	Expires  time.Time
+}
+
+// sessionPrefix begins the tokens of sessions for calls.
+const sessionPrefix = "cxs1."
+
+// identifySession is identify by a session for calls.
+func (p *Policy) identifySession(c *Caller, sessions func([]byte) (Session, bool), text []byte, now time.Time) *Refusal {
+	var s Session
+	known := false
+	if sessions != nil {
+		s, known = sessions(text)
+	}
+	switch {
+	case !known:
+		return unauthorized("session_unknown", "this session for calls is none, or was ended; cortex token makes another")
+	case !now.Before(s.Expires):
+		return unauthorized("session_expired", "this session for calls has expired; cortex token makes another")
+	case !slices.Contains(s.APIs, p.api):
+		return &Refusal{Status: 403, Code: "not_allowed", Type: typeNone, Message: "this session is not for this API"}
+	}
+	*c = Caller{Name: s.Identity, Subject: s.Identity, Label: s.Label}
+	return nil
 }
 
 // asksFor is which credentials it takes, in words.
 func (p *Policy) asksFor() string {
-	words := map[string]string{workload.AcceptKeys: "a key", workload.AcceptJWT: "a token"}
+	words := map[string]string{workload.AcceptKeys: "a key", workload.AcceptJWT: "a token", workload.AcceptIAM: "a session of cortex token"}
 	var all []string
 	for _, kind := range p.auth.Accept {
 		all = append(all, words[kind])

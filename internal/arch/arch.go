@@ -192,7 +192,7 @@ var Rules = map[string]Rule{
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
 		"internal/async", "internal/jobs", "internal/objects", "internal/schedule", "internal/webhook", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
-		"internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/volumes", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
+		"internal/access", "internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/volumes", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
 	// What solo is on one machine, as programs.

@@ -47,6 +47,7 @@ const (
 	ActionSetSecret      Action = "setSecret"
 	ActionDeleteSecret   Action = "deleteSecret"
 	ActionUseSecret      Action = "useSecret" // deploying what can read it
+	ActionInvoke         Action = "invoke"    // getting a session with which an API can be called
 	ActionListUsage      Action = "listUsage"
 	ActionListKeys       Action = "listKeys"
 	ActionCreateKey      Action = "createKey" // replacing one is creating one
@@ -64,7 +65,7 @@ var Actions = []Action{
 	ActionList, ActionGet, ActionLogs, ActionDeploy, ActionRefresh, ActionStop, ActionStart, ActionScale, ActionDelete, ActionExec, ActionSubmitJob, ActionStopJob,
 	ActionListItems, ActionCancelItems, ActionRetryItems, ActionPurgeItems, ActionRedeliver,
 	ActionListSchedules, ActionRunSchedules, ActionPauseSchedules, ActionListSecrets, ActionSetSecret, ActionDeleteSecret, ActionUseSecret,
-	ActionListUsage, ActionListKeys, ActionCreateKey, ActionRevokeKey, ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
+	ActionInvoke, ActionListUsage, ActionListKeys, ActionCreateKey, ActionRevokeKey, ActionListVolumes, ActionDeleteVolume, ActionUseVolume,
 	ActionClusterInfo, ActionClusterAudit, ActionRevokeSessions,
 }
 
@@ -251,6 +252,34 @@ func WhileProven(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
+// CallPrefix begins the tokens of sessions for calls.
+const CallPrefix = "cxs"
+
+// Bounds of sessions for calls. What a policy said when one was made holds for as long.
+const (
+	DefaultCallTTL = 15 * time.Minute
+	MinCallTTL     = time.Minute
+	MaxCallTTL     = time.Hour
+	MaxCallAPIs    = 20
+)
+
+// Codes of what is wrong with such a request.
+const CodeCallRequest = "auth.call_session_invalid"
+
+// CallRequest asks for a session with which APIs can be called.
+type CallRequest struct {
+	APIs []string `json:"apis"`          // by name; at least one
+	TTL  string   `json:"ttl,omitempty"` // such as 30m; empty: DefaultCallTTL
+}
+
+// CallSession proves an AWS identity to APIs that accept that, without its credentials.
+type CallSession struct {
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Principal Principal `json:"principal"`
+	APIs      []string  `json:"apis"`
+}
+
 // Guard stands before every operation of a network face: it proves who calls,
 // decides what they may, and writes both down. Its methods may be called at once.
 // Before proof every refusal reads the same (fault.Unproven, CodeNotProven), apart
@@ -278,6 +307,9 @@ type Guard interface {
 	// that is in it already.
 	May(ctx context.Context, a Action, r Resource) bool
 	WhoAmI(ctx context.Context) (Identity, error)
+	// MintCall makes a session with which the Caller may call APIs, one resource each, if
+	// they may invoke all of them.
+	MintCall(ctx context.Context, apis []Resource, ttl time.Duration) (CallSession, error)
 	// Audit calls fn for each kept entry that q selects, oldest first.
 	Audit(ctx context.Context, q AuditQuery, fn func(Entry) error) error
 	// RevokeSessions makes every session of everybody worthless.

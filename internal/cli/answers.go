@@ -65,6 +65,7 @@ var answers = map[string]answer{ //nolint:gosec // words about secrets, no secre
 	"cortex install":            prints[ClusterInfo](installWord),
 	"cortex local status":       prints[localStatus]("an object: `running`, `socket` and `log`; when it runs also what the management API says at /v1/info, otherwise `ending`, the process that still stops its replicas, if there is one"),
 	"cortex keys create":        prints[workload.KeyMade]("a `KeyMade`: `key` is the key itself, which is never shown again"),
+	"cortex token":              prints[auth.CallSession]("a `CallSession`"),
 	"cortex usage":              prints[[]workload.Calls]("a list of `Calls`: an API, an hour and a caller each"),
 	"cortex keys list":          prints[[]workload.Key]("a list of `Key`, without the keys themselves"),
 	"cortex keys revoke":        prints[workload.Message]("a `Message`"),

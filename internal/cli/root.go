@@ -60,7 +60,7 @@ func (a *app) root() *cobra.Command {
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(),
 		a.stopCommand(), a.startCommand(), a.scaleCommand(), a.execCommand(), a.deleteCommand(), a.secretCommand(), a.keysCommand(), a.usageCommand(), a.volumeCommand())
 	add(groupFiles, a.initCommand(), a.validateCommand(), a.migrateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())
-	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
+	add(groupSetup, a.localCommand(), a.serverCommand(), a.envCommand(), a.whoamiCommand(), a.tokenCommand(), a.logoutCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
 	add(groupKube, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.clusterCommand())
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.referenceCommand())

@@ -74,6 +74,8 @@ type Config struct {
 	Keys Keys
 	// Fetch gets the public keys of issuers of tokens. Nil: there are none.
 	Fetch func(ctx context.Context, url string, most int) ([]byte, error)
+	// Sessions returns what a session for calls says; false: it is none. Nil: there are none.
+	Sessions func(token []byte) (access.Session, bool)
 	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
 	Calls store.Calls
 	// Trusted are proxies in front; see relay.Config.
@@ -137,7 +139,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
 	g.inside, g.executing, g.calls = newInside(), http2.Transport(false), newCalls()
-	g.proofs = access.Proofs{Keys: &access.Keyring{}, Issuers: access.NewIssuers(cfg.Fetch, cfg.Log)}
+	g.proofs = access.Proofs{Keys: &access.Keyring{}, Issuers: access.NewIssuers(cfg.Fetch, cfg.Log), Sessions: cfg.Sessions}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})

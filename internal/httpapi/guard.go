@@ -54,6 +54,16 @@ var guardRoutes = []route{
 		summary: "Show the proven identity of the caller and what it may do in this environment",
 	}, func(ctx context.Context, s services, _ input) (auth.Identity, error) { return s.guard.WhoAmI(ctx) }),
 
+	answers(route{
+		id: "createCallSession", method: http.MethodPost, path: "/v1/call-sessions", guard: true, action: auth.ActionInvoke, each: true,
+		summary: "Make a session with which the caller can call APIs that accept AWS identities",
+		about:   "Its token is what such an API gets as Authorization: Bearer. It manages nothing. What policies say now holds for as long as it lives.",
+		body:    func() any { return new(auth.CallRequest) },
+		faults:  []fault.Kind{fault.Invalid},
+	}, func(ctx context.Context, s services, in input) (auth.CallSession, error) {
+		return s.createCallSession(ctx, *in.body.(*auth.CallRequest))
+	}),
+
 	streams(route{
 		id: "readAudit", method: http.MethodGet, path: "/v1/audit", guard: true, action: auth.ActionClusterAudit,
 		summary: "Read who did, or was refused, what",
@@ -62,6 +72,28 @@ var guardRoutes = []route{
 	}, func(ctx context.Context, s services, in input, emit func(auth.Entry) error) error {
 		return s.guard.Audit(ctx, auth.AuditQuery{Since: in.query.since, Principal: in.query.principal, Denied: in.query.denied}, emit)
 	}),
+}
+
+// createCallSession checks what is asked for, and asks the guard.
+func (s services) createCallSession(ctx context.Context, req auth.CallRequest) (none auth.CallSession, _ error) {
+	ttl := auth.DefaultCallTTL
+	if req.TTL != "" {
+		var err error
+		if ttl, err = time.ParseDuration(req.TTL); err != nil || ttl < auth.MinCallTTL || ttl > auth.MaxCallTTL {
+			return none, fault.New(fault.Invalid, auth.CodeCallRequest, "a session for calls cannot live for %q", clip(req.TTL)).WithHint("use %s to %s, such as 15m", auth.MinCallTTL, auth.MaxCallTTL)
+		}
+	}
+	if len(req.APIs) == 0 || len(req.APIs) > auth.MaxCallAPIs {
+		return none, fault.New(fault.Invalid, auth.CodeCallRequest, "a session for calls is for 1 to %d APIs, not for %d", auth.MaxCallAPIs, len(req.APIs))
+	}
+	resources := make([]auth.Resource, len(req.APIs))
+	for i, name := range req.APIs {
+		if !workload.IsName(name) {
+			return none, fault.New(fault.Invalid, auth.CodeCallRequest, "no API can be called %q", clip(name))
+		}
+		resources[i] = s.resourceOf(ctx, name)
+	}
+	return s.guard.MintCall(ctx, resources, ttl)
 }
 
 // rawProof is the body of an exchange, which the guard itself reads: more strictly

@@ -67,6 +67,12 @@ func (c *Client) WhoAmI(ctx context.Context) (auth.Identity, error) {
 	return out, err
 }
 
+// CreateCallSession makes a session with which this caller can call APIs.
+func (c *Client) CreateCallSession(ctx context.Context, req auth.CallRequest) (out auth.CallSession, err error) {
+	err = c.do(ctx, call{method: http.MethodPost, path: "/v1/call-sessions", body: req, out: &out})
+	return out, err
+}
+
 // Audit reads the audit; see auth.Guard.
 func (c *Client) Audit(ctx context.Context, q auth.AuditQuery, fn func(auth.Entry) error) error {
 	v := url.Values{}

@@ -3,7 +3,7 @@ package manifest
 import "cortex.dev/cortex/internal/workload"
 
 var authSection = section[workload.Auth]{fields: []field[workload.Auth]{
-	wordsNeeded("networking.auth.", "accept", "what proves a caller, one or more of them: keys, which cortex keys create makes; jwt, tokens of an issuer", func(t *workload.Auth) *[]string { return &t.Accept }),
+	wordsNeeded("networking.auth.", "accept", "what proves a caller, one or more of them: keys, which cortex keys create makes; jwt, tokens of an issuer; iam, AWS identities, by sessions that cortex token makes", func(t *workload.Auth) *[]string { return &t.Accept }),
 	{
 		key: "jwt", doc: "what is asked of tokens",
 		schema: sectionSchema(&jwtSection),

@@ -21,6 +21,7 @@ const (
 	codeTargetMissing  = "resources.apis_not_deployed"
 	codeKindNotRunning = "resources.kind_not_supported_here"
 	codeImageNeeded    = "spec.image_required_here"
+	codeNoIdentities   = "spec.no_identities_here"
 	codeAuthNeeded     = "spec.auth_required_here"
 	codeUsedBySplitter = "resources.realtime_api_used_by_traffic_splitter"
 )
@@ -73,6 +74,11 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 		if n := e.Spec.Networking; o.requireAuth && (n == nil || n.Auth == nil) {
 			p := e.Problem("networking", codeAuthNeeded, "anybody could call this API, which this server refuses")
 			p.Hint = "say who may: networking.auth, such as {accept: [keys]}"
+			problems = append(problems, p)
+		}
+		if n := e.Spec.Networking; !o.identities && n != nil && n.Auth != nil && slices.Contains(n.Auth.Accept, workload.AcceptIAM) {
+			p := e.Problem("networking.auth.accept", codeNoIdentities, "nobody proves an AWS identity here")
+			p.Found, p.Hint = workload.AcceptIAM, "remove it, or deploy to a server (cortex server)"
 			problems = append(problems, p)
 		}
 		if o.images {

@@ -69,6 +69,8 @@ type Config struct {
 	// ImagesOnly refuses containers without an image, which would run as processes of
 	// the operator's own user.
 	ImagesOnly bool
+	// Identities says that callers can prove AWS identities here.
+	Identities bool
 	// RequireAuth refuses APIs that anybody may call.
 	RequireAuth bool
 	// OneMachine refuses what only Kubernetes has (workload.Spec.OneMachine).
@@ -113,6 +115,7 @@ type Operator struct {
 	images      bool
 	oneMachine  bool
 	requireAuth bool
+	identities  bool
 	locate      func(pod *workload.Pod, directory, path string) *workload.Programs // nil: never
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
@@ -169,7 +172,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}

@@ -158,6 +158,9 @@ func (s *Server) RevokeKeys() func(context.Context, []workload.Subject) error {
 	return httpapi.PermitKeys(s.guard, auth.ActionRevokeKey)
 }
 
+// Calls returns what a session for calls says; false: it is none of this server's.
+func (s *Server) Calls(token []byte) (auth.CallSession, bool) { return s.iam.VerifyCall(token) }
+
 // Info describes the server as it is now.
 func (s *Server) Info() Info {
 	return Info{

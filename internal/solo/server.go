@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/certificate"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostconfig"
@@ -164,12 +165,18 @@ func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 		endKeys: s.RevokeKeys(),
 		s3:      cfg.S3Paths,
 		folders: append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
-		images:  cfg.ImagesOnly, closed: cfg.RequireAuth,
+		images:  cfg.ImagesOnly, closed: cfg.RequireAuth, sessions: s.sessions,
 		listener: s.operator,
 		options:  httpapi.Options{Guard: s.Guard()},
 		tasks:    append(s.Upkeep(), s.metrics.tasks(s.telemetry)...),
 		tracer:   tracer,
 	}
+}
+
+// sessions is who a session for calls is of.
+func (s *server) sessions(token []byte) (access.Session, bool) {
+	is, ok := s.Calls(token)
+	return access.Session{Identity: is.Principal.ARN, Label: is.Principal.Session, APIs: is.APIs, Expires: is.ExpiresAt}, ok
 }
 
 // named is the address to tell: as it was asked for, with the port that was taken.

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/codesnapshot"
@@ -119,6 +120,7 @@ type managed struct {
 	folders  []string                              // of the machine that may be mounted; nil: all
 	images   bool                                  // no processes
 	closed   bool                                  // no APIs that anybody may call
+	sessions func(token []byte) (access.Session, bool)
 	locate   func(pod *workload.Pod, directory, path string) *workload.Programs
 	code     operator.Code // nil: processes run in their folder
 	tasks    []lifecycle.Task
@@ -194,7 +196,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, Identities: m.sessions != nil, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
 		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
@@ -202,7 +204,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	if err != nil {
 		return nil, err
 	}
-	front := gateway.Config{Store: st, Keys: st, Calls: st, Fetch: sender.Fetch, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
+	front := gateway.Config{Store: st, Keys: st, Calls: st, Fetch: sender.Fetch, Sessions: m.sessions, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
 	front.Limits.ConnsPerAddr = cfg.conns
 	gate, err = gateway.New(front)
 	if err != nil {

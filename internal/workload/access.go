@@ -10,7 +10,7 @@ import (
 
 // Auth says who may call an API. Nil: whoever reaches it.
 type Auth struct {
-	Accept []string `json:"accept"` // credentials that prove a caller: AcceptKeys, AcceptJWT
+	Accept []string `json:"accept"` // credentials that prove a caller: AcceptKeys, AcceptJWT, AcceptIAM
 	JWT    *JWT     `json:"jwt,omitempty"`
 	// Allow is what may be asked for without any.
 	Allow []Allowed `json:"allow,omitempty"`
@@ -40,6 +40,7 @@ type JWT struct {
 const (
 	AcceptKeys = "keys"
 	AcceptJWT  = "jwt"
+	AcceptIAM  = "iam"
 
 	ForwardSubject = "subject" // X-Cortex-Caller: a key's name, or a token's subject
 	ForwardName    = "name"    // X-Cortex-Caller-Name: a key's name, or a token's
@@ -72,7 +73,7 @@ const (
 	RatePattern    = `^[1-9][0-9]{0,6}/(s|m|h)$`
 	QuotaPattern   = `^[1-9][0-9]{0,10}/([1-9][0-9]{0,2})?(h|d)$`
 	PerPattern     = `^(caller|address)$`
-	AcceptPattern  = `^(keys|jwt)$`
+	AcceptPattern  = `^(keys|jwt|iam)$`
 	ClaimPattern   = `^[!-~]+$`
 	SignedPattern  = `^((RS|PS)(256|384|512)|ES(256|384|512)|EdDSA)$`
 	ForwardPattern = `^(subject|name)$`

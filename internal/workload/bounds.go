@@ -100,7 +100,7 @@ var patternWords = map[string]string{
 	TimezonePattern:    "a name of the IANA database, such as Europe/Berlin",
 	ContentTypePattern: "such as application/json",
 	ImagePattern:       "such as quay.io/team/iris:1.0",
-	AcceptPattern:      "keys or jwt",
+	AcceptPattern:      "keys, jwt or iam",
 	ClaimPattern:       "printable characters without spaces",
 	SignedPattern:      "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA",
 	ForwardPattern:     "subject or name",

@@ -148,6 +148,22 @@ func (g *Guard) Visible(ctx context.Context, a auth.Action, all []auth.Resource)
 	return seen, nil
 }
 
+// MintCall implements auth.Guard.
+func (g *Guard) MintCall(ctx context.Context, apis []auth.Resource, ttl time.Duration) (auth.CallSession, error) {
+	if err := g.PermitAll(ctx, auth.ActionInvoke, apis); err != nil {
+		return auth.CallSession{}, err
+	}
+	caller, err := callerOf(ctx)
+	if err != nil {
+		return auth.CallSession{}, err
+	}
+	names := make([]string, len(apis))
+	for i, r := range apis {
+		names[i] = r.API
+	}
+	return g.cfg.IAM.MintCall(caller.Principal, names, ttl)
+}
+
 // Conclude implements auth.Guard.
 func (g *Guard) Conclude(ctx context.Context, c auth.Conclusion) {
 	caller, err := callerOf(ctx)
@@ -189,7 +205,7 @@ var verbs = map[auth.Action]string{
 	auth.ActionListItems: "list items of", auth.ActionCancelItems: "cancel items of", auth.ActionRetryItems: "retry items of", auth.ActionPurgeItems: "purge items of", auth.ActionRedeliver: "redeliver webhook messages of",
 	auth.ActionListSchedules: "list schedules of", auth.ActionRunSchedules: "run schedules of", auth.ActionPauseSchedules: "pause schedules of",
 	auth.ActionListSecrets: "list the secrets of", auth.ActionSetSecret: "set", auth.ActionDeleteSecret: "delete", auth.ActionUseSecret: "deploy what reads",
-	auth.ActionListUsage: "list the usage of", auth.ActionListKeys: "list the access keys of", auth.ActionCreateKey: "make access keys for", auth.ActionRevokeKey: "revoke access keys for",
+	auth.ActionInvoke: "call", auth.ActionListUsage: "list the usage of", auth.ActionListKeys: "list the access keys of", auth.ActionCreateKey: "make access keys for", auth.ActionRevokeKey: "revoke access keys for",
 	auth.ActionListVolumes: "list the volumes of", auth.ActionDeleteVolume: "delete", auth.ActionUseVolume: "deploy what mounts",
 	auth.ActionClusterInfo: "see", auth.ActionClusterAudit: "read the audit of", auth.ActionRevokeSessions: "end the sessions of",
 }

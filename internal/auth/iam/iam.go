@@ -73,6 +73,7 @@ type IAM struct {
 	used      *memory // nonces that are claimed, for replays that need not ask for it
 	counts    counts
 	sessions  atomic.Pointer[sessionCache]
+	calls     atomic.Pointer[callCache]
 }
 
 // New reads or makes the cluster's id and keys. It starts nothing.
@@ -92,8 +93,8 @@ func New(ctx context.Context, cfg Config) (*IAM, error) {
 		refused:   newMemory(maxRemembered, rememberFor, cfg.Now),
 		used:      newMemory(maxRemembered, claimLife, cfg.Now),
 	}
-	v.keys = &keyring{shared: cfg.Shared, every: cfg.RotateEvery, now: cfg.Now, log: cfg.Log, changed: func() { v.sessions.Store(newSessionCache()) }}
-	v.sessions.Store(newSessionCache())
+	v.keys = &keyring{shared: cfg.Shared, every: cfg.RotateEvery, now: cfg.Now, log: cfg.Log, changed: v.forgetTokens}
+	v.forgetTokens()
 	if err := v.keys.load(ctx); err != nil {
 		return nil, fmt.Errorf("reading the keys of sessions: %w", err)
 	}
@@ -143,6 +144,12 @@ func (c *Config) complete() error {
 		return errors.New("the configuration is incomplete")
 	}
 	return nil
+}
+
+// forgetTokens drops what was verified with other keys than those in use.
+func (v *IAM) forgetTokens() {
+	v.sessions.Store(newSessionCache())
+	v.calls.Store(newCallCache())
 }
 
 // ClusterID is the audience of every proof and session: the cluster's name and

@@ -28,12 +28,13 @@ const (
 // keys, when no token or nonce of a new key tells it at once.
 const lookEvery = 5 * time.Second
 
-// key is one secret and what is derived from it. Nonces and sessions have keys of
-// their own, so that neither can be passed off as the other.
+// key is one secret and what is derived from it. Nonces, sessions and sessions
+// for calls have keys of their own, so that none can be passed off as another.
 type key struct {
 	epoch       uint32
 	forNonces   [32]byte
 	forSessions [32]byte
+	forCalls    [32]byte
 	gone        chan struct{} // closed when it is dropped
 }
 
@@ -179,7 +180,7 @@ func (r *keyring) follow(s sharedKeys, version store.Version) error {
 
 func derive(s sharedKey) (key, error) {
 	k := key{epoch: s.Epoch, gone: make(chan struct{})}
-	for label, to := range map[string]*[32]byte{"cortex nonces": &k.forNonces, "cortex sessions": &k.forSessions} {
+	for label, to := range map[string]*[32]byte{"cortex nonces": &k.forNonces, "cortex sessions": &k.forSessions, "cortex calls": &k.forCalls} {
 		secret, err := hkdf.Key(sha256.New, s.Secret, nil, label, len(to))
 		if err != nil {
 			return key{}, fmt.Errorf("deriving a key: %w", err)
