@@ -25,8 +25,14 @@ const patience = time.Minute
 //
 //	http [-H 'Name: value']... METHOD URL [BODY]
 //
+// A header may be what a file has: -H @FILE.
 // It fails when there is no answer; "! http" when there is one.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	for i, arg := range args {
+		if i > 0 && args[i-1] == "-H" && strings.HasPrefix(arg, "@") {
+			args[i] = strings.TrimSpace(ts.ReadFile(arg[1:]))
+		}
+	}
 	out, err := exchange(args)
 	if (err != nil) != neg {
 		ts.Fatalf("http %s: %v\n%s", strings.Join(args, " "), err, out)

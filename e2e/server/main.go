@@ -158,7 +158,7 @@ func handler(o options) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
-			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
+			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
 		})
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {

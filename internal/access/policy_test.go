@@ -186,3 +186,46 @@ func TestAdmitAllocatesLittle(t *testing.T) { //nolint:paralleltest // it counts
 		t.Errorf("Admit allocates %g times, want never", n)
 	}
 }
+
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	const alice = "arn:aws:iam::123456789012:role/shop"
+	sessions := func(token []byte) (Session, bool) {
+		return Session{Identity: alice, Label: "alice", APIs: []string{"iris"}, Expires: now.Add(time.Minute)}, string(token) == "cxs1.good"
+	}
+	keys, text := ring("bob", nil, time.Time{})
+	of := func(api string, accept ...string) *Policy {
+		return New(&workload.Spec{Name: api, Networking: &workload.Networking{Auth: &workload.Auth{Accept: accept}}}, nil)
+	}
+	for name, tt := range map[string]struct {
+		policy *Policy
+		token  string
+		at     time.Duration
+		code   string
+		caller string
+	}{
+		"a session":                     {of("iris", "iam"), "cxs1.good", 0, "", alice},
+		"beside keys":                   {of("iris", "keys", "iam"), "cxs1.good", 0, "", alice},
+		"a key beside sessions":         {of("iris", "keys", "iam"), text, 0, "", "bob"},
+		"one that is none":              {of("iris", "iam"), "cxs1.bad", 0, "session_unknown", ""},
+		"one that has expired":          {of("iris", "iam"), "cxs1.good", time.Minute, "session_expired", ""},
+		"one of other APIs":             {of("lily", "iam"), "cxs1.good", 0, "not_allowed", ""},
+		"a key where none is taken":     {of("iris", "iam"), text, 0, "key_malformed", ""},
+		"a session where none is taken": {of("iris", "keys"), "cxs1.good", 0, "key_malformed", ""},
+		"a session that manages":        {of("iris", "iam"), "cx1.1.e30.AAAA", 0, "key_malformed", ""},
+	} {
+		g := &Grant{}
+		refused := tt.policy.Admit(g, Proofs{Keys: keys, Sessions: sessions}, &Request{Path: []byte("/"), Authorization: []byte("Bearer " + tt.token)}, now.Add(tt.at))
+		got := ""
+		if refused != nil {
+			got = refused.Code
+		}
+		if got != tt.code || g.Caller.Name != tt.caller {
+			t.Errorf("%s: %q as %q, want %q as %q", name, got, g.Caller.Name, tt.code, tt.caller)
+		}
+	}
+	if refused := of("iris", "iam").Admit(&Grant{}, Proofs{Keys: keys}, &Request{Path: []byte("/"), Authorization: []byte("Bearer cxs1.good")}, now); refused == nil || refused.Code != "session_unknown" {
+		t.Errorf("where nobody proves identities: %+v", refused)
+	}
+}
