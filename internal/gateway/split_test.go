@@ -285,11 +285,11 @@ func TestShadowGetsCopiesOfHTTP2(t *testing.T) {
 		}
 	}
 	s := r.g.snap.Load().routes["/split"].split.shadow
-	if a := r.do("POST", "/split", strings.NewReader(strings.Repeat("x", relay.KeptBytes+1)), nil); a.status != 200 {
+	if a := r.do("POST", "/split", strings.NewReader(strings.Repeat("x", relay.MaxCopy+1)), nil); a.status != 200 {
 		t.Fatal(a)
 	}
 	if n := s.dropped.Load(); n != 1 {
-		t.Errorf("%d copies were dropped, want that of the body that is not here whole", n)
+		t.Errorf("%d copies were dropped, want that of the body that is too long", n)
 	}
 }
 

@@ -10,13 +10,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cortex.dev/cortex/internal/relay/h2"
 )
 
 // conn is a client's connection. Its goroutine owns every field up to the mutex.
 type conn struct {
 	srv *Server
-	nc  *socket
+	end // the client's
 	ip  string
+	// session is what the connection became if it is one of HTTP/2; nil: it is not. stream
+	// says that this is one of its streams instead.
+	session *session
+	stream  bool
 	// number tells connections apart, so that they are not all looked at in one tick.
 	number uint64
 	// trusted says that the peer is a proxy whose word on its own client counts.
@@ -42,6 +48,9 @@ type conn struct {
 	// answer. Maybe that was an old one; maybe the request has ended the server, and it
 	// must not end another one.
 	resent bool
+	// onStream is using where that is a stream of HTTP/2, of which each attempt uses up one.
+	onStream upConn
+	spent    []*h2.Stream
 
 	mark      atomic.Int64 // see watch.go
 	timedOut  atomic.Bool  // the watch ended an incomplete head
@@ -85,6 +94,7 @@ type Exchange struct {
 	held      bool // the answer says that it waited for a first replica
 	cancel    bool // when the client leaves, the upstream is told at once
 	ours      bool // the upstream is a server of ours
+	call      call
 }
 
 // Method returns the request's method. It and what else returns bytes of the head is for
@@ -95,8 +105,16 @@ func (x *Exchange) Method() []byte { return x.conn.req.method }
 // slash, or is an asterisk.
 func (x *Exchange) Target() []byte { return x.conn.req.target }
 
-// Minor returns the minor version of HTTP/1 that the client speaks.
-func (x *Exchange) Minor() int { return x.conn.req.minor }
+// Version returns the version of HTTP that the client speaks.
+func (x *Exchange) Version() string {
+	switch {
+	case x.conn.stream:
+		return "2"
+	case x.conn.req.minor == 0:
+		return "1.0"
+	}
+	return "1.1"
+}
 
 // RequestID returns the request's id, the client's or a new one.
 func (x *Exchange) RequestID() []byte { return x.id() }
@@ -137,7 +155,18 @@ func (x *Exchange) Ours() { x.ours = true }
 func (x *Exchange) Strip(n int) { x.prefix = n }
 
 // Size returns how many bytes of memory the request keeps while it waits.
-func (x *Exchange) Size() int64 { return int64(len(x.conn.in.buf) + cap(x.conn.out)) }
+func (x *Exchange) Size() int64 {
+	c := x.conn
+	if c.st == nil {
+		return int64(len(c.in.buf) + cap(c.out))
+	}
+	head, _ := c.st.Request()
+	body, _ := c.st.Ended()
+	return streamSize + int64(cap(c.out)+cap(head)+body)
+}
+
+// streamSize is what a stream takes beside what it keeps: two goroutines, mostly.
+const streamSize = 12 << 10
 
 // Context returns a context that ends when the client goes away, with the reason
 // as its cause, or when the exchange is over. It is made on the first call: an
@@ -156,7 +185,7 @@ func (x *Exchange) Context() context.Context {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: newSocket(nc)}
+	c := &conn{srv: s, end: end{nc: newSocket(nc)}}
 	c.x.conn = c
 	c.ip = "unknown"
 	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
@@ -177,7 +206,7 @@ func (c *conn) serve() {
 		if r := recover(); r != nil {
 			c.srv.log.Error("relaying a request", "panic", r, "stack", string(debug.Stack()))
 		}
-		c.end()
+		c.finishExchange()
 		_ = c.nc.Close() // the client may have closed it
 	}()
 	c.in.open(c.nc)
@@ -187,15 +216,15 @@ func (c *conn) serve() {
 			break
 		}
 		if string(c.req.method) == "PRI" && c.req.target[0] == '*' {
-			if first && c.srv.http2 != nil {
-				c.handOver()
+			if first {
+				c.serveHTTP2()
 			} else {
 				c.refuse(errVersion)
 			}
 			break
 		}
 		open := c.exchange()
-		c.end()
+		c.finishExchange()
 		if !open || c.srv.draining.Load() {
 			break
 		}
@@ -311,14 +340,18 @@ func (c *conn) refuse(r *refusal) bool {
 func (c *conn) answerRefusal(r *refusal) bool {
 	c.x.idLen, c.x.toHead = 0, false
 	c.out = c.appendAnswer(c.out[:0], &Answer{Status: r.status, Code: r.code, Message: r.message}, true)
-	if c.write(c.out) == nil {
+	if c.write(c.out, true) == nil && c.st == nil {
 		c.linger()
 	}
 	return false
 }
 
-// write writes to the client.
-func (c *conn) write(p []byte) error {
+// write writes to the client: a head, and maybe a body after it. last says that this is
+// the whole answer.
+func (c *conn) write(p []byte, last bool) error {
+	if c.st != nil {
+		return c.sendFrames(c.st, &c.writing, p, nil, last, nil)
+	}
 	c.writing.Store(c.srv.clock.now())
 	_, err := c.nc.Write(p)
 	c.writing.Store(0)
@@ -358,7 +391,7 @@ func (c *conn) abort(why error) {
 		c.cancel(why)
 	}
 	if c.up != nil {
-		_ = c.up.nc.Close() // its reader reports it
+		c.up.giveUp()
 	}
 }
 
@@ -366,6 +399,9 @@ func (c *conn) abort(why error) {
 func (c *conn) attach(u *upConn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if u.st != nil {
+		c.spent = append(c.spent, u.st)
+	}
 	if c.aborted != nil {
 		return false
 	}
@@ -381,12 +417,13 @@ func (c *conn) detach() bool {
 	return c.aborted == nil
 }
 
-// end releases what the exchange made. After a panic that includes its place.
-func (c *conn) end() {
+// finishExchange releases what the exchange made. After a panic that includes its place.
+func (c *conn) finishExchange() {
 	c.giveBack(0)
 	c.letEarly()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.up = nil
 	if c.cancel != nil {
 		c.cancel(nil)
 		c.ctx, c.cancel = nil, nil

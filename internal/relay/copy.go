@@ -49,6 +49,10 @@ func (c *conn) startCopy() {
 	if x.copyTo == nil || x.upgrade {
 		return
 	}
+	to := x.copyTo
+	if c.st != nil {
+		x.copyTo = nil // the body may be sent once more, and is copied once
+	}
 	cp := &Copy{head: c.appendFields(nil), hasBody: c.req.body != noBody || c.req.length == 0}
 	if c.req.body == sized {
 		if c.req.length > MaxCopy {
@@ -58,11 +62,11 @@ func (c *conn) startCopy() {
 		}
 	}
 	if c.reqBody.done || cp.over {
-		x.copyTo(cp)
+		to(cp)
 		return
 	}
 	c.reqBody.tee = cp
-	c.reqBody.copied = x.copyTo
+	c.reqBody.copied = to
 }
 
 // take adds what was just read of the body, and hands the copy over at its end.
