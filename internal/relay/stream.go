@@ -90,7 +90,13 @@ func (c *conn) gather() {
 
 // reqInChunks reports whether the body goes upstream in chunks.
 func (c *conn) reqInChunks() bool {
-	return c.req.body == chunked || c.req.body == framed && c.req.length < 0 && !c.x.call.is
+	return c.req.body == chunked || c.req.body == framed && c.req.length < 0 && !c.multiplexed()
+}
+
+// multiplexed reports whether the request goes upstream by HTTP/2: where it came so, a call
+// of gRPC to everybody, anything else to relays of ours.
+func (c *conn) multiplexed() bool {
+	return c.st != nil && !c.x.ours && (c.x.call.is || c.srv.behind)
 }
 
 // rewind ends an upload and has the body begin anew, for another upstream. false: it

@@ -77,7 +77,7 @@ type upConn struct {
 // closed would fail a request that cannot be repeated, and bytes that a broken
 // server sent after its answer would be taken for the answer to somebody else.
 func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
-	if x.call.is {
+	if x.conn.multiplexed() {
 		c := &x.conn.onStream
 		return c, u.stream(x, c, fresh)
 	}

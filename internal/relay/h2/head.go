@@ -120,6 +120,8 @@ func (c *Conn) begin(id uint32) error {
 func (c *Conn) follow(s *Stream, kind kind) error {
 	ended := c.opened.flags&flagEndStream != 0
 	switch {
+	case s.err == ErrReset:
+		return wrong(StreamClosed, "a head of a stream that was reset")
 	case s.err != nil:
 		return nil
 	case s.ended:

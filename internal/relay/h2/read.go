@@ -117,7 +117,7 @@ func (c *Conn) data(f frame, p []byte) error {
 	switch {
 	case s == nil || s.err != nil || s.closed:
 		c.give(f.length)
-		if s == nil && !c.wasReset(f.id) {
+		if s == nil && !c.wasReset(f.id) || s != nil && s.err == ErrReset {
 			c.appendReset(f.id, StreamClosed)
 		}
 		return nil
