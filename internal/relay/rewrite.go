@@ -159,24 +159,6 @@ func (x *Exchange) identify(h *head) {
 	x.idLen = copy(x.requestID[:], x.trace[3:35]) // one id to look for in logs and traces
 }
 
-// Identify is the same for requests that did not come as HTTP/1: it returns the
-// request id and the trace context to forward, and whether the latter was given.
-func Identify(requestID, traceparent string) (id, trace string, traced bool) {
-	var h head
-	h.reset()
-	if requestID != "" {
-		h.requestID = len(h.fields)
-		h.fields = append(h.fields, field{value: []byte(requestID)})
-	}
-	if traceparent != "" {
-		h.trace = len(h.fields)
-		h.fields = append(h.fields, field{value: []byte(traceparent)})
-	}
-	var x Exchange
-	x.identify(&h)
-	return string(x.id()), string(x.trace[:x.traceLen]), x.traced
-}
-
 func (x *Exchange) id() []byte { return x.requestID[:x.idLen] }
 
 const maxRequestID = 128

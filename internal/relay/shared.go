@@ -28,8 +28,9 @@ type opening struct {
 	err  error
 }
 
-// stream returns a stream to u for x, in into. fresh asks for a connection of its own.
-func (u *Upstream) stream(x *Exchange, into *upConn, fresh bool) error {
+// stream opens a stream to u in into, of whose answer the head is bounded by header. fresh
+// asks for a new connection. ctx is called by who waits for one.
+func (u *Upstream) stream(ctx func() context.Context, header int, into *upConn, fresh bool) error {
 	for {
 		u.mu.Lock()
 		if !fresh {
@@ -42,14 +43,14 @@ func (u *Upstream) stream(x *Exchange, into *upConn, fresh bool) error {
 		if o == nil {
 			o = &opening{done: make(chan struct{})}
 			u.opening = o
-			go u.openShared(o, x.conn.srv.answerHeader)
+			go u.openShared(o, header)
 		}
 		u.mu.Unlock()
-		ctx := x.Context()
+		waiting := ctx()
 		select {
 		case <-o.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-waiting.Done():
+			return context.Cause(waiting)
 		}
 		if o.err != nil {
 			return o.err

@@ -211,13 +211,23 @@ func (c *conn) noteCall(lines []byte) {
 	if !c.x.call.is {
 		return
 	}
+	if code, ok := callStatusIn(lines); ok {
+		c.x.call.known, c.x.call.status = true, code
+	}
+}
+
+// callStatusIn returns the status of gRPC that lines of fields have, if they have one.
+func callStatusIn(lines []byte) (code int, ok bool) {
 	for len(lines) > 0 {
 		var line []byte
 		line, lines, _ = bytes.Cut(lines, crlfcrlf[:2])
 		if i := bytes.IndexByte(line, ':'); i == len("grpc-status") && equalFold(line[:i], "grpc-status") {
-			c.noteStatus(bytes.TrimSpace(line[i+1:]))
+			if n, is := parseLength(bytes.TrimSpace(line[i+1:])); is {
+				code, ok = int(min(n, 1<<20)), true
+			}
 		}
 	}
+	return code, ok
 }
 
 // noteHead is noteCall of the head of an answer, which may be all there is of it.
@@ -226,15 +236,9 @@ func (c *conn) noteHead() {
 		return
 	}
 	for i := range c.res.fields {
-		if f := &c.res.fields[i]; len(f.name) == len("grpc-status") && equalFold(f.name, "grpc-status") {
-			c.noteStatus(f.value)
+		if f := &c.res.fields[i]; len(f.name) == len("grpc-status") {
+			c.noteCall(f.line)
 		}
-	}
-}
-
-func (c *conn) noteStatus(v []byte) {
-	if code, ok := parseLength(v); ok {
-		c.x.call.known, c.x.call.status = true, int(min(code, 1<<20))
 	}
 }
 

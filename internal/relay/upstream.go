@@ -79,7 +79,7 @@ type upConn struct {
 func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
 	if x.conn.multiplexed() {
 		c := &x.conn.onStream
-		return c, u.stream(x, c, fresh)
+		return c, u.stream(x.Context, x.conn.srv.answerHeader, c, fresh)
 	}
 	now := x.conn.srv.clock.now()
 	for !fresh {
