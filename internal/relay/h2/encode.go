@@ -1,132 +1,88 @@
 package h2
 
-import (
-	"bytes"
+import "bytes"
 
-	"golang.org/x/net/http2/hpack"
-)
-
-// encoder writes heads.
+// encoder writes heads by HPACK (RFC 7541). What it does is what golang.org/x/net's does,
+// but for one thing: it remembers fields by the lines of text that they come as, so that
+// one that was said before is one look, and no string is made.
 type encoder struct {
-	hpack *hpack.Encoder
-	to    []byte // the block
-	names map[string]string
-	seen  map[string]string // values
-	fresh bool              // nothing of the block was written: what is said of the table's size comes first
+	to    []byte            // the block
+	lines map[string]uint64 // lines with the number of their entry, or notSaid
+	names map[string]uint64 // names with the number of an entry that has them
+	seen  map[string]bool   // lines that were said once, and are in no entry
+	table []entry           // the oldest first
+	next  uint64            // number of the next entry; they are counted from 1
+	size  int
+	most  int
+	least int // the smallest that most was since the peer was told; -1: it was told
 }
 
-// Bounds of what an encoder remembers, to make no string twice and to put into the table
-// only what comes again.
+// entry is one of the dynamic table.
+type entry struct {
+	line, name string
+	size       int
+}
+
 const (
-	maxNames  = 256
-	maxSeen   = 512
-	maxValue  = 256
-	longLived = 64 // bytes of a name
+	staticSize = 61
+	entrySize  = 32 // that an entry takes beside its text
+	maxSeen    = 512
+	maxLine    = 512       // bytes of a line that is remembered
+	notSaid    = 1<<64 - 1 // of a line that says something of a connection of HTTP/1.1
+	indexed    = 0x80      // prefixes of representations
+	adding     = 0x40
+	resizing   = 0x20
+	plain      = 0
 )
 
 func (e *encoder) init() {
-	e.hpack = hpack.NewEncoder((*block)(e))
-	e.names, e.seen = map[string]string{}, map[string]string{}
+	e.lines, e.names, e.seen = map[string]uint64{}, map[string]uint64{}, map[string]bool{}
+	e.next, e.most, e.least = 1, tableSize, -1
 }
 
+// limit is for what the peer says of the table.
 func (e *encoder) limit(size uint32) {
-	e.hpack.SetMaxDynamicTableSizeLimit(size)
-	e.hpack.SetMaxDynamicTableSize(min(size, tableSize))
-}
-
-// block is where an encoder writes.
-type block encoder
-
-func (b *block) Write(p []byte) (int, error) {
-	b.to = append(b.to, p...)
-	return len(p), nil
-}
-
-// remember returns b as a string, and whether it was remembered.
-func remember(m map[string]string, b []byte, most int) (s string, known bool) {
-	if s, known = m[string(b)]; known {
-		return s, true
+	most := int(min(size, tableSize))
+	if e.least < 0 || most < e.least {
+		e.least = most
 	}
-	if len(m) >= most {
-		clear(m)
-	}
-	s = string(b)
-	m[s] = s
-	return s, false
+	e.most = most
+	e.evict(0)
 }
 
-// first writes a field that a head begins with.
-func (e *encoder) first(name string, value []byte) {
-	if len(value) > maxValue {
-		e.literal(name, value)
+// begin begins a block.
+func (e *encoder) begin() {
+	e.to = e.to[:0]
+	if e.least < 0 {
 		return
 	}
-	s, known := remember(e.seen, value, maxSeen)
-	_ = e.hpack.WriteField(hpack.HeaderField{Name: name, Value: s, Sensitive: !known && name == ":path"}) // to memory
-}
-
-// field writes one of the others. Of values that come once, as far as is known, the peer
-// remembers nothing.
-func (e *encoder) field(name string, value []byte) {
-	if e.fresh {
-		e.fresh = false
-		_ = e.hpack.WriteField(hpack.HeaderField{Name: name, Value: string(value), Sensitive: true}) // to memory
-		return
+	if e.least < e.most { // there are decoders that take two sizes only if one is 0
+		most := e.most
+		e.most = 0
+		e.evict(0)
+		e.most = most
+		e.to = appendInt(e.to, resizing, 5, 0)
 	}
-	if len(value) > maxValue || unique(name) {
-		e.literal(name, value)
-		return
-	}
-	s, known := remember(e.seen, value, maxSeen)
-	if !known {
-		e.literal(name, value)
-		return
-	}
-	_ = e.hpack.WriteField(hpack.HeaderField{Name: name, Value: s}) // to memory
-}
-
-func unique(name string) bool {
-	switch name {
-	case "x-request-id", "traceparent", "grpc-timeout", "grpc-message", "date":
-		return true
-	}
-	return false
-}
-
-// literal writes a field that is not put into the table, as it is.
-func (e *encoder) literal(name string, value []byte) {
-	e.to = append(appendLength(append(e.to, 0), len(name)), name...)
-	e.to = append(appendLength(e.to, len(value)), value...)
-}
-
-// appendLength is an integer with a prefix of 7 bits (RFC 7541, section 5.1).
-func appendLength(b []byte, n int) []byte {
-	if n < 127 {
-		return append(b, byte(n))
-	}
-	b = append(b, 127)
-	for n -= 127; n >= 128; n >>= 7 {
-		b = append(b, byte(n&127|128)) //nolint:gosec // of 8 bits
-	}
-	return append(b, byte(n)) //nolint:gosec // likewise
+	e.to = appendInt(e.to, resizing, 5, uint64(e.most)) //nolint:gosec // likewise
+	e.least = -1
 }
 
 // head writes the head that text begins with, and returns what comes after it. A client
 // says requests, whose second line is the host, a server answers.
 func (e *encoder) head(text []byte, server bool) (rest []byte) {
-	e.to, e.fresh = e.to[:0], false
+	e.begin()
 	line, text := cutLine(text)
 	if server {
-		e.first(":status", line[len("HTTP/1.1 "):][:3])
+		e.pseudo(":status: ", line[len("HTTP/1.1 "):][:3])
 		return e.fields(text)
 	}
 	method, line, _ := bytes.Cut(line, space)
 	target, _, _ := bytes.Cut(line, space)
-	e.first(":method", method)
-	e.first(":scheme", http)
-	e.first(":path", target)
+	e.pseudo(":method: ", method)
+	e.to = append(e.to, indexed|6) // :scheme: http
+	e.pseudo(":path: ", target)
 	if line, rest := cutLine(text); bytes.HasPrefix(line, hostName) {
-		e.first(":authority", line[len(hostName):])
+		e.pseudo(":authority: ", line[len(hostName):])
 		text = rest
 	}
 	return e.fields(text)
@@ -134,13 +90,29 @@ func (e *encoder) head(text []byte, server bool) (rest []byte) {
 
 var (
 	space    = []byte(" ")
-	http     = []byte("http")
 	hostName = []byte("Host: ")
 )
 
+// static are lines of the static table that are said often.
+var static = map[string]byte{
+	":method: GET": 2, ":method: POST": 3, ":path: /": 4, ":status: 200": 8, ":status: 204": 9, ":status: 206": 10, ":status: 304": 11,
+	":status: 400": 12, ":status: 404": 13, ":status: 500": 14,
+}
+
+// pseudo writes a field that a head begins with.
+func (e *encoder) pseudo(name string, value []byte) {
+	var small [maxLine]byte
+	line := append(append(small[:0], name...), value...)
+	if n, ok := static[string(line)]; ok {
+		e.to = append(e.to, indexed|n)
+		return
+	}
+	e.line(line)
+}
+
 // trailer writes lines.
 func (e *encoder) trailer(lines []byte) {
-	e.to, e.fresh = e.to[:0], true
+	e.begin()
 	e.fields(lines)
 }
 
@@ -151,39 +123,134 @@ func (e *encoder) fields(text []byte) (rest []byte) {
 		if line, text = cutLine(text); len(line) == 0 {
 			break
 		}
-		i := bytes.IndexByte(line, ':')
-		if i <= 0 {
-			continue // nobody writes such a line
-		}
-		name := e.name(line[:i])
-		if name == "" {
-			continue
-		}
-		e.field(name, bytes.Trim(line[i+1:], " \t"))
+		e.line(line)
 	}
 	return text
 }
 
-// name returns a name in lower case; empty: it says something of a connection of
-// HTTP/1.1.
-func (e *encoder) name(b []byte) string {
-	var small [longLived]byte
-	lower := small[:0]
+// line writes one field. Of those that come once, as far as is known, the peer remembers
+// nothing.
+func (e *encoder) line(line []byte) {
+	if n, ok := e.lines[string(line)]; ok {
+		if n != notSaid {
+			e.to = appendInt(e.to, indexed, 7, staticSize+e.next-n)
+		}
+		return
+	}
+	i := bytes.IndexByte(line[1:], ':') + 1
+	if i <= 0 {
+		return // nobody writes such a line
+	}
+	var small [64]byte
+	name := appendLower(small[:0], line[:i])
+	value := bytes.Trim(line[i+1:], " \t")
+	switch string(name) {
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "host":
+		if len(line) < maxLine && len(e.seen) < maxSeen {
+			e.lines[string(line)] = notSaid
+			e.seen[string(line)] = true // which bounds them
+		}
+		return
+	case "x-request-id", "traceparent", "grpc-timeout", "grpc-message":
+		if _, ok := e.names[string(name)]; ok {
+			e.literal(name, value)
+			return
+		}
+		e.add(line, name, value) // for its name
+		return
+	}
+	size := len(name) + len(value) + entrySize
+	switch {
+	case len(line) > maxLine || size > e.most/2:
+		e.literal(name, value)
+	case !e.seen[string(line)]:
+		if len(e.seen) >= maxSeen {
+			e.forget()
+		}
+		e.seen[string(line)] = true
+		e.literal(name, value)
+	default:
+		delete(e.seen, string(line))
+		e.add(line, name, value)
+	}
+}
+
+// forget forgets what was said once.
+func (e *encoder) forget() {
+	clear(e.seen)
+	for line, n := range e.lines {
+		if n == notSaid {
+			delete(e.lines, line)
+		}
+	}
+}
+
+// literal writes a field that is not put into the table.
+func (e *encoder) literal(name, value []byte) { e.text(plain, 4, name, value) }
+
+func (e *encoder) text(prefix byte, bits int, name, value []byte) {
+	if n, ok := e.names[string(name)]; ok {
+		e.to = appendInt(e.to, prefix, bits, staticSize+e.next-n)
+	} else {
+		e.to = append(e.to, prefix)
+		e.to = append(appendInt(e.to, 0, 7, uint64(len(name))), name...)
+	}
+	e.to = append(appendInt(e.to, 0, 7, uint64(len(value))), value...)
+}
+
+// add writes a field that is put into the table.
+func (e *encoder) add(line, name, value []byte) {
+	size := len(name) + len(value) + entrySize
+	if size > e.most {
+		e.literal(name, value)
+		return
+	}
+	e.text(adding, 6, name, value)
+	e.evict(size)
+	added := entry{string(line), string(name), size}
+	e.table = append(e.table, added)
+	e.lines[added.line], e.names[added.name] = e.next, e.next
+	e.next++
+	e.size += size
+}
+
+// evict makes room for n bytes.
+func (e *encoder) evict(n int) {
+	for e.size+n > e.most && len(e.table) > 0 {
+		old, number := e.table[0], e.next-uint64(len(e.table))
+		e.table[0] = entry{}
+		e.table = e.table[1:]
+		e.size -= old.size
+		if e.lines[old.line] == number {
+			delete(e.lines, old.line)
+		}
+		if e.names[old.name] == number {
+			delete(e.names, old.name)
+		}
+	}
+}
+
+// appendInt appends an integer with a prefix of so many bits (RFC 7541, section 5.1).
+func appendInt(b []byte, prefix byte, bits int, n uint64) []byte {
+	most := uint64(1)<<bits - 1
+	if n < most {
+		return append(b, prefix|byte(n))
+	}
+	b = append(b, prefix|byte(most))
+	for n -= most; n >= 128; n >>= 7 {
+		b = append(b, byte(n)|128)
+	}
+	return append(b, byte(n))
+}
+
+func appendLower(to, b []byte) []byte {
 	for _, c := range b {
 		if c >= 'A' && c <= 'Z' {
 			c |= 0x20
 		}
-		lower = append(lower, c)
+		to = append(to, c)
 	}
-	switch string(lower) {
-	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "host":
-		return ""
-	}
-	if len(lower) > longLived {
-		return string(lower)
-	}
-	s, _ := remember(e.names, lower, maxNames)
-	return s
+	return to
 }
 
 func cutLine(text []byte) (line, rest []byte) {
