@@ -98,16 +98,26 @@ type Grant struct {
 
 // taken is what a request has of one limit.
 type taken struct {
-	of *limit
-	c  *cell
+	of   *limit
+	c    *cell
+	over bool // what lasts as long as the request was given back
 }
 
-// Done gives back what is taken for as long as a request lasts. It is called once.
-func (g *Grant) Done() {
-	for _, t := range g.taken {
-		if t.of.order() == 0 {
+// Release gives back what is taken for as long as a request is worked on: who has the answer
+// may send the next one. It may be called before Done, once.
+func (g *Grant) Release() {
+	for i := range g.taken {
+		if t := &g.taken[i]; t.of.order() == 0 && !t.over {
+			t.over = true
 			t.c.n.Add(-1)
 		}
+	}
+}
+
+// Done ends a grant, and is Release where that was not called. It is called once.
+func (g *Grant) Done() {
+	g.Release()
+	for _, t := range g.taken {
 		t.of.cells.release(t.c)
 	}
 	*g = Grant{RateLimit: g.RateLimit[:0], taken: g.taken[:0]}
@@ -188,7 +198,7 @@ func (p *Policy) take(g *Grant, limits []*limit, r *Request, at int64) *Refusal 
 			g.undo(at)
 			return refused
 		}
-		g.taken = append(g.taken, taken{l, c})
+		g.taken = append(g.taken, taken{of: l, c: c})
 		if len(g.RateLimit) > 0 {
 			g.RateLimit = append(g.RateLimit, ", "...)
 		}

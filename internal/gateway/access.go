@@ -53,7 +53,34 @@ type passage struct {
 	api   string    // whose policy let it in
 	at    time.Time // when
 	in    bool      // it was
+	place relay.Place
 }
+
+var _ relay.Place = (*passage)(nil)
+
+// through has a request of x take its place by way of its passage, if it has one: what it
+// takes of limits lasts as long as the place.
+func through(x *relay.Exchange, place relay.Place) relay.Place {
+	p, ok := x.State.(*passage)
+	if !ok {
+		return place
+	}
+	p.place = place
+	return p
+}
+
+// Upstream is relay.Place's.
+func (p *passage) Upstream() *relay.Upstream { return p.place.Upstream() }
+
+// Done is relay.Place's: before the client has the end of its answer, so that its next
+// request finds room.
+func (p *passage) Done(status int) {
+	p.grant.Release()
+	p.place.Done(status)
+}
+
+// Unreached is relay.Place's. The request goes on to another place.
+func (p *passage) Unreached(err error) { p.place.Unreached(err) }
 
 var passages = sync.Pool{New: func() any { return new(passage) }}
 
@@ -173,6 +200,6 @@ func (l leaving) Ended(x *relay.Exchange, status int, _ string) {
 	}
 	x.State = p.to
 	p.grant.Done()
-	p.to = nil
+	p.to, p.place = nil, nil
 	passages.Put(p)
 }

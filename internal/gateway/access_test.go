@@ -367,21 +367,58 @@ func TestRevocationIsHeardAtOnce(t *testing.T) {
 	}, "the key to be expired")
 }
 
-// There is no way around the door: not by HTTP/2 either.
-func TestHTTP2IsNoWayAround(t *testing.T) {
+// The door is the same for HTTP/2, and says the words of gRPC to its calls.
+func TestTheDoorOfHTTP2(t *testing.T) {
 	t.Parallel()
 	key, text := mint("alice")
 	r, _ := startGuarded(t, nil, key)
-	var reached atomic.Int32
-	r.deploy(guarded("iris", pod{5, 10}, keysOnly), 1)
-	r.run("iris", ready("a", r.server(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) })), pod{5, 10}))
+	got := make(chan http.Header, 10)
+	rev := guarded("iris", pod{5, 10}, &workload.Auth{Accept: []string{workload.AcceptKeys}, Forward: []string{workload.ForwardSubject}}, workload.Limit{Name: "daily", Quota: "2/1d"})
+	r.deploy(rev, 1)
+	r.run("iris", ready("a", r.server(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header })), pod{5, 10}))
 	r.client = overHTTP2(t)
-	for _, header := range []http.Header{nil, {"X-Cortex-Caller": {"alice"}}, {"Content-Type": {"application/grpc"}}} {
-		if a := r.do("POST", "/iris/x", strings.NewReader("body"), header); a.status == 200 && a.header.Get("Grpc-Status") == "" || reached.Load() != 0 {
-			t.Errorf("a stranger by HTTP/2 with %v: %s; the server was reached %d times", header, a, reached.Load())
+	with := func(h, more http.Header) http.Header {
+		both := h.Clone()
+		for name, values := range more {
+			both[name] = values
+		}
+		return both
+	}
+	call := http.Header{"Content-Type": {"application/grpc"}}
+	twice := bearer(text)
+	twice.Add("Authorization", "Bearer "+text)
+	for _, tt := range []struct {
+		name       string
+		header     http.Header
+		status     int
+		code, grpc string
+	}{
+		{"a stranger", nil, 401, "credentials_missing", ""},
+		{"who says who it is", http.Header{"X-Cortex-Caller": {"alice"}}, 401, "credentials_missing", ""},
+		{"two fields", twice, 401, "key_malformed", ""},
+		{"a call of a stranger", call, 200, "credentials_missing", "16"},
+		{"a caller", with(bearer(text), http.Header{"X-Cortex-Caller": {"root"}, "X-Cortex-Caller-Name": {"root"}}), 200, "", ""},
+		{"X-API-Key", http.Header{"X-Api-Key": {text}}, 200, "", ""},
+		{"past the quota", bearer(text), 429, "quota_exceeded", ""},
+		{"a call past the quota", with(bearer(text), call), 200, "quota_exceeded", "8"},
+	} {
+		a := r.do("POST", "/iris/a/b", strings.NewReader("body"), tt.header)
+		if a.status != tt.status || a.header.Get("X-Cortex-Reason") != tt.code || a.header.Get("Grpc-Status") != tt.grpc {
+			t.Errorf("%s: %s %v, want %d %s and the status of gRPC %q", tt.name, a, a.header, tt.status, tt.code, tt.grpc)
+		}
+		if limited := tt.status == 429 || tt.grpc == "8" || tt.code == ""; limited != (a.header.Get("RateLimit") != "") {
+			t.Errorf("%s: RateLimit is %q", tt.name, a.header.Get("RateLimit"))
+		}
+		if tt.code != "" {
+			continue
+		}
+		if h := receive(t, got); h.Get("X-Cortex-Caller") != "alice" || h.Get("X-Cortex-Caller-Name") != "" || h.Get("Authorization") != "" || h.Get("X-Api-Key") != "" {
+			t.Errorf("%s: the container hears %v", tt.name, h)
 		}
 	}
-	_ = text
+	if len(got) > 0 {
+		t.Errorf("the container was reached by a stranger: %v", <-got)
+	}
 }
 
 // Who called what is kept, and what was used of a quota outlives the process.
