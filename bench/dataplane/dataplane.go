@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/bench/row"
+	"cortex.dev/cortex/internal/access"
 )
 
 // The rows, by name.
@@ -32,11 +33,13 @@ const (
 	WhatLatency    = "added latency at one connection, median"
 	WhatWorkloads  = "CPU per request with 1,000 workloads instead of one"
 	WhatTraces     = "CPU per request with traces of 1 in 100"
+	WhatAccess     = "CPU per request with a key and three limits"
+	WhatAccessTo   = "CPU per request with a key and three limits, beside HAProxy"
 )
 
 // Names returns the names of all rows.
 func Names() []string {
-	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads, WhatTraces}
+	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads, WhatTraces, WhatAccess, WhatAccessTo}
 }
 
 // Options say how to measure. The zero value measures fully and silently.
@@ -79,7 +82,7 @@ func Rows(ctx context.Context, o Options) ([]row.Row, error) {
 		return rows, nil
 	}
 	var rows []row.Row
-	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.traces} {
+	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.traces, b.access} {
 		measured, err := measure(ctx)
 		rows = append(rows, measured...)
 		if err != nil {
@@ -245,6 +248,36 @@ func (b *bed) traces(ctx context.Context) ([]row.Row, error) {
 	}
 	r := row.Row{What: WhatTraces, Target: "≤ 1.10 ×"}
 	return b.between(ctx, r, 1.10, with, b.starts("gateway", 1), 2*b.rounds, "without")
+}
+
+// access measures what it costs to ask who calls, and how much.
+func (b *bed) access(ctx context.Context) ([]row.Row, error) {
+	key, _, _ := access.Mint()
+	with := func(ctx context.Context) (*process, error) {
+		p, err := b.startGo(ctx, proxyCore, "gateway with a key", "-kind", "gateway", "-backend", b.backend, "-key", key)
+		if err == nil {
+			p.header = "Authorization: Bearer " + key
+		}
+		return p, err
+	}
+	rows, err := b.between(ctx, row.Row{What: WhatAccess, Target: "≤ 1.15 ×"}, 1.15, with, b.starts("gateway", 1), 2*b.rounds, "without")
+	if err != nil {
+		return rows, err
+	}
+	beside := row.Row{What: WhatAccessTo, Target: "≤ 1.0 × HAProxy"}
+	if b.haproxy == "" {
+		beside.Note = noHAProxy
+		return append(rows, beside), nil
+	}
+	theirs := func(ctx context.Context) (*process, error) {
+		p, err := b.startGuardedHAProxy(ctx, key)
+		if err == nil {
+			p.header = "Authorization: Bearer " + key
+		}
+		return p, err
+	}
+	more, err := b.between(ctx, beside, 1.0, with, theirs, b.rounds, "HAProxy")
+	return append(rows, more...), err
 }
 
 // starts starts a proxy when it is called.

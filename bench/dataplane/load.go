@@ -39,6 +39,9 @@ func (b *bed) load(ctx context.Context, p *process, conns int) (run, error) {
 	}
 	url := "http://" + p.addr + b.path
 	args := []string{"-t1", "-c" + strconv.Itoa(conns), "-d" + strconv.Itoa(int(b.duration.Seconds())) + "s", "--latency", url}
+	if p.header != "" {
+		args = append(args, "-H", p.header)
+	}
 	out, err := pinned(ctx, loadCore, b.wrk, args...).CombinedOutput()
 	if err != nil {
 		return run{}, fmt.Errorf("running wrk: %w\n%s", err, out)
@@ -100,7 +103,9 @@ type process struct {
 	addr string
 	cmd  *exec.Cmd // nil: not ours to measure
 	more []int     // processes that do a part of its work
-	stop func()
+	// header is a field that requests to it have; empty: none.
+	header string
+	stop   func()
 }
 
 // cpu returns the CPU time that p has used so far.

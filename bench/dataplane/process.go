@@ -86,6 +86,42 @@ func (b *bed) startHAProxy(ctx context.Context) (*process, error) {
 	return b.haproxyWith(ctx, proxyCore, "HAProxy", func(bind string) string { return fmt.Sprintf(proxyFrontend, bind, "/api", b.backend) })
 }
 
+// What HAProxy is asked to do for a key and three limits: find the key in a map, and the
+// rates and the requests of whoever has it in tables.
+const guardedFrontend = `
+backend rates
+  stick-table type string len 80 size 100k expire 10s store http_req_rate(1s)
+backend days
+  stick-table type string len 80 size 100k expire 1d store http_req_rate(1d)
+backend conns
+  stick-table type string len 80 size 100k expire 10s store conn_cur
+frontend door
+  bind %[1]s
+  http-request set-var(req.caller) req.hdr(authorization),word(2,\ ),map_str(%[4]s)
+  http-request deny deny_status 401 unless { var(req.caller) -m found }
+  http-request track-sc0 var(req.caller) table rates
+  http-request track-sc1 var(req.caller) table days
+  http-request track-sc2 var(req.caller) table conns
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000 }
+  http-request deny deny_status 429 if { sc_http_req_rate(1) gt 1000000000 }
+  http-request deny deny_status 429 if { sc_conn_cur(2) gt 100000 }
+  http-request del-header authorization
+  use_backend api if { path %[2]s } or { path_beg %[2]s/ }
+backend api
+  option forwardfor
+  http-request replace-path %[2]s(/)?(.*) /\2
+  server replica %[3]s maxconn 1000 maxqueue 1000
+`
+
+// startGuardedHAProxy starts one that asks for a key.
+func (b *bed) startGuardedHAProxy(ctx context.Context, key string) (*process, error) {
+	keys := filepath.Join(b.dir, "keys.map")
+	if err := os.WriteFile(keys, []byte(key+" alice\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return b.haproxyWith(ctx, proxyCore, "guarded HAProxy", func(bind string) string { return fmt.Sprintf(guardedFrontend, bind, "/api", b.backend, keys) })
+}
+
 // startBackend starts the fastest server there is, so that it is never what is
 // measured: HAProxy itself, or a small one of our own.
 func (b *bed) startBackend(ctx context.Context) (p *process, err error) {
@@ -178,7 +214,7 @@ func ask(addr, path string) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(line, " 200") {
+	if !strings.Contains(line, " 200") && !strings.Contains(line, " 401") { // who asks who calls, answers
 		return fmt.Errorf("it says %q", strings.TrimSpace(line))
 	}
 	return nil

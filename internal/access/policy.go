@@ -134,6 +134,11 @@ func (p *Policy) JWT() *workload.JWT {
 	return &p.tokens.spec
 }
 
+// ByAddress reports whether a limit is of addresses.
+func (p *Policy) ByAddress() bool {
+	return p != nil && slices.ContainsFunc(p.limits, func(l *limit) bool { return l.per == workload.PerAddress })
+}
+
 // Asks reports whether it asks who calls.
 func (p *Policy) Asks() bool { return p != nil && p.auth != nil }
 

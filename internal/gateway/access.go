@@ -106,11 +106,11 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 		return nil
 	}
 	target := x.Target()
-	ask := access.Request{Method: x.Method(), Path: target[strip:], Address: x.Address()}
-	var twice [2]int
-	ask.Authorization, twice[0] = x.Field("authorization")
-	ask.APIKey, twice[1] = x.Field("x-api-key")
-	ask.Twice = twice[0] > 1 || twice[1] > 1
+	ask := access.Request{Method: x.Method(), Path: target[strip:]}
+	if first.ByAddress() || behind.ByAddress() {
+		ask.Address = x.Address()
+	}
+	ask.Authorization, ask.APIKey, ask.Twice = x.Credentials()
 	p := passages.Get().(*passage)
 	now := time.Now()
 	p.to, p.lines, p.api, p.at = x.State, p.lines[:0], r.name, now

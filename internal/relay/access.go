@@ -5,18 +5,26 @@ import (
 	"net/netip"
 )
 
-// Field returns the value of the first field of the request that has a name, in lower case,
-// and how many have it.
-func (x *Exchange) Field(name string) (value []byte, n int) {
+// Credentials returns the values of the fields Authorization and X-API-Key, nil where there is
+// none, and whether one of them came more than once.
+func (x *Exchange) Credentials() (authorization, apiKey []byte, twice bool) {
 	h := &x.conn.req
 	for i := range h.fields {
-		if f := &h.fields[i]; equalFold(f.name, name) {
-			if n++; n == 1 {
-				value = f.value
-			}
+		f := &h.fields[i]
+		into := &authorization
+		switch {
+		case f.kind != ordinary:
+			continue
+		case len(f.name) == len("authorization") && equalFold(f.name, "authorization"):
+		case len(f.name) == len("x-api-key") && equalFold(f.name, "x-api-key"):
+			into = &apiKey
+		default:
+			continue
 		}
+		twice = twice || *into != nil
+		*into = f.value
 	}
-	return value, n
+	return authorization, apiKey, twice
 }
 
 // Address is that of the client: of a proxy that is trusted, the one that it speaks for. It

@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,6 +44,7 @@ func run(ctx context.Context, args []string) int {
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
 	traces := fs.String("traces", "", "URL of a collector of traces, for a gateway")
+	key := fs.String("key", "", "an access key that a gateway asks for, with three limits for whoever has it")
 	debug := fs.String("pprof", "", "where to serve profiles")
 	streams := fs.Int("streams", 1, "how many a client has")
 	period := fs.Duration("for", time.Second, "how long a client talks")
@@ -56,7 +59,7 @@ func run(ctx context.Context, args []string) int {
 	case "rest":
 		err = rest(ctx, *backend, *streams)
 	default:
-		err = serve(ctx, *kind, *listen, *backend, *debug, *traces, *workloads, *sidecars)
+		err = serve(ctx, *kind, *listen, *backend, *debug, *traces, *key, *workloads, *sidecars)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,7 +68,7 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
-func serve(ctx context.Context, kind, listen, backend, debug, traces string, workloads int, sidecars bool) error {
+func serve(ctx context.Context, kind, listen, backend, debug, traces, key string, workloads int, sidecars bool) error {
 	if debug != "" {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -78,7 +81,7 @@ func serve(ctx context.Context, kind, listen, backend, debug, traces string, wor
 	fmt.Println(ln.Addr()) // the one who started it waits for this line
 	switch kind {
 	case "gateway":
-		return serveGateway(ctx, ln, backend, traces, workloads, sidecars)
+		return serveGateway(ctx, ln, backend, traces, key, workloads, sidecars)
 	case "httputil":
 		return serveReverseProxy(ctx, ln, backend)
 	case "sidecar":
@@ -137,12 +140,16 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	return nil
 }
 
-func serveGateway(ctx context.Context, ln net.Listener, backend, traces string, workloads int, sidecars bool) error {
+func serveGateway(ctx context.Context, ln net.Listener, backend, traces, key string, workloads int, sidecars bool) error {
 	tracer, err := tracing.New(tracing.Config{Endpoint: traces, Ratio: tracing.DefaultRatio, Service: "gateway"})
 	if err != nil {
 		return err
 	}
-	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}, Tracer: tracer, Sidecars: sidecars})
+	cfg := gateway.Config{Store: desired{workloads, key != ""}, Engine: running{backend, workloads}, Tracer: tracer, Sidecars: sidecars}
+	if key != "" {
+		cfg.Keys, cfg.Calls = oneKey(key), uncounted{}
+	}
+	g, err := gateway.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -162,15 +169,46 @@ func name(i int) string {
 	return fmt.Sprintf("api-%d", i)
 }
 
-// desired is a store with that many workloads.
-type desired int
+// oneKey is a store with one access key.
+type oneKey string
 
-func (n desired) Watch(ctx context.Context, fn func(store.Change)) error {
-	for i := range int(n) {
+func (k oneKey) WatchKeys(ctx context.Context, fn func([]store.Key)) error {
+	parts := strings.Split(string(k), "_")
+	fn([]store.Key{{Name: "alice", ID: parts[1], Hash: sha256.Sum256([]byte(parts[2]))}})
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// uncounted keeps no calls: what is measured has counted them.
+type uncounted struct{}
+
+func (uncounted) AddCalls(context.Context, []workload.Calls, time.Time) error { return nil }
+
+func (uncounted) EachCalls(context.Context, string, time.Time, func(workload.Calls) error) error {
+	return nil
+}
+
+// limits are never reached, and looked at by each request.
+var limits = []workload.Limit{
+	{Name: "parallel", Per: workload.PerCaller, Concurrent: 100_000}, {Name: "rate", Per: workload.PerCaller, Rate: "1000000/s", Burst: 1_000_000},
+	{Name: "daily", Per: workload.PerCaller, Quota: "10000000000/1d"},
+}
+
+// desired is a store with so many workloads, that ask who calls or do not.
+type desired struct {
+	n    int
+	asks bool
+}
+
+func (d desired) Watch(ctx context.Context, fn func(store.Change)) error {
+	for i := range d.n {
 		rev := &workload.Revision{ID: "1", Spec: workload.Spec{
 			Name: name(i), Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/" + name(i)},
 			Pod: &workload.Pod{MaxConcurrency: 1000, MaxQueueLength: 1000},
 		}}
+		if d.asks {
+			rev.Networking.Auth, rev.Networking.Limits = &workload.Auth{Accept: []string{workload.AcceptKeys}}, limits
+		}
 		fn(store.Change{Name: name(i), Workload: &store.Workload{Revision: rev, Replicas: 1, Version: 1}})
 	}
 	fn(store.Change{})
