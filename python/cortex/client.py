@@ -410,6 +410,32 @@ class Client:
             body["labels"] = dict(labels)
         return cast(shapes.KeyMade, self._transport.call("POST", "/v1/keys", body=body))
 
+    def usage(self, api: Optional[str] = None, *, caller: Optional[str] = None, since: Optional[str] = None) -> List[shapes.Calls]:
+        """Returns who called which API how often, by API, hour and caller.
+
+        Args:
+            api: Of one API only.
+            caller: Of one caller only.
+            since: How far back, such as "720h"; None: all that is kept.
+        """
+        query = {k: v for k, v in (("api", api), ("caller", caller), ("since", since)) if v}
+        return cast(List[shapes.Calls], self._transport.call("GET", "/v1/usage", query=query))
+
+    def session(self, apis: Union[str, Sequence[str]], *, ttl: Optional[str] = None) -> shapes.CallSession:
+        """Makes a session with which your AWS identity calls APIs that accept iam.
+
+        Args:
+            apis: The names of the APIs that it is for.
+            ttl: How long it lives, such as "1h", which is the most; None: 15 minutes.
+
+        Returns:
+            What is known of the session and, as "token", what a request has as Authorization: Bearer.
+        """
+        body: Dict[str, Any] = {"apis": [apis] if isinstance(apis, str) else list(apis)}
+        if ttl:
+            body["ttl"] = ttl
+        return cast(shapes.CallSession, self._transport.call("POST", "/v1/call-sessions", body=body))
+
     def rotate_key(self, name: str, *, grace: Optional[str] = None, expires_in: Optional[str] = None) -> shapes.KeyMade:
         """Makes an access key in place of another of that name.
 

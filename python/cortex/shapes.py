@@ -364,6 +364,30 @@ class KeyMade(Key, _KeyText):
     """A new access key; its key is what the caller shows, and is returned this once."""
 
 
+class Calls(TypedDict):
+    """What one caller has asked of one API within an hour."""
+
+    hour: str
+    api: str
+    caller: str
+    requests: int
+    succeeded: int
+    client_errors: int
+    server_errors: int
+    broken: int
+    limited: int
+    seconds: float
+
+
+class CallSession(TypedDict):
+    """A session with which an AWS identity calls APIs."""
+
+    token: str
+    expires_at: str
+    principal: Dict[str, Any]
+    apis: List[str]
+
+
 class LogLine(TypedDict):
     """One line a container wrote."""
 

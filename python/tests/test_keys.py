@@ -42,6 +42,27 @@ class Keys(TestCase):
         self.assertEqual([(k["name"], k["state"]) for k in client.list_keys()], [("mobile", "expired")])
         self.assertEqual((seen[0].method, seen[0].path), ("GET", "/v1/keys"))
 
+    def test_usage(self) -> None:
+        seen: List[Request] = []
+        answer = '[{"hour": "2026-12-01T12:00:00Z", "api": "iris", "caller": "mobile", "requests": 3}]'
+        client = self.client_of(recorder(json_reply(answer), seen))
+        self.assertEqual([(c["caller"], c["requests"]) for c in client.usage()], [("mobile", 3)])
+        client.usage("iris", caller="jwt:a b", since="24h")
+        self.assertEqual([r.path for r in seen], ["/v1/usage", "/v1/usage?api=iris&caller=jwt%3Aa+b&since=24h"])
+
+    def test_sessions(self) -> None:
+        seen: List[Request] = []
+        client = self.client_of(recorder(json_reply('{"token": "cxs1.1.e30.AAAA", "apis": ["iris"]}'), seen))
+        self.assertEqual(client.session("iris")["token"], "cxs1.1.e30.AAAA")
+        client.session(["iris", "lily"], ttl="1h")
+        self.assertEqual(
+            [(r.method, r.path, json.loads(r.body)) for r in seen],
+            [
+                ("POST", "/v1/call-sessions", {"apis": ["iris"]}),
+                ("POST", "/v1/call-sessions", {"apis": ["iris", "lily"], "ttl": "1h"}),
+            ],
+        )
+
     def test_names_that_are_none(self) -> None:
         client = self.client_of(recorder(json_reply("{}")))
         for name in ("", "..", "a/b"):
