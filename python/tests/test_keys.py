@@ -48,7 +48,7 @@ class Keys(TestCase):
         client = self.client_of(recorder(json_reply(answer), seen))
         self.assertEqual([(c["caller"], c["requests"]) for c in client.usage()], [("mobile", 3)])
         client.usage("iris", caller="jwt:a b", since="24h")
-        self.assertEqual([r.path for r in seen], ["/v1/usage", "/v1/usage?api=iris&caller=jwt%3Aa+b&since=24h"])
+        self.assertEqual([(r.path, r.query) for r in seen], [("/v1/usage", ""), ("/v1/usage", "api=iris&caller=jwt%3Aa+b&since=24h")])
 
     def test_sessions(self) -> None:
         seen: List[Request] = []
