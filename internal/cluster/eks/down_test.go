@@ -207,9 +207,31 @@ func TestNotOurs(t *testing.T) {
 			if _, err := w.down(ctx); err != nil && fault.Code(err) != tt.code {
 				t.Errorf("%s: down = %v", name, err)
 			}
+			if tt.code == CodeOldCluster {
+				w.refusesOld(ctx, root)
+			}
 			if after := strings.Join(w.aws.Left(), " "); after != before {
 				t.Errorf("%s: there was %q, and now there is %q", name, before, after)
 			}
 		})
+	}
+}
+
+// refusesOld wants every command to say that the cluster is of cortex 0.42.
+func (w *world) refusesOld(ctx context.Context, a *Account) {
+	w.t.Helper()
+	for what, do := range map[string]func() error{
+		"info":      func() error { _, err := a.Info(ctx, "iris"); return err },
+		"drift":     func() error { _, err := a.StackDrift(ctx, "iris"); return err },
+		"health":    func() error { _, err := a.Health(ctx, "iris"); return err },
+		"configure": func() error { _, _, err := a.Configure(ctx, w.config); return err },
+		"upgrade":   func() error { _, err := a.Upgrade(ctx, "iris", ""); return err },
+		"grant":     func() error { _, err := a.Grant(ctx, "iris", a.Caller); return err },
+		"revoke":    func() error { _, err := a.Revoke(ctx, "iris", a.Caller); return err },
+		"down":      func() error { _, err := a.Removal(ctx, "iris", false); return err },
+	} {
+		if err := do(); fault.Code(err) != CodeOldCluster || !strings.Contains(fault.From(err).Hint, "eksctl delete cluster") {
+			w.t.Errorf("%s of a cluster of 0.42 = %v, want %s and how to go on", what, err, CodeOldCluster)
+		}
 	}
 }
