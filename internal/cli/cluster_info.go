@@ -273,5 +273,9 @@ func (a *app) clusterConfigure(ctx context.Context, file string, keys *keyFlags,
 	}
 	defer done()
 	work := a.newWork(change.Plan)
-	return work.ended(cloud.Apply(ctx, change, work.run()), "cortex cluster configure "+file)
+	if err := work.ended(cloud.Apply(ctx, change, work.run()), "cortex cluster configure "+file); err != nil {
+		return err
+	}
+	a.say("\ncluster %s is what %s says", c.ClusterName, file)
+	return nil
 }

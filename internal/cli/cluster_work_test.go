@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cortex.dev/cortex/internal/cluster"
 )
 
 // What is configured starts images too, which are looked for before anything is changed.
@@ -31,8 +33,8 @@ func TestConfigureWithoutImages(t *testing.T) {
 		}
 		d.kube.missing = nil
 		for _, tt := range []struct{ keys, says string }{
-			{"cloudwatch_logs: true\n", "create  role/logs"},
-			{"", "remove  role/logs"},
+			{"cloudwatch_logs: true\n", "create   role/logs"},
+			{"", "remove   role/logs"},
 		} {
 			d.file("cluster.yaml", irisFile+tt.keys)
 			if code, out, told := d.cortex(t.Context(), "cluster", "configure", file, "--yes"); code != 0 || !strings.Contains(out, tt.says) {
@@ -182,6 +184,31 @@ func TestInterruptedUp(t *testing.T) {
 		}
 		if code, out, told := d.cortex(t.Context(), "cluster", "up", file, "--yes"); code != 0 {
 			t.Errorf("up again = %d\n%s%s", code, out, told)
+		}
+	})
+}
+
+// An operator that only the network of the cluster reaches is told with what a peering
+// connection takes, at the end of `up` and by `info`.
+func TestInternalOperator(t *testing.T) {
+	t.Parallel()
+	authority() // its server must not live in the bubble
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.as(d.aws.Root())
+		file := d.file("cluster.yaml", irisFile+"operator_load_balancer_scheme: internal\nvpc_cidr: 10.40.0.0/16\n")
+		for _, words := range [][]string{{"cluster", "up", file, "--yes"}, {"cluster", "info"}} {
+			code, out, told := d.cortex(t.Context(), words...)
+			for _, text := range []string{"operator: only the network of the cluster reaches it", "10.40.0.0/16", "vpc-", "subnet-", "rtb-"} {
+				if code != 0 || !strings.Contains(out, text) {
+					t.Errorf("%v = %d\n%s%s\nwant %q", words, code, out, told, text)
+				}
+			}
+		}
+		var s struct{ Network cluster.Network }
+		code, out, _ := d.cortex(t.Context(), "cluster", "info", "-o", "json")
+		if err := json.Unmarshal([]byte(out), &s); code != 0 || err != nil || len(s.Network.Internal) != 1 || s.Network.Internal[0] != "operator" || s.Network.CIDR != "10.40.0.0/16" || len(s.Network.Subnets) == 0 || len(s.Network.Tables) == 0 {
+			t.Errorf("info -o json = %d, %+v, %v", code, s, err)
 		}
 	})
 }
