@@ -3,6 +3,7 @@ package eks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,14 @@ func TestDownKeepsData(t *testing.T) {
 	})
 }
 
+// oldCluster is a cluster as cortex 0.42 had them made: of its name, with its tag.
+const oldCluster = `{"Resources":{
+"Vpc":{"Type":"AWS::EC2::VPC","Properties":{"CidrBlock":"10.0.0.0/16","EnableDnsSupport":true,"EnableDnsHostnames":true}},
+"A":{"Type":"AWS::EC2::Subnet","Properties":{"VpcId":{"Ref":"Vpc"},"CidrBlock":"10.0.0.0/24","AvailabilityZone":"us-west-2a"}},
+"B":{"Type":"AWS::EC2::Subnet","Properties":{"VpcId":{"Ref":"Vpc"},"CidrBlock":"10.0.1.0/24","AvailabilityZone":"us-west-2b"}},
+"Cluster":{"Type":"AWS::EKS::Cluster","Properties":{"Name":"iris","RoleArn":"arn:aws:iam::` + account + `:role/old","BootstrapSelfManagedAddons":false,
+"ResourcesVpcConfig":{"SubnetIds":[{"Ref":"A"},{"Ref":"B"}]},"AccessConfig":{"AuthenticationMode":"API_AND_CONFIG_MAP"},"Tags":[{"Key":"cortex.dev/cluster-name","Value":"iris"}]}}}}`
+
 // Things that have a cluster's names and are not its own are neither used nor removed.
 func TestNotOurs(t *testing.T) {
 	t.Parallel()
@@ -182,10 +191,20 @@ func TestNotOurs(t *testing.T) {
 			})
 			return err
 		}, CodeNotOurs},
-		"cluster of 0.42": {func(ctx context.Context, _ *world, root *Account) error {
-			_, err := root.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{
-				StackName: aws.String("eksctl-iris-cluster"), TemplateBody: aws.String(`{"Resources":{"Gateway":{"Type":"AWS::EC2::InternetGateway"}}}`),
-			})
+		"cluster of 0.42": {func(ctx context.Context, w *world, root *Account) error {
+			err := root.createRole(ctx, &cluster.Role{Name: "old", Trust: &cluster.Document{Version: "2012-10-17", Statement: []cluster.Statement{{
+				Effect: "Allow", Principal: map[string]string{"Service": "eks.amazonaws.com"}, Action: []string{"sts:AssumeRole", "sts:TagSession"},
+			}}}})
+			if err != nil {
+				return err
+			}
+			settle(w.t)
+			_, err = root.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{StackName: aws.String("eksctl-iris-cluster"), TemplateBody: aws.String(oldCluster)})
+			settle(w.t)
+			settle(w.t)
+			if c, missing := root.control(ctx, "iris"); err == nil && (missing != nil || c == nil || c.Tags[cluster.TagClusterName] != "iris") {
+				err = fmt.Errorf("the old cluster is %+v, %w", c, missing)
+			}
 			return err
 		}, CodeOldCluster},
 	} {
