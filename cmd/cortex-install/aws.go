@@ -88,6 +88,9 @@ func at(p eks.Place) install.Config {
 	}
 }
 
+// Version is that of this program.
+func (kubernetes) Version() string { return version }
+
 // addons are what the nodes of a cluster need beside the chart.
 func addons(p eks.Place, chart *cluster.Chart) install.NodeAddons {
 	return install.NodeAddons{Cluster: p.Cluster, Region: p.Region, Groups: chart.Autoscaler, Devices: chart.DevicePlugins, Images: chart.Images}

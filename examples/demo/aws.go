@@ -93,7 +93,7 @@ func (d *awsDemo) openAccount(ctx context.Context) error {
 		"and behind the cluster that they make there is a real Kubernetes on this machine.)")
 	var policies []string
 	for _, name := range []string{"iris", "tulip"} {
-		text, err := os.ReadFile("internal/cluster/eks/testdata/minimum-cluster-policy.json")
+		text, err := os.ReadFile("internal/cluster/minimum-policy.json")
 		if err != nil {
 			return err
 		}

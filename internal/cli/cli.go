@@ -102,6 +102,7 @@ type app struct {
 	started      bool           // a command's own work has begun
 	ignored      bool           // what is left out of cli.yaml has been said
 	data         bool           // the answer is JSON or YAML, and so are errors
+	quiet        bool           // who runs it shows people whatever is said beside the answer
 	verbatim     bool           // what others have written is printed as it is
 	seen         rates          // of `get --watch`; nil: nobody watches
 	asked        *target        // the environment that was asked last

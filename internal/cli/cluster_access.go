@@ -66,11 +66,12 @@ type credential struct {
 }
 
 func (a *app) clusterTokenCommand() *cobra.Command {
-	return a.aboutCluster(&cobra.Command{
+	cmd := a.aboutCluster(&cobra.Command{
 		Use:   "token",
 		Short: "print a token for the Kubernetes of a cluster on AWS, as kubectl takes it",
 		Long: "Print a token that proves who you are to the API server of a cluster, in the form in which\n" +
-			"kubectl takes it from a credential plugin. It is made on this machine, and lives 15 minutes.",
+			"kubectl takes it from a credential plugin. It is made on this machine, and lives 15 minutes.\n" +
+			"Nothing else is said, because kubectl would show it each time.",
 		Example: "  cortex cluster token --name iris --region us-west-2",
 		Args:    exactly(),
 	}, nil, func(ctx context.Context, cloud Cloud, t clusterTarget, _ []string) error {
@@ -82,4 +83,10 @@ func (a *app) clusterTokenCommand() *cobra.Command {
 		c.Status.Token, c.Status.Expires = text, expires.UTC().Format(time.RFC3339)
 		return json.NewEncoder(a.streams.Out).Encode(c)
 	})
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.quiet = true
+		return run(cmd, args)
+	}
+	return cmd
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -121,23 +122,52 @@ func (a *app) knownClusters() (all []clusterTarget) {
 		return nil
 	}
 	for _, path := range paths[:min(len(paths), maxKnown)] {
-		var k struct {
-			Name   string `yaml:"cluster_name"`
-			Region string `yaml:"region"`
-		}
-		if data, err := os.ReadFile(path); err == nil && len(data) < maxValues && readYAML(data, &k) == nil && cluster.IsName(k.Name) && cluster.IsRegion(k.Region) {
+		if k, err := readKnown(path); err == nil {
 			all = append(all, clusterTarget{name: k.Name, region: k.Region})
 		}
 	}
 	return all
 }
 
-// remember notes that a cluster was made from this machine, and forget that it is gone.
-func (a *app) remember(name, region string) error {
+// known is what this machine remembers of a cluster.
+type known struct {
+	Name     string `yaml:"cluster_name"`
+	Region   string `yaml:"region"`
+	Operator string `yaml:"operator_endpoint"` // that environments lead to; empty: none was made
+}
+
+func readKnown(path string) (k known, err error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return k, err
+	case len(data) > maxValues:
+		return k, fault.New(fault.Malformed, "cli.wrong_file", "%s is too large", path)
+	}
+	if err := readYAML(data, &k); err != nil {
+		return k, err
+	}
+	if !cluster.IsName(k.Name) || !cluster.IsRegion(k.Region) {
+		return k, fault.New(fault.Malformed, "cli.wrong_file", "%s names no cluster", path)
+	}
+	return k, nil
+}
+
+// remember notes that a cluster is worked on from this machine, and where its operator is
+// when that is known; forget, that it is gone.
+func (a *app) remember(name, region, operator string) error {
 	if err := os.MkdirAll(a.configDir, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(a.knownPath(name, region), []byte("cluster_name: "+name+"\nregion: "+region+"\n"), 0o600)
+	path := a.knownPath(name, region)
+	if k, err := readKnown(path); err == nil && operator == "" {
+		operator = k.Operator
+	}
+	text := "cluster_name: " + name + "\nregion: " + region + "\n"
+	if operator != "" {
+		text += fmt.Sprintf("operator_endpoint: %q\n", operator)
+	}
+	return os.WriteFile(path, []byte(text), 0o600)
 }
 
 func (a *app) forget(name, region string) { _ = os.Remove(a.knownPath(name, region)) }

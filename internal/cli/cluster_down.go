@@ -70,21 +70,30 @@ func (a *app) clusterDown(ctx context.Context, cloud Cloud, t clusterTarget, kee
 	if err := work.ended(err, again); err != nil {
 		return err
 	}
-	a.forget(t.name, t.region)
-	if err := a.dropEnvironment(ctx, t.name); err != nil {
+	if err := a.dropEnvironments(ctx, t); err != nil {
 		return err
 	}
+	a.forget(t.name, t.region)
 	return a.sayVerified(out, found)
 }
 
-// dropEnvironment removes the environment of a cluster that is gone.
-func (a *app) dropEnvironment(ctx context.Context, name string) error {
+// dropEnvironments removes the environments that lead to a cluster which is gone, whatever
+// they are called. Another cluster of the same name has another operator.
+func (a *app) dropEnvironments(ctx context.Context, t clusterTarget) error {
+	k, err := readKnown(a.knownPath(t.name, t.region))
+	if err != nil || k.Operator == "" {
+		return nil //nolint:nilerr // this machine has made none
+	}
 	return a.environments.Change(ctx, func(c *environments.Config) error {
-		if c.Find(name) == nil {
-			return nil
+		for _, e := range c.All() {
+			if e.OperatorEndpoint != k.Operator {
+				continue
+			}
+			if _, err := c.Remove(e.Name); err != nil {
+				return err
+			}
 		}
-		_, err := c.Remove(name)
-		return err
+		return nil
 	})
 }
 

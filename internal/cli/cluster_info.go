@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,7 +114,7 @@ func (a *app) configureFrom(ctx context.Context, s *cluster.Status, name string)
 		return errNotWhole(s.ClusterName)
 	}
 	work := a.newWork(nil)
-	work.environment = name
+	work.environment, work.of = name, clusterTarget{name: s.ClusterName, region: s.Region}
 	if err := work.configure(ctx, name, s.Operator, s.Authority); err != nil {
 		return err
 	}
@@ -179,7 +180,16 @@ func (a *app) sayCluster(s *cluster.Status) {
 	for _, n := range s.Notes {
 		a.say("%s", n)
 	}
-	a.sayChanges(s.Drift, "differs from what was asked for: `cortex cluster up FILE` puts it right")
+	a.sayChanges(s.Drift, "differs from what was asked for: `"+puttingRight(s.Drift)+" FILE` puts it right")
+}
+
+// puttingRight is the command that makes changes: what is too much goes by another than what
+// is missing.
+func puttingRight(changes []cluster.Change) string {
+	if slices.ContainsFunc(changes, func(c cluster.Change) bool { return c.Action == cluster.Remove }) {
+		return "cortex cluster configure"
+	}
+	return "cortex cluster up"
 }
 
 // sayChanges prints changes below a line.
@@ -202,54 +212,70 @@ func (a *app) clusterConfigureCommand() *cobra.Command {
 		Use:   "configure CLUSTER_FILE",
 		Short: "bring a cluster on AWS to another cluster file",
 		Long: "Bring a cluster that is there to what its file says now. Node groups can be added, removed and\n" +
-			"given other numbers and priorities; the certificate and the white lists can change. What cannot\n" +
-			"is refused, before anything is changed. How many nodes there are now stays as it is.",
+			"given other numbers and priorities; the certificate and the white lists can change, and logs and\n" +
+			"metrics of CloudWatch can be switched on and off. What cannot is refused, before anything is\n" +
+			"changed. How many nodes there are now stays as it is.",
 		Example:           "  cortex cluster configure cluster.yaml",
 		Args:              exactly("CLUSTER_FILE"),
 		ValidArgsFunction: completeFiles(1),
 	}
 	cmd.RunE = a.cloudWork(func(cmd *cobra.Command, args []string) error {
-		ctx := cmd.Context()
-		parsed, err := readCluster(args[0])
-		if err != nil {
-			return err
-		}
-		c := parsed.Config
-		if broken := c.Validate(); len(broken) > 0 {
-			return parsed.Fault(broken)
-		}
-		a.warn(parsed.Warnings)
-		cloud, err := a.cloud(ctx, &keys, c.ClusterName, c.Region, yes)
-		if err != nil {
-			return err
-		}
-		change, broken, err := cloud.Configure(ctx, c)
-		if err != nil {
-			return err
-		}
-		if len(broken) > 0 {
-			return parsed.Fault(broken)
-		}
-		if len(change.Changes) == 0 {
-			a.say("cluster %s is what %s says", c.ClusterName, args[0])
-			return nil
-		}
-		a.sayChanges(change.Changes, "to be changed:")
-		a.say("%s an hour then, at least", change.Plan.Cost.Hourly)
-		if !yes {
-			if err := a.agreed(ctx, "change cluster %s in %s?", c.ClusterName, c.Region); err != nil {
-				return err
-			}
-		}
-		done, err := a.alone(ctx, c.ClusterName, c.Region)
-		if err != nil {
-			return err
-		}
-		defer done()
-		work := a.newWork(change.Plan)
-		return work.ended(cloud.Apply(ctx, change, work.run()), "cortex cluster configure "+args[0])
+		return a.clusterConfigure(cmd.Context(), args[0], &keys, yes)
 	})
 	keys.add(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "skip prompts")
 	return cmd
+}
+
+func (a *app) clusterConfigure(ctx context.Context, file string, keys *keyFlags, yes bool) error {
+	parsed, err := readCluster(file)
+	if err != nil {
+		return err
+	}
+	c := parsed.Config
+	if broken := c.Validate(); len(broken) > 0 {
+		return parsed.Fault(broken)
+	}
+	a.warn(parsed.Warnings)
+	cloud, err := a.cloud(ctx, keys, c.ClusterName, c.Region, yes)
+	if err != nil {
+		return err
+	}
+	change, broken, err := cloud.Configure(ctx, c)
+	if err != nil {
+		return err
+	}
+	if len(broken) > 0 {
+		return parsed.Fault(broken)
+	}
+	if len(change.Changes) == 0 {
+		a.say("cluster %s is what %s says", c.ClusterName, file)
+		return nil
+	}
+	a.sayChanges(change.Changes, "to be changed:")
+	if slices.ContainsFunc(change.Changes, func(c cluster.Change) bool { return c.ID == cluster.IDChart }) {
+		if err := a.lookForImages(ctx, cloud, change.Plan); err != nil {
+			return err
+		}
+	}
+	for _, q := range change.Short {
+		a.say("%s %s: needs %d more, and %s; %s", a.paint.yellow("!"), q.Name, q.Need, quotaRoom(q), q.Ask())
+	}
+	a.say("%s an hour then, at least", change.Plan.Cost.Hourly)
+	if !yes {
+		if err := a.agreed(ctx, "change cluster %s in %s?", c.ClusterName, c.Region); err != nil {
+			return err
+		}
+	}
+	done, err := a.alone(ctx, c.ClusterName, c.Region)
+	if err != nil {
+		return err
+	}
+	defer done()
+	work := a.newWork(change.Plan)
+	if err := work.ended(cloud.Apply(ctx, change, work.run()), "cortex cluster configure "+file); err != nil {
+		return err
+	}
+	a.say("\ncluster %s is what %s says", c.ClusterName, file)
+	return nil
 }

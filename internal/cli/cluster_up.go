@@ -80,11 +80,8 @@ func (a *app) clusterUp(ctx context.Context, file string, keys *keyFlags, enviro
 		}
 	}
 	a.sayPlan(plan)
-	switch unknown, err := cloud.LookForImages(ctx, plan); {
-	case err != nil:
+	if err := a.lookForImages(ctx, cloud, plan); err != nil {
 		return err
-	case unknown != "":
-		a.note("images: %s", unknown)
 	}
 	if n := len(state); n > 0 {
 		a.say("\n%d of %d are there already", n, len(plan.Steps))
@@ -99,7 +96,7 @@ func (a *app) clusterUp(ctx context.Context, file string, keys *keyFlags, enviro
 		return err
 	}
 	defer done()
-	if err := a.remember(c.ClusterName, c.Region); err != nil {
+	if err := a.remember(c.ClusterName, c.Region, ""); err != nil {
 		return err
 	}
 	work := a.newWork(plan)
@@ -108,6 +105,15 @@ func (a *app) clusterUp(ctx context.Context, file string, keys *keyFlags, enviro
 		return err
 	}
 	return a.sayUp(ctx, cloud, plan, c, work.environment)
+}
+
+// lookForImages refuses a plan that starts an image which no registry has.
+func (a *app) lookForImages(ctx context.Context, cloud Cloud, plan *cluster.Plan) error {
+	unknown, err := cloud.LookForImages(ctx, plan)
+	if err == nil && unknown != "" {
+		a.note("images: %s", unknown)
+	}
+	return err
 }
 
 // agreed asks, and makes a refusal an error.
@@ -150,13 +156,18 @@ func (a *app) sayPeering(s *cluster.Status) {
 type work struct {
 	a           *app
 	plan        *cluster.Plan // nil when one is taken away
+	of          clusterTarget
 	environment string
 	began       time.Time
 	running     map[string]time.Time // since when it last said something
 }
 
 func (a *app) newWork(plan *cluster.Plan) *work {
-	return &work{a: a, plan: plan, began: time.Now(), running: map[string]time.Time{}}
+	w := &work{a: a, plan: plan, began: time.Now(), running: map[string]time.Time{}}
+	if plan != nil {
+		w.of = clusterTarget{name: plan.ClusterName, region: plan.Region}
+	}
+	return w
 }
 
 func (w *work) run() cluster.Run {
@@ -225,21 +236,33 @@ func (w *work) ended(err error, again string) error {
 	return err
 }
 
-// configure makes the environment of a cluster, which trusts its own authority.
-func (w *work) configure(ctx context.Context, name, endpoint, authority string) error {
-	e := environments.Environment{Name: either(w.environment, name), OperatorEndpoint: endpoint}
+// configure makes the environment of a cluster, which trusts its own authority. Where none was
+// named, those that lead to the cluster get to know what has changed, and none is made.
+func (w *work) configure(ctx context.Context, _, endpoint, authority string) error {
+	e := environments.Environment{Name: w.environment, OperatorEndpoint: endpoint}
 	if authority != "" {
 		e.Anchor = trust.Anchor{CAData: base64.StdEncoding.EncodeToString([]byte(authority))}
+	}
+	if w.environment == "" {
+		return w.a.environments.Change(ctx, func(c *environments.Config) error {
+			for _, old := range c.All() {
+				if old.OperatorEndpoint == endpoint {
+					e.Name, e.ClusterID = old.Name, old.ClusterID
+					c.Put(e)
+				}
+			}
+			return nil
+		})
 	}
 	if err := e.Check(); err != nil {
 		return err
 	}
+	if err := w.a.remember(w.of.name, w.of.region, endpoint); err != nil {
+		return err
+	}
 	return w.a.environments.Change(ctx, func(c *environments.Config) error {
-		if old := c.Find(e.Name); old != nil {
+		if old := c.Find(e.Name); old != nil && old.OperatorEndpoint == endpoint {
 			e.ClusterID = old.ClusterID
-			if old.OperatorEndpoint != endpoint {
-				e.ClusterID = ""
-			}
 		}
 		c.Put(e)
 		return nil

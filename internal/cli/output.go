@@ -72,7 +72,11 @@ func (a *app) printLine(o output, v any) error {
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.streams.Out, format+"\n", args...) }
 
 // note says something beside the answer.
-func (a *app) note(format string, args ...any) { fmt.Fprintf(a.streams.Err, format+"\n", args...) }
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.streams.Err, format+"\n", args...)
+	}
+}
 
 // fileDescriptor returns the descriptor of a stream that is a terminal.
 func terminal(stream any) (fd int, ok bool) {

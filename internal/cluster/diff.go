@@ -119,7 +119,10 @@ func RemovalRank(id string) int {
 
 // changeable are the keys that a cluster that there is may be given other values of,
 // besides its node groups.
-var changeable = []string{"ssl_certificate_arn", "api_load_balancer_cidr_white_list", "operator_load_balancer_cidr_white_list"}
+var changeable = []string{
+	"ssl_certificate_arn", "api_load_balancer_cidr_white_list", "operator_load_balancer_cidr_white_list",
+	"cloudwatch_logs", "image_fluent_bit", "cloudwatch_metrics", "image_otel_collector",
+}
 
 // Reconfigure returns why a cluster cannot be made what after says: what it cannot change
 // while it is there. Both are valid, with their defaults.
@@ -136,7 +139,7 @@ func Reconfigure(before, after *Config) []workload.Violation {
 		if slices.Contains(changeable, key) || bytes.Equal(old[key], now[key]) {
 			continue
 		}
-		hint := "only node groups, ssl_certificate_arn and the white lists can"
+		hint := "only node groups, ssl_certificate_arn, the white lists, cloudwatch_logs and cloudwatch_metrics can"
 		if key == "kubernetes_version" {
 			hint = "`cortex cluster upgrade` changes it"
 		}

@@ -18,6 +18,7 @@ type Quota struct {
 	Limit   *float64 `json:"limit,omitempty"` // nil: not known
 	Used    *float64 `json:"used,omitempty"`  // nil: not known
 	State   string   `json:"state"`
+	own     bool     // of the cluster alone: nothing else counts against it
 }
 
 // States of a quota.
@@ -41,6 +42,26 @@ func (q Quota) Ask() string {
 // Exceeded are the quotas because of which a plan cannot be carried out.
 func (p *Plan) Exceeded() []Quota {
 	return slices.DeleteFunc(slices.Clone(p.Quotas), func(q Quota) bool { return q.State != QuotaExceeded })
+}
+
+// Growth are the quotas for which a cluster that is there grows too large when it becomes what
+// p has. What it uses already is in what AWS says is used.
+func (p *Plan) Growth(before *Plan) (all []Quota) {
+	had := map[string]int64{}
+	for _, q := range before.Quotas {
+		had[q.Service+q.Code] = q.Need
+	}
+	for _, q := range p.Quotas {
+		more := q.Need - had[q.Service+q.Code]
+		if !q.own {
+			q.Need, q.Most = more, 0
+		}
+		if more > 0 && q.Limit != nil && q.Used != nil && float64(q.Need)+*q.Used > *q.Limit {
+			q.State = QuotaExceeded
+			all = append(all, q)
+		}
+	}
+	return all
 }
 
 // quotas are what a cluster needs of each limit that clusters are known to run into.
@@ -111,16 +132,16 @@ type needs struct {
 	list []Quota
 }
 
-// add notes a need. A limit of what is new with the cluster is not used yet.
-func (n *needs) add(service, code, name string, need, most int64, fresh bool) {
-	q := Quota{Service: service, Code: code, Name: name, Need: need, State: QuotaUnknown}
+// add notes a need. Of a limit that is the cluster's own nothing is used yet.
+func (n *needs) add(service, code, name string, need, most int64, own bool) {
+	q := Quota{Service: service, Code: code, Name: name, Need: need, State: QuotaUnknown, own: own}
 	if most > need {
 		q.Most = most
 	}
 	if fact := n.f.quota(service, code); fact != nil {
 		limit := fact.Limit
 		q.Limit, q.Used = &limit, fact.Used
-		if fresh {
+		if own {
 			q.Used = new(float64)
 		}
 	}

@@ -132,6 +132,7 @@ type Reconfiguration struct {
 	Facts   *Facts   `json:"-"`
 	Plan    *Plan    `json:"-"`
 	Changes []Change `json:"changes"`
+	Short   []Quota  `json:"short,omitempty"` // quotas that may not have room for it
 }
 
 // Access is who may administer a cluster.

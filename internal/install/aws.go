@@ -157,8 +157,8 @@ func (w *work) holdingBudgets(ctx context.Context) ([]string, error) {
 
 // Identity is one line of the ConfigMap by which EKS maps identities of AWS.
 type Identity struct {
-	ARN    string
-	Role   bool // else a user
+	ARN    string // or the number of an account, all of whose users are let in by their own names
+	Role   bool   // else a user
 	Groups []string
 }
 
@@ -166,6 +166,7 @@ type Identity struct {
 const (
 	mapName, mapNamespace = "aws-auth", "kube-system"
 	mapRoles, mapUsers    = "mapRoles", "mapUsers"
+	mapAccounts           = "mapAccounts"
 )
 
 // Identities are those that the ConfigMap aws-auth maps; none when there is no such map.
@@ -195,17 +196,29 @@ func (w *work) identities(ctx context.Context) ([]Identity, error) {
 			all = append(all, identityOf(line, key))
 		}
 	}
+	var accounts []any
+	if err := readMap(found, mapAccounts, &accounts); err != nil {
+		return nil, err
+	}
+	for _, account := range accounts {
+		all = append(all, Identity{ARN: fmt.Sprint(account)})
+	}
 	return all, nil
 }
 
 // identityLines are the lines of a key. They are kept as they are: they have more keys
 // than are read here.
 func identityLines(m *corev1.ConfigMap, key string) (lines []map[string]any, err error) {
-	if err := yaml.Unmarshal([]byte(m.Data[key]), &lines); err != nil {
-		return nil, fault.New(fault.Invalid, "install.aws_auth", "the key %s of the ConfigMap %s cannot be read: %w", key, mapName, err).
+	return lines, readMap(m, key, &lines)
+}
+
+// readMap reads the lines of a key.
+func readMap(m *corev1.ConfigMap, key string, lines any) error {
+	if err := yaml.Unmarshal([]byte(m.Data[key]), lines); err != nil {
+		return fault.New(fault.Invalid, "install.aws_auth", "the key %s of the ConfigMap %s cannot be read: %w", key, mapName, err).
 			WithHint("`kubectl edit configmap %s --namespace %s` corrects it", mapName, mapNamespace)
 	}
-	return lines, nil
+	return nil
 }
 
 func identityOf(line map[string]any, key string) Identity {

@@ -120,7 +120,7 @@ const authUsers = `- userarn: arn:aws:iam::111122223333:user/carol
 // map is never deleted.
 func TestIdentities(t *testing.T) {
 	t.Parallel()
-	clients := fake.NewClientset(&corev1.ConfigMap{ObjectMeta: metaOf(mapNamespace, mapName), Data: map[string]string{mapRoles: authRoles, mapUsers: authUsers, "mapAccounts": "[]"}})
+	clients := fake.NewClientset(&corev1.ConfigMap{ObjectMeta: metaOf(mapNamespace, mapName), Data: map[string]string{mapRoles: authRoles, mapUsers: authUsers, mapAccounts: "- \"444455556666\"\n"}})
 	w := &work{clients: clients}
 	names := func() string {
 		all, err := w.identities(t.Context())
@@ -133,7 +133,7 @@ func TestIdentities(t *testing.T) {
 		}
 		return strings.Join(lines, "\n")
 	}
-	all := "eksctl-iris-1234abcd-nodes role=true [system:bootstrappers system:nodes]\nAdmins role=true [system:masters]\ncarol role=false [system:masters]\ndave role=false []"
+	all := "eksctl-iris-1234abcd-nodes role=true [system:bootstrappers system:nodes]\nAdmins role=true [system:masters]\ncarol role=false [system:masters]\ndave role=false []\n444455556666 role=false []"
 	if got := names(); got != all {
 		t.Errorf("identities are\n%s\nwant\n%s", got, all)
 	}
@@ -148,11 +148,11 @@ func TestIdentities(t *testing.T) {
 	if err := w.removeIdentities(t.Context(), []string{"arn:aws:iam::111122223333:role/Admins", "arn:aws:iam::111122223333:user/carol"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(), "eksctl-iris-1234abcd-nodes role=true [system:bootstrappers system:nodes]\ndave role=false []"; got != want || conflicts != 2 {
+	if got, want := names(), "eksctl-iris-1234abcd-nodes role=true [system:bootstrappers system:nodes]\ndave role=false []\n444455556666 role=false []"; got != want || conflicts != 2 {
 		t.Errorf("after %d writes identities are\n%s\nwant\n%s", conflicts, got, want)
 	}
 	m, err := clients.CoreV1().ConfigMaps(mapNamespace).Get(t.Context(), mapName, metav1.GetOptions{})
-	if err != nil || !strings.Contains(m.Data[mapRoles], "username: system:node:{{EC2PrivateDNSName}}") || m.Data["mapAccounts"] != "[]" {
+	if err != nil || !strings.Contains(m.Data[mapRoles], "username: system:node:{{EC2PrivateDNSName}}") || m.Data[mapAccounts] != "- \"444455556666\"\n" {
 		t.Errorf("aws-auth is %+v, %v; want everything else in it as it was", m, err)
 	}
 }

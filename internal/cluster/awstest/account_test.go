@@ -32,7 +32,7 @@ import (
 // published is the policy that Cortex's documentation asks for.
 func published(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../eks/testdata/minimum-cluster-policy.json")
+	text, err := os.ReadFile("../minimum-policy.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (m Mapping) counts() bool {
 // Grant makes a user or a role an administrator of a cluster, and returns its ARN as EKS
 // has it.
 func (a *Account) Grant(ctx context.Context, name, who string) (string, error) {
-	if _, err := a.place(ctx, name); err != nil {
+	if _, err := a.ownPlace(ctx, name); err != nil {
 		return "", err
 	}
 	principal, err := a.principal(ctx, who)
@@ -200,7 +200,7 @@ func (a *Account) entries(ctx context.Context, name string) (map[string]bool, er
 // entry, and its lines of aws-auth, which the entry only covers. The last administrator
 // stays.
 func (a *Account) Revoke(ctx context.Context, name, who string) (removed []string, err error) {
-	at, err := a.place(ctx, name)
+	at, err := a.ownPlace(ctx, name)
 	if err != nil {
 		return nil, err
 	}

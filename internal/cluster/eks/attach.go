@@ -23,6 +23,27 @@ func (a *Account) nodegroup(ctx context.Context, clusterName, name string) (*eks
 	return out.Nodegroup, nil
 }
 
+// groups are the node groups of a cluster, by their names. EKS answers for one at a time:
+// each is asked about once, all at the same time.
+func (a *Account) groups(ctx context.Context, clusterName string, seen *sight) (map[string]*ekstypes.Nodegroup, error) {
+	names := seen.groups()
+	found := make([]*ekstypes.Nodegroup, len(names))
+	var tasks []func() error
+	for i, name := range names {
+		tasks = append(tasks, func() (err error) { found[i], err = a.nodegroup(ctx, clusterName, name); return err })
+	}
+	if err := together(tasks...); err != nil {
+		return nil, err
+	}
+	all := map[string]*ekstypes.Nodegroup{}
+	for i, name := range names {
+		if found[i] != nil { // a stack whose group could not be made has none
+			all[name] = found[i]
+		}
+	}
+	return all, nil
+}
+
 // scalingGroups are the names of the Auto Scaling groups of a node group.
 func scalingGroups(g *ekstypes.Nodegroup) (names []string) {
 	if g == nil || g.Resources == nil {

@@ -37,7 +37,13 @@ func (a *Account) Configure(ctx context.Context, c *cluster.Config) (*cluster.Re
 	if err != nil {
 		return nil, nil, err
 	}
-	return &cluster.Reconfiguration{Plan: plan, Facts: f, Config: c, Changes: cluster.Diff(state, plan)}, nil, nil
+	to := &cluster.Reconfiguration{Plan: plan, Facts: f, Config: c, Changes: cluster.Diff(state, plan)}
+	// Without what the groups were like that are to go, nobody knows what is new.
+	old, f := pin(n.Config, facts, n)
+	if before, broken := cluster.Build(old, f); len(broken) == 0 {
+		to.Short = plan.Growth(before)
+	}
+	return to, nil, nil
 }
 
 // Apply makes the changes of a configuration: what is wanted first, then what is too much.
@@ -48,10 +54,15 @@ func (a *Account) Apply(ctx context.Context, c *cluster.Reconfiguration, o clust
 	d := &removal{run: &run{Account: a, options: o}, name: c.Plan.ClusterName}
 	var tasks []func() error
 	for _, change := range c.Changes {
-		// Only groups of nodes can be too much.
-		if change.Action == cluster.Remove && strings.HasPrefix(change.ID, cluster.IDStack+cluster.NodesPart("cx-w")) {
+		if change.Action == cluster.Remove && removable(change.ID) {
 			tasks = append(tasks, func() error { return d.one(ctx, change) })
 		}
 	}
 	return together(tasks...)
+}
+
+// removable reports whether something may be too much in a cluster that is there: groups of
+// nodes, and the role of a part that the cluster has no more, which no pod has by then.
+func removable(id string) bool {
+	return strings.HasPrefix(id, cluster.IDStack+cluster.NodesPart("cx-w")) || strings.HasPrefix(id, cluster.IDRole)
 }

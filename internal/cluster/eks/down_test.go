@@ -3,6 +3,7 @@ package eks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,14 @@ func TestDownKeepsData(t *testing.T) {
 	})
 }
 
+// oldCluster is a cluster as cortex 0.42 had them made: of its name, with its tag.
+const oldCluster = `{"Resources":{
+"Vpc":{"Type":"AWS::EC2::VPC","Properties":{"CidrBlock":"10.0.0.0/16","EnableDnsSupport":true,"EnableDnsHostnames":true}},
+"A":{"Type":"AWS::EC2::Subnet","Properties":{"VpcId":{"Ref":"Vpc"},"CidrBlock":"10.0.0.0/24","AvailabilityZone":"us-west-2a"}},
+"B":{"Type":"AWS::EC2::Subnet","Properties":{"VpcId":{"Ref":"Vpc"},"CidrBlock":"10.0.1.0/24","AvailabilityZone":"us-west-2b"}},
+"Cluster":{"Type":"AWS::EKS::Cluster","Properties":{"Name":"iris","RoleArn":"arn:aws:iam::` + account + `:role/old","BootstrapSelfManagedAddons":false,
+"ResourcesVpcConfig":{"SubnetIds":[{"Ref":"A"},{"Ref":"B"}]},"AccessConfig":{"AuthenticationMode":"API_AND_CONFIG_MAP"},"Tags":[{"Key":"cortex.dev/cluster-name","Value":"iris"}]}}}}`
+
 // Things that have a cluster's names and are not its own are neither used nor removed.
 func TestNotOurs(t *testing.T) {
 	t.Parallel()
@@ -182,10 +191,20 @@ func TestNotOurs(t *testing.T) {
 			})
 			return err
 		}, CodeNotOurs},
-		"cluster of 0.42": {func(ctx context.Context, _ *world, root *Account) error {
-			_, err := root.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{
-				StackName: aws.String("eksctl-iris-cluster"), TemplateBody: aws.String(`{"Resources":{"Gateway":{"Type":"AWS::EC2::InternetGateway"}}}`),
-			})
+		"cluster of 0.42": {func(ctx context.Context, w *world, root *Account) error {
+			err := root.createRole(ctx, &cluster.Role{Name: "old", Trust: &cluster.Document{Version: "2012-10-17", Statement: []cluster.Statement{{
+				Effect: "Allow", Principal: map[string]string{"Service": "eks.amazonaws.com"}, Action: []string{"sts:AssumeRole", "sts:TagSession"},
+			}}}})
+			if err != nil {
+				return err
+			}
+			settle(w.t)
+			_, err = root.cfn.CreateStack(ctx, &cloudformation.CreateStackInput{StackName: aws.String("eksctl-iris-cluster"), TemplateBody: aws.String(oldCluster)})
+			settle(w.t)
+			settle(w.t)
+			if c, missing := root.control(ctx, "iris"); err == nil && (missing != nil || c == nil || c.Tags[cluster.TagClusterName] != "iris") {
+				err = fmt.Errorf("the old cluster is %+v, %w", c, missing)
+			}
 			return err
 		}, CodeOldCluster},
 	} {
@@ -207,9 +226,31 @@ func TestNotOurs(t *testing.T) {
 			if _, err := w.down(ctx); err != nil && fault.Code(err) != tt.code {
 				t.Errorf("%s: down = %v", name, err)
 			}
+			if tt.code == CodeOldCluster {
+				w.refusesOld(ctx, root)
+			}
 			if after := strings.Join(w.aws.Left(), " "); after != before {
 				t.Errorf("%s: there was %q, and now there is %q", name, before, after)
 			}
 		})
+	}
+}
+
+// refusesOld wants every command to say that the cluster is of cortex 0.42.
+func (w *world) refusesOld(ctx context.Context, a *Account) {
+	w.t.Helper()
+	for what, do := range map[string]func() error{
+		"info":      func() error { _, err := a.Info(ctx, "iris"); return err },
+		"drift":     func() error { _, err := a.StackDrift(ctx, "iris"); return err },
+		"health":    func() error { _, err := a.Health(ctx, "iris"); return err },
+		"configure": func() error { _, _, err := a.Configure(ctx, w.config); return err },
+		"upgrade":   func() error { _, err := a.Upgrade(ctx, "iris", ""); return err },
+		"grant":     func() error { _, err := a.Grant(ctx, "iris", a.Caller); return err },
+		"revoke":    func() error { _, err := a.Revoke(ctx, "iris", a.Caller); return err },
+		"down":      func() error { _, err := a.Removal(ctx, "iris", false); return err },
+	} {
+		if err := do(); fault.Code(err) != CodeOldCluster || !strings.Contains(fault.From(err).Hint, "eksctl delete cluster") {
+			w.t.Errorf("%s of a cluster of 0.42 = %v, want %s and how to go on", what, err, CodeOldCluster)
+		}
 	}
 }

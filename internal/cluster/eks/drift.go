@@ -33,7 +33,7 @@ func (a *Account) StackDrift(ctx context.Context, name string) ([]cluster.Drift,
 		return nil, err
 	}
 	if len(stacks) == 0 {
-		return nil, a.noCluster(name)
+		return nil, a.noCluster(ctx, name)
 	}
 	var mu sync.Mutex
 	var all []cluster.Drift
@@ -140,7 +140,10 @@ func (a *Account) mappedBeside(ctx context.Context, name string) ([]cluster.Drif
 	nodes := a.names(name).RoleARN("nodes")
 	var all []cluster.Drift
 	for _, m := range mapped {
-		if m.ARN != nodes {
+		switch {
+		case cluster.IsAccount(m.ARN):
+			all = append(all, cluster.Drift{Where: "aws-auth", What: "account " + m.ARN, Is: "all of its users may sign in, by their own names", Should: "take it out of mapAccounts with kubectl"})
+		case m.ARN != nodes:
 			all = append(all, cluster.Drift{Where: "aws-auth", What: m.ARN, Is: "is in the groups " + strings.Join(m.Groups, ", "), Should: "`cortex cluster revoke` takes it out"})
 		}
 	}

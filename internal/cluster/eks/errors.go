@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"cortex.dev/cortex/internal/cluster"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -44,7 +45,7 @@ var refusals = []refusal{
 	{[]string{"OptInRequired", "SubscriptionRequiredException"}, fault.Forbidden, CodeOptIn,
 		"turn the region or the service on in the console of the account, or take another region"},
 	{[]string{"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Client.UnauthorizedOperation", "UnauthorizedException", "AuthorizationError", "AuthorizationErrorException", "Forbidden"}, fault.Forbidden, CodeForbidden,
-		"`cortex cluster policy` prints a policy that allows everything which the commands for clusters do"},
+		granted("")},
 	{[]string{"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown"}, fault.TooMany, CodeThrottled,
 		"others use the account heavily; run the same command again in some minutes, it goes on where it stopped"},
 }
@@ -115,13 +116,14 @@ func asFault(doing string, err error) error {
 		if !slices.Contains(r.codes, code) {
 			continue
 		}
-		text := textOf(err)
+		text, hint := textOf(err), r.hint
 		if action := deniedAction(text); action != "" {
+			hint = granted(text)
 			text = "these credentials may not " + action + onResource(text)
 		}
-		return fault.New(r.kind, r.code, "%s: %s", doing, text).WithHint("%s", r.hint)
+		return fault.New(r.kind, r.code, "%s: %s", doing, text).WithHint("%s", hint)
 	}
-	return fault.New(fault.Unavailable, CodeFailed, "%s: %s", doing, textOf(err))
+	return fault.New(fault.Unavailable, CodeFailed, "%s: %s", doing, textOf(err)).WithHint("run the same command again when the cause is gone: it goes on where it stopped")
 }
 
 var (
@@ -137,9 +139,27 @@ func deniedAction(text string) string {
 	return ""
 }
 
-func onResource(text string) string {
+func deniedResource(text string) string {
 	if m := resourceShape.FindStringSubmatch(text); m != nil {
-		return " on " + m[1]
+		return m[1]
 	}
 	return ""
+}
+
+func onResource(text string) string {
+	if r := deniedResource(text); r != "" {
+		return " on " + r
+	}
+	return ""
+}
+
+// granted says what gives the permission that AWS's text of a refusal is about.
+func granted(text string) string {
+	const whole = "`cortex cluster policy` prints a policy that allows everything which the commands for clusters do"
+	if action := deniedAction(text); action != "" {
+		if statements := cluster.Granting(action, deniedResource(text)); statements != "" {
+			return action + " is allowed by " + statements
+		}
+	}
+	return whole
 }

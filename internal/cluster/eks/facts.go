@@ -38,7 +38,7 @@ func (a *Account) facts(ctx context.Context, c *cluster.Config, quotas bool) (*c
 		func() error { return a.versions(ctx, fill, f) },
 		func() error { return a.instanceTypes(ctx, c, fill, f) },
 		func() error { return a.spotPrices(ctx, c, fill, f) },
-		func() error { return a.subnets(ctx, c, fill, f) },
+		func() error { _, err := a.subnets(ctx, c, fill, f); return err },
 		func() error { return a.certificate(ctx, c, fill, f) },
 		func() error { return a.policies(ctx, c, fill, f) },
 		func() error {

@@ -13,10 +13,11 @@ import (
 	"cortex.dev/cortex/internal/cluster"
 )
 
-// subnets reads all subnets of the VPCs that have one of the user's.
-func (a *Account) subnets(ctx context.Context, c *cluster.Config, fill filler, f *cluster.Facts) error {
+// subnets reads all subnets of the VPCs that have one of the user's, and returns the route
+// table of each.
+func (a *Account) subnets(ctx context.Context, c *cluster.Config, fill filler, f *cluster.Facts) (tables map[string]string, err error) {
 	if !c.OwnNetwork() {
-		return nil
+		return nil, nil
 	}
 	var ids []string
 	for _, s := range c.Subnets {
@@ -24,7 +25,7 @@ func (a *Account) subnets(ctx context.Context, c *cluster.Config, fill filler, f
 	}
 	named, err := a.describeSubnets(ctx, filter("subnet-id", ids...))
 	if err != nil || len(named) == 0 {
-		return err // none of them: Build refuses each by its key
+		return nil, err // none of them: Build refuses each by its key
 	}
 	var vpcs []string
 	for _, s := range named {
@@ -34,26 +35,26 @@ func (a *Account) subnets(ctx context.Context, c *cluster.Config, fill filler, f
 	return a.subnetsOf(ctx, slices.Compact(vpcs), fill, f)
 }
 
-// subnetsOf reads all subnets of some VPCs.
-func (a *Account) subnetsOf(ctx context.Context, vpcs []string, fill filler, f *cluster.Facts) error {
+// subnetsOf reads all subnets of some VPCs, and returns the route table of each.
+func (a *Account) subnetsOf(ctx context.Context, vpcs []string, fill filler, f *cluster.Facts) (tables map[string]string, err error) {
 	all, err := a.describeSubnets(ctx, filter("vpc-id", vpcs...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ranges := map[string]string{}
 	pages := ec2.NewDescribeVpcsPaginator(a.ec2, &ec2.DescribeVpcsInput{VpcIds: vpcs})
 	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return asFault("reading the VPC of the subnets", err)
+			return nil, asFault("reading the VPC of the subnets", err)
 		}
 		for _, v := range page.Vpcs {
 			ranges[aws.ToString(v.VpcId)] = aws.ToString(v.CidrBlock)
 		}
 	}
-	public, err := a.publicSubnets(ctx, vpcs, all)
+	public, tables, err := a.routes(ctx, vpcs, all)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fill(func() {
 		for _, s := range all {
@@ -65,7 +66,7 @@ func (a *Account) subnetsOf(ctx context.Context, vpcs []string, fill filler, f *
 		}
 		slices.SortFunc(f.Subnets, func(x, y cluster.SubnetFact) int { return cmp.Compare(x.ID, y.ID) })
 	})
-	return nil
+	return tables, nil
 }
 
 func (a *Account) describeSubnets(ctx context.Context, by ec2types.Filter) (all []ec2types.Subnet, err error) {
@@ -80,35 +81,40 @@ func (a *Account) describeSubnets(ctx context.Context, by ec2types.Filter) (all 
 	return all, nil
 }
 
-// publicSubnets are those with a route to an internet gateway: by a table of their own,
-// else by the main one of their VPC.
-func (a *Account) publicSubnets(ctx context.Context, vpcs []string, subnets []ec2types.Subnet) (map[string]bool, error) {
-	mainTable, ownTable := map[string]bool{}, map[string]bool{} // whether it leads to the internet
+// routes says which subnets have a route to an internet gateway, and by which table: one of
+// their own, else the main one of their VPC.
+func (a *Account) routes(ctx context.Context, vpcs []string, subnets []ec2types.Subnet) (public map[string]bool, tables map[string]string, err error) {
+	type table struct {
+		id    string
+		leads bool // to the internet
+	}
+	mainTable, ownTable := map[string]table{}, map[string]table{} // of VPCs, and of subnets
 	pages := ec2.NewDescribeRouteTablesPaginator(a.ec2, &ec2.DescribeRouteTablesInput{Filters: []ec2types.Filter{filter("vpc-id", vpcs...)}})
 	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, asFault("reading the routes of the subnets", err)
+			return nil, nil, asFault("reading the routes of the subnets", err)
 		}
 		for _, t := range page.RouteTables {
-			leads := slices.ContainsFunc(t.Routes, func(r ec2types.Route) bool { return strings.HasPrefix(aws.ToString(r.GatewayId), "igw-") })
+			is := table{aws.ToString(t.RouteTableId), slices.ContainsFunc(t.Routes, func(r ec2types.Route) bool { return strings.HasPrefix(aws.ToString(r.GatewayId), "igw-") })}
 			for _, at := range t.Associations {
 				if aws.ToBool(at.Main) {
-					mainTable[aws.ToString(t.VpcId)] = leads
+					mainTable[aws.ToString(t.VpcId)] = is
 				}
 				if at.SubnetId != nil {
-					ownTable[*at.SubnetId] = leads
+					ownTable[*at.SubnetId] = is
 				}
 			}
 		}
 	}
-	public := map[string]bool{}
+	public, tables = map[string]bool{}, map[string]string{}
 	for _, s := range subnets {
-		leads, own := ownTable[aws.ToString(s.SubnetId)]
+		id := aws.ToString(s.SubnetId)
+		is, own := ownTable[id]
 		if !own {
-			leads = mainTable[aws.ToString(s.VpcId)]
+			is = mainTable[aws.ToString(s.VpcId)]
 		}
-		public[aws.ToString(s.SubnetId)] = leads
+		public[id], tables[id] = is.leads, is.id
 	}
-	return public, nil
+	return public, tables, nil
 }

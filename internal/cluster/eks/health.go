@@ -3,6 +3,7 @@ package eks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,23 +18,25 @@ import (
 
 // Health says how a cluster is doing: what AWS says of it, then what is said within it.
 func (a *Account) Health(ctx context.Context, name string) ([]cluster.Check, error) {
-	stacks, err := a.stacks(ctx, name)
+	var seen *sight
+	var control *ekstypes.Cluster
+	err := together(
+		func() (err error) { seen, err = a.sight(ctx, name); return err },
+		func() (err error) { control, err = a.control(ctx, name); return err },
+	)
 	if err != nil {
 		return nil, err
 	}
-	control, err := a.control(ctx, name)
-	if err != nil {
+	// cortex 0.42 gave its control planes the same tag, and has other stacks.
+	if control == nil || control.Tags[cluster.TagClusterName] != name || len(seen.stacks) == 0 {
+		return nil, a.noCluster(ctx, name)
+	}
+	d := &doctor{Account: a, name: name, control: control, seen: seen}
+	if d.groups, err = a.groups(ctx, name, seen); err != nil {
 		return nil, err
 	}
-	if control == nil || control.Tags[cluster.TagClusterName] != name {
-		if err := a.refuseOld(ctx, name); err != nil {
-			return nil, err
-		}
-		return nil, a.noCluster(name)
-	}
-	d := &doctor{Account: a, name: name, control: control}
-	services := stacks["services"]
-	checks := []cluster.Check{d.controlPlane(), {}, {}, {}, {}, {}}
+	services := seen.stacks["services"]
+	checks := []cluster.Check{d.controlPlane(), {}, {}, {}, {}, d.stacks()}
 	err = together(
 		func() (err error) { checks[1], err = d.support(ctx); return err },
 		func() (err error) { checks[2], err = d.addons(ctx); return err },
@@ -42,22 +45,11 @@ func (a *Account) Health(ctx context.Context, name string) ([]cluster.Check, err
 			checks[4], err = d.balancers(ctx, listed(outputsOf(&services)["TargetGroups"]))
 			return err
 		},
-		func() error {
-			var bad []string
-			for _, part := range sorted(stacks) {
-				s := stacks[part]
-				if _, well := settled(s.StackStatus); !well && part != "endpoints" {
-					bad = append(bad, deref(s.StackName)+" is in the state "+words(s.StackStatus))
-				}
-			}
-			checks[5] = judged("stacks", bad, fmt.Sprintf("all %d are whole", len(stacks)), "`cortex cluster up FILE` puts them right")
-			return nil
-		},
 	)
 	if err != nil {
 		return nil, err
 	}
-	at, err := a.place(ctx, name)
+	at, err := a.placeOf(control)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +66,20 @@ type doctor struct {
 	*Account
 	name    string
 	control *ekstypes.Cluster
+	seen    *sight
+	groups  map[string]*ekstypes.Nodegroup
+}
+
+// stacks says which stacks are not whole.
+func (d *doctor) stacks() cluster.Check {
+	var bad []string
+	for _, part := range sorted(d.seen.stacks) {
+		s := d.seen.stacks[part]
+		if _, well := settled(s.StackStatus); !well && part != "endpoints" {
+			bad = append(bad, deref(s.StackName)+" is in the state "+words(s.StackStatus))
+		}
+	}
+	return judged("stacks", bad, fmt.Sprintf("all %d are whole", len(d.seen.stacks)), "`cortex cluster up FILE` puts them right")
 }
 
 // judged is a check that is in order unless something is bad.
@@ -119,17 +125,9 @@ func (d *doctor) support(ctx context.Context) (cluster.Check, error) {
 			bad = append(bad, fmt.Sprintf("AWS supports Kubernetes %s for %d days only, and then brings the control plane to the next", version, days))
 		}
 	}
-	groups, err := d.nodegroups(ctx, d.name)
-	if err != nil {
-		return cluster.Check{}, err
-	}
-	for _, name := range groups {
-		g, err := d.nodegroup(ctx, d.name, name)
-		if err != nil {
-			return cluster.Check{}, err
-		}
-		if g != nil && deref(g.Version) != version {
-			bad = append(bad, "the nodes of "+name+" have "+deref(g.Version))
+	for _, name := range sorted(d.groups) {
+		if is := deref(d.groups[name].Version); is != version {
+			bad = append(bad, "the nodes of "+name+" have "+is)
 		}
 	}
 	return judged("kubernetes_version", bad, well, "`cortex cluster upgrade`"), nil
@@ -150,44 +148,45 @@ func (a *Account) endOfSupport(ctx context.Context, version string) (time.Time, 
 }
 
 func (d *doctor) addons(ctx context.Context) (cluster.Check, error) {
-	var bad, well []string
-	for _, name := range cluster.Addons() {
-		version, state, err := d.addon(ctx, d.name, name)
-		switch {
-		case err != nil:
-			return cluster.Check{}, err
-		case state == nil:
-			bad = append(bad, name+" is missing")
-			continue
-		case state.Status != ekstypes.AddonStatusActive && state.Status != ekstypes.AddonStatusUpdating:
-			bad = append(bad, name+" is "+words(state.Status))
-		}
-		if state.Health != nil {
-			for _, i := range state.Health.Issues {
-				bad = append(bad, bounded(name+": "+string(i.Code)+": "+deref(i.Message)))
+	names := cluster.Addons()
+	bad, well := make([][]string, len(names)), make([]string, len(names))
+	var tasks []func() error
+	for i, name := range names {
+		tasks = append(tasks, func() error {
+			version, state, err := d.addon(ctx, d.name, name)
+			if err != nil {
+				return err
 			}
-		}
-		well = append(well, name+" "+version)
+			well[i], bad[i] = name+" "+version, ailments(name, state)
+			return nil
+		})
 	}
-	return judged("add_ons", bad, strings.Join(well, ", "), "`cortex cluster up FILE` makes what is missing; the pods in the namespace kube-system say the rest"), nil
+	err := together(tasks...)
+	return judged("add_ons", slices.Concat(bad...), strings.Join(well, ", "), "`cortex cluster up FILE` makes what is missing; the pods in the namespace kube-system say the rest"), err
+}
+
+// ailments are what is wrong with an add-on; nil is none.
+func ailments(name string, a *ekstypes.Addon) (bad []string) {
+	if a == nil {
+		return []string{name + " is missing"}
+	}
+	if a.Status != ekstypes.AddonStatusActive && a.Status != ekstypes.AddonStatusUpdating {
+		bad = append(bad, name+" is "+words(a.Status))
+	}
+	if a.Health != nil {
+		for _, i := range a.Health.Issues {
+			bad = append(bad, bounded(name+": "+string(i.Code)+": "+deref(i.Message)))
+		}
+	}
+	return bad
 }
 
 // nodeGroups says what EKS and the scaling groups behind node groups have run into.
 func (d *doctor) nodeGroups(ctx context.Context) (cluster.Check, error) {
-	names, err := d.nodegroups(ctx, d.name)
-	if err != nil {
-		return cluster.Check{}, err
-	}
 	var bad []string
 	nodes := 0
-	for _, name := range names {
-		g, err := d.nodegroup(ctx, d.name, name)
-		if err != nil {
-			return cluster.Check{}, err
-		}
-		if g == nil {
-			continue
-		}
+	for _, name := range sorted(d.groups) {
+		g := d.groups[name]
 		s := groupState(g)
 		if g.Status != ekstypes.NodegroupStatusActive && g.Status != ekstypes.NodegroupStatusUpdating && g.Status != ekstypes.NodegroupStatusCreating {
 			bad = append(bad, name+" is "+words(g.Status))
@@ -195,10 +194,7 @@ func (d *doctor) nodeGroups(ctx context.Context) (cluster.Check, error) {
 		for _, issue := range s.Issues {
 			bad = append(bad, name+": "+issue)
 		}
-		n, err := d.instancesOf(ctx, g)
-		if err != nil {
-			return cluster.Check{}, err
-		}
+		n := inService(d.seen.scaling[name])
 		nodes += n
 		if int64(n) >= s.Desired {
 			continue
@@ -218,7 +214,7 @@ func (d *doctor) nodeGroups(ctx context.Context) (cluster.Check, error) {
 			break
 		}
 	}
-	return judged("node_groups", bad, fmt.Sprintf("%d nodes in %d groups", nodes, len(names)), do), nil
+	return judged("node_groups", bad, fmt.Sprintf("%d nodes in %d groups", nodes, len(d.groups)), do), nil
 }
 
 // lastFailure is why the last instance of a node group did not start, if that failed.

@@ -17,6 +17,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/cluster/awstest"
 	"cortex.dev/cortex/internal/fault"
 )
 
@@ -150,11 +151,56 @@ func TestStackDrift(t *testing.T) {
 				IpProtocol: aws.String("tcp"), FromPort: aws.Int32(22), ToPort: aws.Int32(22), IpRanges: []ec2types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
 			}},
 		}))
-		w.kube.mapped = append(w.kube.mapped, Mapping{ARN: "arn:aws:iam::" + account + ":user/mallory", Groups: []string{mastersGroup}})
+		w.kube.mapped = append(w.kube.mapped, Mapping{ARN: "arn:aws:iam::" + account + ":user/mallory", Groups: []string{mastersGroup}}, Mapping{ARN: "444455556666"})
 		found, err := a.StackDrift(ctx, "iris")
 		text := fmt.Sprintf("%+v", found)
-		if err != nil || len(found) != 2 || !strings.Contains(text, "SecurityGroupIngress") || !strings.Contains(text, "user/mallory") || !strings.Contains(text, mastersGroup) {
+		if err != nil || len(found) != 3 || !strings.Contains(text, "account 444455556666") || !strings.Contains(text, "SecurityGroupIngress") || !strings.Contains(text, "user/mallory") || !strings.Contains(text, mastersGroup) {
 			t.Errorf("StackDrift of %s = %s, %v; want the rule and mallory", s.Network.VPC, text, err)
+		}
+	})
+}
+
+// EKS, which answers for one group of nodes at a time, is asked about each once by the checks
+// of a cluster, and once by what plans an upgrade; everything else answers for all groups.
+func TestEachGroupIsAskedAboutOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *cluster.Config) {
+			c.KubernetesVersion = "1.35"
+			c.NodeGroups = append(c.NodeGroups, group("big", 1, 2), group("many", 1, 2), group("more", 1, 2))
+		})
+		w.aws = awstest.New(awstest.Options{Account: account, Region: region, PageSize: 100})
+		w.key = w.aws.Root()
+		ctx := t.Context()
+		if err := w.up(ctx); err != nil {
+			t.Fatal(err)
+		}
+		settle(t)
+		const groups, mostBeside = 5, 12
+		for what, do := range map[string]func(a *Account) error{
+			"health":  func(a *Account) error { _, err := a.Health(ctx, "iris"); return err },
+			"upgrade": func(a *Account) error { _, err := a.Upgrade(ctx, "iris", ""); return err },
+		} {
+			before, calls := len(w.aws.Calls()), w.calls()
+			a, err := w.open(ctx)
+			if err == nil {
+				err = do(a)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if n := w.asked(before); n != groups {
+				t.Errorf("%s asks %d times about %d groups", what, n, groups)
+			}
+			scaling := 0
+			for _, c := range w.aws.Calls()[before:] {
+				if c.Service == "autoscaling" && !c.Implied {
+					scaling++
+				}
+			}
+			if n := w.calls() - calls - groups; scaling != 1 || what == "health" && n > mostBeside {
+				t.Errorf("%s takes %d calls besides, %d of them about scaling groups; want at most %d, and one", what, n, scaling, mostBeside)
+			}
 		}
 	})
 }

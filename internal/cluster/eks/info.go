@@ -4,18 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
-
-	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
 	"cortex.dev/cortex/internal/cluster"
 )
@@ -27,10 +21,7 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 		return nil, err
 	}
 	if len(stacks) == 0 {
-		if err := a.refuseOld(ctx, name); err != nil {
-			return nil, err
-		}
-		return nil, a.noCluster(name)
+		return nil, a.noCluster(ctx, name)
 	}
 	seen := &sight{stacks: stacks}
 	var control *ekstypes.Cluster
@@ -49,6 +40,8 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 	if note == nil {
 		note = &Note{}
 	}
+	seen.chart = note.Chart
+	ours := a.kube.Version()
 	s := &cluster.Status{ClusterName: name, Region: a.Region, Account: a.ID, State: "missing"}
 	for _, part := range sorted(stacks) {
 		stack := stacks[part]
@@ -56,7 +49,7 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 	}
 	var facts *cluster.Facts
 	if note.Config != nil {
-		if facts, err = a.factsSince(ctx, note, control); err != nil {
+		if facts, err = a.factsSince(ctx, note, control, seen); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +58,7 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 		err = together(
 			func() error { return a.infoControl(ctx, s, control, facts) },
 			func() error { return a.infoGroups(ctx, s, seen, plan, state) },
-			func() error { return a.infoNetwork(ctx, s, stacks, note.Config, facts) },
+			func() error { return a.infoNetwork(ctx, s, seen, note.Config, facts) },
 		)
 	}
 	if plan != nil {
@@ -86,6 +79,9 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 		s.APIs = "http://" + host
 	}
 	s.Notes = append(s.Notes, versionsOf(s)...)
+	if note.Release != "" && note.Release != ours {
+		s.Notes = append(s.Notes, fmt.Sprintf("Cortex on it is of version %s, and this program of %s: `cortex cluster upgrade` brings it there", note.Release, ours))
+	}
 	if note.UpgradingFrom != "" {
 		s.Notes = append(s.Notes, fmt.Sprintf("the upgrade from Kubernetes %s to %s has not come to its end: `cortex cluster upgrade` goes on with it", note.UpgradingFrom, note.Kubernetes.Version))
 	}
@@ -96,9 +92,10 @@ func (a *Account) Info(ctx context.Context, name string) (*cluster.Status, error
 }
 
 // factsSince are the facts of the plan by which a cluster was made. Versions of add-ons and
-// images are those that are noted, and the policies that it was made with are taken to be
-// there: what has become of them shows in what there is.
-func (a *Account) factsSince(ctx context.Context, n *Note, control *ekstypes.Cluster) (*cluster.Facts, error) {
+// images, zones, and what instance types are like are those that are noted, and the policies
+// that it was made with are taken to be there: what has become of them shows in what there
+// is.
+func (a *Account) factsSince(ctx context.Context, n *Note, control *ekstypes.Cluster, seen *sight) (*cluster.Facts, error) {
 	c := n.Config
 	if n.Kubernetes.Version == "" {
 		return a.facts(ctx, c, false)
@@ -107,19 +104,31 @@ func (a *Account) factsSince(ctx context.Context, n *Note, control *ekstypes.Clu
 	f.Policies = c.Policies()
 	var mu sync.Mutex // of f, which several fill
 	fill := func(set func()) { mu.Lock(); defer mu.Unlock(); set() }
-	return f, together(
-		func() error { return a.zones(ctx, fill, f) },
+	tasks := []func() error{
 		func() error { return a.versions(ctx, fill, f) },
-		func() error { return a.instanceTypes(ctx, c, fill, f) },
 		func() error { return a.spotPrices(ctx, c, fill, f) },
 		func() error { return a.certificate(ctx, c, fill, f) },
-		func() error {
+		func() (err error) {
 			if c.OwnNetwork() && control != nil && control.ResourcesVpcConfig != nil {
-				return a.subnetsOf(ctx, []string{deref(control.ResourcesVpcConfig.VpcId)}, fill, f)
+				seen.tables, err = a.subnetsOf(ctx, []string{deref(control.ResourcesVpcConfig.VpcId)}, fill, f)
+				return err
 			}
-			return a.subnets(ctx, c, fill, f)
+			seen.tables, err = a.subnets(ctx, c, fill, f)
+			return err
 		},
-	)
+	}
+	for _, name := range n.Zones {
+		f.Zones = append(f.Zones, cluster.Zone{Name: name})
+	}
+	if len(f.Zones) == 0 {
+		tasks = append(tasks, func() error { return a.zones(ctx, fill, f) })
+	}
+	if slices.ContainsFunc(c.AllTypes(), func(name string) bool { _, known := n.Types[name]; return !known }) {
+		tasks = append(tasks, func() error { return a.instanceTypes(ctx, c, fill, f) })
+	} else {
+		f.InstanceTypes = n.Types
+	}
+	return f, together(tasks...)
 }
 
 func (a *Account) infoControl(ctx context.Context, s *cluster.Status, c *ekstypes.Cluster, f *cluster.Facts) error {
@@ -154,38 +163,14 @@ func (a *Account) untilIn(ctx context.Context, f *cluster.Facts, version string)
 	return a.endOfSupport(ctx, version)
 }
 
-func (a *Account) nodegroups(ctx context.Context, name string) (all []string, err error) {
-	pages := eks.NewListNodegroupsPaginator(a.eks, &eks.ListNodegroupsInput{ClusterName: &name})
-	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
-		page, err := pages.NextPage(ctx)
-		if is(err, "ResourceNotFoundException") {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, asFault("listing the node groups of cluster "+name, err)
-		}
-		all = append(all, page.Nodegroups...)
-	}
-	slices.Sort(all)
-	return all, nil
-}
-
 // infoGroups says how the groups of nodes are. EKS answers for one of them at a time: it is
 // asked only about those that are not as the plan has them, or have fewer nodes than they
 // are to have. plan may be nil, when nobody knows how they should be.
 func (a *Account) infoGroups(ctx context.Context, s *cluster.Status, seen *sight, plan *cluster.Plan, state cluster.State) error {
-	names := map[string]bool{}
-	for name := range seen.scaling {
-		names[name] = true
-	}
-	for part := range seen.stacks {
-		if name, isNodes := strings.CutPrefix(part, cluster.NodesPart("")); isNodes {
-			names[name] = true
-		}
-	}
+	names := seen.groups()
 	groups := make([]cluster.GroupState, len(names))
 	var tasks []func() error
-	for i, name := range sorted(names) {
+	for i, name := range names {
 		groups[i] = seen.group(plan, state, name)
 		if groups[i].State != "" {
 			continue
@@ -245,32 +230,9 @@ func groupState(g *ekstypes.Nodegroup) cluster.GroupState {
 	return s
 }
 
-// instancesOf counts the instances of a node group that are in service.
-func (a *Account) instancesOf(ctx context.Context, g *ekstypes.Nodegroup) (nodes int, err error) {
-	groups := scalingGroups(g)
-	if len(groups) == 0 {
-		return 0, nil
-	}
-	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(a.asg, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: groups})
-	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return 0, asFault("reading the scaling group of node group "+deref(g.NodegroupName), err)
-		}
-		for _, group := range page.AutoScalingGroups {
-			for _, i := range group.Instances {
-				if i.LifecycleState == "InService" {
-					nodes++
-				}
-			}
-		}
-	}
-	return nodes, nil
-}
-
 // infoNetwork says what is needed to reach the cluster from another VPC.
-func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map[string]cfn.Stack, c *cluster.Config, f *cluster.Facts) error {
-	network := stacks["network"]
+func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, seen *sight, c *cluster.Config, f *cluster.Facts) error {
+	network := seen.stacks["network"]
 	out := outputsOf(&network)
 	s.Network.VPC, s.Network.Tables = out["Vpc"], listed(out["RouteTables"])
 	for _, key := range []string{"PublicSubnets", "PrivateSubnets"} {
@@ -302,13 +264,13 @@ func (a *Account) infoNetwork(ctx context.Context, s *cluster.Status, stacks map
 				s.Network.VPC, s.Network.CIDR = subnet.VPC, subnet.VPCCIDR
 			}
 		}
-		tables, err := a.ec2.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{Filters: []ec2types.Filter{filter("association.subnet-id", s.Network.Subnets...)}})
-		if err != nil {
-			return asFault("reading the routes of the subnets", err)
+		tables := map[string]bool{}
+		for _, subnet := range s.Network.Subnets {
+			if table := seen.tables[subnet]; table != "" {
+				tables[table] = true
+			}
 		}
-		for _, t := range tables.RouteTables {
-			s.Network.Tables = append(s.Network.Tables, deref(t.RouteTableId))
-		}
+		s.Network.Tables = sorted(tables)
 		return nil
 	}
 	vpcs, err := a.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{s.Network.VPC}})

@@ -73,6 +73,7 @@ func wholeLife(t *testing.T, wrap func(aws.HTTPClient) aws.HTTPClient) (calls []
 			c.NodeGroups = append(c.NodeGroups, spot)
 		})
 		w.wrap = wrap
+		w.config.SSLCertificateARN = w.aws.AddCertificate("example.com", "ISSUED")
 		w.aws.AddUser("carol")
 		ctx := t.Context()
 		do := func(what string, err error) {
@@ -99,6 +100,7 @@ func wholeLife(t *testing.T, wrap func(aws.HTTPClient) aws.HTTPClient) (calls []
 		_, err = w.configure(ctx, func(c *cluster.Config) {
 			c.NodeGroups[0].MaxInstances, c.NodeGroups = 8, c.NodeGroups[:1]
 			c.APICIDRs = []string{"203.0.113.0/24"}
+			c.CloudWatchLogs, c.CloudWatchMetrics = false, false
 		})
 		do("configure", err)
 		do("upgrade", w.upgrade(ctx, ""))

@@ -18,6 +18,8 @@ import (
 
 // Kubernetes is what is done within a cluster. Each method may be called again.
 type Kubernetes interface {
+	// Version is the version of Cortex that Apply puts on a cluster.
+	Version() string
 	// Missing are the images that a chart starts and that no registry has, on a Kubernetes
 	// of a version such as 1.36; unknown says why it could not be asked. There may be no
 	// cluster yet: of the place only its names are known.
@@ -57,7 +59,7 @@ type Applied struct {
 
 // Mapping is one line of aws-auth.
 type Mapping struct {
-	ARN    string   `json:"arn"`
+	ARN    string   `json:"arn"`  // or the number of an account, all of whose users are let in
 	Role   bool     `json:"role"` // else a user
 	Groups []string `json:"groups"`
 }
@@ -122,9 +124,21 @@ func (a *Account) place(ctx context.Context, name string) (Place, error) {
 		return Place{}, err
 	}
 	if c == nil {
-		return Place{}, a.noCluster(name)
+		return Place{}, a.noCluster(ctx, name)
 	}
 	return a.placeOf(c)
+}
+
+// ownPlace is place, of a cluster that this program has made.
+func (a *Account) ownPlace(ctx context.Context, name string) (Place, error) {
+	there, err := a.IsThere(ctx, name)
+	if err == nil && !there {
+		err = a.noCluster(ctx, name)
+	}
+	if err != nil {
+		return Place{}, err
+	}
+	return a.place(ctx, name)
 }
 
 // placeOf is where the API server of a control plane is.
@@ -139,7 +153,11 @@ func (a *Account) placeOf(c *ekstypes.Cluster) (p Place, err error) {
 	return p, nil
 }
 
-func (a *Account) noCluster(name string) error {
+// noCluster is the fault of a cluster that there is not, or that another program has made.
+func (a *Account) noCluster(ctx context.Context, name string) error {
+	if err := a.refuseOld(ctx, name); err != nil {
+		return err
+	}
 	return fault.New(fault.NotFound, CodeNoCluster, "there is no cluster %s in %s of account %s", name, a.Region, a.ID).
 		WithHint("--region and the credentials decide where it is looked for")
 }

@@ -23,6 +23,12 @@ type Note struct {
 	Zones      []string                  `json:"zones,omitempty"`
 	Kubernetes cluster.KubernetesVersion `json:"kubernetes"` // with the versions that were current then
 	PlannedAt  string                    `json:"planned_at,omitempty"`
+	// Types are what the instance types of Config are like, which never changes.
+	Types map[string]cluster.InstanceType `json:"instance_types,omitempty"`
+	// Chart is the digest of what was put on the cluster last, Release the version of Cortex
+	// that did; both are empty while that may be half there. AWS cannot be asked for it.
+	Chart   string `json:"chart,omitempty"`
+	Release string `json:"release,omitempty"`
 	// UpgradingFrom is the version from which an upgrade has set out that has not come to
 	// its end.
 	UpgradingFrom string  `json:"upgrading_from,omitempty"`
@@ -43,7 +49,7 @@ type Holder struct {
 
 // record notes what is asked for now.
 func (n *Note) record(c *cluster.Config, f *cluster.Facts, p *cluster.Plan) {
-	n.Config, n.Zones, n.PlannedAt = c, p.Zones, f.ReadAt
+	n.Config, n.Zones, n.PlannedAt, n.Types = c, p.Zones, f.ReadAt, f.InstanceTypes
 	for _, v := range f.Versions {
 		if v.Version == p.Kubernetes {
 			n.Kubernetes = v

@@ -67,7 +67,7 @@ func (a *Account) bucket(ctx context.Context, name string) (bucketState, error) 
 		return bucketState{there: true}, nil
 	case is(err, "AccessDenied"):
 		return bucketState{}, fault.New(fault.Conflict, CodeNotOurs, "bucket %s is somebody else's, or these credentials may not look at it", name).
-			WithHint("give the cluster another name; `cortex cluster policy` prints what the credentials need")
+			WithHint("give the cluster another name; or, s3:GetBucketTagging is allowed by %s", cluster.Granting("s3:GetBucketTagging", ""))
 	case err != nil:
 		return bucketState{}, asFault("reading the tags of bucket "+name, err)
 	}

@@ -41,6 +41,24 @@ func (a *Account) stacks(ctx context.Context, name string) (map[string]cfn.Stack
 type sight struct {
 	stacks  map[string]cfn.Stack                   // by part
 	scaling map[string][]asgtypes.AutoScalingGroup // by node group
+	chart   string                                 // the digest of what was put on the cluster last
+	release string                                 // the version of Cortex that did; empty: any will do
+	tables  map[string]string                      // the route table of each subnet of a network of the user's own
+}
+
+// groups are the names of the groups of nodes: those that have a scaling group, and those
+// that have a stack only.
+func (s *sight) groups() []string {
+	names := map[string]bool{}
+	for name := range s.scaling {
+		names[name] = true
+	}
+	for part := range s.stacks {
+		if name, isNodes := strings.CutPrefix(part, cluster.NodesPart("")); isNodes {
+			names[name] = true
+		}
+	}
+	return sorted(names)
 }
 
 func (a *Account) sight(ctx context.Context, name string) (*sight, error) {
@@ -54,9 +72,17 @@ func (a *Account) sight(ctx context.Context, name string) (*sight, error) {
 // State is what there is of a cluster, in the terms of its plan: what is as the plan has
 // it, has the plan's digest.
 func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State, error) {
-	seen, err := a.sight(ctx, plan.ClusterName)
+	var seen *sight
+	var note *Note
+	err := together(
+		func() (err error) { seen, err = a.sight(ctx, plan.ClusterName); return err },
+		func() (err error) { note, err = a.Note(ctx, plan.ClusterName); return err },
+	)
 	if err != nil {
 		return nil, err
+	}
+	if note != nil {
+		seen.chart, seen.release = note.Chart, note.Release
 	}
 	return a.stateOf(ctx, plan, seen)
 }
@@ -86,10 +112,33 @@ func (a *Account) stateOf(ctx context.Context, plan *cluster.Plan, seen *sight) 
 	}
 	for part := range seen.stacks {
 		if id := cluster.IDStack + part; o.wanted[id] == (cluster.Made{}) {
-			o.state[id] = cluster.Made{Digest: "surplus"}
+			o.state[id] = surplus
 		}
 	}
-	return o.state, nil
+	return o.state, o.surplusRoles(ctx)
+}
+
+// surplus is what is there and in no plan.
+var surplus = cluster.Made{Digest: "surplus"}
+
+// surplusRoles looks for the roles of parts that the cluster has no more.
+func (o *observer) surplusRoles(ctx context.Context) error {
+	if len(o.seen.stacks) == 0 { // nor was anything made
+		return nil
+	}
+	for id, name := range o.names(o.plan.ClusterName).Roles() {
+		if o.wanted[id] != (cluster.Made{}) {
+			continue
+		}
+		r, err := o.role(ctx, name)
+		if err != nil {
+			return err
+		}
+		if r != nil && roleTag(r) == o.plan.ClusterName {
+			o.state[id] = surplus
+		}
+	}
+	return nil
 }
 
 // observer compares what there is with a plan.
@@ -128,8 +177,8 @@ func (o *observer) step(ctx context.Context, s *cluster.Step) error {
 	return nil
 }
 
-// look says whether what a step makes is there, and as it should be. The chart and the
-// environment are not looked at: they are not in AWS.
+// look says whether what a step makes is there, and as it should be. Of the chart, which is
+// not in AWS, the note tells; the environment is not looked at.
 func (o *observer) look(ctx context.Context, s *cluster.Step) (there, same bool, err error) {
 	owner := o.plan.ClusterName
 	switch do := s.Do; {
@@ -151,6 +200,10 @@ func (o *observer) look(ctx context.Context, s *cluster.Step) (there, same bool,
 		return there, same, nil
 	}
 	_, controlled := o.seen.stacks["cluster"]
+	if s.Do.Chart != nil {
+		known := o.seen.release == "" || o.seen.release == o.kube.Version()
+		return controlled && o.seen.chart != "", known && o.seen.chart == o.wanted[s.ID].Digest, nil
+	}
 	return controlled, true, nil
 }
 

@@ -14,7 +14,7 @@ func TestCallerPolicyIsEnough(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *cluster.Config) {
-			c.SubnetVisibility = cluster.Private
+			c.SubnetVisibility, c.CloudWatchLogs = cluster.Private, true
 			spot := group("cheap", 0, 2)
 			spot.Spot = true
 			c.NodeGroups = append(c.NodeGroups, spot)
@@ -41,6 +41,9 @@ func TestCallerPolicyIsEnough(t *testing.T) {
 		if _, err := a.Info(ctx, "iris"); err != nil {
 			t.Errorf("info: %v", err)
 		}
+		if _, err := a.Health(ctx, "iris"); err != nil {
+			t.Errorf("health: %v", err)
+		}
 		if _, err := a.Grant(ctx, "iris", carol); err != nil {
 			t.Errorf("grant: %v", err)
 		}
@@ -50,7 +53,7 @@ func TestCallerPolicyIsEnough(t *testing.T) {
 		}
 		if _, err := w.configure(ctx, func(c *cluster.Config) {
 			c.NodeGroups[0].MaxInstances, c.NodeGroups = 8, c.NodeGroups[:1]
-			c.APICIDRs = []string{"203.0.113.0/24"}
+			c.APICIDRs, c.CloudWatchLogs = []string{"203.0.113.0/24"}, false
 		}); err != nil {
 			t.Errorf("configure: %v", err)
 		}

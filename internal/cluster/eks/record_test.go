@@ -41,6 +41,7 @@ func renamesOf(t *testing.T, dir string, plan *cluster.Plan) map[string]string {
 		}
 	}
 	role, bucket := regexp.MustCompile("eksctl-"+plan.ClusterName+"-([0-9a-f]{8})-"), regexp.MustCompile(`\b`+plan.ClusterName+`-[0-9a-f]{8}\b`)
+	chart := regexp.MustCompile(`"chart\W+([0-9a-f]{16})\b`)
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +60,9 @@ func renamesOf(t *testing.T, dir string, plan *cluster.Plan) map[string]string {
 		}
 		if found := bucket.FindString(e.Request.Path); found != "" && e.Service == "s3" {
 			all[found] = here.Bucket()
+		}
+		if found := chart.FindSubmatch(text); found != nil { // its values have the number too
+			all[string(found[1])] = plan.State()[cluster.IDChart].Digest
 		}
 		if e.Action != "CreateStack" {
 			continue

@@ -72,7 +72,12 @@ func (a *Account) make(ctx context.Context, plan *cluster.Plan, o cluster.Run, r
 	}
 	r.ledger = lease
 	held, stop := lease.keep(ctx)
-	err = lease.note(held, record)
+	err = lease.note(held, func(n *Note) {
+		record(n)
+		if n.Chart != plan.State()[cluster.IDChart].Digest || n.Release != a.kube.Version() {
+			n.Chart, n.Release = "", ""
+		}
+	})
 	if err == nil {
 		err = r.all(held, map[string]bool{bucket.ID: true})
 	}
@@ -319,10 +324,13 @@ func (r *run) ensureChart(ctx context.Context, id string, want *cluster.Chart) e
 	chart.From = nil
 	say := r.saying(id)
 	applied, err := r.kube.Apply(ctx, at, &chart, func(text string) { say("%s", text) })
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	r.applied = applied
 	r.mu.Unlock()
-	return err
+	return r.ledger.note(ctx, func(n *Note) { n.Chart, n.Release = r.plan.State()[id].Digest, r.kube.Version() })
 }
 
 // LookForImages asks the registries for every image that a plan starts, so that no cluster is

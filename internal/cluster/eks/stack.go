@@ -154,17 +154,23 @@ var explanations = []explanation{
 	{[]string{"InsufficientInstanceCapacity", "InsufficientCapacity", "AsgInstanceLaunchFailures", "UnfulfillableCapacity"}, "EC2 has no such machines now: wait, or take another instance type or more of them, or other zones"},
 	{[]string{"VcpuLimitExceeded", "vCPU"}, "the quota of virtual CPUs is used up: `cortex cluster plan` says which, and what to ask AWS for"},
 	{[]string{"MaxSpotInstanceCountExceeded"}, "the quota of spot instances is used up: `cortex cluster plan` says which, and what to ask AWS for"},
-	{[]string{"not authorized to perform", "AccessDenied", "UnauthorizedOperation"}, "the credentials lack a permission: `cortex cluster policy` prints a policy that has it"},
+	{[]string{"not authorized to perform", "AccessDenied", "UnauthorizedOperation"}, lacking},
 	{[]string{"PodEvictionFailure"}, "pods could not be moved off old nodes in time: look at their PodDisruptionBudgets, then run the same command again"},
 	{[]string{"OptInRequired"}, "turn the service or the region on for the account first"},
 	{[]string{"ExpiredToken", "security token included in the request is expired"}, "get new credentials and run the same command again: nothing is lost"},
 	{[]string{"LimitExceeded", "QuotaExceeded", "ServiceLimitExceeded"}, "a quota of the account is used up: ask AWS for more, then run the same command again"},
 }
 
+// lacking is how the explanation of a refusal begins.
+const lacking = "the credentials lack a permission: "
+
 // explain says what to do about a reason of AWS's, or "".
 func explain(reason string) string {
 	for _, e := range explanations {
 		if slices.ContainsFunc(e.words, func(w string) bool { return strings.Contains(reason, w) }) {
+			if e.do == lacking {
+				return e.do + granted(reason)
+			}
 			return e.do
 		}
 	}
@@ -175,7 +181,7 @@ func explain(reason string) string {
 // is not known everywhere yet.
 var propagating = []string{
 	"could not be assumed because it does not exist or the trusted entity is not correct", "is not authorized to assume", "cannot be assumed",
-	"Role arn is not valid", "invalid role", "The role defined for", "does not exist or cannot be assumed",
+	"Role arn is not valid", "invalid role", "The role defined for", "does not exist or cannot be assumed", "Trust policy of role",
 }
 
 // young reports whether a reason is that IAM has not spread something yet.

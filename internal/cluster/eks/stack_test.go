@@ -89,9 +89,11 @@ func TestExplain(t *testing.T) {
 		"NodeCreationFailure: Instances failed to join the kubernetes cluster":                                                                  "the nodes did not reach",
 		"AsgInstanceLaunchFailures: Could not launch On-Demand Instances. InsufficientInstanceCapacity":                                         "EC2 has no such machines",
 		"You have requested more vCPU capacity than your current vCPU limit of 0 allows":                                                        "the quota of virtual CPUs",
-		"User: arn:aws:iam::111122223333:user/a is not authorized to perform: ec2:CreateVpc because no identity-based policy allows the action": "the credentials lack",
-		"The security token included in the request is expired":                                                                                 "get new credentials",
-		"something nobody has seen": "",
+		"User: arn:aws:iam::111122223333:user/a is not authorized to perform: ec2:CreateVpc because no identity-based policy allows the action": "the credentials lack a permission: ec2:CreateVpc is allowed by statement 6 of the published minimum policy, or statement Network of the one",
+		"API: iam:CreateServiceLinkedRole User: x is not authorized to perform: iam:CreateServiceLinkedRole on resource: *":                     "the credentials lack a permission: iam:CreateServiceLinkedRole is allowed by statements 1 and 2",
+		"AccessDenied": "the credentials lack a permission: `cortex cluster policy` prints",
+		"The security token included in the request is expired": "get new credentials",
+		"something nobody has seen":                             "",
 	} {
 		if got := explain(reason); len(want) == 0 && got != "" || len(got) < len(want) || got[:len(want)] != want {
 			t.Errorf("explain(%q) = %q, want %q…", reason, got, want)

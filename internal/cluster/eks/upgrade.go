@@ -3,7 +3,6 @@ package eks
 import (
 	"context"
 	"strings"
-	"sync"
 
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -18,7 +17,7 @@ import (
 func (a *Account) noted(ctx context.Context, name string) (*Note, error) {
 	if there, err := a.IsThere(ctx, name); err != nil || !there {
 		if err == nil {
-			err = a.noCluster(name)
+			err = a.noCluster(ctx, name)
 		}
 		return nil, err
 	}
@@ -35,33 +34,21 @@ func (a *Account) noted(ctx context.Context, name string) (*Note, error) {
 
 // standing is which versions the parts of a cluster have; nil while it has no control plane.
 // nodes are how many there are in each group.
-func (a *Account) standing(ctx context.Context, name string, n *Note) (s *cluster.Standing, nodes map[string]int64, err error) {
+func (a *Account) standing(ctx context.Context, name string, n *Note, seen *sight) (s *cluster.Standing, nodes map[string]int64, err error) {
 	c, err := a.control(ctx, name)
 	if err != nil || c == nil {
 		return nil, nil, err
 	}
-	s = &cluster.Standing{Control: deref(c.Version), Groups: map[string]string{}, Asked: n.Kubernetes.Version, From: n.UpgradingFrom}
-	groups, err := a.nodegroups(ctx, name)
+	groups, err := a.groups(ctx, name, seen)
 	if err != nil {
 		return nil, nil, err
 	}
+	s = &cluster.Standing{Control: deref(c.Version), Groups: map[string]string{}, Asked: n.Kubernetes.Version, From: n.UpgradingFrom}
 	nodes = map[string]int64{}
-	var mu sync.Mutex
-	var tasks []func() error
-	for _, group := range groups {
-		tasks = append(tasks, func() error {
-			g, err := a.nodegroup(ctx, name, group)
-			if err != nil || g == nil {
-				return err
-			}
-			count, err := a.instancesOf(ctx, g)
-			mu.Lock()
-			defer mu.Unlock()
-			s.Groups[group], nodes[group] = deref(g.Version), int64(count)
-			return err
-		})
+	for group, g := range groups {
+		s.Groups[group], nodes[group] = deref(g.Version), int64(inService(seen.scaling[group]))
 	}
-	return s, nodes, together(tasks...)
+	return s, nodes, nil
 }
 
 // Upgrade says what bringing a cluster to a version of Kubernetes comes to, or why it
@@ -71,7 +58,12 @@ func (a *Account) Upgrade(ctx context.Context, name, to string) (*cluster.Upgrad
 	if err != nil {
 		return nil, err
 	}
-	s, nodes, err := a.standing(ctx, name, n)
+	seen, err := a.sight(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	seen.chart, seen.release = n.Chart, n.Release
+	s, nodes, err := a.standing(ctx, name, n, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +93,7 @@ func (a *Account) Upgrade(ctx context.Context, name, to string) (*cluster.Upgrad
 		return nil, fault.New(fault.Conflict, cluster.CodeUpgradeBlocked, "cluster %s could not be made with Kubernetes %s: %s", name, target, inWords(broken)).
 			WithHint("change its file, and bring the cluster to it with `cortex cluster configure`")
 	}
-	state, err := a.State(ctx, plan)
+	state, err := a.stateOf(ctx, plan, seen)
 	if err != nil {
 		return nil, err
 	}

@@ -54,15 +54,15 @@ func (w *world) versions(ctx context.Context) map[string]string {
 		w.t.Fatalf("control = %v, %v", c, err)
 	}
 	all := map[string]string{"control plane": deref(c.Version)}
-	groups, err := a.nodegroups(ctx, "iris")
+	seen, err := a.sight(ctx, "iris")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, name := range groups {
-		g, err := a.nodegroup(ctx, "iris", name)
-		if err != nil {
-			w.t.Fatal(err)
-		}
+	groups, err := a.groups(ctx, "iris", seen)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for name, g := range groups {
 		all[name] = deref(g.Version) + ", image " + deref(g.ReleaseVersion)
 	}
 	for _, name := range cluster.Addons() {
@@ -327,6 +327,33 @@ func TestControlPlaneMovedByAWS(t *testing.T) {
 		}
 		if s, err := a.Info(ctx, "iris"); err != nil || len(s.Drift) > 0 || len(s.Notes) > 0 {
 			t.Errorf("Info = %+v, %v; want no drift", s, err)
+		}
+	})
+}
+
+// A newer release of Cortex is told, and put on by an upgrade that changes nothing else.
+func TestUpgradeOfCortexAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, a := made(t)
+		ctx := t.Context()
+		if u, err := a.Upgrade(ctx, "iris", ""); err != nil || len(u.Changes) > 0 {
+			t.Fatalf("Upgrade of what is new = %+v, %v; want no changes", u, err)
+		}
+		w.kube.version = "1.1.0"
+		s, err := a.Info(ctx, "iris")
+		if err != nil || len(s.Drift) > 0 || len(s.Notes) != 1 || !strings.Contains(s.Notes[0], "is of version 1.0.0, and this program of 1.1.0") {
+			t.Errorf("Info = %+v, %v; want a word about the version and no drift", s, err)
+		}
+		u, err := a.Upgrade(ctx, "iris", "")
+		if err != nil || len(u.Changes) != 1 || u.Changes[0].ID != cluster.IDChart {
+			t.Fatalf("Upgrade = %+v, %v; want Cortex alone", u, err)
+		}
+		if err := a.CarryOut(ctx, u, w.run()); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = a.Info(ctx, "iris"); err != nil || len(s.Notes)+len(s.Drift) > 0 || len(w.kube.applied) != 2 {
+			t.Errorf("Info after that = %+v, %v; Cortex was put on %d times, want twice", s, err, len(w.kube.applied))
 		}
 	})
 }

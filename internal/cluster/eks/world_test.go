@@ -3,9 +3,7 @@ package eks
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -26,7 +24,10 @@ type kube struct {
 	holding  []string
 	missing  []string
 	sick     error // of Health
+	version  string
 }
+
+func (k *kube) Version() string { return k.version }
 
 func (k *kube) Missing(_ context.Context, at Place, chart *cluster.Chart, version string) ([]string, string, error) {
 	k.mu.Lock()
@@ -44,7 +45,7 @@ func (k *kube) Apply(_ context.Context, at Place, chart *cluster.Chart, _ func(s
 		return Applied{}, fmt.Errorf("no way to the API server: %+v", at)
 	}
 	k.applied = append(k.applied, chart)
-	return Applied{Version: "1.0.0", Authority: "-----BEGIN CERTIFICATE-----"}, nil
+	return Applied{Version: k.version, Authority: "-----BEGIN CERTIFICATE-----"}, nil
 }
 
 func (k *kube) Release(context.Context, Place, func(string)) error {
@@ -101,11 +102,7 @@ const account, region = "111122223333", "us-west-2"
 // minimum is the published minimum policy for a cluster.
 func minimum(t *testing.T, name string) string {
 	t.Helper()
-	data, err := os.ReadFile("testdata/minimum-cluster-policy.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.NewReplacer("$CORTEX_ACCOUNT_ID", account, "$CORTEX_REGION", region, "$CORTEX_CLUSTER_NAME", name).Replace(string(data))
+	return cluster.NamesOf(name, account, region).MinimumPolicy()
 }
 
 func newWorld(t *testing.T, change func(*cluster.Config)) *world {
@@ -120,7 +117,7 @@ func newWorld(t *testing.T, change func(*cluster.Config)) *world {
 	}
 	c.Default()
 	a := awstest.New(awstest.Options{Account: account, Region: region})
-	w := &world{t: t, aws: a, kube: &kube{}, config: c}
+	w := &world{t: t, aws: a, kube: &kube{version: "1.0.0"}, config: c}
 	w.key = a.AddUser("alice", minimum(t, c.ClusterName))
 	return w
 }
