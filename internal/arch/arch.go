@@ -31,6 +31,7 @@ const (
 	pflag      = "github.com/spf13/pflag"
 	lipgloss   = "charm.land/lipgloss/v2"
 	xsys       = "golang.org/x/sys"
+	xnet       = "golang.org/x/net"
 	xterm      = "golang.org/x/term"
 	gocmp      = "github.com/google/go-cmp"
 	aws        = "github.com/aws/aws-sdk-go-v2"
@@ -66,10 +67,10 @@ var Rules = map[string]Rule{
 	"internal/access": {Internal: []string{"internal/workload", "internal/boundedcache"}, Outside: []string{jose}},
 
 	// What gateways and sidecars count by the same names.
-	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/relay/http2", "internal/telemetry"}},
+	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/telemetry"}},
 	"internal/tracing":                {Internal: []string{"internal/telemetry"}, Outside: []string{otlp, protobuf}},
 	// Apart from the spans and how they are sent, which know no request.
-	"internal/tracing/proxyspan": {Internal: []string{"internal/tracing", "internal/relay", "internal/relay/http2"}},
+	"internal/tracing/proxyspan": {Internal: []string{"internal/tracing", "internal/relay"}},
 	// A collector for tests, which reads with the standard's own types.
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
@@ -88,9 +89,9 @@ var Rules = map[string]Rule{
 	"internal/cluster/eks":       {Internal: []string{"internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{aws, smithy}},
 	"internal/autoscaler":        {Internal: []string{"internal/workload", "internal/telemetry", "internal/fault"}},
 	"internal/limiter":           {},
-	"internal/relay":             {Outside: []string{xsys}},
-	// Apart from the relay, which knows neither net/http's server nor a second protocol.
-	"internal/relay/http2":        {Internal: []string{"internal/relay"}},
+	"internal/relay":             {Internal: []string{"internal/relay/h2"}, Outside: []string{xsys}},
+	// Frames and their streams, apart from what becomes of a request.
+	"internal/relay/h2":           {Outside: []string{xnet}},
 	"internal/engine/local/probe": {Internal: []string{"internal/workload"}},
 	"internal/capacity":           {Internal: []string{"internal/workload"}},
 
@@ -133,9 +134,9 @@ var Rules = map[string]Rule{
 	// One parser for the command line, Python and everyone else: the operator
 	// reads the file, and positions come back over the wire.
 	"internal/operator": {Internal: []string{"internal/access", "internal/workload", "internal/manifest", "internal/suggest", "internal/engine", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{xsync}},
-	"internal/gateway":  {Internal: []string{"internal/access", "internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/gateway":  {Internal: []string{"internal/access", "internal/workload", "internal/engine", "internal/executions", "internal/store", "internal/limiter", "internal/relay", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 	// One in each pod: nothing of Kubernetes, Docker, a store or an engine.
-	"internal/sidecar": {Internal: []string{"internal/workload", "internal/limiter", "internal/relay", "internal/relay/http2", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
+	"internal/sidecar": {Internal: []string{"internal/workload", "internal/executions", "internal/limiter", "internal/relay", "internal/telemetry", "internal/telemetry/proxymetrics", "internal/tracing", "internal/tracing/proxyspan"}},
 
 	// The types, which everybody on Kubernetes shares, apart from how their schema is
 	// made: that needs the manifest's rules, and only tests and releases ask for it.

@@ -377,11 +377,14 @@ func TestHTTP2IsNoWayAround(t *testing.T) {
 	r.run("iris", ready("a", r.server(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) })), pod{5, 10}))
 	r.client = overHTTP2(t)
 	for _, header := range []http.Header{nil, {"X-Cortex-Caller": {"alice"}}, {"Content-Type": {"application/grpc"}}} {
-		if a := r.do("POST", "/iris/x", strings.NewReader("body"), header); a.status == 200 && a.header.Get("Grpc-Status") == "" || reached.Load() != 0 {
+		a := r.do("POST", "/iris/x", strings.NewReader("body"), header)
+		if refused := a.status == 401 || a.header.Get("Grpc-Status") == "16"; !refused || reached.Load() != 0 {
 			t.Errorf("a stranger by HTTP/2 with %v: %s; the server was reached %d times", header, a, reached.Load())
 		}
 	}
-	_ = text
+	if a := r.do("POST", "/iris/x", strings.NewReader("body"), bearer(text)); a.status != 200 || reached.Load() != 1 {
+		t.Errorf("who has a key, by HTTP/2: %s; the server was reached %d times", a, reached.Load())
+	}
 }
 
 // Who called what is kept, and what was used of a quota outlives the process.

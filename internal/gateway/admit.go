@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,11 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 	if w.stopped.Load() { // also while its last replicas end
 		return nil, g.refusal(w, errStopped)
 	}
+	if x.IsCall() && bytes.Count(pathOf(x.Target())[strip:], slash) < 2 {
+		// A method is called /service/name. An endpoint that took the service itself must be
+		// the service's name: the server has to see it.
+		strip = 0
+	}
 	x.Strip(strip)
 	if s != nil {
 		x.CopyTo(g.copyFor(s.shadow))
@@ -94,13 +100,7 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 	return r, ans
 }
 
-// finish is how long a request of w goes on at its server when the caller has left.
-func (g *Gateway) finish(w *work) time.Duration {
-	if w.cancels.Load() {
-		return 0
-	}
-	return g.cfg.Limits.WithDefaults().Finish
-}
+var slash = []byte("/")
 
 // acquire takes a slot of a replica of w, at once or after a wait. The caller owes a
 // Done. ctx is called by a request that waits: the others need no context.

@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/relay/http2"
 )
 
 // sidecars is a gateway before two replicas, whose sidecars speak both protocols.
@@ -59,7 +58,16 @@ func startSidecars(t *testing.T, trusted bool, h http.Handler) *sidecars {
 
 // unreached answers as a sidecar whose container takes no connection.
 func unreached(w http.ResponseWriter, r *http.Request) {
-	http2.Answer(w, r, &relay.Answer{Status: 503, Code: relay.Unreached, Message: "no healthy upstream", RetryAfter: time.Second})
+	w.Header().Set("X-Cortex-Reason", relay.Unreached)
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", "14")
+		w.Header().Set("Grpc-Message", "no healthy upstream")
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(503)
+	fmt.Fprint(w, "no healthy upstream")
 }
 
 // unreachedAfter is unreached after n bytes of the body, without waiting for the others.

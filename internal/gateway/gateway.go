@@ -8,7 +8,7 @@
 // bytes and time, and that the cost of a request does not grow with the number of
 // workloads.
 //
-// It must not read or write bytes of HTTP/1 (relay does), decide how many replicas
+// It must not read or write bytes of HTTP (relay does), decide how many replicas
 // there are, or change desired state other than by asking for a wake-up.
 package gateway
 
@@ -26,8 +26,8 @@ import (
 
 	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/executions"
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/telemetry/proxymetrics"
@@ -138,7 +138,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.DrainTimeout = time.Minute
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, spans: proxyspan.New(cfg.Tracer, true), works: map[string]*work{}, nowhere: proxymetrics.New()}
-	g.inside, g.executing, g.calls = newInside(), http2.Transport(false), newCalls()
+	g.inside, g.executing, g.calls = newInside(), executions.Transport(), newCalls()
 	g.proofs = access.Proofs{Keys: &access.Keyring{}, Issuers: access.NewIssuers(cfg.Fetch, cfg.Log), Sessions: cfg.Sessions}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
@@ -215,20 +215,11 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	case <-g.known.Done():
 	case <-ctx.Done():
 	}
-	h2 := http2.New(http2.Config{
-		Handler: proxymetrics.Handler(g.spans.Handler(g.itemsHandler(g.http2Handler())), g.nowhere), Addr: ln.Addr(), Log: g.log, BodyTimeout: g.cfg.Limits.BodyTimeout,
-	})
 	s := relay.NewServer(relay.Config{
-		Handler: g, Limits: g.cfg.Limits, Log: g.log, HTTP2: h2.Take, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
+		Handler: g, Limits: g.cfg.Limits, Log: g.log, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
 		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere), leaving{g}),
 	})
-	ended, drain := context.WithCancel(ctx) // also when the listener fails
-	var both sync.WaitGroup
-	both.Go(func() { h2.Run(ended, g.cfg.DrainTimeout) })
-	err := s.Serve(ctx, ln, g.cfg.DrainTimeout)
-	drain()
-	both.Wait()
-	return err
+	return s.Serve(ctx, ln, g.cfg.DrainTimeout)
 }
 
 // lastWords is for the refusals of requests that are held when a gateway has to end.

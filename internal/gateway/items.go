@@ -7,18 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"cortex.dev/cortex/internal/executions"
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/relay/http2"
-	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -341,61 +337,3 @@ func (p itemsPlace) Done(int) {}
 
 // Unreached is relay.Place's.
 func (p itemsPlace) Unreached(error) {}
-
-// itemsHandler answers requests to AsyncAPIs that net/http has read, and leaves all others
-// to next.
-func (g *Gateway) itemsHandler(next http.Handler) http.Handler {
-	if g.cfg.Items == nil && g.cfg.Jobs == nil {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		target := []byte(r.URL.EscapedPath())
-		route, strip := g.snap.Load().find(target)
-		if route == nil || route.work == nil || !route.work.items.Load() || climbs(target) || relay.CheckRequest(r.Method, r.Host) != nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		counted := proxymetrics.Of(r.Context())
-		counted.Series = route.work.counts.requests
-		if route.policy != nil {
-			counted.Refused(notByHTTP2)
-			http2.Answer(w, r, notByHTTP2)
-			return
-		}
-		counted.Placed = true
-		below := r.Clone(r.Context())
-		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-			below.Header.Del(name) // as the proxy does before it asks for rewrite
-		}
-		g.rewrite(&httputil.ProxyRequest{In: r, Out: below})
-		for name, values := range r.Header {
-			if strings.HasPrefix(name, "X-Cortex-") { // options, which are for us
-				below.Header[name] = values
-			}
-		}
-		if err := stripTarget(below.URL, string(target[strip:])); err != nil {
-			refused := &relay.Answer{Status: 400, Code: "malformed_target", Message: err.Error()}
-			counted.Refused(refused)
-			http2.Answer(w, r, refused)
-			return
-		}
-		w.Header().Set(originField, "api")
-		w.Header().Set("X-Request-Id", below.Header.Get("X-Request-Id"))
-		g.serveItems(route.name, &noting{ResponseWriter: w, counted: counted}, below)
-	})
-}
-
-// noting tells who counts with what status a request is answered.
-type noting struct {
-	http.ResponseWriter
-	counted *proxymetrics.Request
-}
-
-// Unwrap lets who streams flush.
-func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }
-
-// WriteHeader is http.ResponseWriter's.
-func (n *noting) WriteHeader(status int) {
-	n.counted.Answering(&http.Response{StatusCode: status, Header: n.Header()})
-	n.ResponseWriter.WriteHeader(status)
-}

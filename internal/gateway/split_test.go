@@ -8,6 +8,10 @@ import (
 	"testing"
 
 	"cortex.dev/cortex/internal/engine"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"cortex.dev/cortex/internal/relay"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/workload"
@@ -285,12 +289,44 @@ func TestShadowGetsCopiesOfHTTP2(t *testing.T) {
 		}
 	}
 	s := r.g.snap.Load().routes["/split"].split.shadow
-	if a := r.do("POST", "/split", strings.NewReader(strings.Repeat("x", relay.KeptBytes+1)), nil); a.status != 200 {
+	if a := r.do("POST", "/split", strings.NewReader(strings.Repeat("x", relay.MaxCopy+1)), nil); a.status != 200 {
 		t.Fatal(a)
 	}
 	if n := s.dropped.Load(); n != 1 {
-		t.Errorf("%d copies were dropped, want that of the body that is not here whole", n)
+		t.Errorf("%d copies were dropped, want that of the body that is too long", n)
 	}
+}
+
+func TestShadowGetsCopiesOfCalls(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, nil)
+	copies := make(chan string, 1)
+	answer := func(to chan string) func(grpc.ServerStream) error {
+		return func(stream grpc.ServerStream) error {
+			method, _ := grpc.MethodFromServerStream(stream)
+			var msg []byte
+			if err := stream.RecvMsg(&msg); err != nil {
+				return err
+			}
+			if to != nil {
+				to <- method + " " + string(msg)
+				return status.Error(codes.NotFound, "in the dark")
+			}
+			return stream.SendMsg(&msg)
+		}
+	}
+	r.serveGRPC("dark", answer(copies))
+	r.serveGRPC("main", answer(nil))
+	r.deploy(splitter("split", workload.Target{Name: "main", Weight: 100}, workload.Target{Name: "dark", Weight: 100, Shadow: true}), 0)
+	in, out := []byte("hello"), []byte(nil)
+	if err := r.grpc().Invoke(t.Context(), "/split/pkg.Service/Say", &in, &out); err != nil || string(out) != "hello" {
+		t.Fatalf("the call = %q, %v", out, err)
+	}
+	if got := receive(t, copies); got != "/pkg.Service/Say hello" {
+		t.Errorf("the copy was %q", got)
+	}
+	s := r.g.snap.Load().routes["/split"].split.shadow
+	r.until(func() bool { return s.sent.Load() == 1 && r.work("dark").pool.Load().Running == 0 }, "the copy to be answered")
 }
 
 func TestShadowIsBounded(t *testing.T) {

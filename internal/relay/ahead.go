@@ -2,7 +2,6 @@ package relay
 
 import (
 	"io"
-	"net/http"
 	"sync"
 )
 
@@ -19,16 +18,8 @@ const (
 	pieceSize  = 16 << 10 // of one read
 )
 
-// Body returns body, to be read and closed by one goroutine. done is called once: when
+// of returns body, to be read and closed by one goroutine. done is called once: when
 // all of body was read, by whoever reads, or when it is closed.
-func (a *Ahead) Body(body io.ReadCloser, done func()) io.ReadCloser {
-	if body == http.NoBody {
-		done()
-		return body
-	}
-	return a.of(body, done)
-}
-
 func (a *Ahead) of(body io.ReadCloser, done func()) *readAhead {
 	r := &readAhead{with: a, from: body, done: done}
 	r.changed.L = &r.mu

@@ -15,7 +15,7 @@ func TestAheadIsDoneWhenTheBodyWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, in := io.Pipe()
 		var done atomic.Int32
-		b := NewAhead(1<<20).Body(out, func() { done.Add(1) })
+		b := NewAhead(1<<20).of(out, func() { done.Add(1) })
 		go func() {
 			_, _ = io.WriteString(in, "first ")
 			_, _ = io.WriteString(in, "second")
@@ -50,7 +50,7 @@ func TestAheadIsBounded(t *testing.T) {
 				out, in := io.Pipe()
 				a := NewAhead(budget)
 				done := false
-				b := a.Body(out, func() { done = true })
+				b := a.of(out, func() { done = true })
 				var sent atomic.Int64
 				ended := make(chan struct{})
 				go func() {
@@ -89,7 +89,7 @@ func TestAheadTellsHowABodyEnds(t *testing.T) {
 	broke := errors.New("broke off")
 	for _, size := range []int{0, 10, 100_000} {
 		from := io.NopCloser(io.MultiReader(strings.NewReader(strings.Repeat("x", size)), iotest.ErrReader(broke)))
-		b := NewAhead(1<<20).Body(from, func() {})
+		b := NewAhead(1<<20).of(from, func() {})
 		got, err := io.ReadAll(b)
 		if len(got) != size || !errors.Is(err, broke) {
 			t.Errorf("read %d bytes and %v, want %d and that it broke off", len(got), err, size)

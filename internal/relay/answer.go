@@ -70,6 +70,10 @@ func (a *Answer) RetrySeconds() int {
 
 // appendAnswer appends a whole response.
 func (c *conn) appendAnswer(out []byte, a *Answer, closing bool) []byte {
+	if c.x.call.is {
+		return c.appendCallAnswer(out, a)
+	}
+	closing = closing && c.st == nil
 	body, mediaType := a.Body()
 	out = append(out, "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(a.Status), 10)

@@ -63,7 +63,68 @@ func (b *body) decode(p []byte) (int, error) {
 		b.done = errors.Is(err, io.EOF)
 		return 0, err
 	}
+	if b.framing == framed {
+		return b.readFrames(p)
+	}
 	return b.readChunks(p)
+}
+
+// next reads some of the body where it lies, or into buf, to be passed over by pass;
+// io.EOF as with read.
+func (b *body) next(buf []byte) ([]byte, error) {
+	if b.framing != framed {
+		n, err := b.read(buf)
+		return buf[:n], err
+	}
+	if b.done {
+		return nil, io.EOF
+	}
+	p, last, err := b.from.st.Next()
+	if err != nil {
+		return nil, err
+	}
+	if last {
+		b.finish()
+	}
+	if b.tee != nil {
+		b.take(p)
+	}
+	return p, nil
+}
+
+// pass passes over n bytes of what next returned.
+func (b *body) pass(n int) {
+	if b.framing == framed && n > 0 {
+		b.from.st.Advance(n)
+	}
+}
+
+func (b *body) readFrames(p []byte) (int, error) {
+	have, last, err := b.from.st.Next()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, have)
+	b.from.st.Advance(n)
+	if last && n == len(have) {
+		b.finish()
+		if n == 0 {
+			return 0, io.EOF
+		}
+	}
+	return n, nil
+}
+
+// finish ends a body of frames.
+func (b *body) finish() {
+	b.done = true
+	for lines := b.from.st.Trailer(); len(lines) > 0; {
+		line, rest, _ := bytes.Cut(lines, crlfcrlf[:2])
+		if b.addTrailer(line) != nil {
+			break // what is no field of HTTP/1.1 either
+		}
+		lines = rest
+	}
 }
 
 // readChunks gathers as many chunks as are buffered and fit, so that a stream of
@@ -106,6 +167,10 @@ func (b *body) readLeft(p []byte) (int, error) {
 
 // ready reports whether the next read is served from the buffer alone.
 func (b *body) ready() bool {
+	if b.framing == framed {
+		unread, all := b.from.st.Ended()
+		return unread > 0 || all
+	}
 	buf := b.from.buffered()
 	if b.framing != chunked || b.left > 0 {
 		return len(buf) > 0
@@ -211,28 +276,35 @@ func (b *body) readTrailer() error {
 		if total += len(line); total > maxTrailer {
 			return errTrailer
 		}
-		i := 0
-		for i < len(line) && class[line[i]]&isToken != 0 {
-			i++
-		}
-		if i == 0 || i == len(line) || line[i] != ':' {
-			return errTrailer
-		}
-		for _, c := range line[i+1:] {
-			if class[c]&isValue == 0 {
-				return errTrailer
-			}
-		}
-		if MayTrail(line[:i]) {
-			b.trailer = append(append(b.trailer, line...), '\r', '\n')
+		if err := b.addTrailer(line); err != nil {
+			return err
 		}
 	}
 }
 
-// MayTrail reports whether a field of this name, which is not empty, is forwarded after
+func (b *body) addTrailer(line []byte) error {
+	i := 0
+	for i < len(line) && class[line[i]]&isToken != 0 {
+		i++
+	}
+	if i == 0 || i == len(line) || line[i] != ':' {
+		return errTrailer
+	}
+	for _, c := range line[i+1:] {
+		if class[c]&isValue == 0 {
+			return errTrailer
+		}
+	}
+	if mayTrail(line[:i]) {
+		b.trailer = append(append(b.trailer, line...), '\r', '\n')
+	}
+	return nil
+}
+
+// mayTrail reports whether a field of this name, which is not empty, is forwarded after
 // a body. Fields that frame, route or authenticate a message have no meaning after it,
 // and receivers that merge them would be misled.
-func MayTrail(name []byte) bool {
+func mayTrail(name []byte) bool {
 	return kindOf(name) == ordinary && !equalFold(name, "authorization") && !equalFold(name, "cookie") &&
 		!equalFold(name, "content-encoding") && !equalFold(name, "content-type") && !equalFold(name, "content-range")
 }

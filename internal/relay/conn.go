@@ -10,13 +10,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cortex.dev/cortex/internal/relay/h2"
 )
 
 // conn is a client's connection. Its goroutine owns every field up to the mutex.
 type conn struct {
 	srv *Server
-	nc  *socket
+	end // the client's
 	ip  string
+	// session is what the connection became if it is one of HTTP/2; nil: it is not. stream
+	// says that this is one of its streams instead.
+	session *session
+	stream  bool
 	// number tells connections apart, so that they are not all looked at in one tick.
 	number uint64
 	// trusted says that the peer is a proxy whose word on its own client counts.
@@ -42,6 +48,9 @@ type conn struct {
 	// answer. Maybe that was an old one; maybe the request has ended the server, and it
 	// must not end another one.
 	resent bool
+	// onStream is using where that is a stream of HTTP/2, of which each attempt uses up one.
+	onStream upConn
+	spent    []*h2.Stream
 
 	mark      atomic.Int64 // see watch.go
 	timedOut  atomic.Bool  // the watch ended an incomplete head
@@ -61,107 +70,8 @@ type conn struct {
 	cancel  context.CancelCauseFunc
 }
 
-// Exchange is one request on its way. It is valid until its Place is done.
-type Exchange struct {
-	// State is the Handler's, to remember between its calls for one exchange.
-	State any
-	// Watched is the Observer's, likewise.
-	Watched any
-
-	conn      *conn
-	prefix    int // bytes of the target that do not travel on
-	traced    bool
-	upgrade   bool // the upstream may switch protocols
-	toHead    bool // the answer has no body
-	pointless bool // its body has no meaning, and may not be read
-	traceLen  int
-	idLen     int
-	trace     [maxTraceparent]byte
-	requestID [maxRequestID]byte
-	copyTo    func(*Copy)
-	reason    string // of a relay behind this one; only for an Observer
-	began     time.Duration
-	placed    bool
-	held      bool // the answer says that it waited for a first replica
-	cancel    bool // when the client leaves, the upstream is told at once
-	ours      bool // the upstream is a server of ours
-
-	identified bool   // see Identified
-	hidden     string // the field that proved it, in lower case
-	told       []byte // lines for the upstream
-	added      []byte // lines for the client
-}
-
-// Method returns the request's method. It and what else returns bytes of the head is for
-// Began and Admit: the body that is read afterwards takes the head's place.
-func (x *Exchange) Method() []byte { return x.conn.req.method }
-
-// Target returns the path as the client sent it, with its query. It begins with a
-// slash, or is an asterisk.
-func (x *Exchange) Target() []byte { return x.conn.req.target }
-
-// Minor returns the minor version of HTTP/1 that the client speaks.
-func (x *Exchange) Minor() int { return x.conn.req.minor }
-
-// RequestID returns the request's id, the client's or a new one.
-func (x *Exchange) RequestID() []byte { return x.id() }
-
-// Traceparent returns the trace context that travels on, to be changed in place, and
-// whether the client sent it.
-func (x *Exchange) Traceparent() (value []byte, given bool) { return x.trace[:x.traceLen], x.traced }
-
-// SetTraceparent makes value, a valid one, the trace context that travels on.
-func (x *Exchange) SetTraceparent(value []byte) { x.traceLen = copy(x.trace[:], value) }
-
-// Age is how long ago the request's head was read whole.
-func (x *Exchange) Age() time.Duration { return monotonic() - x.began }
-
-// Placed reports whether the request was sent to the place that it has, in part at least.
-func (x *Exchange) Placed() bool { return x.placed }
-
-// monotonic is the time since the program began: half the cost of asking for the date too.
-func monotonic() time.Duration { return time.Since(start) }
-
-var start = time.Now()
-
-// Held has the answer say that the request waited for a first replica.
-func (x *Exchange) Held() { x.held = true }
-
-// CancelWhenGone has the upstream connection closed as soon as the client leaves, which
-// gives the place back. Without it a server that works on the whole request is not
-// interrupted, and the place is free when it has answered or closed: most servers cannot
-// be interrupted, and would have more to do at once than the place is worth.
-func (x *Exchange) CancelWhenGone() { x.cancel = true }
-
-// Ours says that the request is for a server of ours: it gets the fields that begin with
-// X-Cortex-, which are options that the client may give to it and to nobody else, and what
-// it gives as the reason of its answer is passed on.
-func (x *Exchange) Ours() { x.ours = true }
-
-// Strip keeps the first n bytes of the target from the upstream.
-func (x *Exchange) Strip(n int) { x.prefix = n }
-
-// Size returns how many bytes of memory the request keeps while it waits.
-func (x *Exchange) Size() int64 { return int64(len(x.conn.in.buf) + cap(x.conn.out)) }
-
-// Context returns a context that ends when the client goes away, with the reason
-// as its cause, or when the exchange is over. It is made on the first call: an
-// exchange that waits for nothing needs none.
-func (x *Exchange) Context() context.Context {
-	c := x.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx == nil {
-		c.ctx, c.cancel = context.WithCancelCause(context.Background())
-		if c.aborted != nil {
-			c.cancel(c.aborted)
-		}
-	}
-	return c.ctx
-}
-
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: newSocket(nc)}
+	c := &conn{srv: s, end: end{nc: newSocket(nc)}}
 	c.x.conn = c
 	c.ip = "unknown"
 	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
@@ -182,7 +92,7 @@ func (c *conn) serve() {
 		if r := recover(); r != nil {
 			c.srv.log.Error("relaying a request", "panic", r, "stack", string(debug.Stack()))
 		}
-		c.end()
+		c.finishExchange()
 		_ = c.nc.Close() // the client may have closed it
 	}()
 	c.in.open(c.nc)
@@ -192,15 +102,15 @@ func (c *conn) serve() {
 			break
 		}
 		if string(c.req.method) == "PRI" && c.req.target[0] == '*' {
-			if first && c.srv.http2 != nil {
-				c.handOver()
+			if first {
+				c.serveHTTP2()
 			} else {
 				c.refuse(errVersion)
 			}
 			break
 		}
 		open := c.exchange()
-		c.end()
+		c.finishExchange()
 		if !open || c.srv.draining.Load() {
 			break
 		}
@@ -316,14 +226,18 @@ func (c *conn) refuse(r *refusal) bool {
 func (c *conn) answerRefusal(r *refusal) bool {
 	c.x.idLen, c.x.toHead = 0, false
 	c.out = c.appendAnswer(c.out[:0], &Answer{Status: r.status, Code: r.code, Message: r.message}, true)
-	if c.write(c.out) == nil {
+	if c.write(c.out, true) == nil && c.st == nil {
 		c.linger()
 	}
 	return false
 }
 
-// write writes to the client.
-func (c *conn) write(p []byte) error {
+// write writes to the client: a head, and maybe a body after it. last says that this is
+// the whole answer.
+func (c *conn) write(p []byte, last bool) error {
+	if c.st != nil {
+		return c.sendFrames(c.st, &c.writing, p, nil, last, nil)
+	}
 	c.writing.Store(c.srv.clock.now())
 	_, err := c.nc.Write(p)
 	c.writing.Store(0)
@@ -363,7 +277,7 @@ func (c *conn) abort(why error) {
 		c.cancel(why)
 	}
 	if c.up != nil {
-		_ = c.up.nc.Close() // its reader reports it
+		c.up.giveUp()
 	}
 }
 
@@ -371,6 +285,9 @@ func (c *conn) abort(why error) {
 func (c *conn) attach(u *upConn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if u.st != nil {
+		c.spent = append(c.spent, u.st)
+	}
 	if c.aborted != nil {
 		return false
 	}
@@ -386,12 +303,13 @@ func (c *conn) detach() bool {
 	return c.aborted == nil
 }
 
-// end releases what the exchange made. After a panic that includes its place.
-func (c *conn) end() {
+// finishExchange releases what the exchange made. After a panic that includes its place.
+func (c *conn) finishExchange() {
 	c.giveBack(0)
 	c.letEarly()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.up = nil
 	if c.cancel != nil {
 		c.cancel(nil)
 		c.ctx, c.cancel = nil, nil

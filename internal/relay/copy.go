@@ -1,11 +1,9 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 )
@@ -19,6 +17,7 @@ type Copy struct {
 	body    []byte // decoded
 	hasBody bool
 	over    bool
+	call    bool // of gRPC, by HTTP/2
 }
 
 // Size returns the bytes that c keeps in memory.
@@ -26,18 +25,6 @@ func (c *Copy) Size() int64 { return int64(len(c.head) + len(c.body)) }
 
 // Over reports whether the body was longer than MaxCopy, so that c is of no use.
 func (c *Copy) Over() bool { return c.over }
-
-// NewCopy returns a copy of r, which is about to be forwarded and did not come as HTTP/1,
-// with the body that it has; whole says that this is all of it. Else the copy is over.
-func NewCopy(r *http.Request, body []byte, whole bool) *Copy {
-	if !whole {
-		return &Copy{over: true}
-	}
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.URL.RequestURI(), r.Host)
-	_ = r.Header.WriteSubset(&head, map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Te": true}) // to memory
-	return &Copy{head: head.Bytes(), body: body, hasBody: r.ContentLength != 0 || len(body) > 0}
-}
 
 // CopyTo hands a copy of the request to fn once its body was read completely. fn
 // must not block: the exchange waits for it. Upgrades are not copied.
@@ -49,7 +36,11 @@ func (c *conn) startCopy() {
 	if x.copyTo == nil || x.upgrade {
 		return
 	}
-	cp := &Copy{head: c.appendFields(nil), hasBody: c.req.body != noBody || c.req.length == 0}
+	to := x.copyTo
+	if c.st != nil {
+		x.copyTo = nil // the body may be sent once more, and is copied once
+	}
+	cp := &Copy{head: c.appendFields(nil), hasBody: c.req.body != noBody || c.req.length == 0, call: x.call.is}
 	if c.req.body == sized {
 		if c.req.length > MaxCopy {
 			cp.over = true
@@ -58,11 +49,11 @@ func (c *conn) startCopy() {
 		}
 	}
 	if c.reqBody.done || cp.over {
-		x.copyTo(cp)
+		to(cp)
 		return
 	}
 	c.reqBody.tee = cp
-	c.reqBody.copied = x.copyTo
+	c.reqBody.copied = to
 }
 
 // take adds what was just read of the body, and hands the copy over at its end.
@@ -79,9 +70,12 @@ func (b *body) take(p []byte) {
 	}
 }
 
-// Send sends c to u on a connection of its own and reads the answer to its end,
+// Send sends c to u, HTTP/1.1 on a connection of its own, and reads the answer to its end,
 // to no effect. It returns the status of the answer.
 func (c *Copy) Send(ctx context.Context, u *Upstream) (status int, err error) {
+	if c.call {
+		return c.sendCall(ctx, u)
+	}
 	up, err := u.dial(ctx)
 	if err != nil {
 		return 0, err
@@ -107,4 +101,50 @@ func (c *Copy) Send(ctx context.Context, u *Upstream) (status int, err error) {
 	}
 	_, err = io.Copy(io.Discard, up.nc)
 	return status, err
+}
+
+// sendCall is Send for a call of gRPC. The status is what HTTP has for that of the call.
+func (c *Copy) sendCall(ctx context.Context, u *Upstream) (status int, err error) {
+	var up upConn
+	if err := u.stream(func() context.Context { return ctx }, Limits{}.WithDefaults().Header, &up, false); err != nil {
+		return 0, err
+	}
+	defer up.st.Close()
+	given := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { up.giveUp(); close(given) }) // which ends what waits below
+	defer func() {
+		if !stop() {
+			<-given // nobody may use a stream that is closed
+		}
+	}()
+	if err := up.st.Send(append(c.head, crlf...), c.body, true, nil); err != nil {
+		return 0, fmt.Errorf("sending a copy: %w", err)
+	}
+	var h head
+	var text []byte
+	for h.status < 200 {
+		if text, err = up.st.Answer(); err != nil {
+			return 0, fmt.Errorf("reading the answer to a copy: %w", err)
+		}
+		if r := h.parseResponse(text); r != nil {
+			return 0, fmt.Errorf("reading the answer to a copy: %w", r)
+		}
+	}
+	status = h.status
+	if code, ok := callStatusIn(text); ok {
+		status = statusOfCall(code)
+	}
+	for last := false; !last; {
+		var p []byte
+		if p, last, err = up.st.Next(); err != nil {
+			return status, fmt.Errorf("reading the answer to a copy: %w", err)
+		}
+		if len(p) > 0 {
+			up.st.Advance(len(p))
+		}
+	}
+	if code, ok := callStatusIn(up.st.Trailer()); ok {
+		status = statusOfCall(code)
+	}
+	return status, nil
 }

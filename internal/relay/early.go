@@ -8,6 +8,9 @@ import "bytes"
 //
 // Not so with a client that waits for 100 Continue: that is the upstream's to say.
 func (c *conn) awaitBody() bool {
+	if c.st != nil {
+		return c.awaitStream()
+	}
 	h := &c.req
 	if c.bodyIsHere() {
 		return true

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"cortex.dev/cortex/internal/relay/h2"
 )
 
 // What an attempt to forward came to.
@@ -25,6 +27,9 @@ func (c *conn) exchange() bool {
 	x.identify(&c.req)
 	x.toHead = string(c.req.method) == "HEAD"
 	x.pointless = c.req.body != noBody && Meaningless(string(c.req.method))
+	if c.st != nil && c.isCall() { // whoever calls it off says so, and every server of gRPC hears it
+		x.call.is, x.cancel = true, true
+	}
 	x.upgrade = c.req.upgrading && len(c.req.upgrade) > 0 && c.req.body == noBody && !hasToken(c.req.upgrade, "h2c") && c.req.minor == 1
 	c.resBody.framing = noBody
 	c.out = c.out[:0]
@@ -39,8 +44,7 @@ func (c *conn) exchange() bool {
 		}
 	}
 	if !c.awaitBody() {
-		c.ended(0, c.brokenBy(nil, false))
-		return false
+		return c.bodyBroke()
 	}
 	for again := 0; ; again++ {
 		place, ans := c.srv.handler.Admit(x, again)
@@ -64,7 +68,7 @@ func (c *conn) exchange() bool {
 				c.stopUpload()
 				return false
 			}
-			c.ended(c.res.status, x.reason)
+			c.ended(c.status(), x.reason)
 			return c.finish()
 		case unreached:
 			x.placed = false
@@ -77,11 +81,29 @@ func (c *conn) exchange() bool {
 		default:
 			c.giveBack(0)
 			c.ended(0, c.brokenBy(err, cut))
-			_ = c.nc.Close() // ends an upload that reads it
+			c.hangUp() // ends an upload that reads it
 			c.stopUpload()
 			return false
 		}
 	}
+}
+
+// hangUp ends the client's side of an exchange that broke off.
+func (c *conn) hangUp() {
+	if c.st != nil {
+		c.st.Reset(h2.InternalError)
+		return
+	}
+	_ = c.nc.Close() // nothing depends on what closing says
+}
+
+// bodyBroke ends an exchange whose body did not come.
+func (c *conn) bodyBroke() bool {
+	if c.st != nil && errors.Is(c.st.Await(1), errSlowBody) {
+		return c.answer(&Answer{Status: errSlowBody.status, Code: errSlowBody.code, Message: errSlowBody.message})
+	}
+	c.ended(0, c.brokenBy(nil, false))
+	return false
 }
 
 // unanswered answers for an upstream that did not, unless it was the client's
@@ -109,67 +131,17 @@ func (c *conn) unanswered(err error, cut bool) bool {
 	return c.answer(badGateway(err))
 }
 
-// ended tells who watches how the exchange ended.
-func (c *conn) ended(status int, reason string) {
-	for _, o := range c.srv.watchers {
-		o.Ended(&c.x, status, reason)
-	}
-}
-
-// Stale is the reason of an answer to a request that crossed the end of the kept connection
-// over which it was sent. The server has not failed.
-const Stale = "stale_connection"
-
-// ClientGone is the reason of an exchange whose client left before it had the answer.
-const ClientGone = "client_gone"
-
-// brokenBy is the reason of an exchange that broke off.
-func (c *conn) brokenBy(err error, cut bool) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.aborted == errDrained:
-		return "shutting_down"
-	case c.aborted == nil && errors.Is(err, errSource) && cut:
-		return cutOff
-	case c.aborted == nil && errors.Is(err, errSource):
-		return "upstream_closed"
-	}
-	return ClientGone
-}
-
-// answering tells who watches that the upstream's answer begins.
-func (c *conn) answering() {
-	if len(c.srv.watchers) == 0 {
-		return
-	}
-	c.x.reason = string(c.reason()) // its bytes are gone when the exchange ends
-	for _, o := range c.srv.watchers {
-		o.Answering(&c.x)
-	}
-}
-
-// badGateway says what the upstream did instead of answering.
-func badGateway(err error) *Answer {
-	var r *refusal
-	if errors.As(err, &r) {
-		return &Answer{Status: 502, Code: "upstream_malformed", Origin: "api",
-			Message: "the API's server sent an answer that is not HTTP: " + r.message}
-	}
-	if errors.Is(err, errStale) {
-		return &Answer{Status: 502, Code: Stale, Origin: "api",
-			Message: "the API's server closed a connection that it had kept open just when this request came over it, and did not read it; send it again"}
-	}
-	return &Answer{Status: 502, Code: "upstream_closed", Origin: "api",
-		Message: "the API's server closed the connection before it answered; see its logs"}
-}
-
 // prepare writes the upstream head to c.out, and as much of the body as came with it.
 func (c *conn) prepare() {
 	h := &c.req
 	c.out = c.appendRequest(c.out[:0])
 	c.headLen = len(c.out)
 	c.reqBody.begin(&c.in, h.body, h.length)
+	if c.st != nil {
+		c.startCopy()
+		c.gather()
+		return
+	}
 	if h.body == sized {
 		n := min(int64(c.in.w-c.in.r), h.length)
 		if all := c.headLen + int(n); all > cap(c.out) {
@@ -224,7 +196,7 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 	if c.reqBody.done {
 		c.sentWhole() // before: send waits for the answer
 	}
-	n, werr := up.send(c.out, c.reqBody.done)
+	n, werr := up.send(c.out, c.reqBody.done, c.reqBody.trailer)
 	if werr != nil && n == 0 && !c.isAborted() { // it was closed before; nothing was sent
 		c.detach()
 		up.shut()
@@ -245,12 +217,19 @@ func (c *conn) converse(up *upConn, again bool) (outcome, error) {
 	if result == unanswered && err == errSilent && up.reused && !again && c.uploads == nil && up.wasStale(c.x.Context()) {
 		err = errStale
 	}
+	if errors.Is(err, h2.ErrRefused) && c.uploads == nil && !c.resent && c.reqBody.done {
+		c.resent = true
+		result = retry // the server has not looked at it
+	}
 	alive := c.detach()
 	// The upload still writes to it: closing ends that, the buffer is for respond
 	// alone.
 	up.shut()
 	if !alive {
 		return broken, errGone
+	}
+	if result == retry {
+		return retry, nil
 	}
 	if result == unanswered && err == errSilent && up.reused && again && c.uploads == nil {
 		c.resent = true
@@ -310,8 +289,8 @@ func (c *conn) respond(up *upConn) (outcome, error) {
 			c.turn.Store(answering)
 			c.answering()
 			return c.tunnel(up), nil
-		case h.status == 503 && string(c.reason()) == Unreached && c.uploads == nil:
-			return unreached, errUnreached // all that was sent is still in out
+		case string(c.reason()) == Unreached && h.status >= 200 && c.rewind():
+			return unreached, errUnreached // all that was sent is still here
 		case h.status >= 200:
 			c.turn.Store(answering)
 			c.answering()
@@ -322,7 +301,7 @@ func (c *conn) respond(up *upConn) (outcome, error) {
 			continue // the client cannot know what to do with it
 		}
 		c.info = c.appendInformation(c.info[:0])
-		if c.write(c.info) != nil && c.turn.Load() != working {
+		if c.write(c.info, false) != nil && c.turn.Load() != working {
 			return broken, nil
 		}
 	}
@@ -330,6 +309,9 @@ func (c *conn) respond(up *upConn) (outcome, error) {
 
 // readResponseHead reads and parses the next head of an answer.
 func (c *conn) readResponseHead(up *upConn) error {
+	if up.st != nil {
+		return c.readAnswerOf(up.st)
+	}
 	in := &up.in
 	in.rewind()
 	scanned := 0
@@ -372,6 +354,10 @@ const (
 // finish leaves the client's connection ready for the next request, or says that
 // it has to be closed.
 func (c *conn) finish() bool {
+	if c.st != nil {
+		c.stopUpload()
+		return false
+	}
 	if c.uploads != nil {
 		if !c.stopUpload() {
 			c.linger()
@@ -399,12 +385,12 @@ func (c *conn) answer(a *Answer) bool {
 	}
 	open := consumed && c.req.persistent() && !c.srv.draining.Load()
 	c.out = c.appendAnswer(c.out[:0], a, !open)
-	if c.write(c.out) != nil {
+	if c.write(c.out, true) != nil {
 		c.ended(0, ClientGone)
 		return false
 	}
 	c.ended(a.Status, a.Code)
-	if !open {
+	if !open && c.st == nil {
 		c.linger()
 	}
 	return open
@@ -415,7 +401,7 @@ func (c *conn) skipBody() bool {
 	switch {
 	case c.req.body == noBody:
 		return true
-	case c.req.body != sized:
+	case c.req.body != sized || c.st != nil:
 		return false
 	case len(c.out) > 0: // prepare took what there was
 		return c.reqBody.done

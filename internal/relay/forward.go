@@ -10,11 +10,17 @@ import (
 func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 	h, b := &c.res, &c.resBody
 	h.frame(c.x.toHead)
+	if up.st != nil && !c.x.toHead && h.status != 204 && h.status != 304 {
+		h.body = framed
+		if unread, all := up.st.Ended(); all && unread == 0 && len(up.st.Trailer()) == 0 {
+			h.body = noBody
+		}
+	}
 	b.begin(&up.in, h.body, h.length)
-	inChunks := (h.body == chunked || h.body == untilClose) && c.req.minor == 1
-	inNone := h.body == chunked || h.body == untilClose // only closing can end it for HTTP/1.0
-	closing := !c.req.persistent() || c.srv.draining.Load() || c.req.minor == 0 && inNone ||
-		c.req.expects && c.uploading.Load() // it may never send its body
+	inNone := h.body == chunked || h.body == untilClose || h.body == framed && h.length < 0
+	inChunks := inNone && c.req.minor == 1 && c.st == nil // else only closing can end it for HTTP/1.0
+	closing := c.st == nil && (!c.req.persistent() || c.srv.draining.Load() || c.req.minor == 0 && inNone ||
+		c.req.expects && c.uploading.Load()) // it may never send its body
 	c.keep = !closing
 	// An answer with two lengths is not trusted to have ended: what follows it could be
 	// made to pass for the answer to somebody else (RFC 9112, section 6.3).
@@ -32,12 +38,12 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 	}
 	if b.done && h.body != chunked {
 		c.settle()
-		if c.write(c.out) != nil {
+		if c.write(c.out, true) != nil {
 			return broken, nil
 		}
 		return answered, nil
 	}
-	begun, err := c.pump(c.nc, b, inChunks, c.out)
+	begun, err := c.pumpOut(b, inChunks)
 	switch {
 	case err == nil:
 		c.settle()
@@ -48,6 +54,14 @@ func (c *conn) forwardAnswer(up *upConn) (outcome, error) {
 		return broken, err // the client sees that the body is cut short
 	}
 	return broken, nil
+}
+
+// pumpOut pumps c.out and the body b to the client.
+func (c *conn) pumpOut(b *body, inChunks bool) (begun bool, err error) {
+	if c.st != nil {
+		return c.pumpFrames(c.st, b, c.out)
+	}
+	return c.pump(c.nc, b, inChunks, c.out)
 }
 
 // unreadBody reports whether the upstream may not have read the body that it has, and may

@@ -22,6 +22,7 @@ const (
 	sized
 	chunked
 	untilClose // answers only
+	framed     // of a stream of HTTP/2, which says itself where it ends
 )
 
 // head is a parsed request or response head; its slices live as long as the buffer.

@@ -209,7 +209,7 @@ func TestIdentityIsMadeWhereItIsMissingOrNotSane(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			id, trace, traced := Identify(tt.id, tt.trace)
+			id, trace, traced := identified(tt.id, tt.trace)
 			if (id == tt.id) != tt.keepID || (trace == tt.trace) != tt.keep || traced != tt.keep {
 				t.Errorf("Identify(%q, %q) = %q, %q, %t", tt.id, tt.trace, id, trace, traced)
 			}
@@ -218,13 +218,30 @@ func TestIdentityIsMadeWhereItIsMissingOrNotSane(t *testing.T) {
 			}
 		})
 	}
-	a, trace, _ := Identify("", "")
+	a, trace, _ := identified("", "")
 	if a != trace[3:35] {
 		t.Errorf("the id %s is not that of the trace %s", a, trace)
 	}
-	if b, _, _ := Identify("", ""); a == b {
+	if b, _, _ := identified("", ""); a == b {
 		t.Errorf("two requests got the same id %s", a)
 	}
+}
+
+// identified is what becomes of a request with that id and trace context.
+func identified(requestID, traceparent string) (id, trace string, traced bool) {
+	var h head
+	h.reset()
+	if requestID != "" {
+		h.requestID = len(h.fields)
+		h.fields = append(h.fields, field{value: []byte(requestID)})
+	}
+	if traceparent != "" {
+		h.trace = len(h.fields)
+		h.fields = append(h.fields, field{value: []byte(traceparent)})
+	}
+	var x Exchange
+	x.identify(&h)
+	return string(x.id()), string(x.trace[:x.traceLen]), x.traced
 }
 
 func diffHeader(got, want http.Header) string {

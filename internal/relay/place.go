@@ -32,7 +32,7 @@ func (c *conn) settle() {
 		return
 	}
 	c.using = nil
-	keep := c.keepUp && up.in.r == up.in.w // bytes after the answer would be taken for the next one
+	keep := c.keepUp && up.st == nil && up.in.r == up.in.w // bytes after the answer would be taken for the next one
 	if c.uploads != nil && !c.uploads.sent.Load() {
 		keep = false // the rest of the body would be taken for the next request
 	}

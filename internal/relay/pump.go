@@ -78,7 +78,7 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) (begun boo
 		case b.done:
 			c.settle()
 		case len(out) > 0:
-			sent, err := dst.writeNow(out)
+			sent, err := dst.WriteNow(out)
 			if err != nil {
 				return true, fmt.Errorf("%w: %w", errSink, err)
 			}
@@ -124,7 +124,11 @@ func (c *conn) splice(dst *socket, b *body, reading, writing *atomic.Int64) (don
 	if !ok || b.from.r < b.from.w {
 		return false, nil
 	}
-	from, ok := b.from.nc.Conn.(*net.TCPConn)
+	source, ok := b.from.nc.(*socket)
+	if !ok {
+		return false, nil
+	}
+	from, ok := source.Conn.(*net.TCPConn)
 	if !ok {
 		return false, nil
 	}

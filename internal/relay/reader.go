@@ -5,12 +5,15 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"cortex.dev/cortex/internal/relay/h2"
 )
 
 // reader reads a connection through a small buffer that holds a head and whatever
 // came with it.
 type reader struct {
-	nc   *socket
+	nc   io.Reader
+	st   *h2.Stream // nc, if it is one: then what comes is a body, and buf stays empty
 	buf  []byte
 	r, w int // buf[r:w] is unread
 
@@ -49,7 +52,7 @@ func recycle(b []byte) {
 }
 
 func (r *reader) open(nc *socket) {
-	r.nc, r.buf, r.r, r.w = nc, pooled(smallBuffer), 0, 0
+	r.nc, r.st, r.buf, r.r, r.w = nc, nil, pooled(smallBuffer), 0, 0
 }
 
 // shut gives the buffer back; nothing may refer to it any more.

@@ -24,7 +24,7 @@ func answeredWith(method string, raw []byte) (out []byte, result outcome) {
 	c.x.toHead = method == "HEAD"
 	c.prepare()
 	from := &memory{in: bytes.NewReader(raw)}
-	up := &upConn{nc: newSocket(from)}
+	up := &upConn{end: end{nc: newSocket(from)}}
 	up.in.open(up.nc)
 	result, _ = c.respond(up)
 	return client.out.Bytes(), result

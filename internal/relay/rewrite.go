@@ -11,7 +11,7 @@ func (c *conn) appendRequest(out []byte) []byte {
 	h, x := &c.req, &c.x
 	out = c.appendFields(out)
 	switch {
-	case h.body == chunked:
+	case c.reqInChunks():
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	case h.length >= 0:
 		out = append(out, "Content-Length: "...)
@@ -39,11 +39,11 @@ func (c *conn) travels(f *field) bool {
 	case ordinary, kDate:
 		return c.x.hidden == "" || !equalFold(f.name, c.x.hidden)
 	case kTrailer: // only chunks are followed by a trailer that could be announced
-		return c.req.body == chunked
+		return c.req.body == chunked || c.req.body == framed
 	case kTracestate: // it is about the traceparent that came with it, not about one made here
 		return c.x.traced
 	case kUnderscore: // WSGI and CGI take X_Forwarded_For for X-Forwarded-For
-		return c.srv.front
+		return c.srv.front || c.x.call.is // gRPC knows one name from another
 	case kClaim: // anybody could say so
 		return c.srv.front || c.trusted
 	case kCortex:
@@ -65,7 +65,12 @@ func (c *conn) appendFields(out []byte) []byte {
 	out = append(append(out, target...), " HTTP/1.1\r\nHost: "...)
 	out = append(append(out, h.host...), crlf...)
 	for i := range h.fields {
-		if f := &h.fields[i]; c.travels(f) {
+		f := &h.fields[i]
+		switch {
+		case !c.travels(f):
+		case f.kind == kTrailer:
+			out = appendTrailerNames(out, f.value)
+		default:
 			out = append(append(out, f.line...), crlf...)
 		}
 	}
@@ -80,6 +85,22 @@ func (c *conn) appendFields(out []byte) []byte {
 }
 
 const crlf = "\r\n"
+
+// appendTrailerNames appends the names of those fields after the body that are forwarded.
+func appendTrailerNames(out, value []byte) []byte {
+	lead := "Trailer: "
+	for len(value) > 0 {
+		var name []byte
+		if name, value = nextToken(value); len(name) > 0 && mayTrail(name) {
+			out = append(append(out, lead...), name...)
+			lead = ", "
+		}
+	}
+	if lead == ", " {
+		out = append(out, crlf...)
+	}
+	return out
+}
 
 // appendForwarded appends X-Forwarded-For with this hop added, and the scheme and
 // host that the client used unless a proxy that is trusted already said so.
@@ -139,24 +160,6 @@ func (x *Exchange) identify(h *head) {
 	x.idLen = copy(x.requestID[:], x.trace[3:35]) // one id to look for in logs and traces
 }
 
-// Identify is the same for requests that did not come as HTTP/1: it returns the
-// request id and the trace context to forward, and whether the latter was given.
-func Identify(requestID, traceparent string) (id, trace string, traced bool) {
-	var h head
-	h.reset()
-	if requestID != "" {
-		h.requestID = len(h.fields)
-		h.fields = append(h.fields, field{value: []byte(requestID)})
-	}
-	if traceparent != "" {
-		h.trace = len(h.fields)
-		h.fields = append(h.fields, field{value: []byte(traceparent)})
-	}
-	var x Exchange
-	x.identify(&h)
-	return string(x.id()), string(x.trace[:x.traceLen]), x.traced
-}
-
 func (x *Exchange) id() []byte { return x.requestID[:x.idLen] }
 
 const maxRequestID = 128
@@ -206,7 +209,7 @@ func appendHex(b []byte, n uint64) []byte {
 // the body is sent in chunks, closing that no further exchange follows.
 func (c *conn) appendResponse(out []byte, chunkedOut, closing bool) []byte {
 	h, x := &c.res, &c.x
-	out = h.appendStatus(out, chunkedOut)
+	out = h.appendStatus(out, chunkedOut || c.st != nil)
 	if h.requestID == -1 {
 		out = append(append(append(out, "X-Request-ID: "...), x.id()...), crlf...)
 	}

@@ -15,10 +15,6 @@ import (
 type Config struct {
 	Handler Handler
 	Limits  Limits
-	// HTTP2 takes over connections that begin with the HTTP/2 preface, which is
-	// still to be read from nc. It returns when the connection is closed. Nil
-	// refuses them.
-	HTTP2 func(nc net.Conn)
 	// Front says that a relay of ours is in front, and nobody else: what it says of
 	// the client (X-Forwarded-…) stands, and nothing is added to it.
 	Front bool
@@ -42,7 +38,6 @@ const Unreached = "replica_unreachable"
 type Server struct {
 	handler Handler
 	limits  Limits
-	http2   func(nc net.Conn)
 	front   bool
 	behind  bool
 	trusted []netip.Prefix
@@ -56,6 +51,10 @@ type Server struct {
 
 	clock    clock
 	draining atomic.Bool
+	crowded  atomic.Bool   // there are nearly as many connections as there may be
+	tasks    chan task     // streams, for goroutines that wait for one
+	idle     atomic.Int32  // of those
+	ended    chan struct{} // closed when there are no more streams
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -72,8 +71,9 @@ func NewServer(cfg Config) *Server {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), http2: cfg.HTTP2, front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
+		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
 		conns: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted,
+		tasks: make(chan task), ended: make(chan struct{}),
 	}
 	s.early, s.ahead = NewBudget(s.limits.EarlyBodies), NewAhead(s.limits.AheadBodies)
 	s.answerHeader = s.limits.Header
@@ -104,6 +104,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, grace time.Duration
 	s.draining.Store(true)
 	_ = ln.Close() // a second time when ctx ended
 	s.drain(grace)
+	close(s.ended)
 	stopWatch()
 	watching.Wait()
 	return err
@@ -189,6 +190,9 @@ func (s *Server) drain(grace time.Duration) {
 	}
 	s.mu.Lock()
 	for c := range s.conns {
+		if m, _ := unmark(c.mark.Load()); m == shared {
+			c.session.abort(errDrained)
+		}
 		c.abort(errDrained)
 		_ = c.nc.Close() // its goroutine reports it
 	}

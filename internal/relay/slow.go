@@ -14,7 +14,7 @@ func (c *conn) pumpAhead(b *body, inChunks bool, rest []byte) error {
 	from := c.srv.ahead.of(upstreamBody{c, b}, func() {})
 	from.start()
 	defer from.Close()
-	if err := c.send(c.nc, &c.writing, rest); err != nil {
+	if err := c.sendClient(rest, false); err != nil {
 		return err
 	}
 	buf := *bodyBuffers.Get().(*[]byte)
@@ -31,15 +31,30 @@ func (c *conn) pumpAhead(b *body, inChunks bool, rest []byte) error {
 		case err == nil:
 		case !errors.Is(err, io.EOF):
 			return fmt.Errorf("%w: %w", errSource, err)
+		case c.st != nil:
+			c.noteCall(b.trailer)
+			return c.sendClient(nil, true)
 		case !inChunks:
 			return nil
 		default:
-			return c.send(c.nc, &c.writing, b.appendEnd(nil))
+			return c.sendClient(b.appendEnd(nil), true)
 		}
-		if err := c.send(c.nc, &c.writing, out); err != nil {
+		if err := c.sendClient(out, false); err != nil {
 			return err
 		}
 	}
+}
+
+// sendClient sends more of an answer's body.
+func (c *conn) sendClient(p []byte, last bool) error {
+	if c.st == nil {
+		return c.send(c.nc, &c.writing, p)
+	}
+	var trailer []byte
+	if last {
+		trailer = c.resBody.trailer
+	}
+	return c.sendFrames(c.st, &c.writing, nil, p, last, trailer)
 }
 
 // upstreamBody is the body of an answer as it comes from the upstream.

@@ -97,8 +97,8 @@ func (s *socket) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// writeNow writes what can be written without waiting.
-func (s *socket) writeNow(p []byte) (int, error) {
+// WriteNow writes what can be written without waiting.
+func (s *socket) WriteNow(p []byte) (int, error) {
 	if s.raw == nil {
 		return s.Conn.Write(p)
 	}

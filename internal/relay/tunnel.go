@@ -15,7 +15,7 @@ func (c *conn) tunnel(up *upConn) outcome {
 	first := c.appendResponse(c.out[:0], false, false)
 	first = append(first, up.in.buffered()...)
 	up.in.r = up.in.w
-	if c.write(first) != nil {
+	if c.write(first, false) != nil {
 		return broken
 	}
 	early := c.in.buffered()
@@ -42,30 +42,4 @@ func pass(dst, src net.Conn) {
 	}
 	_ = dst.Close() // unblocks the other direction
 	_ = src.Close()
-}
-
-// handOver gives the connection to the HTTP/2 server, with what was read of it.
-func (c *conn) handOver() {
-	c.enter(tunnelled)
-	read := append([]byte(nil), c.in.buf[c.in.r-len(preface):c.in.w]...)
-	c.srv.http2(&startedConn{Conn: c.nc.Conn, read: read, closeWrite: c.nc.CloseWrite})
-}
-
-// startedConn is a connection of which something was read already.
-type startedConn struct {
-	net.Conn
-	read       []byte
-	closeWrite func() error
-}
-
-// CloseWrite ends what is sent.
-func (s *startedConn) CloseWrite() error { return s.closeWrite() }
-
-func (s *startedConn) Read(p []byte) (int, error) {
-	if len(s.read) > 0 {
-		n := copy(p, s.read)
-		s.read = s.read[n:]
-		return n, nil
-	}
-	return s.Conn.Read(p)
 }

@@ -33,11 +33,16 @@ func (c *conn) upload(up *upConn) {
 	// each with all of that time.
 	limit := c.srv.limits.BodyTimeout
 	c.reading.Store(max(c.reading.Load(), c.srv.clock.now()-(limit-min(limit, bodyMercy)).Milliseconds()))
+	to := up.end
 	go func() {
 		defer close(u.done)
 		defer c.uploading.Store(false)
-		inChunks := c.req.body == chunked
-		_, err := c.pump(up.nc, &c.reqBody, inChunks, nil)
+		var err error
+		if to.st != nil {
+			_, err = c.pumpFrames(to.st, &c.reqBody, nil)
+		} else {
+			_, err = c.pump(to.nc, &c.reqBody, c.reqInChunks(), nil)
+		}
 		switch {
 		case err == nil:
 			u.complete = true
@@ -59,13 +64,16 @@ func (c *conn) loseUpstream() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.up != nil {
-		_ = c.up.nc.Close() // its reader reports it
+		c.up.giveUp()
 	}
 }
 
 // discardBody reads the rest of the body, within bounds, so that the connection
 // can be used again; false when it cannot.
 func (c *conn) discardBody() bool {
+	if c.st != nil { // the client is told that the rest is of no use
+		return true
+	}
 	if c.reqBody.torn || c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return false
 	}
@@ -96,6 +104,11 @@ func (c *conn) stopUpload() bool {
 	case <-u.done:
 		return u.complete
 	default:
+	}
+	if c.st != nil {
+		c.st.Interrupt()
+		<-u.done
+		return u.complete
 	}
 	if !u.sent.Load() {
 		// The upstream connection is closed by now, so a write to it fails; a read

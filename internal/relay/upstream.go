@@ -12,12 +12,14 @@ import (
 // Upstream is a server that requests are forwarded to, with its idle connections.
 // All methods may be called at once.
 type Upstream struct {
-	addr   string
-	reach  func(ctx context.Context) (net.Conn, error) // nil: by TCP, at addr
-	mu     sync.Mutex
-	idle   []*upConn // the last one was used last
-	closed bool
-	cut    atomic.Uint32 // how often Cut was called
+	addr    string
+	reach   func(ctx context.Context) (net.Conn, error) // nil: by TCP, at addr
+	mu      sync.Mutex
+	idle    []*upConn // the last one was used last
+	shared  []*multiplexed
+	opening *opening // nil: no shared connection is being opened
+	closed  bool
+	cut     atomic.Uint32 // how often Cut was called
 }
 
 // Cut is told that what is in flight at u now is ended by us, with its server: such
@@ -59,7 +61,7 @@ func (u *Upstream) Addr() string { return u.addr }
 
 // upConn is a connection to an upstream.
 type upConn struct {
-	nc     *socket
+	end
 	ear    *ear
 	in     reader
 	up     *Upstream
@@ -75,6 +77,10 @@ type upConn struct {
 // closed would fail a request that cannot be repeated, and bytes that a broken
 // server sent after its answer would be taken for the answer to somebody else.
 func (u *Upstream) get(x *Exchange, replayable, fresh bool) (*upConn, error) {
+	if x.conn.multiplexed() {
+		c := &x.conn.onStream
+		return c, u.stream(x.Context, x.conn.srv.answerHeader, c, fresh)
+	}
 	now := x.conn.srv.clock.now()
 	for !fresh {
 		c := u.pop()
@@ -105,17 +111,20 @@ func (u *Upstream) pop() *upConn {
 	return c
 }
 
-func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
-	reach := u.reach
-	if reach == nil {
-		d := net.Dialer{Timeout: dialTimeout}
-		reach = func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", u.addr) }
+func (u *Upstream) reachNow(ctx context.Context) (net.Conn, error) {
+	if u.reach != nil {
+		return u.reach(ctx)
 	}
-	nc, err := reach(ctx)
+	d := net.Dialer{Timeout: dialTimeout}
+	return d.DialContext(ctx, "tcp", u.addr)
+}
+
+func (u *Upstream) dial(ctx context.Context) (*upConn, error) {
+	nc, err := u.reachNow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &upConn{nc: newSocket(nc), ear: listenTo(nc), up: u, keep: idleTimeout}
+	c := &upConn{end: end{nc: newSocket(nc)}, ear: listenTo(nc), up: u, keep: idleTimeout}
 	c.in.open(c.nc)
 	return c, nil
 }
@@ -139,7 +148,16 @@ func (u *Upstream) put(c *upConn, now int64) {
 // send sends what there is of a request. If that is all of it, the beginning of the
 // answer is waited for, too, unless the connection is new: get has not looked whether
 // somebody speaks there who was not asked.
-func (c *upConn) send(out []byte, whole bool) (sent int, err error) {
+func (c *upConn) send(out []byte, whole bool, trailer []byte) (sent int, err error) {
+	if c.st != nil {
+		if err := c.st.Send(out, nil, whole, trailer); err != nil {
+			if c.st.Sent() {
+				return len(out), err
+			}
+			return 0, err
+		}
+		return len(out), nil
+	}
 	if !whole || !c.reused {
 		return c.nc.Write(out)
 	}
@@ -155,6 +173,9 @@ const staleWithin = 20 * time.Millisecond
 // without reading the request, and still takes connections: a server that ends idle ones
 // as it likes, not one that has crashed.
 func (c *upConn) wasStale(ctx context.Context) bool {
+	if c.st != nil { // nobody knows what its server has read
+		return false
+	}
 	for deadline := time.Now().Add(staleWithin); !gone(c.nc.Conn, false); {
 		if time.Now().After(deadline) {
 			return false // it had read the request
@@ -169,8 +190,12 @@ func (c *upConn) wasStale(ctx context.Context) bool {
 	return nc.Close() == nil
 }
 
-// shut closes c for good.
+// shut closes c for good; a stream, as far as its server is concerned.
 func (c *upConn) shut() {
+	if c.st != nil {
+		c.giveUp()
+		return
+	}
 	_ = c.nc.Close() // nothing depends on what closing says
 	c.in.shut()
 }
@@ -188,6 +213,7 @@ func (u *Upstream) Sweep(now time.Time) {
 		old = append(old, c)
 		u.idle = u.idle[1:]
 	}
+	u.sweepShared(now)
 	u.mu.Unlock()
 	for _, c := range old {
 		c.shut()
@@ -199,6 +225,9 @@ func (u *Upstream) Close() {
 	u.mu.Lock()
 	idle := u.idle
 	u.idle, u.closed = nil, true
+	for _, m := range u.shared {
+		m.h.Finish()
+	}
 	u.mu.Unlock()
 	for _, c := range idle {
 		c.shut()

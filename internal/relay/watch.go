@@ -23,6 +23,7 @@ const (
 	heading                // the rest of its head
 	busy                   // its answer
 	tunnelled              // one side of an upgraded connection to close it
+	shared                 // streams, or their end
 	closing                // nothing: it is being closed
 	phaseBits = 3
 )
@@ -50,6 +51,10 @@ func (s *Server) watch(ctx context.Context) {
 		now := s.clock.renew()
 		late = s.look(now, late[:0])
 		for _, l := range late {
+			if p, _ := unmark(l.mark); p == shared {
+				l.c.session.judge(now)
+				continue
+			}
 			l.c.judge(l.mark, now)
 		}
 		clear(late)
@@ -70,7 +75,9 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ticks++
-	if 10*len(s.conns) >= 9*s.limits.Conns {
+	crowded := 10*len(s.conns) >= 9*s.limits.Conns
+	s.crowded.Store(crowded)
+	if crowded {
 		idleFor = min(idleFor, time.Second) // make room
 	}
 	if s.draining.Load() {
@@ -84,6 +91,8 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
 			(p == busy || p == tunnelled) && age >= tick && due(age, s.ticks+c.number):
+			late = append(late, suspect{c, m})
+		case p == shared && (c.session.busy.Load() > 0 || s.draining.Load() || (s.ticks+c.number)%4 == 0):
 			late = append(late, suspect{c, m})
 		}
 	}
@@ -159,7 +168,7 @@ func (c *conn) tunnelEnded(now int64) bool {
 // what the client has yet to take is no work.
 func (c *conn) upstreamGone() bool {
 	c.mu.Lock()
-	over := c.up != nil && gone(c.up.nc, true)
+	over := c.up != nil && c.up.silent()
 	var place Place
 	if over {
 		place, c.place = c.place, nil
@@ -177,5 +186,5 @@ func (c *conn) upstreamGone() bool {
 func (c *conn) stalled(now int64) bool {
 	limit := c.srv.limits.BodyTimeout.Milliseconds()
 	r, w := c.reading.Load(), c.writing.Load()
-	return r != 0 && now-r > limit && quiet(c.nc) || w != 0 && now-w > limit && !writable(c.nc)
+	return r != 0 && now-r > limit && c.waits() || w != 0 && now-w > limit && !c.takes()
 }

@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	answers "cortex.dev/cortex/internal/executions"
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -64,7 +64,7 @@ type report struct {
 }
 
 func newExecutions(s *Sidecar, folder string) *executions {
-	return &executions{s: s, next: http2.Transport(false), folder: folder, known: map[string]*execution{}}
+	return &executions{s: s, next: answers.Transport(), folder: folder, known: map[string]*execution{}}
 }
 
 // routes adds those of executions: POST has the container work on what is sent, GET waits

@@ -20,7 +20,6 @@ import (
 
 	"cortex.dev/cortex/internal/limiter"
 	"cortex.dev/cortex/internal/relay"
-	"cortex.dev/cortex/internal/relay/http2"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/telemetry/proxymetrics"
 	"cortex.dev/cortex/internal/tracing"
@@ -107,11 +106,9 @@ func New(cfg Config) (*Sidecar, error) {
 func (s *Sidecar) Run(ctx context.Context, data net.Listener) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	h2 := http2.New(http2.Config{Handler: proxymetrics.Handler(s.spans.Handler(s.http2Handler()), s.requests), Addr: data.Addr(), Log: s.log})
-	server := relay.NewServer(relay.Config{Handler: s, HTTP2: h2.Take, Front: true, Log: s.log,
+	server := relay.NewServer(relay.Config{Handler: s, Front: true, Log: s.log,
 		Observers: append(s.spans.Observers(), proxymetrics.Observer(s.seriesOf, s.requests))})
 	var all sync.WaitGroup
-	all.Go(func() { h2.Run(serving, s.cfg.Grace) })
 	all.Go(func() { s.sweep(serving) })
 	ended := make(chan error, 1)
 	all.Go(func() { ended <- server.Serve(serving, data, s.cfg.Grace) })

@@ -2,7 +2,6 @@ package proxymetrics
 
 import (
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -107,63 +106,6 @@ func TestReasonsAreBounded(t *testing.T) {
 	}
 	if last := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, `code="500",hop="gateway",reason="other"`) }); last < 0 {
 		t.Errorf("what is past the bound is not told: %q", lines)
-	}
-}
-
-// What net/http serves is counted as what the relay does.
-func TestHandler(t *testing.T) {
-	t.Parallel()
-	grpc := http.Header{"Content-Type": {"application/grpc"}}
-	answer := func(status int, h http.Header) func(http.ResponseWriter, *http.Request) {
-		return func(w http.ResponseWriter, r *http.Request) {
-			Of(r.Context()).Placed = true
-			Of(r.Context()).Answering(&http.Response{StatusCode: status, Header: h})
-			for name, values := range h {
-				w.Header()[name] = values
-			}
-			w.WriteHeader(status)
-		}
-	}
-	for _, tt := range []struct {
-		what   string
-		header http.Header
-		next   http.HandlerFunc
-		want   string
-	}{
-		{"an answer", nil, answer(404, nil), `code="404",hop="gateway",reason=""`},
-		{"the next relay's", nil, answer(503, http.Header{"X-Cortex-Reason": {"queue_full"}}), `code="503",hop="gateway",reason="queue_full"`},
-		{"a call", grpc, answer(200, http.Header{http.TrailerPrefix + "Grpc-Status": {"0"}}), `code="200",hop="gateway",reason=""`},
-		{"a call that failed", grpc, answer(200, http.Header{http.TrailerPrefix + "Grpc-Status": {"14"}}), `code="503",hop="gateway",reason=""`},
-		{"a call of nothing but a head", grpc, answer(200, http.Header{"Grpc-Status": {"8"}}), `code="429",hop="gateway",reason=""`},
-		{"a code that gRPC does not have", grpc, answer(200, http.Header{"Grpc-Status": {"99"}}), `code="500",hop="gateway",reason=""`},
-		{"a refused call", grpc, func(w http.ResponseWriter, r *http.Request) {
-			Of(r.Context()).Refused(&relay.Answer{Status: 503, Code: "queue_full"})
-			w.Header().Set("Grpc-Status", "14")
-			w.WriteHeader(200)
-		}, `code="503",hop="gateway",reason="queue_full"`},
-		{"an answer that broke off", nil, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, `code="502",hop="gateway",reason="upstream_closed"`},
-	} {
-		t.Run(tt.what, func(t *testing.T) {
-			t.Parallel()
-			s, none := NewOfAPI(), New()
-			h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				Of(r.Context()).Series = s
-				tt.next(w, r)
-			}), none)
-			in := httptest.NewRequest("POST", "/", nil)
-			in.Header = tt.header
-			func() {
-				defer func() { _ = recover() }()
-				h.ServeHTTP(httptest.NewRecorder(), in)
-			}()
-			want := []string{`cortex_requests_total{api_name="iris",` + tt.want + `} 1`}
-			if got := told(s, "cortex_requests_total"); !slices.Equal(got, want) {
-				t.Errorf("it is counted as %q, want %q", got, want)
-			}
-			if got := told(none, "cortex_requests_total"); len(got) > 0 {
-				t.Errorf("it is counted as of no API too: %q", got)
-			}
-		})
 	}
 }
 

@@ -40,10 +40,6 @@ type Request struct {
 	waited  time.Duration // in all
 	waiting time.Time     // since when it waits; zero: it does not
 
-	// How HTTP/2 ended, which is known before it is over.
-	status int
-	reason string
-	local  bool   // the answer is not the upstream's
 	failed string // the type of an error that the status does not show
 }
 

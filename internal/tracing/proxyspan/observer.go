@@ -2,8 +2,11 @@ package proxyspan
 
 import (
 	"bytes"
+	"net/http"
+	"strconv"
 
 	"cortex.dev/cortex/internal/relay"
+	"cortex.dev/cortex/internal/tracing"
 )
 
 // Observers has what a relay tells; none of a nil Recorder.
@@ -33,11 +36,7 @@ func (o observer) Began(x *relay.Exchange) {
 	if i := bytes.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
-	version := "1.1"
-	if x.Minor() == 0 {
-		version = "1.0"
-	}
-	r.describe(string(x.Method()), string(path), version, string(x.RequestID()))
+	r.describe(string(x.Method()), string(path), x.Version(), string(x.RequestID()))
 	var scratch [64]byte
 	x.SetTraceparent(r.traceparent(scratch[:0]))
 	x.Watched = r
@@ -47,4 +46,25 @@ func (o observer) Answering(x *relay.Exchange) { Of(x).answering() }
 
 func (o observer) Unread(int, string) {} // there is no request to record
 
-func (o observer) Ended(x *relay.Exchange, status int, reason string) { Of(x).end(status, reason) }
+func (o observer) Ended(x *relay.Exchange, status int, reason string) {
+	r := Of(x)
+	if code, ok := x.CallStatus(); ok && status != 0 {
+		r.ofCall(code)
+		status = http.StatusOK // whatever happened
+	}
+	r.end(status, reason)
+}
+
+// ofCall records how a call of gRPC ended.
+func (r *Request) ofCall(code int) {
+	if r == nil {
+		return
+	}
+	for _, s := range []*tracing.Span{r.server, r.client} {
+		s.Set(tracing.String("rpc.system", "grpc"), tracing.Int("rpc.grpc.status_code", int64(code)))
+	}
+	switch code {
+	case 2, 4, 12, 13, 14, 15: // those that are the server's fault, by the conventions
+		r.failed = strconv.Itoa(code)
+	}
+}
