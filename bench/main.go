@@ -28,6 +28,9 @@ func measurements(p *place) []report.Measurement {
 		of(func(ctx context.Context, p *place) ([]row.Row, error) {
 			return dataplane.Rows(ctx, dataplane.Options{Quick: p.Quick, Log: p.Log})
 		}, dataplane.Names()...),
+		of(func(ctx context.Context, p *place) ([]row.Row, error) {
+			return dataplane.HTTP2Rows(ctx, dataplane.Options{Quick: p.Quick, Log: p.Log})
+		}, dataplane.HTTP2Names()...),
 		of(fromZero, whatZero),
 		of(burstAtZero, whatBurst, whatOverflow),
 		of(deploys, whatDeploy),

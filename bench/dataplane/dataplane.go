@@ -53,6 +53,8 @@ type bed struct {
 	proxy    string // binary
 	haproxy  string // binary; empty: not installed
 	wrk      string
+	h2load   string
+	grpc     string // a file with one message of gRPC
 	backend  string // address
 	path     string // of the requests
 	rounds   int
@@ -272,6 +274,11 @@ func (b *bed) between(ctx context.Context, r row.Row, bound float64, startOurs, 
 
 // pairs loads a and z in turns, after a warm-up that is not counted. z may be nil.
 func (b *bed) pairs(ctx context.Context, a, z *process, conns, rounds int) (as, zs []run, err error) {
+	return b.pairsOf(ctx, a, z, rounds, func(ctx context.Context, p *process) (run, error) { return b.load(ctx, p, conns) })
+}
+
+// pairsOf is pairs with a load of any kind.
+func (b *bed) pairsOf(ctx context.Context, a, z *process, rounds int, load func(context.Context, *process) (run, error)) (as, zs []run, err error) {
 	for i := range rounds + 1 {
 		turn := []*process{a, z}
 		if i%2 == 1 { // whoever comes second may find a warmer or a busier machine
@@ -281,7 +288,7 @@ func (b *bed) pairs(ctx context.Context, a, z *process, conns, rounds int) (as, 
 			if p == nil {
 				continue
 			}
-			r, err := b.load(ctx, p, conns)
+			r, err := load(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}

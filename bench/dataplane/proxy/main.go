@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"cortex.dev/cortex/internal/engine"
 	"cortex.dev/cortex/internal/gateway"
@@ -36,23 +37,35 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
-	kind := fs.String("kind", "gateway", "gateway, httputil or backend")
+	kind := fs.String("kind", "gateway", "gateway, sidecar, httputil, backend or echo; talk or rest: a client of one")
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
 	traces := fs.String("traces", "", "URL of a collector of traces, for a gateway")
 	debug := fs.String("pprof", "", "where to serve profiles")
+	streams := fs.Int("streams", 1, "how many a client has")
+	period := fs.Duration("for", time.Second, "how long a client talks")
+	sidecars := fs.Bool("sidecars", false, "the server behind a gateway is a sidecar")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	if err := serve(ctx, *kind, *listen, *backend, *debug, *traces, *workloads); err != nil {
+	var err error
+	switch *kind {
+	case "talk":
+		err = talk(ctx, *backend, *streams, *period)
+	case "rest":
+		err = rest(ctx, *backend, *streams)
+	default:
+		err = serve(ctx, *kind, *listen, *backend, *debug, *traces, *workloads, *sidecars)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, kind, listen, backend, debug, traces string, workloads int) error {
+func serve(ctx context.Context, kind, listen, backend, debug, traces string, workloads int, sidecars bool) error {
 	if debug != "" {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -65,9 +78,13 @@ func serve(ctx context.Context, kind, listen, backend, debug, traces string, wor
 	fmt.Println(ln.Addr()) // the one who started it waits for this line
 	switch kind {
 	case "gateway":
-		return serveGateway(ctx, ln, backend, traces, workloads)
+		return serveGateway(ctx, ln, backend, traces, workloads, sidecars)
 	case "httputil":
 		return serveReverseProxy(ctx, ln, backend)
+	case "sidecar":
+		return serveSidecar(ctx, ln, backend)
+	case "echo":
+		return serveEcho(ctx, ln)
 	case "backend":
 		return serveAnswers(ctx, ln)
 	}
@@ -120,12 +137,12 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	return nil
 }
 
-func serveGateway(ctx context.Context, ln net.Listener, backend, traces string, workloads int) error {
+func serveGateway(ctx context.Context, ln net.Listener, backend, traces string, workloads int, sidecars bool) error {
 	tracer, err := tracing.New(tracing.Config{Endpoint: traces, Ratio: tracing.DefaultRatio, Service: "gateway"})
 	if err != nil {
 		return err
 	}
-	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}, Tracer: tracer})
+	g, err := gateway.New(gateway.Config{Store: desired(workloads), Engine: running{backend, workloads}, Tracer: tracer, Sidecars: sidecars})
 	if err != nil {
 		return err
 	}
