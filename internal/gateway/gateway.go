@@ -8,7 +8,7 @@
 // bytes and time, and that the cost of a request does not grow with the number of
 // workloads.
 //
-// It must not read or write bytes of HTTP/1 (relay does), decide how many replicas
+// It must not read or write bytes of HTTP (relay does), decide how many replicas
 // there are, or change desired state other than by asking for a wake-up.
 package gateway
 

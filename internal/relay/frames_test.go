@@ -539,6 +539,33 @@ func TestTheEndFinishesStreams(t *testing.T) {
 	}
 }
 
+// TestConnectionsThatNobodyUsesEnd: idle ones, and those that begin what they do not end.
+func TestConnectionsThatNobodyUsesEnd(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*framer){
+		"idle": func(*framer) {},
+		"half a head": func(f *framer) {
+			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: f.encode(request("GET", "/"))})
+		},
+	} {
+		_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{IdleTimeout: 100 * time.Millisecond, HeaderTimeout: 100 * time.Millisecond}, nil)
+		f := dialFrames(t, addr)
+		begin(f)
+		if got := f.outcome(); got != "end NO_ERROR" {
+			t.Errorf("%s: it came to %s", name, got)
+		}
+		if _, err := f.ReadFrame(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: then came %v, want the end", name, err)
+		}
+	}
+	_, addr, _ := relayTo(t, "127.0.0.1:1", Limits{HeaderTimeout: 100 * time.Millisecond}, nil)
+	c := dial(t, addr)
+	c.send("PRI * HTTP/2.0\r\n\r\nSM\r\n") // and no more
+	if _, err := io.ReadAll(c.r); err != nil {
+		t.Errorf("half a preface came to %v, want the end", err)
+	}
+}
+
 func TestADefectCostsItsStream(t *testing.T) {
 	t.Parallel()
 	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -1,9 +1,9 @@
-// Package relay forwards HTTP/1.x exchanges between clients and upstream servers,
-// fast: one goroutine per client connection, pooled buffers and upstream
-// connections, no timer, allocation or extra goroutine for an ordinary exchange.
+// Package relay forwards HTTP exchanges between clients and upstream servers, fast: one
+// goroutine per client connection of HTTP/1, or per stream of HTTP/2, pooled buffers and
+// upstream connections, no timer, allocation or extra goroutine for an ordinary exchange.
 //
 // It promises that a request either reaches the upstream with exactly the meaning
-// it has by RFC 9112, or is refused; that bodies are streamed both ways at the
+// it has by RFC 9112 or 9113, or is refused; that bodies are streamed both ways at the
 // same time, and only small ones collected; that hop-by-hop fields stay on their hop;
 // and that every input is bounded.
 //
@@ -16,7 +16,7 @@ import (
 )
 
 // Handler decides where requests go. Its methods are called from the goroutine of
-// the client's connection, and may block as long as x.Context() lives.
+// the client's connection or stream, and may block as long as x.Context() lives.
 type Handler interface {
 	// Admit returns a place for x, or the answer that refuses it. again counts the
 	// places that were given up because their upstream could not be reached.
@@ -37,7 +37,7 @@ type Place interface {
 }
 
 // Observer is told of exchanges, and cannot change what becomes of them. Its methods
-// are called from the goroutine of the client's connection, and must not block.
+// are called from the goroutine of the client's connection or stream, and must not block.
 type Observer interface {
 	// Began: a request was read. Its trace context may still be changed.
 	Began(x *Exchange)

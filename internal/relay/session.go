@@ -32,6 +32,7 @@ const (
 	maxStreams = 250 // of one connection
 	// idleWorkers is how many goroutines wait for the next stream, with their stacks.
 	idleWorkers = 256
+	manyFields  = 64 // more of them are not kept for the next stream
 )
 
 // task is a stream that began.
@@ -105,7 +106,7 @@ func (s *session) serve(st *h2.Stream) {
 	delete(s.live, c)
 	s.mu.Unlock()
 	c.closeStreams()
-	if fine && cap(c.out) <= smallBuffer && cap(c.info) <= smallBuffer {
+	if fine && cap(c.out) <= smallBuffer && cap(c.info) <= smallBuffer && cap(c.req.fields)+cap(c.res.fields) <= 2*manyFields {
 		exchanges.Put(c)
 	}
 }
@@ -206,7 +207,7 @@ func (s *session) judgeStreams(now int64) {
 	defer s.mu.Unlock()
 	for c := range s.live {
 		_, since := unmark(c.mark.Load())
-		if age := time.Duration(now-since) * time.Millisecond; age < tick {
+		if age := time.Duration(now-since) * time.Millisecond; age < tick || !due(age, uint64(now)/uint64(tick.Milliseconds())+s.c.number) { //nolint:gosec // neither is negative
 			continue
 		}
 		limit := c.srv.limits.BodyTimeout.Milliseconds()

@@ -261,6 +261,9 @@ func (c *conn) appendCallAnswer(out []byte, a *Answer) []byte {
 	if c.x.idLen > 0 {
 		out = append(append(out, "\r\nX-Request-ID: "...), c.x.id()...)
 	}
+	if a.Challenge != "" {
+		out = append(append(out, "\r\nWWW-Authenticate: "...), a.Challenge...)
+	}
 	out = strconv.AppendInt(append(out, "\r\nGrpc-Status: "...), int64(c.x.call.status), 10)
 	out = append(append(append(out, "\r\nGrpc-Message: "...), url.PathEscape(a.Message)...), crlf...)
 	return append(append(out, c.x.added...), crlf...)

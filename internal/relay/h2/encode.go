@@ -101,7 +101,7 @@ var static = map[string]byte{
 
 // pseudo writes a field that a head begins with.
 func (e *encoder) pseudo(name string, value []byte) {
-	var small [maxLine]byte
+	var small [128]byte
 	line := append(append(small[:0], name...), value...)
 	if n, ok := static[string(line)]; ok {
 		e.to = append(e.to, indexed|n)

@@ -151,12 +151,13 @@ func (s *Stream) Ended() (unread int, all bool) {
 }
 
 // Next waits for more of the body and returns it, to be passed over by Advance; last says
-// that nothing comes after it. What came before a stream broke off is lost with it.
+// that nothing comes after it. A stream that broke off says so after what came before.
 func (s *Stream) Next() (p []byte, last bool, err error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	for {
-		if err := s.fails(); err != nil && (!s.ended || s.halted) {
+		err := s.fails()
+		if s.halted || s.readErr != nil || s.err == errOver && !s.ended {
 			return nil, false, err
 		}
 		if s.at < len(s.pieces) {
@@ -169,8 +170,11 @@ func (s *Stream) Next() (p []byte, last bool, err error) {
 				continue
 			}
 		}
-		if s.ended {
+		switch {
+		case s.ended:
 			return nil, true, nil
+		case err != nil:
+			return nil, false, err
 		}
 		s.changed.Wait()
 	}
