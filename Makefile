@@ -78,6 +78,10 @@ kube-test: need-go ## run the tests that need that Kubernetes
 test-aws: need-go ## stop the making, the upgrading and the taking away of a cluster on AWS after every change, on the simulator
 	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./internal/cluster/eks
 
+.PHONY: test-items
+test-items: need-go ## kill whoever keeps items at every edge of every change of one, 50 times each, on both ledgers (half an hour)
+	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 3h -run 'TestEdges' -v ./internal/async
+
 .PHONY: cron-matrix
 cron-matrix: need-go ## hold schedules to a second implementation, in every time zone, 2015 to 2035 (a quarter of an hour)
 	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 4h -run TestMatrix -v ./internal/cron

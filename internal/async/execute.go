@@ -45,7 +45,7 @@ func (l *line) execute(own context.Context, place Place, e *entry) {
 	defer release()
 
 	l.mu.Lock()
-	e.cancel, e.keeps = cancel, place.Keeps()
+	e.executed().cancel, e.executed().keeps = cancel, place.Keeps()
 	l.mu.Unlock()
 	replica, revision := place.Replica()
 	item, err := l.apply(lasting, e.id, ledger.Event{Type: ledger.Begin, At: time.Now(), Owner: l.s.owner, Replica: replica, Revision: revision}, nil)
@@ -82,7 +82,7 @@ func (l *line) carry(ctx, lasting context.Context, item ledger.Item, began time.
 	took := time.Since(began)
 	l.mu.Lock()
 	if e := l.entries[item.ID]; e != nil {
-		e.cancel = nil
+		e.executed().cancel = nil
 	}
 	if end.Outcome == ledger.OK {
 		l.service.Observe(took)

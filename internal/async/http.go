@@ -213,14 +213,32 @@ func (o *operation) result() error {
 // write answers with an item.
 func (o *operation) write(status int, item ledger.Item) error { return o.json(status, o.whole(item)) }
 
-// whole is an item with its result, if that is small.
 func (o *operation) whole(item ledger.Item) workload.Item {
-	shown := o.s.shown(item)
+	return o.s.whole(o.r.Context(), o.base, item)
+}
+
+// whole is an item with its result, if that is small.
+func (s *Service) whole(ctx context.Context, base string, item ledger.Item) workload.Item {
+	shown := s.shown(item)
 	if item.State == ledger.Succeeded {
-		shown.ResultURL = o.base + "/" + item.ID + "/result"
-		shown.Result = o.s.inlineResult(o.r.Context(), item)
+		shown.ResultURL = base + "/" + item.ID + "/result"
+		shown.Result = s.inlineResult(ctx, item)
 	}
 	return shown
+}
+
+// Look returns what Serve answers to a GET of an item, where that is known at once and small;
+// nil: ask Serve, which also says what is wrong.
+func (s *Service) Look(ctx context.Context, api, base, id string) []byte {
+	item, err := s.cfg.Ledger.Get(ctx, api, id)
+	if err != nil || item.Result != nil && item.Result.Blob != "" {
+		return nil
+	}
+	text, err := json.Marshal(s.whole(ctx, base, item))
+	if err != nil {
+		return nil
+	}
+	return append(text, '\n')
 }
 
 // inlineResult is the result as part of JSON; nil: it is none, or too large.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,6 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"cortex.dev/cortex/internal/ledger/jetstream"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/webhook"
@@ -31,6 +35,8 @@ import (
 const (
 	killDir       = "CORTEX_TEST_ASYNC_DIR"
 	killContainer = "CORTEX_TEST_ASYNC_CONTAINER"
+	killEdge      = "CORTEX_TEST_ASYNC_EDGE"    // where it kills itself; empty: nowhere
+	killServers   = "CORTEX_TEST_ASYNC_SERVERS" // of NATS; empty: the ledger is in the folder
 )
 
 func TestMain(m *testing.M) {
@@ -44,14 +50,17 @@ func TestMain(m *testing.M) {
 // serveUntilKilled is a daemon, as far as items are concerned.
 func serveUntilKilled(dir, container string) error {
 	ctx := context.Background()
-	items, err := bolt.OpenItems(ctx, bolt.Config{Dir: filepath.Join(dir, "items")})
+	cfg, err := killLedger(ctx, dir)
 	if err != nil {
 		return err
 	}
 	places := make(chan struct{}, 4)
 	s, err := New(Config{
-		Ledger: items, Blobs: NewFolder(filepath.Join(dir, "contents")), Deployed: always{"http://" + container + "/hook"}, Webhooks: killHooks(),
-		Acquire: func(ctx context.Context, _ string, _ bool) (Place, error) {
+		Ledger: cfg.Ledger, Blobs: cfg.Blobs, Others: cfg.Others, Deployed: always{"http://" + container + "/hook"}, Webhooks: killHooks(),
+		Acquire: func(ctx context.Context, _ string, wake bool) (Place, error) {
+			if !wake {
+				return nil, errors.New("nothing is started for it")
+			}
 			select {
 			case places <- struct{}{}:
 				return &killPlace{container: container, places: places}, nil
@@ -75,6 +84,26 @@ func serveUntilKilled(dir, container string) error {
 	return <-ended
 }
 
+// killLedger is where the process that is killed keeps items.
+func killLedger(ctx context.Context, dir string) (Config, error) {
+	if url := os.Getenv(killServers); url != "" {
+		conn, err := nats.Connect(url, nats.MaxReconnects(-1))
+		if err != nil {
+			return Config{}, err
+		}
+		l, err := jetstream.Open(jetstream.Config{Conn: conn, Name: filepath.Base(dir), Replicas: 1})
+		if err != nil {
+			return Config{}, err
+		}
+		return Config{Ledger: dyingAt(os.Getenv(killEdge), l), Blobs: l.Contents(), Others: l.Members(slog.New(slog.DiscardHandler))}, nil
+	}
+	items, err := bolt.OpenItems(ctx, bolt.Config{Dir: filepath.Join(dir, "items")})
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{Ledger: dyingAt(os.Getenv(killEdge), items), Blobs: NewFolder(filepath.Join(dir, "contents"))}, nil
+}
+
 // always has one API deployed.
 type always struct{ hook string }
 
@@ -94,6 +123,7 @@ func (a always) Watch(ctx context.Context, fn func(store.Change)) error {
 	spec := workload.Spec{Name: "iris", Kind: workload.Async, Async: workload.NewAsynchronous()}
 	spec.Async.Webhook = &workload.Webhook{URL: a.hook, Secret: "hook"}
 	spec.Async.Redeliver = 0 // what a kill interrupts is charged to nobody
+	spec.Async.Retry.Attempts, spec.Async.Retry.MinDelay = 2, workload.Duration(20*time.Millisecond)
 	fn(store.Change{Name: "iris", Workload: &store.Workload{Revision: &workload.Revision{Spec: spec}}})
 	fn(store.Change{})
 	<-ctx.Done()
@@ -209,9 +239,11 @@ func (h *told) of(id string) bool {
 type killed struct {
 	t              *testing.T
 	dir, container string
+	env            []string // of the process besides
 
 	mu    sync.Mutex
 	url   string
+	died  chan struct{}     // is closed when the process has ended
 	want  map[string]int    // by id, what was submitted
 	ends  map[string]string // by id, the end that was seen first
 	next  atomic.Int64
@@ -226,7 +258,7 @@ func (k *killed) start() (stop func()) {
 		k.t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), killDir+"="+k.dir, killContainer+"="+k.container)
+	cmd.Env = append(append(os.Environ(), killDir+"="+k.dir, killContainer+"="+k.container), k.env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		k.t.Fatal(err)
@@ -240,12 +272,17 @@ func (k *killed) start() (stop func()) {
 		k.t.Fatalf("the process says %q, %v", line, err)
 	}
 	k.mu.Lock()
-	k.url = "http://" + addr
+	k.url, k.died = "http://"+addr, make(chan struct{})
+	died := k.died
 	k.mu.Unlock()
-	return sync.OnceFunc(func() {
-		_ = cmd.Process.Kill() // it may be dead, which Wait finds out
-		_ = cmd.Wait()         // it was killed
-	})
+	go func() {
+		defer close(died)
+		_ = cmd.Wait() // it is killed, or kills itself
+	}()
+	return func() {
+		_ = cmd.Process.Kill() // it may be dead
+		<-died
+	}
 }
 
 func (k *killed) at() string {

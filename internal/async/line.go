@@ -38,24 +38,62 @@ type line struct {
 	idle     int // of running, whose class is that
 }
 
-// entry is one open item.
+// entry is one open item. There may be a million of them, most of which wait: it is kept small.
 type entry struct {
 	id      string
 	line    *line
 	state   ledger.State
+	class   ledger.Class
+	caller  string
 	version uint64
-	expire  time.Time
-	cancel  context.CancelCauseFunc // of its execution; nil: it has none
-	owner   string                  // who executes it
-	ours    bool                    // it is executed by this program, or about to be
-	keeps   bool                    // its execution goes on when this program ends
-	slot    int                     // in the timers, from 1; 0: it waits for no time
-	next    time.Time               // that it waits for
+	expire  instant
+	next    instant    // that it waits for
+	spot    spot       // in the queue
+	doing   *execution // nil: it is not executed, and was not lately
+	slot    int32      // in the timers, from 1; 0: it waits for no time
+	ours    bool       // it is executed by this program, or about to be
+}
 
-	class    ledger.Class
-	caller   string
-	spot     spot // in the queue
+// execution is what is known of an item that is executed.
+type execution struct {
+	cancel   context.CancelCauseFunc // nil: it is not executed here
+	owner    string                  // who executes it
+	keeps    bool                    // it goes on when this program ends
 	progress progress
+}
+
+// done is what is known of the execution of e.
+func (e *entry) done() execution {
+	if e.doing == nil {
+		return execution{}
+	}
+	return *e.doing
+}
+
+// executed is the same, to be changed.
+func (e *entry) executed() *execution {
+	if e.doing == nil {
+		e.doing = &execution{}
+	}
+	return e.doing
+}
+
+// instant is a time in nanoseconds since 1970; 0: none. It is a third of a time.Time, and has
+// no pointer that the collector would follow.
+type instant int64
+
+func instantOf(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	return instant(t.UnixNano())
+}
+
+func (i instant) time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(i))
 }
 
 func newLine(s *Service, name string) *line {
@@ -119,8 +157,8 @@ func (l *line) cancel(ctx context.Context, id string, why *ledger.Reason) (ledge
 		return i, err
 	}
 	l.mu.Lock()
-	if e := l.entries[id]; e != nil && e.cancel != nil {
-		e.cancel(errCancelled)
+	if e := l.entries[id]; e != nil && e.done().cancel != nil {
+		e.doing.cancel(errCancelled)
 	}
 	l.mu.Unlock()
 	return i, nil
@@ -162,11 +200,13 @@ func (l *line) settle(i ledger.Item) {
 		return
 	}
 	was := e.state
-	e.version, e.expire, e.owner = i.Version, i.Expires, i.Owner
+	e.version, e.expire = i.Version, instantOf(i.Expires)
 	l.move(e, i.State)
 	l.measure()
-	if !i.State.Executing() {
-		e.progress = progress{}
+	if i.State.Executing() {
+		e.executed().owner = i.Owner
+	} else if e.doing != nil {
+		e.doing.owner, e.doing.progress = "", progress{}
 	}
 	if i.State.Ended() {
 		delete(l.entries, i.ID)

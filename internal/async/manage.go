@@ -100,7 +100,7 @@ func (s *Service) shown(i ledger.Item) workload.Item {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if e := l.entries[i.ID]; e != nil && e.state == i.State {
-			shown.Progress = e.progress.latest
+			shown.Progress = e.done().progress.latest
 			shown.Queue = l.place(e)
 		}
 	}

@@ -75,8 +75,8 @@ func (s *Service) letGo() {
 	for _, l := range s.lines {
 		l.mu.Lock()
 		for _, e := range l.entries {
-			if e.keeps && e.cancel != nil {
-				e.cancel(errLetGo)
+			if e.done().keeps && e.done().cancel != nil {
+				e.doing.cancel(errLetGo)
 			}
 		}
 		l.mu.Unlock()
@@ -129,12 +129,12 @@ func (s *Service) heard(i ledger.Item) {
 	l.mu.Lock()
 	e := l.entries[i.ID]
 	old := e != nil && i.Version <= e.version
-	if e != nil && !old && e.cancel != nil {
+	if e != nil && !old && e.done().cancel != nil {
 		switch {
 		case i.State == ledger.Cancelling:
-			e.cancel(errCancelled)
+			e.doing.cancel(errCancelled)
 		case !i.State.Executing() || i.Owner != s.owner:
-			e.cancel(errOvertaken)
+			e.doing.cancel(errOvertaken)
 		}
 	}
 	l.mu.Unlock()
@@ -188,7 +188,7 @@ func (l *line) executedBy(owner string) (ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, e := range l.entries {
-		if e.state.Executing() && e.owner == owner {
+		if e.state.Executing() && e.done().owner == owner {
 			ids = append(ids, id)
 		}
 	}
@@ -233,7 +233,7 @@ func (l *line) adopt(leading context.Context, e *entry, i ledger.Item) {
 	}
 	defer place.Done()
 	l.mu.Lock()
-	e.cancel, e.keeps = cancel, true
+	e.executed().cancel, e.executed().keeps = cancel, true
 	l.mu.Unlock()
 	item, err := l.apply(lasting, i.ID, ledger.Event{Type: ledger.Adopt, At: time.Now(), Attempt: i.Attempt, Owner: l.s.owner}, nil)
 	if err != nil {
@@ -261,7 +261,12 @@ func (l *line) adopt(leading context.Context, e *entry, i ledger.Item) {
 // leaveOff notes that an item is not executed here any more.
 func (l *line) leaveOff(e *entry) {
 	l.mu.Lock()
-	e.cancel, e.ours = nil, false
+	if e.ours = false; e.doing != nil {
+		e.doing.cancel = nil
+		if !e.state.Executing() {
+			e.doing = nil
+		}
+	}
 	l.mu.Unlock()
 }
 

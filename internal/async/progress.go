@@ -46,7 +46,7 @@ func (l *line) reporting(e *entry, reached string) string {
 		token = rand.Text()
 	}
 	l.mu.Lock()
-	e.progress = progress{token: token}
+	e.executed().progress = progress{token: token}
 	l.mu.Unlock()
 	if token == "" {
 		return ""
@@ -72,13 +72,14 @@ func (o *operation) report(token string) error {
 	said.At = time.Now().UTC()
 	l.mu.Lock()
 	e := l.entries[o.id]
-	if e == nil || e.progress.token == "" || !e.state.Executing() || subtle.ConstantTimeCompare([]byte(e.progress.token), []byte(token)) != 1 {
+	if e == nil || e.done().progress.token == "" || !e.state.Executing() || subtle.ConstantTimeCompare([]byte(e.doing.progress.token), []byte(token)) != 1 {
 		l.mu.Unlock()
 		return notReporting()
 	}
-	kept := e.progress.latest == nil || said.At.Sub(e.progress.latest.At) >= reportEvery || said.Percent != nil && *said.Percent == 100
+	latest := e.doing.progress.latest
+	kept := latest == nil || said.At.Sub(latest.At) >= reportEvery || said.Percent != nil && *said.Percent == 100
 	if kept {
-		e.progress.note(said)
+		e.doing.progress.note(said)
 	}
 	l.mu.Unlock()
 	if kept {
@@ -104,7 +105,7 @@ func (s *Service) relayed(api, id string, text []byte) (heard bool) {
 	said.At = time.Now().UTC()
 	l.mu.Lock()
 	if e := l.entries[id]; e != nil && e.state.Executing() {
-		e.progress.note(said)
+		e.executed().progress.note(said)
 		heard = true
 	}
 	l.mu.Unlock()

@@ -39,16 +39,47 @@ type caller struct {
 	name    string
 	running int
 	useful  int                       // his part of queue.useful
-	items   [len(order)]list.List     // of *entry, the first one first
+	items   [len(order)]entries       // the first one first
 	turn    [len(order)]*list.Element // nil: he can be given no place
 	fresh   [len(order)]bool          // has had no turn yet
 }
 
 // spot is where an entry waits.
 type spot struct {
-	caller *caller
-	at     *list.Element
-	number uint64 // grows from one item of its caller to the next
+	caller       *caller
+	before, next *entry // of the same caller and class
+	number       uint64 // grows from one item of its caller to the next
+}
+
+// entries is a list of items that is made of their spots: one of its own would cost as much
+// memory as they do.
+type entries struct {
+	first, last *entry
+	count       int
+}
+
+func (l *entries) push(e *entry) {
+	if e.spot.before = l.last; l.last != nil {
+		l.last.spot.next = e
+	} else {
+		l.first = e
+	}
+	l.last = e
+	l.count++
+}
+
+func (l *entries) remove(e *entry) {
+	if e.spot.before != nil {
+		e.spot.before.spot.next = e.spot.next
+	} else {
+		l.first = e.spot.next
+	}
+	if e.spot.next != nil {
+		e.spot.next.spot.before = e.spot.before
+	} else {
+		l.last = e.spot.before
+	}
+	l.count--
 }
 
 func (q *queue) of(name string) *caller {
@@ -67,11 +98,12 @@ func (q *queue) of(name string) *caller {
 func (q *queue) push(e *entry) {
 	c, k := q.of(e.caller), rank(e.class)
 	number := uint64(0)
-	if last := c.items[k].Back(); last != nil {
-		number = waiter(last).spot.number + 1
+	if last := c.items[k].last; last != nil {
+		number = last.spot.number + 1
 	}
 	e.caller = c.name // one text for all of them
-	e.spot = spot{c, c.items[k].PushBack(e), number}
+	e.spot = spot{caller: c, number: number}
+	c.items[k].push(e)
 	q.waiting[k]++
 	q.arrange(c)
 }
@@ -82,7 +114,7 @@ func (q *queue) remove(e *entry) {
 		return
 	}
 	c, k := e.spot.caller, rank(e.class)
-	c.items[k].Remove(e.spot.at)
+	c.items[k].remove(e)
 	e.spot = spot{}
 	q.waiting[k]--
 	q.arrange(c)
@@ -113,10 +145,10 @@ func (q *queue) arrange(c *caller) {
 	may, useful := q.perCaller == 0 || c.running < q.perCaller, 0
 	empty := c.running == 0
 	for k := range order {
-		some := c.items[k].Len() > 0
+		some := c.items[k].count > 0
 		empty = empty && !some
 		if order[k] != ledger.Idle {
-			useful += c.items[k].Len()
+			useful += c.items[k].count
 		}
 		switch has := c.turn[k] != nil; {
 		case has == (some && may):
@@ -181,7 +213,7 @@ func (q *queue) take() *entry {
 	}
 	c.fresh[k] = false
 	q.turns[k].MoveToBack(c.turn[k])
-	e := waiter(c.items[k].Front())
+	e := c.items[k].first
 	c.running++ // before it is out: a caller who has something is not forgotten
 	q.remove(e)
 	return e
@@ -197,7 +229,7 @@ func (q *queue) ahead(e *entry) int {
 	for i := range k {
 		better += q.waiting[i]
 	}
-	own := int(e.spot.number - waiter(c.items[k].Front()).spot.number)
+	own := int(e.spot.number - c.items[k].first.spot.number)
 	if turns := q.turns[k].Len(); turns > 1 {
 		own = (own+1)*turns - 1
 	}
@@ -210,7 +242,7 @@ func (q *queue) held() (idle, limited int) {
 	for _, c := range q.callers {
 		for k := range order {
 			if c.turn[k] == nil {
-				limited += c.items[k].Len()
+				limited += c.items[k].count
 			}
 		}
 	}
@@ -221,17 +253,10 @@ func (q *queue) held() (idle, limited int) {
 func (q *queue) oldest() (first *entry) {
 	for _, c := range q.callers {
 		for k := range order {
-			if at := c.items[k].Front(); at != nil {
-				if e := waiter(at); first == nil || e.id < first.id {
-					first = e
-				}
+			if e := c.items[k].first; e != nil && (first == nil || e.id < first.id) {
+				first = e
 			}
 		}
 	}
 	return first
-}
-
-func waiter(at *list.Element) *entry {
-	e, _ := at.Value.(*entry)
-	return e
 }

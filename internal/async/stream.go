@@ -136,7 +136,7 @@ func (s *Service) reported(i ledger.Item) (workload.Item, int) {
 	if l := s.existing(i.API); l != nil {
 		l.mu.Lock()
 		if e := l.entries[i.ID]; e != nil {
-			number = e.progress.number
+			number = e.done().progress.number
 		}
 		l.mu.Unlock()
 	}

@@ -21,13 +21,13 @@ func (t *timers) set(e *entry, at time.Time) {
 	t.mu.Lock()
 	switch {
 	case at.IsZero() && e.slot > 0:
-		heap.Remove(&t.heap, e.slot-1)
+		heap.Remove(&t.heap, int(e.slot-1))
 	case at.IsZero():
 	case e.slot > 0:
-		e.next = at
-		heap.Fix(&t.heap, e.slot-1)
+		e.next = instantOf(at)
+		heap.Fix(&t.heap, int(e.slot-1))
 	default:
-		e.next = at
+		e.next = instantOf(at)
 		heap.Push(&t.heap, e)
 	}
 	first := e.slot == 1
@@ -46,8 +46,8 @@ func (t *timers) due(now time.Time, most int) (over []*entry, next time.Time) {
 	defer t.mu.Unlock()
 	for len(t.heap) > 0 {
 		e := t.heap[0]
-		if e.next.After(now) || len(over) == most {
-			return over, e.next
+		if e.next > instantOf(now) || len(over) == most {
+			return over, e.next.time()
 		}
 		heap.Pop(&t.heap)
 		over = append(over, e)
@@ -88,7 +88,7 @@ func (s *Service) ticks(ctx context.Context) {
 func (e *entry) tick(ctx context.Context, now time.Time) {
 	l := e.line
 	l.mu.Lock()
-	state, expires := e.state, !e.expire.IsZero() && !now.Before(e.expire)
+	state, expires := e.state, e.expire != 0 && instantOf(now) >= e.expire
 	rules := l.settings.Rules
 	l.mu.Unlock()
 	event := ledger.Event{Type: ledger.Due, At: now}
@@ -144,17 +144,17 @@ func (s *Service) forgets(ctx context.Context) {
 type entryHeap []*entry
 
 func (h entryHeap) Len() int           { return len(h) }
-func (h entryHeap) Less(i, j int) bool { return h[i].next.Before(h[j].next) }
+func (h entryHeap) Less(i, j int) bool { return h[i].next < h[j].next }
 func (h entryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].slot, h[j].slot = i+1, j+1
+	h[i].slot, h[j].slot = int32(i+1), int32(j+1)
 }
 
 // Push is heap.Interface's.
 func (h *entryHeap) Push(x any) {
 	e, _ := x.(*entry)
 	*h = append(*h, e)
-	e.slot = len(*h)
+	e.slot = int32(len(*h))
 }
 
 // Pop is heap.Interface's.

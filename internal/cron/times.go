@@ -104,11 +104,17 @@ func (t Times) Next(after time.Time) time.Time {
 	return time.Time{}
 }
 
-// bounds are ZoneBounds whose end is after at. Where the data of a zone have a rule instead of
-// every change, the last day of a leap year is not before the end that ZoneBounds says
-// (time.tzset counts 365 days for each year).
+// bounds are ZoneBounds whose end is after at, and whose start is the latest change. Where the
+// data of a zone have a rule instead of every change, the last day of a leap year is not before
+// the end that ZoneBounds says (time.tzset counts 365 days for each year); and the start is at
+// most that of the year, although the rule may be in force only since a later change.
 func bounds(at time.Time) (start, end time.Time) {
 	start, end = at.ZoneBounds()
+	if !start.IsZero() {
+		if _, since := start.Add(-1).ZoneBounds(); since.After(start) && !since.After(at) {
+			start = since
+		}
+	}
 	if !end.IsZero() && !end.After(at) {
 		end = time.Date(at.UTC().Year()+1, time.January, 1, 0, 0, 0, 0, time.UTC).In(at.Location())
 	}

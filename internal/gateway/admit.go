@@ -76,7 +76,7 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 		x.Strip(strip)
 		x.Ours()
 		x.CancelWhenGone()
-		return nil, nil
+		return nil, g.answerHere(x, v.route, strip)
 	}
 	if w.stopped.Load() { // also while its last replicas end
 		return nil, g.refusal(w, errStopped)

@@ -105,6 +105,7 @@ type Gateway struct {
 	serving   sync.WaitGroup    // Serve calls
 	tasks     sync.WaitGroup    // wake-ups, copies, and the ends of attempts
 	inside    *inside           // where requests to AsyncAPIs go
+	waiting   atomic.Int64      // that are answered in the goroutine that has read them
 	executing http.RoundTripper // by which items are executed
 	proofs    access.Proofs
 	calls     *calls

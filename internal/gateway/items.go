@@ -33,6 +33,9 @@ type Items interface {
 	MeanLoad(api string) float64
 	// Backlog returns what an API has to do, without what no replica is started for.
 	Backlog(api string) workload.Backlog
+	// Look returns the JSON that Serve answers to a GET of an item, where that can be said at
+	// once and in some kilobytes; nil: ask Serve.
+	Look(ctx context.Context, api, base, id string) []byte
 	// Load returns how many of them wait and are executed now.
 	Load(api string) (queued, running int)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,92 @@ func TestItemsThroughTheFrontDoor(t *testing.T) {
 			t.Errorf("%s: an option that there is not = %v %v", name, a, a.header)
 		}
 	}
+}
+
+// A small request is answered where it was read as it is by the server inside, by which the
+// same one is answered when more of it is to come.
+func TestSmallRequestsAreAnsweredAlike(t *testing.T) {
+	t.Parallel()
+	r, _ := startWithItems(t, nil)
+	r.deploy(asynchronous("iris", pod{concurrency: 1}), 0)
+	over2 := overHTTP2(t)
+	submit := func() string {
+		a := r.do(http.MethodPost, "/iris", strings.NewReader("x"), nil)
+		var item struct{ ID string }
+		if err := json.Unmarshal([]byte(a.body), &item); err != nil {
+			t.Fatal(err)
+		}
+		return item.ID
+	}
+	plain := r.client
+	for name, tt := range map[string]struct {
+		method, path, body string
+		header             http.Header
+		status             int
+	}{
+		"a submission":                  {method: "POST", body: "x", status: 200},
+		"one that is waited for":        {method: "POST", body: "x", header: http.Header{"Prefer": {"wait=0, respond-async"}}, status: 202},
+		"one with an option":            {method: "POST", body: "x", header: http.Header{"X-Cortex-Not-Before": {"+1h"}}, status: 200},
+		"an option that there is not":   {method: "POST", body: "x", header: http.Header{"X-Cortex-Wish": {"1"}}, status: 400},
+		"an item":                       {method: "GET", path: "/ID", status: 200},
+		"its head":                      {method: "HEAD", path: "/ID", status: 200},
+		"one that is waited for a bit":  {method: "GET", path: "/ID?wait=1ms", status: 200},
+		"a wait that is none":           {method: "GET", path: "/ID?wait=x", status: 400},
+		"an item that there is not":     {method: "GET", path: "/nothing", status: 404},
+		"a result that there is not":    {method: "GET", path: "/ID/result", status: 409},
+		"what is below no item":         {method: "GET", path: "/ID/x/y", status: 404},
+		"a method that is not answered": {method: "PUT", path: "/ID", body: "x", status: 405},
+		"one that nobody wants":         {method: "DELETE", path: "/ID", status: 200},
+	} {
+		var seen [2]string
+		for i, client := range []*http.Client{plain, over2} {
+			r.client = plain
+			id := submit()
+			r.client = client
+			var body io.Reader
+			if tt.body != "" {
+				body = strings.NewReader(tt.body)
+			}
+			a := r.do(tt.method, "/iris"+strings.Replace(tt.path, "ID", id, 1), body, tt.header)
+			if a.status != tt.status || a.header.Get("X-Request-Id") == "" || a.header.Get("Date") == "" {
+				t.Errorf("%s is answered %d %s %v, want %d", name, a.status, a.body, a.header, tt.status)
+			}
+			for _, field := range []string{"Content-Type", "X-Cortex-Reason", "X-Cortex-Origin", "Allow", "Retry-After", "Location"} {
+				seen[i] += field + ": " + strings.Join(a.header.Values(field), "|") + "\n"
+			}
+			seen[i] = anID.ReplaceAllString(seen[i]+aTime.ReplaceAllString(a.body, "TIME"), "ID")
+		}
+		if seen[0] != seen[1] {
+			t.Errorf("%s is answered here\n%s\nand by the server inside\n%s", name, seen[0], seen[1])
+		}
+	}
+}
+
+var (
+	anID  = regexp.MustCompile(`[0-9a-z]{36}`)
+	aTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|"ahead":\d+`)
+)
+
+// Who has left does not wait any more, and is counted as one who has.
+func TestWaitingCallersMayLeave(t *testing.T) {
+	t.Parallel()
+	r, _ := startWithItems(t, nil)
+	r.deploy(asynchronous("iris", pod{concurrency: 1}), 0)
+	a := r.do(http.MethodPost, "/iris", strings.NewReader("x"), nil)
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url(a.header.Get("Location")+"?wait=60s"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan answer, 1)
+	go func() { left <- r.send(req) }()
+	// The request is there when its connection is one that the gateway has.
+	r.until(func() bool { return r.g.waiting.Load() == 1 }, "a caller to wait")
+	leave()
+	if a := receive(t, left); a.err == nil {
+		t.Errorf("GET = %v, want none", a)
+	}
+	r.until(func() bool { return r.g.waiting.Load() == 0 }, "nobody to wait")
 }
 
 // An AsyncAPI at zero is woken by an item, as by a request, and its load is that of items.

@@ -21,10 +21,18 @@ type Answer struct {
 	Problem   string
 	Limit     string
 	Challenge string
+	// Fields, if there are any, are what else the head says, the type of the body included,
+	// and Whole is the body: of an answer that is not one sentence. It is bounded by whoever
+	// makes it: it is sent as one piece. Message says nothing then.
+	Fields http.Header
+	Whole  []byte
 }
 
 // Body returns the body of a and its media type.
 func (a *Answer) Body() (body []byte, mediaType string) {
+	if a.Fields != nil {
+		return a.Whole, a.Fields.Get("Content-Type")
+	}
 	if a.Text {
 		return append([]byte(a.Message), '\n'), "text/plain; charset=utf-8"
 	}
@@ -82,7 +90,16 @@ func (c *conn) appendAnswer(out []byte, a *Answer, closing bool) []byte {
 	out = append(append(out, "\r\nContent-Type: "...), mediaType...)
 	out = append(out, "\r\nContent-Length: "...)
 	out = strconv.AppendInt(out, int64(len(body)), 10)
-	out = append(append(out, "\r\nX-Cortex-Reason: "...), a.Code...)
+	if a.Code != "" {
+		out = append(append(out, "\r\nX-Cortex-Reason: "...), a.Code...)
+	}
+	for name, values := range a.Fields {
+		for _, v := range values {
+			if name != "Content-Type" {
+				out = append(append(append(append(out, crlf...), name...), ": "...), v...)
+			}
+		}
+	}
 	if a.Origin != "" {
 		out = append(append(out, "\r\nX-Cortex-Origin: "...), a.Origin...)
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"time"
 )
@@ -44,6 +45,38 @@ func (x *Exchange) Method() []byte { return x.conn.req.method }
 // Target returns the path as the client sent it, with its query. It begins with a
 // slash, or is an asterisk.
 func (x *Exchange) Target() []byte { return x.conn.req.target }
+
+// Bodiless reports whether the request has no body.
+func (x *Exchange) Bodiless() bool { return x.conn.req.body == noBody }
+
+// Whole returns the request as its upstream would get it, head and body, if it came by HTTP/1,
+// all of it is here and it does not switch protocols; nil otherwise. It is for an Admit that
+// answers, after whatever else changes the request, and valid until then.
+func (x *Exchange) Whole() []byte {
+	c := x.conn
+	if x.upgrade || c.st != nil || !c.bodyIsHere() {
+		return nil
+	}
+	if len(c.out) == 0 {
+		c.prepare()
+	}
+	if !c.reqBody.done {
+		return nil
+	}
+	return c.out
+}
+
+// Mentions reports whether a field of a name has a word in it, whatever else it says. Both are
+// in lower case; their case does not matter in the request.
+func (x *Exchange) Mentions(name, word string) bool {
+	for i := range x.conn.req.fields {
+		f := &x.conn.req.fields[i]
+		if equalFold(f.name, name) && bytes.Contains(bytes.ToLower(f.value), []byte(word)) {
+			return true
+		}
+	}
+	return false
+}
 
 // Version returns the version of HTTP that the client speaks.
 func (x *Exchange) Version() string {

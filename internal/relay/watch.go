@@ -107,8 +107,10 @@ func due(age time.Duration, n uint64) bool {
 		return true
 	case age < 10*time.Second:
 		return n%4 == 0
+	case age < 30*time.Second:
+		return n%20 == 0
 	}
-	return n%20 == 0
+	return n%60 == 0
 }
 
 // judge ends what c waits for if that takes too long or makes no sense any more,

@@ -54,6 +54,8 @@ type Config struct {
 	settle time.Duration
 	// salvage makes a whole file of one that is damaged; nil: that one is refused.
 	salvage func(ctx context.Context, path string, why error) error
+	// log is the size of one half of a log; 0: there is none.
+	log int64
 }
 
 // Store keeps state in a folder. Make one with Open.
@@ -65,6 +67,8 @@ type Store struct {
 	identity os.FileInfo // of the file that is open
 	opened   time.Time
 	queue    chan *write
+	dead     error // of who commits: the disk failed, and what it holds is not known until it is read anew
+	log      logged
 	closing  context.Context
 	close    context.CancelFunc
 	once     sync.Once
@@ -108,6 +112,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s := &Store{
 		cfg: cfg, path: filepath.Join(cfg.Dir, stateFile), lock: lock, queue: make(chan *write), done: make(chan struct{}), opened: time.Now(),
 	}
+	s.log.size = cfg.log
 	s.closing, s.close = context.WithCancel(context.Background())
 	if err := s.open(ctx); err != nil {
 		if s.db != nil {
@@ -134,20 +139,15 @@ func (s *Store) open(ctx context.Context) error {
 	} else if err != nil {
 		return folderFault(s.path, err)
 	}
-	err := verify(ctx, s.path)
+	err := s.load(ctx)
 	if s.cfg.salvage != nil && isDamage(err) {
 		if err = s.cfg.salvage(ctx, s.path, err); err == nil {
-			err = verify(ctx, s.path)
+			err = s.load(ctx)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	db, err := openFile(s.path, false)
-	if err != nil {
-		return folderFault(s.path, err)
-	}
-	s.db = db
 	if s.identity, err = os.Stat(s.path); err != nil {
 		return folderFault(s.path, err)
 	}
@@ -212,7 +212,15 @@ func (s *Store) view(fn func(*reader) error) (err error) {
 			err = corrupt(s.path, "%v", r)
 		}
 	}()
-	err = s.db.View(func(tx *bbolt.Tx) error { return fn(&reader{path: s.path, b: tx.Bucket(bucket)}) })
+	tx, over, err := s.at()
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // of reading nothing is left
+		var b records = inFile{tx.Bucket(bucket)}
+		if len(over) > 0 {
+			b = layered{file: tx.Bucket(bucket), over: over}
+		}
+		err = fn(&reader{path: s.path, b: b})
+	}
 	if s.closing.Err() != nil || errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return errClosed()
 	}
@@ -238,7 +246,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.close()
 		<-s.done
-		err = s.db.Close()
+		err = errors.Join(s.finish(), s.db.Close())
 		s.lock.release()
 	})
 	return err

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,12 +12,16 @@ import (
 	"cortex.dev/cortex/internal/fault"
 )
 
-// maxBatch bounds how many writes share one commit.
-const maxBatch = 512
+// maxBatch and maxBatchBytes bound what shares one commit.
+const (
+	maxBatch      = 512
+	maxBatchBytes = 1 << 20
+)
 
 // write is one change that waits for the disk.
 type write struct {
 	apply func(*txn) error // refuses before it writes anything
+	size  int              // about how many bytes it writes
 	done  chan error
 }
 
@@ -35,7 +38,7 @@ func (s *Store) update(ctx context.Context, doing string, size int, reserve uint
 	if err := s.room(size, reserve); err != nil {
 		return err
 	}
-	w := &write{apply: apply, done: make(chan error, 1)}
+	w := &write{apply: apply, size: size, done: make(chan error, 1)}
 	select {
 	case s.queue <- w:
 	case <-s.closing.Done():
@@ -57,31 +60,31 @@ func (s *Store) update(ctx context.Context, doing string, size int, reserve uint
 // on its way to the disk, the next gathers.
 func (s *Store) commits() {
 	defer close(s.done)
-	var dead error // the disk failed: what it holds is not known until it is read anew
 	for {
 		var batch []*write
+		size := 0
 		select {
 		case w := <-s.queue:
-			batch = append(batch, w)
+			batch, size = append(batch, w), w.size
 		case <-s.closing.Done():
 			return
 		}
 	gather:
-		for len(batch) < maxBatch {
+		for len(batch) < maxBatch && size < maxBatchBytes {
 			select {
 			case w := <-s.queue:
-				batch = append(batch, w)
+				batch, size = append(batch, w), size+w.size
 			default:
 				break gather
 			}
 		}
 		answers := make([]error, len(batch))
-		err := dead
+		err := s.dead
 		if err == nil {
 			err = s.commit(batch, answers)
 		}
 		if err != nil && !isDiskFull(err) {
-			dead = err
+			s.dead = err
 		}
 		for i, w := range batch {
 			if err != nil {
@@ -104,28 +107,29 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 		return fault.New(fault.Unavailable, "store.unavailable", "the state file %s was moved or deleted while it was in use", s.path).
 			WithHint("put it back, or deploy your files again, after: cortex local stop && cortex local start")
 	}
+	if s.log.size > 0 {
+		return s.commitLogged(batch, answers)
+	}
 	var workloads, events, access bool
 	if err := s.db.Update(func(tx *bbolt.Tx) error {
-		t := &txn{reader: reader{path: s.path, b: tx.Bucket(bucket)}}
-		data, err := t.get(keySummary)
-		if err != nil {
+		t := &txn{reader: reader{path: s.path, b: inFile{tx.Bucket(bucket)}}}
+		if t.summary, err = summaryOf(&t.reader); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(data, &t.summary); err != nil {
+		if err := applyAll(t, batch, answers); err != nil {
 			return err
-		}
-		for i, w := range batch {
-			err := w.apply(t)
-			if r := (refusal{}); err != nil && !errors.As(err, &r) {
-				return err
-			}
-			answers[i] = err
 		}
 		workloads, events, access = t.workloads, t.events, t.access
 		return putSummary(t.b, t.summary)
 	}); err != nil {
 		return err
 	}
+	s.fire(workloads, events, access)
+	return nil
+}
+
+// fire tells of changes.
+func (s *Store) fire(workloads, events, access bool) {
 	if workloads {
 		s.workloads.fire()
 	}
@@ -134,6 +138,17 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 	}
 	if access {
 		s.access.fire()
+	}
+}
+
+// applyAll makes the changes of a batch, and notes what each is answered.
+func applyAll(t *txn, batch []*write, answers []error) error {
+	for i, w := range batch {
+		err := w.apply(t)
+		if r := (refusal{}); err != nil && !errors.As(err, &r) {
+			return err
+		}
+		answers[i] = err
 	}
 	return nil
 }

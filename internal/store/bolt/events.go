@@ -126,11 +126,16 @@ func (s *Store) eventsAfter(name string, after uint64) (found []workload.Event, 
 			return collect(keyEvent + name + "\x00")
 		}
 		// From one name to the next: what is old is passed over, not read.
-		for c, k := r.b.Cursor(), []byte(keyEvent); ; {
-			if k, _ = c.Seek(k); !bytes.HasPrefix(k, []byte(keyEvent)) {
+		for k := []byte(keyEvent); ; {
+			var first []byte
+			r.b.ascend(k, func(key, _ []byte) bool {
+				first = key
+				return false
+			})
+			if !bytes.HasPrefix(first, []byte(keyEvent)) {
 				return nil
 			}
-			prefix, _, _ := bytes.Cut(k, []byte{0})
+			prefix, _, _ := bytes.Cut(first, []byte{0})
 			if err := collect(string(prefix) + "\x00"); err != nil {
 				return err
 			}

@@ -238,7 +238,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		return putSummary(tx.Bucket(bucket), summary{Format: formatVersion + 1})
+		return putSummary(tx.Bucket(bucket), summary{Format: formatLogged + 1})
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,12 @@ const (
 	oldFolder = "jetstream" // in which earlier versions kept the state
 )
 
-const formatVersion = 1
+// The formats: of a file that has everything, and of one that goes on in a log, which is too
+// new for versions that know of none.
+const (
+	formatVersion = 1
+	formatLogged  = 2
+)
 
 // Stable codes that are compared.
 const (
@@ -109,7 +114,7 @@ func refuseOld(dir string) error {
 }
 
 func tooNew(format int) error {
-	return fault.New(fault.Unavailable, "store.too_new", "the state was written by a newer version (format %d, this one knows %d)", format, formatVersion).
+	return fault.New(fault.Unavailable, "store.too_new", "the state was written by a newer version (format %d, this one knows %d)", format, formatLogged).
 		WithHint("install the newer version again, or use another folder")
 }
 

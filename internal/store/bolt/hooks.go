@@ -79,7 +79,7 @@ func (i *Items) Hooks(_ context.Context, q ledger.HookQuery) (list []ledger.Hook
 		from = prefix + q.Before
 	}
 	err := i.s.view(func(r *reader) error {
-		return r.scanBack(prefix, from, func(data []byte) (bool, error) {
+		return r.scanBack(prefix, from, func(_, data []byte) (bool, error) {
 			var h ledger.Hook
 			if err := r.decodeHook(data, &h); err != nil {
 				return false, err

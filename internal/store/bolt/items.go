@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/internal/boundedcache"
 	"cortex.dev/cortex/internal/ledger"
 )
 
@@ -44,7 +45,13 @@ type Items struct {
 	s    *Store
 	gone atomic.Int64 // records of keyGone; below 0: not counted yet
 	most int          // of them
+	// recent are items as they were read last, by the checksums of their records: who asks what
+	// became of an item does so again and again, and to decode it is most of what that costs.
+	recent *boundedcache.Map[uint64, ledger.Item]
 }
+
+// recentItems is how many of them are kept; each has some hundred bytes, seldom kilobytes.
+const recentItems = 2048
 
 var _ ledger.Ledger = (*Items)(nil)
 
@@ -55,11 +62,14 @@ func OpenItems(ctx context.Context, cfg Config) (*Items, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.salvage = salvageItems(cfg.Log)
+	if cfg.log == 0 {
+		cfg.log = logSize
+	}
 	s, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	i := &Items{s: s, most: ledger.MaxGone}
+	i := &Items{s: s, most: ledger.MaxGone, recent: boundedcache.New[uint64, ledger.Item](recentItems)}
 	i.gone.Store(-1)
 	return i, nil
 }
@@ -169,13 +179,21 @@ func (r *reader) decodeItem(data []byte, item *ledger.Item) error {
 	return nil
 }
 
-// Get returns one item.
+// Get returns one item. Nobody changes what it points to: others have it too.
 func (i *Items) Get(_ context.Context, api, id string) (item ledger.Item, err error) {
 	if err := legalItem(api, id); err != nil {
 		return item, err
 	}
 	err = i.s.view(func(r *reader) (err error) {
-		item, err = r.item(api, id)
+		key := []byte(itemKey(keyItem, api, id))
+		_, sum, whole := unseal(key, r.b.Get(key))
+		if kept, ok := i.recent.Get(sum); whole && ok && kept.API == api && kept.ID == id {
+			item = kept
+			return nil
+		}
+		if item, err = r.item(api, id); err == nil {
+			i.recent.Put(sum, item)
+		}
 		return err
 	})
 	return item, plain(err)
@@ -263,7 +281,7 @@ func (i *Items) List(_ context.Context, q ledger.Query) (list []ledger.Item, _ e
 		from = prefix + q.Before
 	}
 	err := i.s.view(func(r *reader) error {
-		return r.scanBack(prefix, from, func(data []byte) (bool, error) {
+		return r.scanBack(prefix, from, func(_, data []byte) (bool, error) {
 			var item ledger.Item
 			if err := r.decodeItem(data, &item); err != nil {
 				return false, err
@@ -278,26 +296,6 @@ func (i *Items) List(_ context.Context, q ledger.Query) (list []ledger.Item, _ e
 		})
 	})
 	return list, err
-}
-
-// scanBack calls fn with every record below prefix that is before a key, backwards, until
-// it says stop.
-func (r *reader) scanBack(prefix, before string, fn func(data []byte) (more bool, err error)) error {
-	c := r.b.Cursor()
-	step := c.Prev
-	if k, _ := c.Seek([]byte(before)); k == nil {
-		step = c.Last
-	}
-	for k, v := step(); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Prev() {
-		data, _, ok := unseal(k, v)
-		if !ok {
-			return corrupt(r.path, "the record %q does not match its checksum", k)
-		}
-		if more, err := fn(data); err != nil || !more {
-			return err
-		}
-	}
-	return nil
 }
 
 // openAtOnce bounds how many items are read at one moment: a long reading keeps pages

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"hash/crc64"
-
-	"go.etcd.io/bbolt"
 )
 
 // Keys of the one bucket. They are a format: a daemon of tomorrow reads what one of
@@ -37,6 +35,10 @@ type summary struct {
 	Records uint64 `json:"records"`
 	Sum     uint64 `json:"sum"` // of the checksums of all records but this one
 	Claims  int    `json:"claims"`
+	// Log is the id of the log that goes on where the file ends, and Applied the number of the
+	// last batch of it that is in the file; 0: everything is.
+	Log     uint64 `json:"log,omitempty"`
+	Applied uint64 `json:"applied,omitempty"`
 }
 
 func checksum(key, data []byte) uint64 {
@@ -57,7 +59,7 @@ func seal(key, data []byte) (value []byte, sum uint64) {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(data)), sum), data...), sum
 }
 
-func putSummary(b *bbolt.Bucket, m summary) error {
+func putSummary(b interface{ Put(key, value []byte) error }, m summary) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -74,7 +76,7 @@ func numberOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8
 // reader reads records at one moment. What it returns is valid until then only.
 type reader struct {
 	path string
-	b    *bbolt.Bucket
+	b    records
 }
 
 // get returns the data under key, nil when there is none.
@@ -92,26 +94,42 @@ func (r *reader) get(key string) ([]byte, error) {
 
 // scan calls fn with every record below prefix from key on, until it says stop.
 func (r *reader) scan(prefix, from string, fn func(key, data []byte) (more bool, err error)) error {
-	c := r.b.Cursor()
-	for k, v := c.Seek([]byte(from)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+	return r.each(func(each func(k, v []byte) bool) { r.b.ascend([]byte(from), each) }, prefix, fn)
+}
+
+// scanBack calls fn with every record below prefix that is before a key, backwards, until
+// it says stop.
+func (r *reader) scanBack(prefix, before string, fn func(key, data []byte) (more bool, err error)) error {
+	return r.each(func(each func(k, v []byte) bool) { r.b.descend([]byte(before), each) }, prefix, fn)
+}
+
+func (r *reader) each(walk func(func(k, v []byte) bool), prefix string, fn func(key, data []byte) (more bool, err error)) (err error) {
+	walk(func(k, v []byte) bool {
+		if !bytes.HasPrefix(k, []byte(prefix)) {
+			return false
+		}
 		data, _, ok := unseal(k, v)
 		if !ok {
-			return corrupt(r.path, "the record %q does not match its checksum", k)
+			err = corrupt(r.path, "the record %q does not match its checksum", k)
+			return false
 		}
-		if more, err := fn(k, data); err != nil || !more {
-			return err
-		}
-	}
-	return nil
+		more := false
+		more, err = fn(k, data)
+		return more && err == nil
+	})
+	return err
 }
 
 // keys returns the keys below prefix, in order.
 func (r *reader) keys(prefix string) []string {
 	var list []string
-	c := r.b.Cursor()
-	for k, _ := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
+	r.b.ascend([]byte(prefix), func(k, _ []byte) bool {
+		if !bytes.HasPrefix(k, []byte(prefix)) {
+			return false
+		}
 		list = append(list, string(k))
-	}
+		return true
+	})
 	return list
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/store/journal"
 )
 
 // CodeRecordDamaged is why an item ends whose record was damaged on the disk.
@@ -53,6 +55,9 @@ func salvageItems(log *slog.Logger) func(context.Context, string, error) error {
 		if err == nil {
 			err = os.Rename(path+".part", path)
 		}
+		if err == nil { // it goes on in no log
+			err = journal.Aside(filepath.Dir(path), kept)
+		}
 		if err != nil {
 			_ = os.Remove(path + ".part") // why there is none is known
 			if fault.Code(err) != "" || ctx.Err() != nil {
@@ -68,22 +73,24 @@ func salvageItems(log *slog.Logger) func(context.Context, string, error) error {
 
 // salvage reads what can be read.
 type salvage struct {
-	ctx    context.Context
-	file   io.ReaderAt
-	pages  uint64 // in the file
-	into   *bbolt.DB
-	path   string // of into
-	now    time.Time
-	batch  []found
-	size   int // of batch
-	err    error
-	seen   map[uint64]bool
-	leaves int       // depth of leaves; -1: none was reached
-	torn   []span    // of pages that could not be read, or not all of it
-	root   uint64    // of the bucket, once it is known
-	older  bool      // the tree may be that of the commit before the last, or there is none
-	latest time.Time // at which an item in the tree was accepted
-	report salvaged
+	ctx     context.Context
+	file    io.ReaderAt
+	pages   uint64 // in the file
+	into    *bbolt.DB
+	path    string // of into
+	dir     string // of the log
+	now     time.Time
+	batch   []found
+	size    int // of batch
+	err     error
+	seen    map[uint64]bool
+	leaves  int       // depth of leaves; -1: none was reached
+	torn    []span    // of pages that could not be read, or not all of it
+	root    uint64    // of the bucket, once it is known
+	older   bool      // the tree may be that of the commit before the last, or there is none
+	summary *summary  // of the tree; nil: it cannot be read
+	latest  time.Time // at which an item in the tree was accepted
+	report  salvaged
 }
 
 // found is one record that matches its checksum.
@@ -154,7 +161,7 @@ func salvageInto(ctx context.Context, path, part string, now time.Time) (*salvag
 	if err != nil {
 		return nil, err
 	}
-	s := &salvage{ctx: ctx, file: file, pages: uint64(info.Size()) / pageSize, into: db, path: part, now: now, seen: map[uint64]bool{}, leaves: -1}
+	s := &salvage{ctx: ctx, file: file, pages: uint64(info.Size()) / pageSize, into: db, path: part, dir: filepath.Dir(path), now: now, seen: map[uint64]bool{}, leaves: -1}
 	err = s.run()
 	if err == nil {
 		err = db.Sync()
@@ -168,6 +175,9 @@ func salvageInto(ctx context.Context, path, part string, now time.Time) (*salvag
 func (s *salvage) run() error {
 	s.tree()
 	s.flush()
+	if s.err == nil {
+		s.goOn()
+	}
 	s.classify()
 	s.others()
 	s.flush()
@@ -365,6 +375,13 @@ const (
 )
 
 func (s *salvage) take(f found) {
+	if f.key == keySummary && f.current {
+		var m summary
+		if json.Unmarshal(f.data, &m) == nil {
+			s.summary = &m
+		}
+		return
+	}
 	s.batch = append(s.batch, f)
 	if s.size += len(f.data); len(s.batch) >= batchRecords || s.size >= batchBytes {
 		s.flush()
@@ -388,12 +405,9 @@ func (s *salvage) flush() {
 }
 
 func (s *salvage) write(tx *bbolt.Tx, change func(*txn) error) error {
-	t := &txn{reader: reader{path: s.path, b: tx.Bucket(bucket)}}
-	data, err := t.get(keySummary)
-	if err == nil {
-		err = json.Unmarshal(data, &t.summary)
-	}
-	if err == nil {
+	t := &txn{reader: reader{path: s.path, b: inFile{tx.Bucket(bucket)}}}
+	var err error
+	if t.summary, err = summaryOf(&t.reader); err == nil {
 		err = change(t)
 	}
 	if err != nil {

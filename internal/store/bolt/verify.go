@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"path/filepath"
 
 	"cortex.dev/cortex/internal/fault"
 )
@@ -48,7 +49,11 @@ func verify(ctx context.Context, path string) error {
 	}
 	defer file.Close()
 	w := &walk{ctx: ctx, file: file, seen: map[uint64]bool{}}
-	if err := w.state(); err != nil {
+	m, err := w.state()
+	if err == nil && m.Log != 0 {
+		_, err = readLog(filepath.Dir(path), *m)
+	}
+	if err != nil {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -69,10 +74,10 @@ func (d damage) Error() string { return string(d) }
 
 func damaged(format string, args ...any) error { return damage(fmt.Sprintf(format, args...)) }
 
-func (w *walk) state() error {
+func (w *walk) state() (*summary, error) {
 	root, err := w.meta()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var inner []byte
 	w.leaf = func(key, value []byte, isBucket bool) error {
@@ -83,10 +88,10 @@ func (w *walk) state() error {
 		return nil
 	}
 	if err := w.page(root, nil, nil, 0); err != nil {
-		return err
+		return nil, err
 	}
 	if inner == nil {
-		return damaged("there is no bucket %s", bucket)
+		return nil, damaged("there is no bucket %s", bucket)
 	}
 	var told *summary
 	var found summary
@@ -110,15 +115,15 @@ func (w *walk) state() error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case told == nil:
-		return damaged("the summary is missing")
-	case told.Format > formatVersion:
-		return tooNew(told.Format)
+		return nil, damaged("the summary is missing")
+	case told.Format > formatLogged:
+		return nil, tooNew(told.Format)
 	case told.Records != found.Records || told.Sum != found.Sum:
-		return damaged("it holds %d records and should hold %d, or others", found.Records, told.Records)
+		return nil, damaged("it holds %d records and should hold %d, or others", found.Records, told.Records)
 	}
-	return nil
+	return told, nil
 }
 
 // meta returns the page at which the newest state begins. Either of the first two
