@@ -110,8 +110,14 @@ var Rules = map[string]Rule{
 	"internal/ledger":            {Internal: []string{"internal/fault"}},
 	"internal/ledger/ledgertest": {Internal: []string{"internal/ledger", "internal/fault"}},
 	// For several programs at once. Its servers are in a program of their own.
-	"internal/ledger/jetstream":               {Internal: []string{"internal/boundedcache", "internal/ledger", "internal/fault"}, Outside: []string{natsgo, nuid}},
+	"internal/ledger/jetstream":               {Internal: []string{"internal/boundedcache", "internal/ledger", "internal/ledger/segments", "internal/fault"}, Outside: []string{natsgo, nuid}},
 	"internal/ledger/jetstream/jetstreamtest": {Outside: []string{natsgo, natsserver}},
+	// The same in a bucket. Gateways link it, which must not link the SDK of AWS.
+	"internal/ledger/s3":        {Internal: []string{"internal/awsrest", "internal/boundedcache", "internal/ledger", "internal/ledger/segments", "internal/fault"}},
+	"internal/ledger/s3/s3test": {Internal: []string{"internal/awsrest", "internal/mototest"}},
+	"internal/ledger/segments":  {},
+	"internal/awsrest":          {},
+	"internal/mototest":         {},
 	// Whatever a user may name an address for; it knows no items.
 	"internal/webhook": {},
 	// It knows neither the gateway, which has the places, nor how a request reaches it.

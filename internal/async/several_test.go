@@ -16,17 +16,19 @@ import (
 	"cortex.dev/cortex/internal/ledger"
 	"cortex.dev/cortex/internal/ledger/jetstream"
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
+	"cortex.dev/cortex/internal/ledger/s3"
+	"cortex.dev/cortex/internal/ledger/s3/s3test"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// members are those of the ledger, of which the one that leads can be made to lose that.
-type members struct {
-	*jetstream.Members
+// losing are programs, of which the one that leads can be made to lose that.
+type losing struct {
+	Others
 	lose chan struct{} // holds a token that the one that leads takes
 }
 
-func (m members) Lead(ctx context.Context, owner string, work func(context.Context) error) error {
-	return m.Members.Lead(ctx, owner, func(ctx context.Context) error {
+func (m losing) Lead(ctx context.Context, owner string, work func(context.Context) error) error {
+	return m.Others.Lead(ctx, owner, func(ctx context.Context) error {
 		leading, stop := context.WithCancel(ctx)
 		defer stop()
 		go func() {
@@ -40,38 +42,94 @@ func (m members) Lead(ctx context.Context, owner string, work func(context.Conte
 	})
 }
 
+// shared is a ledger of several programs, and what cuts this program off from it.
+type shared struct {
+	ledger ledger.Ledger
+	blobs  Blobs
+	others Others
+	cut    func()
+}
+
+// places are where several programs may have a ledger: each makes one, and returns how a
+// program comes to it.
+var places = map[string]func(*testing.T) func() shared{
+	"nats": func(t *testing.T) func() shared {
+		url := jetstreamtest.Start(t, 3)
+		return func() shared {
+			conn, err := nats.Connect(url, nats.MaxReconnects(-1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(conn.Close)
+			l, err := jetstream.Open(jetstream.Config{Conn: conn, Name: "items", Replicas: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(l.Close)
+			return shared{l, l.Contents(), l.Members(slog.New(slog.DiscardHandler)), conn.Close}
+		}
+	},
+	"s3": func(t *testing.T) func() shared {
+		a := s3test.Start(t)
+		a.Break(10)
+		return func() shared { return onS3(t, a) }
+	},
+}
+
+// onS3 is a program with a ledger in the bucket of a.
+func onS3(t *testing.T, a *s3test.AWS) shared {
+	p := a.Program()
+	l := s3.Open(s3.Config{
+		Client: a.Client(p), Bucket: a.Bucket, Prefix: "uid/", Queues: "cx-test-", Log: slog.New(slog.DiscardHandler),
+		Times: s3.Times{Look: 100 * time.Millisecond, Beat: 200 * time.Millisecond, Life: 3 * time.Second, Sweep: time.Second, Flush: 500 * time.Millisecond, Poll: time.Second},
+	})
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := l.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+	return shared{l, l.Contents(), l, p.Cut}
+}
+
 // several are services with one ledger on real servers.
-func several(t *testing.T, n int, lose chan struct{}, handler http.HandlerFunc) (all []*rig, conns []*nats.Conn) {
+func several(t *testing.T, n int, lose chan struct{}, join func() shared, handler http.HandlerFunc) (all []*rig, cut []func()) {
 	t.Helper()
-	url := jetstreamtest.Start(t, 3)
 	for range n {
-		conn, err := nats.Connect(url, nats.MaxReconnects(-1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(conn.Close)
-		l, err := jetstream.Open(jetstream.Config{Conn: conn, Name: "items", Replicas: 3})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(l.Close)
+		has := join()
 		r := newRig(t, handler)
-		r.serve(nil, Config{Ledger: l, Blobs: l.Contents(), Others: members{l.Members(slog.New(slog.DiscardHandler)), lose}}, func() {})
-		all, conns = append(all, r), append(conns, conn)
+		r.serve(nil, Config{Ledger: has.ledger, Blobs: has.blobs, Others: losing{has.others, lose}}, func() {})
+		all, cut = append(all, r), append(cut, has.cut)
 	}
-	return all, conns
+	return all, cut
+}
+
+// everywhere runs a test in each place.
+func everywhere(t *testing.T, test func(t *testing.T, join func() shared)) {
+	t.Helper()
+	t.Parallel()
+	for name, start := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
 }
 
 // Whoever accepts an item, one program hands it out, and every program knows what becomes
 // of it.
-func TestSeveralPrograms(t *testing.T) {
-	t.Parallel()
+func TestSeveralPrograms(t *testing.T) { everywhere(t, testSeveralPrograms) }
+
+func testSeveralPrograms(t *testing.T, join func() shared) {
 	var executions, gone atomic.Int64
 	var block atomic.Pointer[chan struct{}] // closed: what is long goes on
 	hold := func() { next := make(chan struct{}); block.Store(&next) }
 	hold()
 	lose := make(chan struct{})
-	all, conns := several(t, 2, lose, func(w http.ResponseWriter, r *http.Request) {
+	all, cut := several(t, 2, lose, join, func(w http.ResponseWriter, r *http.Request) {
 		executions.Add(1)
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -143,7 +201,7 @@ func TestSeveralPrograms(t *testing.T) {
 	if all[1].s.leading.Load() {
 		lost, other = 1, 0
 	}
-	conns[lost].Close()
+	cut[lost]()
 	all[other].until("it begins again", func() bool { got := all[other].get(long, ""); return len(got.Attempts) == 2 && got.State == "running" })
 	if got := all[other].get(long, "").Attempts[0]; got.Outcome != "interrupted" || got.Reason.Code != "gateway_lost" {
 		t.Errorf("its first execution came to %q, %v, want interrupted, gateway_lost", got.Outcome, got.Reason)
@@ -153,10 +211,11 @@ func TestSeveralPrograms(t *testing.T) {
 }
 
 // Who is told to stop finishes what it has executed, while the other one hands out already.
-func TestStoppedWhileAnotherHandsOut(t *testing.T) {
-	t.Parallel()
+func TestStoppedWhileAnotherHandsOut(t *testing.T) { everywhere(t, testStoppedWhileAnotherHandsOut) }
+
+func testStoppedWhileAnotherHandsOut(t *testing.T, join func() shared) {
 	block := make(chan struct{})
-	all, _ := several(t, 2, nil, func(w http.ResponseWriter, r *http.Request) {
+	all, _ := several(t, 2, nil, join, func(w http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); string(body) == "long" { // the test sees what does not come
 			<-block
 		}
@@ -180,9 +239,10 @@ func TestStoppedWhileAnotherHandsOut(t *testing.T) {
 
 // An item that somebody begins who is not there, after this program has begun to hand out,
 // begins again.
-func TestBegunByWhoIsNotThere(t *testing.T) {
-	t.Parallel()
-	all, _ := several(t, 1, nil, func(http.ResponseWriter, *http.Request) {})
+func TestBegunByWhoIsNotThere(t *testing.T) { everywhere(t, testBegunByWhoIsNotThere) }
+
+func testBegunByWhoIsNotThere(t *testing.T, join func() shared) {
+	all, _ := several(t, 1, nil, join, func(http.ResponseWriter, *http.Request) {})
 	r := all[0]
 	r.until("it hands out", func() bool { return r.s.leading.Load() })
 	r.refuseAll(errors.New("no place"))

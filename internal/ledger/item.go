@@ -148,6 +148,13 @@ func NewID(now time.Time) string {
 	return idText.EncodeToString(b[:])
 }
 
+// FirstID is an id that is not after any which is made at that time or later.
+func FirstID(at time.Time) string {
+	var b [idBytes]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(max(at.UnixMilli(), 0))<<16)
+	return idText.EncodeToString(b[:])
+}
+
 // TimeOf returns when an id was made; zero for what is none.
 func TimeOf(id string) time.Time {
 	b, err := idText.DecodeString(id)

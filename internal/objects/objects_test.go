@@ -1,24 +1,21 @@
 package objects
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"cortex.dev/cortex/internal/fault"
+	"cortex.dev/cortex/internal/mototest"
 )
 
 // identity gives the program an AWS identity that S3 is asked with, at an endpoint.
@@ -32,54 +29,9 @@ func identity(t *testing.T, endpoint string) {
 	}
 }
 
-// moto starts the independent S3 that these tests are held against, and returns its address.
-func moto(t *testing.T) string {
-	t.Helper()
-	program, err := exec.LookPath("moto_server")
-	if err != nil {
-		t.Skip("no moto_server to read from: pip install 'moto[server,s3]'")
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(address)
-	var said bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", port) //nolint:gosec // of this machine
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	for deadline := time.Now().Add(time.Minute); ; {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-			return "http://" + address
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Skipf("moto_server does not run here: %v\n%s", err, said.String())
-		case <-time.After(50 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("moto_server does not listen: %s", said.String())
-		}
-	}
-}
-
+// The independent S3 that these tests are held against.
 func TestReadsWhatMotoHas(t *testing.T) {
-	identity(t, moto(t))
+	identity(t, mototest.Start(t))
 	ctx := t.Context()
 	r := New()
 	client, err := r.client(ctx, "items")

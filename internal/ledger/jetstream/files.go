@@ -1,7 +1,6 @@
 package jetstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,20 +10,23 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
-)
 
-// segmentSize is how many bytes of a file that grows are one object: what is added to an
-// object that is not full replaces it.
-const segmentSize = 256 << 10
+	"cortex.dev/cortex/internal/ledger/segments"
+)
 
 // Files keeps the files of jobs in an object store beside the ledger, for one program that
 // writes them at a time. It is a jobs.Files. A file that was put is an object; one that was
 // appended to is an object for each segment.
-type Files struct{ bucket }
+type Files struct {
+	segments.Files
+	bucket
+}
 
 // Files are those of jobs.
 func (l *Ledger) Files() *Files {
-	return &Files{l.bucket(l.cfg.Name+"-jobs", "files of jobs of Cortex")}
+	f := &Files{bucket: l.bucket(l.cfg.Name+"-jobs", "files of jobs of Cortex")}
+	f.Files = segments.Files{Put: f.Put, Open: f.object}
+	return f
 }
 
 // Put keeps what r has under a name, and returns its size.
@@ -67,87 +69,6 @@ func (f *Files) object(ctx context.Context, name string) (io.ReadCloser, error) 
 	}
 	return data, nil
 }
-
-// segment is the name of a part of a file.
-func segment(name string, n int64) string { return fmt.Sprintf("%s#%08d", name, n) }
-
-// read returns a whole segment; nil: there is none.
-func (f *Files) read(ctx context.Context, name string, n int64) ([]byte, error) {
-	from, err := f.object(ctx, segment(name, n))
-	if from == nil || err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	data, err := io.ReadAll(from)
-	if err != nil {
-		return nil, unavailable("reading "+name, err)
-	}
-	return data, nil
-}
-
-// Append makes data what a file has from a byte on.
-func (f *Files) Append(ctx context.Context, name string, at int64, data []byte) error {
-	for first := true; first || len(data) > 0; first = false {
-		n, within := at/segmentSize, at%segmentSize
-		var whole []byte
-		if within > 0 {
-			var err error
-			if whole, err = f.read(ctx, name, n); err != nil {
-				return err
-			}
-			if int64(len(whole)) < within {
-				return fmt.Errorf("%s has lost its end", name)
-			}
-		}
-		added := data[:min(int64(len(data)), segmentSize-within)]
-		if len(added) == 0 {
-			return nil
-		}
-		if _, err := f.Put(ctx, segment(name, n), bytes.NewReader(append(whole[:within:within], added...))); err != nil {
-			return err
-		}
-		at, data = at+int64(len(added)), data[len(added):]
-	}
-	return nil
-}
-
-// Read returns the bytes from one up to another of a file that was appended to.
-func (f *Files) Read(ctx context.Context, name string, from, to int64) (io.ReadCloser, error) {
-	return &segments{ctx: ctx, f: f, name: name, at: from, to: to}, nil
-}
-
-// segments reads the segments of a file, one after the other.
-type segments struct {
-	ctx    context.Context //nolint:containedctx // of one read, which is a value as long as it lasts
-	f      *Files
-	name   string
-	at, to int64
-	ahead  []byte
-}
-
-// Read implements io.Reader.
-func (s *segments) Read(p []byte) (int, error) {
-	if s.at >= s.to {
-		return 0, io.EOF
-	}
-	if len(s.ahead) == 0 {
-		n, within := s.at/segmentSize, s.at%segmentSize
-		data, err := s.f.read(s.ctx, s.name, n)
-		if err != nil {
-			return 0, err
-		}
-		if int64(len(data)) <= within || int64(len(data)) < segmentSize && n*segmentSize+int64(len(data)) < s.to {
-			return 0, fmt.Errorf("%s has lost its end", s.name)
-		}
-		s.ahead = data[within:min(int64(len(data)), s.to-n*segmentSize)]
-	}
-	n := copy(p, s.ahead)
-	s.ahead, s.at = s.ahead[n:], s.at+int64(n)
-	return n, nil
-}
-
-// Close implements io.Closer.
-func (s *segments) Close() error { return nil }
 
 // names returns those that begin with a prefix.
 func (f *Files) names(ctx context.Context, prefix string) (names []string, _ error) {
