@@ -185,7 +185,7 @@ func (l *Ledger) OpenHooks(ctx context.Context, fn func(ledger.Hook) error) erro
 	}, func(m pendingMark, s *storedHook) (bool, error) {
 		switch key := outboxKey(m.api, m.id, m.round); {
 		case s == nil || s.Round < m.round: // of a write that did not come to its end, or is about to
-			if clock.Sub(m.modified) > orphanAfter {
+			if clock.Sub(m.modified) > l.orphanAfter {
 				_ = l.bucket.Delete(ctx, key, "") // else the next time
 			}
 		case s.Round > m.round:

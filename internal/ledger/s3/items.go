@@ -253,8 +253,8 @@ func (l *Ledger) Apply(ctx context.Context, api, id string, e ledger.Event, resu
 			return was.Item, err
 		}
 		if next.Generation != was.Item.Generation {
-			if _, err := l.bucket.Put(ctx, markOf(next).key(), nil, awsrest.If{}); err != nil {
-				return was.Item, unavailable("changing an item of "+api, err)
+			if err := l.again(ctx, was, next); err != nil {
+				return was.Item, err
 			}
 		}
 		n := was.next(next, e, result)
@@ -273,6 +273,24 @@ func (l *Ledger) Apply(ctx context.Context, api, id string, e ledger.Event, resu
 			return was.Item, err
 		}
 	}
+}
+
+// again prepares that an item which has ended is tried again: its message has to be kept apart
+// from it, as there will be another one, and it has to be marked.
+func (l *Ledger) again(ctx context.Context, was *stored, next ledger.Item) error {
+	if was.Hook != nil {
+		h, err := l.hook(ctx, next.API, was.Hook.ID)
+		if err == nil && h.etag == "" {
+			err = l.project(ctx, h.Hook)
+		}
+		if err != nil && fault.Code(err) != ledger.CodeHookUnknown {
+			return err
+		}
+	}
+	if _, err := l.bucket.Put(ctx, markOf(next).key(), nil, awsrest.If{}); err != nil {
+		return unavailable("changing an item of "+next.API, err)
+	}
+	return nil
 }
 
 // Payload returns what is kept here of a payload.

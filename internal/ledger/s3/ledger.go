@@ -78,7 +78,8 @@ type Ledger struct {
 	forgetting sync.Mutex
 	handled    map[string]map[int]bool // lines of over that need nothing more, by object
 	pruned     time.Time               // when keys and what was forgotten were last looked through
-	keysLast   time.Duration
+
+	keysLast, orphanAfter time.Duration
 
 	programs programs
 	mail     mail
@@ -95,7 +96,7 @@ func Open(cfg Config) *Ledger {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Times = cfg.Times.withDefaults()
-	l := &Ledger{cfg: cfg, bucket: cfg.Client.Bucket(cfg.Bucket, cfg.Prefix), name: token(), gone: boundedcache.New[string, goneList](goneKept), handled: map[string]map[int]bool{}, keysLast: keysLast}
+	l := &Ledger{cfg: cfg, bucket: cfg.Client.Bucket(cfg.Bucket, cfg.Prefix), name: token(), gone: boundedcache.New[string, goneList](goneKept), handled: map[string]map[int]bool{}, keysLast: keysLast, orphanAfter: orphanAfter}
 	l.programs.init()
 	l.mail.init()
 	return l

@@ -66,7 +66,7 @@ func (l *Ledger) marks(ctx context.Context, prefix string) (all []markedAt, cloc
 // done about it is done.
 func (l *Ledger) marked(ctx context.Context, m markedAt, clock time.Time) (*ledger.Item, error) {
 	s, err := l.stored(ctx, m.api, m.id)
-	old := clock.Sub(m.modified) > orphanAfter
+	old := clock.Sub(m.modified) > l.orphanAfter
 	drop := func() {
 		_ = l.bucket.Delete(ctx, m.key(), "") // else the next one who looks
 	}

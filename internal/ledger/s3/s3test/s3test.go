@@ -123,23 +123,23 @@ func kindOf(r *http.Request) string {
 // Program is one program that asks, which can be cut off.
 type Program struct {
 	a    *AWS
-	left atomic.Int64 // requests until it is cut off; negative: it is
+	left atomic.Int64 // writes until it is cut off
 	cut  atomic.Bool
-	// afterwards says that the last request is still done.
-	afterwards bool
 }
 
 // Program returns one that is not cut off.
 func (a *AWS) Program() *Program {
 	p := &Program{a: a}
-	p.left.Store(1 << 60)
+	p.left.Store(never)
 	return p
 }
 
-// CutAfter cuts it off at the request after so many, which is done all the same, or is not.
-func (p *Program) CutAfter(n int64, done bool) {
-	p.afterwards = done
-	p.left.Store(n)
+const never = 1 << 60
+
+// CutAfter cuts it off after so many writes: the last one is done, and it does not hear so.
+func (p *Program) CutAfter(writes int64) {
+	p.left.Store(writes)
+	p.cut.Store(writes == 0)
 }
 
 // Cut cuts it off.
@@ -153,8 +153,12 @@ func (a *AWS) Client(p *Program) *awsrest.Client {
 	if p == nil {
 		p = a.Program()
 	}
+	attempts := 8 // more goes wrong here than elsewhere
+	if p.left.Load() < never/2 {
+		attempts = 1 // it is about to be cut off
+	}
 	return awsrest.New(awsrest.Config{
-		Region: "us-east-1", S3: a.at, SQS: a.at, HTTP: &http.Client{Transport: p}, Attempts: 8, // more goes wrong here
+		Region: "us-east-1", S3: a.at, SQS: a.at, HTTP: &http.Client{Transport: p}, Attempts: attempts,
 		Credentials: &awsrest.Credentials{Getenv: func(name string) string { return a.keys[name] }},
 	})
 }
@@ -171,18 +175,14 @@ var transport = func() *http.Transport {
 
 // RoundTrip is http.RoundTripper's.
 func (p *Program) RoundTrip(r *http.Request) (*http.Response, error) {
+	last := r.Method != http.MethodGet && r.Method != http.MethodHead && p.left.Add(-1) == 0
 	if p.cut.Load() {
 		return nil, errCut
 	}
-	if p.left.Add(-1) < 0 {
-		if !p.cut.Swap(true) && p.afterwards {
-			if resp, err := p.a.ask(r); err == nil {
-				_ = resp.Body.Close()
-			}
-		}
-		return nil, errCut
-	}
 	resp, err := p.a.broken(r)
+	if last {
+		p.cut.Store(true)
+	}
 	if p.cut.Load() && err == nil {
 		_ = resp.Body.Close()
 		return nil, errCut
