@@ -221,6 +221,8 @@ func TestItems(t *testing.T) {
 		{"one server", "items: {servers: 1}", []string{"--items=nats://cortex-ledger.cortex.svc:4222", "--items-secret=cortex-ledger", "--items-copies=1"}, 1},
 		{"three servers", "items: {servers: 3, copies: 1}", []string{"--items=nats://cortex-ledger.cortex.svc:4222", "--items-secret=cortex-ledger", "--items-copies=3"}, 3},
 		{"others", `items: {url: "tls://nats.infra:4222", secretName: nats, copies: 5}`, []string{"--items=tls://nats.infra:4222", "--items-secret=nats", "--items-copies=5"}, 0},
+		{"a bucket", `items: {url: "s3://my-items/uid/a", region: eu-west-1}`, []string{"--items=s3://my-items/uid/a", "--items-region=eu-west-1"}, 0},
+		{"a bucket with queues", `items: {url: "s3://my-items", region: eu-west-1, queues: cx-0a-}`, []string{"--items=s3://my-items", "--items-region=eu-west-1", "--items-queues=cx-0a-"}, 0},
 	} {
 		servers, told := 0.0, 0
 		for _, u := range objects(t, mustRender(t, "cortex", tt.values)) {
@@ -328,6 +330,10 @@ func TestValuesAreRefused(t *testing.T) {
 		{"items without credentials", `items: {url: "nats://nats:4222"}`, "items.secretName is missing"},
 		{"credentials for nobody", `items: {servers: 1, secretName: nats}`, "items.secretName is for items.url"},
 		{"credentials in a url", `items: {url: "nats://u:p@nats:4222", secretName: nats}`, "items.url:"},
+		{"a bucket of nowhere", `items: {url: "s3://items"}`, "items.region is missing"},
+		{"a region of no bucket", `items: {url: "nats://nats:4222", secretName: nats, region: eu-west-1}`, "items.region and items.queues are for a bucket"},
+		{"a secret for a bucket", `items: {url: "s3://items", region: eu-west-1, secretName: nats}`, "items.secretName is for servers"},
+		{"no bucket", `items: {url: "s3://", region: eu-west-1}`, "items.url:"},
 		{"items over http", `items: {url: "http://nats", secretName: nats}`, "items.url:"},
 		{"an even number of copies", `items: {url: "nats://nats:4222", secretName: nats, copies: 2}`, "items.copies: value must be one of"},
 		{"a volume without a unit", `items: {servers: 1, storage: {size: "20"}}`, "items.storage.size:"},

@@ -161,6 +161,7 @@ func TestRightsForItems(t *testing.T) {
 		`items: {url: "nats://nats:4222", secretName: nats}`: {
 			"cortex-gateway": {"in cortex: secrets [nats]: get"},
 		},
+		`items: {url: "s3://items/a", region: eu-west-1}`: {},
 	} {
 		want := maps.Clone(mayDo)
 		for account, rights := range more {

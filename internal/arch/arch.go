@@ -207,7 +207,9 @@ var Rules = map[string]Rule{
 	"internal/kube/program": {Internal: []string{"internal/fault", "internal/httpserve", "internal/telemetry", "internal/tracing"}, Outside: []string{k8smachine, k8sclient, klog}},
 	// The promises of their command lines, as tests.
 	"internal/kube/program/programtest": {Internal: []string{"internal/fault", "internal/kube/program"}},
-	"internal/kube/items":               {Internal: []string{"internal/kube/program", "internal/ledger/jetstream", "internal/webhook"}, Outside: []string{natsgo, k8sclient}},
+	"internal/kube/items": {Internal: []string{
+		"internal/async", "internal/jobs", "internal/store", "internal/awsrest", "internal/kube/program", "internal/ledger", "internal/ledger/jetstream", "internal/ledger/s3", "internal/webhook",
+	}, Outside: []string{natsgo, k8sclient}},
 	"internal/kube/gatewayd": {Internal: []string{
 		"internal/async", "internal/jobs", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
 		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",

@@ -67,7 +67,7 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 			p := e.Problem("kind", codeKindNotRunning, "%s cannot run in this environment yet", plural(e.Spec.Kind))
 			p.Found, p.Allowed = string(e.Spec.Kind), listed(kinds)
 			if e.Spec.Kind == workload.Async && !o.oneMachine {
-				p.Hint = "servers have to keep its items: set items.servers of the chart, or items.url"
+				p.Hint = "something has to keep its items: set items.servers of the chart, or items.url"
 			}
 			problems = append(problems, p)
 		}

@@ -196,7 +196,7 @@ func TestDeclarationsAreDeployedOrRefused(t *testing.T) {
 		{
 			name: "a kind that does not run yet", kind: workload.Async, spec: imageOnly, forNow: true,
 			code: codeKindNotRunning, message: "kind: AsyncAPIs cannot run in this environment yet; found AsyncAPI; allowed: RealtimeAPI, TrafficSplitter" +
-				" (servers have to keep its items: set items.servers of the chart, or items.url)",
+				" (something has to keep its items: set items.servers of the chart, or items.url)",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

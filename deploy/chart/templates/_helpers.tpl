@@ -245,8 +245,12 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 {{/* Where items are kept, as a URL. Nothing: nowhere, and AsyncAPIs are refused. */}}
 {{- define "cortex.itemsURL" -}}
 {{- with .Values.items -}}
-{{- if and .servers .url }}{{ fail "items.servers and items.url exclude each other: items are kept by servers of the chart, or by your own" }}{{ end -}}
-{{- if and .url (not .secretName) }}{{ fail "items.secretName is missing: the Secret with username and password for items.url" }}{{ end -}}
+{{- if and .servers .url }}{{ fail "items.servers and items.url exclude each other: items are kept by servers of the chart, or where the url says" }}{{ end -}}
+{{- $bucket := hasPrefix "s3://" .url -}}
+{{- if and $bucket (not .region) }}{{ fail "items.region is missing: the region of the bucket of items.url" }}{{ end -}}
+{{- if and (or .region .queues) (not $bucket) }}{{ fail "items.region and items.queues are for a bucket, and items.url names none" }}{{ end -}}
+{{- if and $bucket .secretName }}{{ fail "items.secretName is for servers: whoever uses a bucket has a role of AWS" }}{{ end -}}
+{{- if and .url (not $bucket) (not .secretName) }}{{ fail "items.secretName is missing: the Secret with username and password for items.url" }}{{ end -}}
 {{- if and .secretName (not .url) }}{{ fail "items.secretName is for items.url, which is missing: servers of the chart have a Secret of their own" }}{{ end -}}
 {{- if .url }}{{ .url }}{{ else if .servers }}nats://cortex-ledger.{{ $.Release.Namespace }}.svc:4222{{ end -}}
 {{- end -}}
@@ -261,8 +265,15 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 {{- define "cortex.items" -}}
 {{- with include "cortex.itemsURL" . -}}
 - --items={{ . }}
+{{- if hasPrefix "s3://" . }}
+- --items-region={{ $.Values.items.region }}
+{{- with $.Values.items.queues }}
+- --items-queues={{ . }}
+{{- end }}
+{{- else }}
 - --items-secret={{ include "cortex.itemsSecret" $ }}
 - --items-copies={{ default $.Values.items.copies $.Values.items.servers }}
+{{- end }}
 {{- range $.Values.items.webhookHosts }}
 - --webhook-hosts={{ . }}
 {{- end }}

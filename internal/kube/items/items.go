@@ -1,5 +1,5 @@
 // Package items is how operator and gateways on Kubernetes use one ledger of items: by
-// servers of NATS, those of the chart or somebody's own.
+// servers of NATS, those of the chart or somebody's own, or in a bucket of Amazon S3.
 //
 // It promises that a program starts while they are away, and that what needs them says so
 // until they are there. It must not know what an item is, or who hands items out.
@@ -7,21 +7,23 @@ package items
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/url"
-	"sync/atomic"
-	"time"
+	"regexp"
+	"strings"
+	"sync"
 
-	"github.com/nats-io/nats.go"
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/async"
+	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/program"
-	"cortex.dev/cortex/internal/ledger/jetstream"
+	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/webhook"
 )
 
-// Config is where the servers are, and who asks them.
+// Config is where items are kept, and who asks.
 type Config struct {
 	Settings
 	REST      *rest.Config
@@ -32,18 +34,23 @@ type Config struct {
 
 // Settings are the flags.
 type Settings struct {
-	URL          string   // of the servers, as nats://host:4222 or tls://host:4222; empty: there are none
-	Secret       string   // with the keys username and password
+	URL          string   // nats://host:4222, tls://host:4222 or s3://bucket/prefix; empty: nowhere
+	Secret       string   // of servers, with the keys username and password
 	Copies       int      // on how many servers an item is
+	Region       string   // of the bucket
+	Queues       string   // what the names of queues begin with; empty: of the bucket
 	WebhookHosts []string // that messages may go to beside public addresses
 }
 
 // Usage describes the flags.
 const Usage = `
-  --items URL              of the servers of NATS that keep the items of AsyncAPIs, nats:// or tls://
-                           (none: AsyncAPIs do not run)
-  --items-secret NAME      secret with the username and password for them (cortex-ledger)
+  --items URL              where the items of AsyncAPIs are kept: servers of NATS, nats:// or tls://,
+                           or s3://BUCKET/PREFIX (none: AsyncAPIs do not run)
+  --items-secret NAME      secret with the username and password for servers (cortex-ledger)
   --items-copies N         servers that each item is on: 1, 3 or 5 (1)
+  --items-region REGION    of the bucket
+  --items-queues PREFIX    what the names of the queues of SQS begin with by which programs tell
+                           each other of items in a bucket (cx-, and a digest of BUCKET/PREFIX)
   --webhook-hosts HOST     host, address or network that webhook messages may go to beside
                            public addresses; may be repeated (none)
 `
@@ -53,14 +60,29 @@ func (s *Settings) Flags(f *program.Flags) {
 	f.Set.StringVar(&s.URL, "items", "", "")
 	f.Set.StringVar(&s.Secret, "items-secret", "cortex-ledger", "")
 	f.Set.IntVar(&s.Copies, "items-copies", 1, "")
+	f.Set.StringVar(&s.Region, "items-region", "", "")
+	f.Set.StringVar(&s.Queues, "items-queues", "", "")
 	f.List("webhook-hosts", &s.WebhookHosts)
 }
 
+var (
+	bucketShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`) })
+	prefixShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(/[A-Za-z0-9._-]{1,100}){0,8}/?$`) })
+	regionShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$`) })
+	queuesShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`) })
+)
+
 // Check says what is wrong with them.
 func (s *Settings) Check(f *program.Flags) {
-	if s.URL != "" {
-		u, err := url.Parse(s.URL)
-		f.Complain(err != nil || u.Scheme != "nats" && u.Scheme != "tls" || u.Host == "" || u.User != nil || u.Path != "", "--items %q is not nats://host:port or tls://host:port", s.URL)
+	switch u, err := url.Parse(s.URL); {
+	case s.URL == "":
+	case s.InBucket():
+		wrong := err != nil || !bucketShape().MatchString(u.Host) || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !prefixShape().MatchString(u.Path)
+		f.Complain(wrong, "--items %q is not s3://BUCKET/PREFIX", s.URL)
+		f.Complain(s.Queues != "" && !queuesShape().MatchString(s.Queues), "--items-queues %q has other than 1 to 40 letters, digits, - and _", s.Queues)
+		f.Complain(!regionShape().MatchString(s.Region), "--items-region %q is no region of AWS: name that of the bucket", s.Region)
+	default:
+		f.Complain(err != nil || u.Scheme != "nats" && u.Scheme != "tls" || u.Host == "" || u.User != nil || u.Path != "", "--items %q is not nats://host:port, tls://host:port or s3://BUCKET/PREFIX", s.URL)
 		f.Name("--items-secret", s.Secret)
 	}
 	f.Complain(s.Copies != 1 && s.Copies != 3 && s.Copies != 5, "--items-copies %d is not 1, 3 or 5", s.Copies)
@@ -69,81 +91,40 @@ func (s *Settings) Check(f *program.Flags) {
 	}
 }
 
-// name is of the stream, and of what is beside it.
-const name = "cortex-items"
-
-// Store is the ledger and what is beside it.
-type Store struct {
-	*jetstream.Members
-	Contents *jetstream.Contents
-	Records  jetstream.Records // of jobs
-	Files    *jetstream.Files  // of jobs
-
-	cfg   Config
-	conn  *nats.Conn
-	login atomic.Pointer[login]
-}
-
-type login struct{ username, password string }
-
-// Open returns at once, whether the servers are there or not. Run has to run.
-func Open(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg}
-	conn, err := nats.Connect(cfg.URL,
-		nats.Name(cfg.Program), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.ReconnectWait(500*time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.UserInfoHandler(s.credentials),
-		// What is asked while they are away fails at once, and is not sent later.
-		nats.ReconnectBufSize(-1),
-		nats.ConnectHandler(func(c *nats.Conn) { cfg.Log.Info("the servers of items are there", "url", c.ConnectedUrlRedacted()) }),
-		nats.ReconnectHandler(func(c *nats.Conn) {
-			cfg.Log.Info("the servers of items are there again", "url", c.ConnectedUrlRedacted())
-		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { cfg.Log.Warn("the servers of items are away", "error", err) }),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to speak to the servers of items: %w", err)
-	}
-	kept, err := jetstream.Open(jetstream.Config{Conn: conn, Name: name, Replicas: cfg.Copies})
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	s.conn, s.Members, s.Contents = conn, kept.Members(cfg.Log), kept.Contents()
-	s.Records, s.Files = kept.Records(), kept.Files()
-	return s, nil
-}
-
-// credentials are those of now; until they are known the servers refuse us.
-func (s *Store) credentials() (username, password string) {
-	if l := s.login.Load(); l != nil {
-		return l.username, l.password
-	}
-	return "", ""
-}
-
-// credentialsEvery is how often the secret is read again: it may be changed.
-const credentialsEvery = time.Minute
-
-// Run keeps the credentials until ctx ends, and then the connection no longer.
-func (s *Store) Run(ctx context.Context) error {
-	defer s.conn.Close()
-	defer s.Close()
-	tick := time.NewTicker(credentialsEvery)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		username, password, err := program.Credentials(ctx, s.cfg.REST, s.cfg.Namespace, s.cfg.Secret, s.cfg.Log)
-		if err == nil {
-			s.login.Store(&login{username, password})
-		} else if ctx.Err() == nil {
-			s.cfg.Log.Warn("the credentials for the servers of items cannot be read", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
-	return nil
-}
+// InBucket reports whether items are in a bucket, and not on servers, which want a secret.
+func (s *Settings) InBucket() bool { return strings.HasPrefix(s.URL, "s3://") }
 
 // Webhooks are the hosts that messages may go to.
 func (s *Settings) Webhooks() (*webhook.Allowed, error) { return webhook.ParseAllowed(s.WebhookHosts) }
+
+// Shared is a ledger, and how the programs that use it know of each other.
+type Shared interface {
+	ledger.Ledger
+	async.Others
+}
+
+// Files are those of jobs, and of what runs write.
+type Files interface {
+	jobs.Files
+	List(ctx context.Context, folder string) ([]string, error)
+	Remove(ctx context.Context, name string) error
+}
+
+// Store is the ledger and what is beside it.
+type Store struct {
+	Shared
+	Contents  async.Blobs
+	Records   jobs.Records
+	Files     Files
+	Schedules store.Schedules
+	// Run keeps the connection until ctx ends.
+	Run func(ctx context.Context) error
+}
+
+// Open returns at once, whether what it keeps items in is there or not. Run has to run.
+func Open(cfg Config) (*Store, error) {
+	if cfg.InBucket() {
+		return openBucket(cfg)
+	}
+	return openServers(cfg)
+}

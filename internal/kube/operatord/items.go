@@ -31,7 +31,7 @@ const ledgerSecret = "cortex-ledger"
 // makeLedgerSecret makes the credentials of the servers of items, once and for all: they,
 // the gateways and the operator read them from there.
 func (p *operatorProgram) makeLedgerSecret(ctx context.Context) error {
-	if p.cfg.Items.URL == "" || p.cfg.Items.Secret != ledgerSecret {
+	if p.cfg.Items.URL == "" || p.cfg.Items.InBucket() || p.cfg.Items.Secret != ledgerSecret {
 		return nil
 	}
 	secrets := p.client.CoreV1().Secrets(p.cfg.SystemNamespace)
@@ -88,7 +88,7 @@ func (l *leader) manageItems(role *operator.Config) error {
 		runners[workload.Batch], runners[workload.Task] = runs.Scheduled(), runs.Scheduled()
 		l.items = append(l.items, lifecycle.Task{Name: "jobs", Run: func(ctx context.Context) error { return l.again(ctx, "jobs", runs.Run) }})
 	}
-	timetable, err := schedule.New(schedule.Config{Deployed: l.store, States: kept.Schedules(), Runners: runners, Telemetry: l.metrics, Log: l.cfg.Log})
+	timetable, err := schedule.New(schedule.Config{Deployed: l.store, States: kept.Schedules, Runners: runners, Telemetry: l.metrics, Log: l.cfg.Log})
 	if err != nil {
 		return err
 	}
