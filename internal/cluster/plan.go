@@ -344,6 +344,7 @@ func (b *builder) chart(groups []managed) *Chart {
 	c.Values = object{
 		"account": b.f.Account, "region": b.c.Region, "clusterName": b.c.ClusterName, "platformRoles": roles, "nodeGroups": nodeGroups,
 		"operator": program(operatorPort), "gateway": program(gatewayPort), "apis": object{"namespace": namespaceAPIs},
+		"items": object{"url": "s3://" + b.names.Bucket() + "/" + pathItems, "region": b.c.Region, "queues": b.names.Queues()},
 	}
 	if b.c.CloudWatchLogs {
 		c.Values["logs"] = object{"cloudwatch": b.cloudWatch("fluent_bit")}

@@ -95,6 +95,16 @@ func (b *builder) role(part string) *Role {
 	return r
 }
 
+// pathItems is where in the bucket the items of AsyncAPIs and what is kept of jobs are.
+const pathItems = "items"
+
+// What operator and gateways do there besides reading, and with the queues by which they tell
+// each other of items.
+var (
+	keepItems = []string{"s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
+	tellItems = []string{"sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
+)
+
 // inline is what a role for pods may do besides what is attached to it.
 func (b *builder) inline(part string) *Document {
 	n := b.names
@@ -102,27 +112,24 @@ func (b *builder) inline(part string) *Document {
 	switch part {
 	case roleOperator:
 		return document(
-			allow([]string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, n.bucketARN("/*")),
+			allow([]string{"s3:GetObject"}, n.bucketARN("/*")), // jobs may have their items there
 			allow([]string{"s3:ListBucket"}, n.bucketARN("")),
-			allow([]string{
-				"sqs:CreateQueue", "sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SetQueueAttributes", "sqs:TagQueue",
-				"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
-			}, queues),
+			allow(keepItems, n.bucketARN("/"+pathItems+"/*")),
+			allow(tellItems, queues),
 			allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"},
 				n.arn("logs", "log-group:"+n.LogGroup()+":*")),
 		)
 	case roleLogs:
 		return document(allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"}, n.arn("logs", "log-group:"+n.LogGroup()+":*")))
 	case roleGateway:
-		return document(
-			allow([]string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, n.bucketARN("/workloads/*")),
-			allow([]string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}, queues),
-		)
+		list := allow([]string{"s3:ListBucket"}, n.bucketARN(""))
+		list.Condition = map[string]map[string][]string{"StringLike": {"s3:prefix": {pathItems + "/*"}}}
+		return document(allow(append([]string{"s3:GetObject"}, keepItems...), n.bucketARN("/"+pathItems+"/*")), list, allow(tellItems, queues))
 	case roleAPIs:
 		// A policy for all buckets of the account, which is the default, would let any API
-		// rewrite what clients trust the cluster by.
+		// rewrite what clients trust the cluster by, and read the items of all others.
 		return document(Statement{
-			Sid: "NotTheClusterItself", Effect: "Deny", Action: []string{"s3:*"}, Resource: []string{n.bucketARN("/cluster/*")},
+			Sid: "NotTheClusterItself", Effect: "Deny", Action: []string{"s3:*"}, Resource: []string{n.bucketARN("/cluster/*"), n.bucketARN("/" + pathItems + "/*")},
 		}, Statement{
 			Sid: "NotTheBucketItself", Effect: "Deny", Action: []string{"s3:Put*", "s3:Delete*"}, Resource: []string{n.bucketARN("")},
 		})
