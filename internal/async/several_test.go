@@ -72,13 +72,12 @@ var places = map[string]func(*testing.T) func() shared{
 	"s3": func(t *testing.T) func() shared {
 		a := s3test.Start(t)
 		a.Break(10)
-		return func() shared { return onS3(t, a) }
+		return func() shared { return onS3(t, a, a.Program()) }
 	},
 }
 
 // onS3 is a program with a ledger in the bucket of a.
-func onS3(t *testing.T, a *s3test.AWS) shared {
-	p := a.Program()
+func onS3(t *testing.T, a *s3test.AWS, p *s3test.Program) shared {
 	l := s3.Open(s3.Config{
 		Client: a.Client(p), Bucket: a.Bucket, Prefix: "uid/", Queues: "cx-test-", Log: slog.New(slog.DiscardHandler),
 		Times: s3.Times{Look: 100 * time.Millisecond, Beat: 200 * time.Millisecond, Life: 3 * time.Second, Sweep: time.Second, Flush: 500 * time.Millisecond, Poll: time.Second},

@@ -122,9 +122,12 @@ func (b *builder) inline(part string) *Document {
 	case roleLogs:
 		return document(allow([]string{"logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"}, n.arn("logs", "log-group:"+n.LogGroup()+":*")))
 	case roleGateway:
-		list := allow([]string{"s3:ListBucket"}, n.bucketARN(""))
-		list.Condition = map[string]map[string][]string{"StringLike": {"s3:prefix": {pathItems + "/*"}}}
-		return document(allow(append([]string{"s3:GetObject"}, keepItems...), n.bucketARN("/"+pathItems+"/*")), list, allow(tellItems, queues))
+		return document(
+			allow(append([]string{"s3:GetObject"}, keepItems...), n.bucketARN("/"+pathItems+"/*")),
+			// All of it: who may not list a bucket is not told that an object is missing.
+			allow([]string{"s3:ListBucket"}, n.bucketARN("")),
+			allow(tellItems, queues),
+		)
 	case roleAPIs:
 		// A policy for all buckets of the account, which is the default, would let any API
 		// rewrite what clients trust the cluster by, and read the items of all others.
