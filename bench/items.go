@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -450,23 +449,19 @@ func (h *home) endMany(ctx context.Context, api string, items int) (figures, err
 
 // succeeded is how many items of an API have, as the metrics say.
 func (h *home) succeeded(ctx context.Context, api string) (int, error) {
+	return h.metric(ctx, `cortex_async_items_total\{api_name="`+api+`",.*state="succeeded"\}`)
+}
+
+// scrape reads the metrics.
+func (h *home) scrape(ctx context.Context) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.metrics, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return 0, err
-	}
-	found := regexp.MustCompile(`(?m)^cortex_async_items_total\{api_name="` + api + `",.*state="succeeded"\} (\S+)$`).FindSubmatch(text)
-	if found == nil {
-		return 0, nil
-	}
-	n, err := strconv.ParseFloat(string(found[1]), 64)
-	return int(n), err
+	return io.ReadAll(answer.Body)
 }

@@ -50,6 +50,10 @@ func measurements(p *place) []report.Measurement {
 		of(queued, whatQueued),
 		of(large, whatLarge),
 		of(polls, whatPolls, whatLongPoll),
+		of(crowds, whatCrowdAccept, whatCrowdRate),
+		of(fair, whatFair),
+		of(cancels, whatCancel, whatCancelRuns),
+		of(lost, whatLost),
 		of(changes, whatUpdate, whatRefresh, whatRollback, whatScaleIn),
 	}
 }

@@ -43,6 +43,7 @@ type found struct {
 
 type settings struct {
 	items, callers, workers, size int
+	submit                        bool
 }
 
 func main() {
@@ -64,13 +65,14 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.workers, "workers", 100, "items that are executed at once")
 	name := flag.String("queue", "default", "of Asynq, which workers have")
 	flag.IntVar(&s.size, "size", 1024, "bytes of an item")
+	flag.BoolVar(&s.submit, "submit", false, "have them submitted here, by hold")
 	flag.Parse()
 	open, known := map[string]func(context.Context, string, string) (queue, error){"asynq": openAsynq, "river": openRiver}[*system]
 	do, can := map[string]func(context.Context, queue, settings) (found, error){
-		"submit": submits, "begin": begins, "all": all, "work": works,
+		"submit": submits, "begin": begins, "all": all, "work": works, "hold": holds,
 	}[flag.Arg(0)]
 	if !known || !can {
-		return fmt.Errorf("-system is asynq or river, and what to do is submit, begin, all or work")
+		return fmt.Errorf("-system is asynq or river, and what to do is submit, begin, all, work or hold")
 	}
 	q, err := open(ctx, *address, *name)
 	if err != nil {
@@ -209,4 +211,33 @@ func works(ctx context.Context, q queue, s settings) (found, error) {
 	<-ctx.Done()
 	stop()
 	return found{}, nil
+}
+
+// holds is a program of workers that have items and never end. It says a line when so many
+// have begun, and goes on until it is killed.
+func holds(ctx context.Context, q queue, s settings) (found, error) {
+	if s.submit {
+		if err := q.clear(ctx); err != nil {
+			return found{}, err
+		}
+	}
+	var begun atomic.Int64
+	all := make(chan struct{})
+	_, err := q.work(ctx, s.workers, func([]byte) {
+		if begun.Add(1) == int64(s.items) {
+			close(all)
+		}
+		select {}
+	})
+	if err != nil {
+		return found{}, err
+	}
+	if s.submit {
+		if _, err := submitAll(ctx, q, s); err != nil {
+			return found{}, err
+		}
+	}
+	<-all
+	fmt.Println("begun")
+	select {}
 }

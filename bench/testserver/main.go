@@ -20,6 +20,7 @@ func main() {
 	slow := flag.Duration("slow", 0, "time every tenth request takes")
 	clock := flag.Bool("clock", false, "answer with the time at which the request came, in nanoseconds")
 	echo := flag.Bool("echo", false, "answer with the body of the request")
+	hold := flag.Bool("hold", false, `answer nothing until whoever asks is gone; but with the time of that, in nanoseconds, to who says "when"`)
 	flag.Parse()
 	time.Sleep(*wait)
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("CORTEX_PORT")))
@@ -33,12 +34,23 @@ func main() {
 		os.Exit(1)
 	}
 	answer := fmt.Appendf(nil, `{"version":%q,"host":%q,"pid":%d}`, os.Getenv("VERSION"), host, os.Getpid())
-	var count atomic.Int64
+	var count, left atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := time.Now()
 		if *echo {
 			w.Header().Set("Content-Type", "application/octet-stream")
 			_, _ = io.Copy(w, r.Body)
+			return
+		}
+		if *hold {
+			body, _ := io.ReadAll(r.Body) // else nobody is missed
+			if string(body) != "when" {
+				<-r.Context().Done()
+				left.Store(time.Now().UnixNano())
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"at":%d}`, left.Load())
 			return
 		}
 		takes := *work

@@ -59,9 +59,12 @@ type Server struct {
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	peers map[netip.Addr]int // connections of each address that is bounded
-	ticks uint64             // looks at them
-	taken uint64             // connections ever
-	work  sync.WaitGroup
+	// All of conns are either looked at in every tick, or rest: see look.
+	lively  map[*conn]struct{}
+	resting [restingLooks]map[*conn]struct{}
+	ticks   uint64 // looks at them
+	taken   uint64 // connections ever
+	work    sync.WaitGroup
 }
 
 // NewServer returns a server that serves nothing yet.
@@ -72,7 +75,7 @@ func NewServer(cfg Config) *Server {
 	}
 	s := &Server{
 		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
-		conns: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted,
+		conns: map[*conn]struct{}{}, lively: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted,
 		tasks: make(chan task), ended: make(chan struct{}),
 	}
 	s.early, s.ahead = NewBudget(s.limits.EarlyBodies), NewAhead(s.limits.AheadBodies)
@@ -146,7 +149,7 @@ func (s *Server) start(nc net.Conn) {
 	if ok {
 		s.taken++
 		c.number = s.taken
-		s.conns[c] = struct{}{}
+		s.conns[c], s.lively[c] = struct{}{}, struct{}{}
 		if c.peer.IsValid() {
 			s.peers[c.peer]++
 		}
@@ -166,6 +169,8 @@ func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	delete(s.lively, c)
+	delete(s.resting[c.number%restingLooks], c)
 	if !c.peer.IsValid() {
 		return
 	}

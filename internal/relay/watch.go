@@ -83,21 +83,48 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 	if s.draining.Load() {
 		idleFor = min(idleFor, lastRequest)
 	}
-	for c := range s.conns {
+	look := func(c *conn, n uint64) (rests bool) {
 		m := c.mark.Load()
 		p, since := unmark(m)
 		age := time.Duration(now-since) * time.Millisecond
+		works := p == busy || p == tunnelled
 		switch {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
-			(p == busy || p == tunnelled) && age >= tick && due(age, s.ticks+c.number):
+			works && age >= tick && due(age, n):
 			late = append(late, suspect{c, m})
 		case p == shared && (c.session.busy.Load() > 0 || s.draining.Load() || (s.ticks+c.number)%4 == 0):
 			late = append(late, suspect{c, m})
 		}
+		return works && age >= restingAge
+	}
+	for c := range s.lively {
+		if look(c, s.ticks+c.number) {
+			delete(s.lively, c)
+			if at := &s.resting[c.number%restingLooks]; *at == nil {
+				*at = map[*conn]struct{}{c: {}}
+			} else {
+				(*at)[c] = struct{}{}
+			}
+		}
+	}
+	bucket := s.resting[s.ticks%restingLooks]
+	for c := range bucket {
+		if !look(c, s.ticks) {
+			delete(bucket, c)
+			s.lively[c] = struct{}{}
+		}
 	}
 	return late
 }
+
+// What has worked for restingAge is looked at in one tick of so many: of thousands of callers
+// who wait, to find out in every tick that they still do is most of what they cost. One that
+// goes on is lively again from the next such look.
+const (
+	restingAge   = 10 * time.Second
+	restingLooks = 20
+)
 
 // due spreads the looks at long exchanges, of which there may be thousands: each
 // costs a system call. n is the number of the look.
@@ -105,12 +132,12 @@ func due(age time.Duration, n uint64) bool {
 	switch {
 	case age < time.Second:
 		return true
-	case age < 10*time.Second:
+	case age < restingAge:
 		return n%4 == 0
 	case age < 30*time.Second:
-		return n%20 == 0
+		return true // one that rests
 	}
-	return n%60 == 0
+	return n/restingLooks%3 == 0
 }
 
 // judge ends what c waits for if that takes too long or makes no sense any more,
