@@ -23,7 +23,7 @@ const (
 // client's connection can carry another one.
 func (c *conn) exchange() bool {
 	x := &c.x
-	*x = Exchange{conn: c, trace: x.trace, requestID: x.requestID}
+	x.renew()
 	x.identify(&c.req)
 	x.toHead = string(c.req.method) == "HEAD"
 	x.pointless = c.req.body != noBody && Meaningless(string(c.req.method))

@@ -38,6 +38,14 @@ type Exchange struct {
 	added      []byte // lines for the client
 }
 
+// renew prepares x for the next request. Inlined, its copy would lie on the stack for as
+// long as the exchange lasts.
+//
+//go:noinline
+func (x *Exchange) renew() {
+	*x = Exchange{conn: x.conn, trace: x.trace, requestID: x.requestID}
+}
+
 // Method returns the request's method. It and what else returns bytes of the head is for
 // Began and Admit: the body that is read afterwards takes the head's place.
 func (x *Exchange) Method() []byte { return x.conn.req.method }

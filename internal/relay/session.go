@@ -88,7 +88,10 @@ func (s *Server) worker(t task) {
 	}
 }
 
-var exchanges = sync.Pool{New: func() any { return &conn{out: make([]byte, 0, 1<<10)} }}
+// exchanges have room for what most of them have, so that nothing of it grows.
+var exchanges = sync.Pool{New: func() any {
+	return &conn{out: make([]byte, 0, 1<<10), req: head{fields: make([]field, 0, 16)}, res: head{fields: make([]field, 0, 8)}}
+}}
 
 // serve runs the exchange of one stream. A defect costs its stream.
 func (s *session) serve(st *h2.Stream) {

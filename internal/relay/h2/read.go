@@ -72,8 +72,8 @@ func (c *Conn) idle(id uint32) bool {
 // wasReset reports whether the stream was reset here a short while ago: what still comes
 // of it was sent before the peer knew.
 func (c *Conn) wasReset(id uint32) bool {
-	for _, r := range c.resets {
-		if r == id {
+	for i := range c.resets {
+		if c.resets[i] == id {
 			return true
 		}
 	}
