@@ -44,7 +44,7 @@ func Start(t testing.TB) *AWS {
 
 // The identity of everybody here.
 const (
-	keyID  = "AKIAIOSFODNN7EXAMPLE"
+	keyID  = "AKIAIOSFODNN7EXAMPLE"                     //nolint:gosec // of AWS's documentation
 	secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY" //nolint:gosec // of AWS's documentation
 )
 
