@@ -64,10 +64,11 @@ func TestReadFindsWhatWasAppended(t *testing.T) {
 			t.Fatalf("Read() in turn %d = %q, %v", turn, f.Problems, err)
 		}
 		want(t, fmt.Sprint("turn ", turn), f, from, w.last)
-		applied, from = f.Batches[0].Number+uint64(len(f.Batches))/2, f.Batches[0].Number+uint64(len(f.Batches))/2+1
-		if f, _ := Read(dir, w.ID(), applied); len(f.Problems) > 0 {
-			t.Fatalf("Read() after %d = %q", applied, f.Problems)
+		half := from + uint64(len(f.Batches))/2
+		if f, err = Read(dir, w.ID(), half); err != nil || len(f.Problems) > 0 {
+			t.Fatalf("Read() after %d = %q, %v", half, f.Problems, err)
 		}
+		want(t, fmt.Sprint("half of turn ", turn), f, half+1, w.last)
 		applied, from = w.last, w.last+1 // before the other half is written over
 		w.Turn()
 	}
