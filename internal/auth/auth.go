@@ -263,7 +263,7 @@ const (
 	MaxCallAPIs    = 20
 )
 
-// Codes of what is wrong with such a request.
+// CodeCallRequest is of a request that asks for no session that there can be.
 const CodeCallRequest = "auth.call_session_invalid"
 
 // CallRequest asks for a session with which APIs can be called.
