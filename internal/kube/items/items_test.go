@@ -1,10 +1,15 @@
 package items
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"cortex.dev/cortex/internal/kube/program"
+	"cortex.dev/cortex/internal/ledger"
+	"cortex.dev/cortex/internal/ledger/ledgertest"
+	"cortex.dev/cortex/internal/ledger/s3/s3test"
 )
 
 // What is no place for items is refused before anything runs.
@@ -41,5 +46,48 @@ func TestSettings(t *testing.T) {
 		if s.InBucket() != tt.bucket {
 			t.Errorf("%q: in a bucket: %v", tt.flags, s.InBucket())
 		}
+	}
+}
+
+// Two programs that are told of one bucket have the same items, and hear of each other's
+// changes at once.
+func TestBucket(t *testing.T) {
+	a := s3test.Start(t)
+	at := a.Serve(t)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL_S3": at, "AWS_ENDPOINT_URL_SQS": at,
+	} {
+		t.Setenv(name, value)
+	}
+	open := func() *Store {
+		s, err := Open(Config{Settings: Settings{URL: "s3://" + a.Bucket + "/uid", Region: "us-east-1"}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	one, other := open(), open()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 3)
+	listening, heard := make(chan struct{}), make(chan ledger.Item, 1)
+	go func() { ended <- one.Run(ctx) }()
+	go func() {
+		ended <- one.Follow(ctx, func() { close(listening) }, func(i ledger.Item) { heard <- i })
+	}()
+	<-listening
+	go func() { ended <- other.Run(ctx) }()
+	item, payload := ledgertest.Sample("iris", 1)
+	if _, _, err := other.Create(ctx, item, ledger.Key{}, payload); err != nil {
+		t.Fatal(err)
+	}
+	if i := <-heard; i.ID != item.ID {
+		t.Errorf("it hears of %s, want %s", i.ID, item.ID)
+	}
+	if got, err := one.Payload(ctx, "iris", item.ID); string(got) != string(payload) || err != nil {
+		t.Errorf("Payload() = %q, %v", got, err)
+	}
+	stop()
+	for range 3 {
+		<-ended
 	}
 }

@@ -329,7 +329,7 @@ func (p *place) gateway(operator string) *gatewayLife {
 }
 
 func (p *place) itemSettings() items.Settings {
-	return items.Settings{URL: p.items, Secret: ledgerSecret, Copies: 1, WebhookHosts: []string{"127.0.0.1"}}
+	return items.Settings{URL: p.items, Secret: ledgerSecret, Copies: 1, Region: "us-east-1", WebhookHosts: []string{"127.0.0.1"}}
 }
 
 // trust gives the gateway what the operator has published.

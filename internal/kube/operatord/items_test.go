@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
+	"cortex.dev/cortex/internal/ledger/s3/s3test"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -63,6 +64,23 @@ func (g *gatewayLife) is(id, state string) {
 // manages it, go on when their gateway ends, and their ends are told.
 func TestItems(t *testing.T) {
 	t.Parallel()
+	testItems(t, jetstreamtest.Start(t, 1))
+}
+
+// The same with items in a bucket.
+func TestItemsInABucket(t *testing.T) {
+	a := s3test.Start(t)
+	at := a.Serve(t)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL_S3": at, "AWS_ENDPOINT_URL_SQS": at,
+	} {
+		t.Setenv(name, value)
+	}
+	testItems(t, "s3://"+a.Bucket+"/uid")
+}
+
+func testItems(t *testing.T, url string) {
+	t.Helper()
 	told := make(chan string, 10)
 	hooks := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var body struct {
@@ -76,7 +94,7 @@ func TestItems(t *testing.T) {
 	}))
 	t.Cleanup(hooks.Close)
 	p := newPlace(t)
-	p.items = jetstreamtest.Start(t, 1)
+	p.items = url
 	o := p.leader("operator-a")
 	client := p.alice(o)
 	if _, err := client.SetSecret(t.Context(), "hooks", []byte("whsec_"+strings.Repeat("QUJD", 11))); err != nil {

@@ -14,6 +14,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"strings"
 	"sync"
@@ -92,6 +95,18 @@ func StartVersity(t testing.TB) *AWS {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// Serve is the simulator's address for programs that ask it by themselves.
+func (a *AWS) Serve(t testing.TB) string {
+	t.Helper()
+	to, err := url.Parse(a.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(&httputil.ReverseProxy{Transport: a.Program(), Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }})
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // Break has so many of a thousand requests go wrong from now on: refused, throttled, done and
