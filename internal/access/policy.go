@@ -33,8 +33,7 @@ type Caller struct {
 	Name    string // whom limits count, one for all credentials; empty: nobody who was asked
 	Subject string // who that is where the credential is from
 	Label   string // what to call it
-	// InAPIKey says that X-API-Key proved it, and not Authorization.
-	InAPIKey bool
+	Field   string // that proved it, in lower case
 }
 
 // Policy is who may call one API, and how much. All methods may be called at once.
@@ -231,12 +230,13 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 		return unauthorized("key_malformed", "the request has two Authorization or X-API-Key fields")
 	}
 	text, bearer := bearerOf(r.Authorization)
+	field := "authorization"
 	switch {
-	case bearer && r.APIKey != nil && bytes.HasPrefix(r.APIKey, []byte(prefix)) && !bytes.Equal(r.APIKey, text):
-		return unauthorized("key_malformed", "Authorization and X-API-Key have different keys")
+	case bearer && bytes.HasPrefix(r.APIKey, []byte(prefix)): // one of them would reach the container
+		return unauthorized("key_malformed", "Authorization and X-API-Key both have a credential: send it in one of them")
 	case bearer:
 	case r.APIKey != nil:
-		text, c.InAPIKey = r.APIKey, true
+		text, field = r.APIKey, "x-api-key"
 	case r.Authorization != nil:
 		return unauthorized("key_malformed", "Authorization is of another scheme: it is to be Bearer and "+p.asksFor())
 	case bytes.Contains(r.Path, []byte(prefix)):
@@ -244,11 +244,19 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 	default:
 		return missing("this API asks who calls: send Authorization: Bearer and " + p.asksFor())
 	}
-	inAPIKey := c.InAPIKey
-	if p.Accepts(workload.AcceptIAM) && !inAPIKey && bytes.HasPrefix(text, []byte(sessionPrefix)) {
+	refused := p.prove(c, by, text, bearer, now)
+	if refused == nil {
+		c.Field = field
+	}
+	return refused
+}
+
+// prove says whose credential a text is; bearer says that it may be another one than a key.
+func (p *Policy) prove(c *Caller, by Proofs, text []byte, bearer bool, now time.Time) *Refusal {
+	if p.Accepts(workload.AcceptIAM) && bearer && bytes.HasPrefix(text, []byte(sessionPrefix)) {
 		return p.identifySession(c, by.Sessions, text, now)
 	}
-	if p.tokens != nil && !inAPIKey && !bytes.HasPrefix(text, []byte(prefix)) {
+	if p.tokens != nil && bearer && !bytes.HasPrefix(text, []byte(prefix)) {
 		known, refused := p.tokens.verify(text, by.Issuers, now)
 		if refused == nil {
 			*c = *known
@@ -260,7 +268,7 @@ func (p *Policy) identify(c *Caller, by Proofs, r *Request, now time.Time) *Refu
 	}
 	k, refused := by.Keys.verify(text, p.api, now)
 	if refused == nil {
-		*c = Caller{Name: k.Name, Subject: k.Name, Label: k.Name, InAPIKey: inAPIKey}
+		*c = Caller{Name: k.Name, Subject: k.Name, Label: k.Name}
 	}
 	return refused
 }

@@ -130,20 +130,13 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 			Limit: refused.Limit, Challenge: refused.Challenge, RetryAfter: refused.RetryAfter,
 		}
 	}
-	if !first.Asks() && !behind.Asks() {
-		p.lines = appendLimits(p.lines, string(p.grant.RateLimit), p.grant.RateLimitPolicy)
-		x.Add(p.lines)
-		return nil
-	}
+	p.tell(x, r, first, behind)
+	return nil
+}
+
+// tell has the upstream hear who calls, and the client what is left of its limits.
+func (p *passage) tell(x *relay.Exchange, r *route, first, behind *access.Policy) {
 	caller := &p.grant.Caller
-	hide := ""
-	switch {
-	case caller.Name == "":
-	case caller.InAPIKey:
-		hide = "x-api-key"
-	default:
-		hide = "authorization"
-	}
 	if caller.Name != "" {
 		switch {
 		case r.inside != nil: // items and jobs are the caller's
@@ -157,9 +150,10 @@ func (g *Gateway) enter(x *relay.Exchange, r *route, w *work, strip int) *relay.
 	}
 	told := len(p.lines)
 	p.lines = appendLimits(p.lines, string(p.grant.RateLimit), p.grant.RateLimitPolicy)
-	x.Identified(hide, p.lines[:told:told])
 	x.Add(p.lines[told:])
-	return nil
+	if first.Asks() || behind.Asks() {
+		x.Identified(caller.Field, p.lines[:told:told])
+	}
 }
 
 const crlf = "\r\n"
