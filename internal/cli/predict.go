@@ -33,7 +33,8 @@ func (a *app) predictCommand() *cobra.Command {
 		Use:   "predict API_NAME [FILE|-]",
 		Short: "make a prediction request to an api",
 		Long: "POST a file, or the standard input, as JSON to the endpoint of an API and print the\n" +
-			"answer: JSON indented, anything else as it is.",
+			"answer: JSON indented, anything else as it is. An API that asks who calls gets what the\n" +
+			"variable CORTEX_API_KEY has: a key, or what cortex token prints.",
 		Example: "  cortex predict iris sample.json\n" +
 			"  echo '{\"sepal_length\": 5.1}' | cortex predict iris -",
 		Args: between(1, "API_NAME", "FILE"),
@@ -121,6 +122,7 @@ func (a *app) predict(ctx context.Context, env, name string, body io.Reader, len
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, */*;q=0.9")
+	a.proveCaller(req.Header)
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -170,7 +172,20 @@ func refusal(name string, resp *http.Response) error {
 	if after := resp.Header.Get("Retry-After"); after != "" {
 		return f.WithHint("it asks to be called again in %s seconds; see `cortex describe %s`", after, name)
 	}
+	if resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") != "" {
+		return f.WithHint("set %s to a key (cortex keys create NAME --api %s), or to what cortex token prints", envAPIKey, name)
+	}
 	return f.WithHint("see `cortex logs %s`", name)
+}
+
+// envAPIKey is the variable with the credential that APIs are shown.
+const envAPIKey = "CORTEX_API_KEY"
+
+// proveCaller adds to a request to an API what proves the caller, if there is anything.
+func (a *app) proveCaller(h http.Header) {
+	if key := strings.TrimSpace(a.getenv(envAPIKey)); key != "" {
+		h.Set("Authorization", "Bearer "+key)
+	}
 }
 
 // writeAnswer copies the body, indented if it is JSON that fits in memory.

@@ -142,6 +142,7 @@ func (a *app) atAPI(ctx context.Context, method, name, url string, header http.H
 		req.Body = http.NoBody
 	}
 	req.Header = header
+	a.proveCaller(req.Header)
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
