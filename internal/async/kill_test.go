@@ -172,8 +172,8 @@ func TestKill(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
-	for range kills {
-		stop := k.start()
+	for round := range kills {
+		stop, before := k.start(), k.accepted()
 		var all sync.WaitGroup
 		dead, die := context.WithCancel(t.Context())
 		for range 4 {
@@ -184,6 +184,9 @@ func TestKill(t *testing.T) {
 			})
 		}
 		all.Go(func() { k.look(dead) })
+		if round%2 == 1 { // every other one is killed while it accepts, and not maybe before
+			k.awaitMore(before)
+		}
 		moment := time.NewTimer(time.Duration(20+random.IntN(150)) * time.Millisecond)
 		<-moment.C
 		stop()
@@ -248,6 +251,27 @@ type killed struct {
 	ends  map[string]string // by id, the end that was seen first
 	next  atomic.Int64
 	again atomic.Int64
+}
+
+// accepted is how many items there are.
+func (k *killed) accepted() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.want)
+}
+
+// awaitMore waits until there are more than n.
+func (k *killed) awaitMore(n int) {
+	k.t.Helper()
+	tick, late := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for k.accepted() <= n {
+		select {
+		case <-tick.C:
+		case <-late:
+			k.t.Fatal("no item was accepted within a minute")
+		}
+	}
 }
 
 // start starts a process and returns how to kill it.

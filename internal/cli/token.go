@@ -20,7 +20,7 @@ func (a *app) tokenCommand() *cobra.Command {
 		Long: "Make a session with which your AWS identity calls APIs that accept iam (networking.auth), and\n" +
 			"print it. It lives for up to an hour, is good for the APIs that you name and for nothing else, and\n" +
 			"what policies say when it is made (the action invoke) holds for as long.",
-		Example: "  curl -H \"Authorization: Bearer $(cortex token --api iris)\" https://apis.example.com/iris\n" +
+		Example: "  cortex token --api iris > token               # curl -H \"Authorization: Bearer $(cat token)\" …\n" +
 			"  cortex token --api iris --api lily --ttl 1h -o json",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
