@@ -86,7 +86,7 @@ func (h *held) complete(t *testing.T) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	elsewhere := []string{"cortex cluster info", "cortex cluster down", "cortex submit"} // TestClusterOnAWS, and async.txtar of e2e
+	elsewhere := []string{"cortex cluster info", "cortex cluster down", "cortex submit", "cortex token"} // TestClusterOnAWS, and async.txtar and access-server.txtar of e2e
 	for command := range answers {
 		if !slices.Contains(elsewhere, command) && h.compiled[command] == nil {
 			t.Errorf("no script runs %s -o json, so nothing holds it to its schema", command)
