@@ -30,7 +30,7 @@ func TestH2spec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), program, "-h", host, "-p", port, "-P", "/x").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "-h", host, "-p", port, "-P", "/x", "-o", "10").CombinedOutput()
 	passed := strings.Count(string(out), "✔")
 	_, failures, _ := strings.Cut(string(out), "Failures:")
 	for line := range strings.Lines(failures) {

@@ -124,6 +124,9 @@ func (c *Conn) follow(s *Stream, kind kind) error {
 		return wrong(StreamClosed, "a head of a stream that was reset")
 	case s.err != nil:
 		return nil
+	case s.ended && s.done:
+		// Both sides have ended it, though its owner may not have closed it yet.
+		return wrong(StreamClosed, "a head of a stream that is over")
 	case s.ended:
 		c.fault(s, StreamClosed)
 	case c.d.bad || c.self || c.d.large:
