@@ -179,7 +179,7 @@ func refusal(name string, resp *http.Response) error {
 }
 
 // envAPIKey is the variable with the credential that APIs are shown.
-const envAPIKey = "CORTEX_API_KEY"
+const envAPIKey = "CORTEX_API_KEY" //nolint:gosec // the name of a variable, not a key
 
 // proveCaller adds to a request to an API what proves the caller, if there is anything.
 func (a *app) proveCaller(h http.Header) {
