@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -263,6 +265,24 @@ func TestDamagedLog(t *testing.T) {
 			try(fmt.Sprintf("the sector at %d of %s zero", at, half), half, func(b []byte) []byte { clear(b[at : at+512]); return b })
 		}
 	}
+	// The summary of the last batch, which has the most records, was once taken for a record
+	// that had gone.
+	var last struct {
+		half        string
+		at, records int
+	}
+	for _, half := range []string{"log-0", "log-1"} {
+		data, err := os.ReadFile(filepath.Join(died, half))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`"records":(\d+)`).FindAllSubmatchIndex(data, -1) {
+			if n, _ := strconv.Atoi(string(data[m[2]:m[3]])); n >= last.records {
+				last.half, last.at, last.records = half, m[2], n
+			}
+		}
+	}
+	try("the last summary", last.half, func(b []byte) []byte { b[last.at] ^= 1; return b })
 	if worst > 1 {
 		t.Errorf("%d items failed of one flip or sector", worst)
 	}

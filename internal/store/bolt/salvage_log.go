@@ -65,7 +65,9 @@ func (s *salvage) make(t *txn, order []uint64, left map[uint64]remains) error {
 			continue
 		}
 		for _, key := range r.hurt {
-			hurt[string(key)] = true
+			if takenOver(string(key)) {
+				hurt[string(key)] = true
+			}
 			s.report.problem("the log: batch %d: the record %q does not match its checksum", number, key)
 		}
 		for _, c := range r.whole {
@@ -85,10 +87,15 @@ func (s *salvage) make(t *txn, order []uint64, left map[uint64]remains) error {
 	return nil
 }
 
-// change makes one change, if it is of a record that is not made anew.
+// takenOver reports whether a record is not one that is made anew, as the summary is.
+func takenOver(key string) bool {
+	return slices.Contains([]string{keyItem, keyHook, keyOnce, keyPayload, keyResult, keyOpen, keyForget}, key[:min(2, len(key))])
+}
+
+// change makes one change, if it is of a record that is taken over.
 func (s *salvage) change(t *txn, c change) error {
 	key := string(c.key)
-	if !slices.Contains([]string{keyItem, keyHook, keyOnce, keyPayload, keyResult, keyOpen, keyForget}, key[:min(2, len(key))]) {
+	if !takenOver(key) {
 		return nil
 	}
 	data, _, ok := unseal(c.key, c.value)
