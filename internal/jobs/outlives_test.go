@@ -337,3 +337,72 @@ func TestStopOfAJobThatIsBeingAccepted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// last is what a process writes until something is in what it writes: then it is dead.
+type last struct {
+	*mortal
+	words []byte
+}
+
+func (l *last) Write(ctx context.Context, doing string, changes map[string][]byte) error {
+	err := l.mortal.Write(ctx, doing, changes)
+	for _, data := range changes {
+		if bytes.Contains(data, l.words) {
+			l.dead.Store(true)
+		}
+	}
+	return err
+}
+
+// A process that dies between what became of a run and what became of its task leaves a task
+// that has ended: the next one says so, and runs nothing.
+func TestATaskWhoseRunHasEndedDoesNotBeginAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	records, err := bolt.OpenKeyed(t.Context(), bolt.Config{Dir: filepath.Join(dir, "records")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer records.Close()
+	c := &cluster{runs: map[engine.RunName]*worker0{}, worked: map[string]int{}, begun: map[string]int{}, takes: 10 * time.Millisecond}
+	id := ""
+	for life := range 2 {
+		kept := &mortal{Records: records, Files: Folder(filepath.Join(dir, "jobs"))}
+		cfg := Config{Records: kept, Files: kept, Runner: c, Deployed: apis{dir}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		if life == 0 {
+			cfg.Records = &last{mortal: kept, words: []byte(`"outcome":"succeeded"`)}
+		}
+		s, err := Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life == 0 {
+			if id, _, err = s.Submit(t.Context(), "task-ok", nil, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		for over := false; !over; time.Sleep(5 * time.Millisecond) {
+			status, err := s.Status(t.Context(), "task-ok", id)
+			over = kept.dead.Load() || err == nil && !status.InProgress()
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if life == 0 {
+			continue
+		}
+		job, _, err := s.Get(t.Context(), "task-ok", id)
+		if err != nil || job.Status != workload.JobSucceeded || len(job.Attempts) != 1 || !bytes.Equal(job.Result, []byte(`{"ok": true}`)) {
+			t.Errorf("the task is %+v, %v; want that it succeeded in one run", job, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.begun["task-ok."+id]; n != 1 || len(c.runs) > 0 {
+		t.Errorf("the task began %d times, and %d workers are left", n, len(c.runs))
+	}
+}

@@ -25,6 +25,12 @@ const resultWithin = 30 * time.Second
 // runTask runs the worker of a task until it succeeds or may not run again. No status: ctx
 // has ended, and says why.
 func (j *job) runTask(ctx context.Context) (workload.JobStatus, *workload.ItemReason) {
+	// The process before this one may have died between what became of its last run and what
+	// became of the job: that run has ended, and is not made again.
+	latest := j.snapshot()
+	if status, reason, again := latest.verdict(); status != "" && !again {
+		return status, reason
+	}
 	there, err := j.there(ctx)
 	if err != nil {
 		return "", nil
@@ -92,6 +98,24 @@ func (r *record) begin(there []string) int {
 	r.Attempts = append(r.Attempts, workload.JobAttempt{N: r.Runs, StartedAt: time.Now().UTC()})
 	r.Attempts = r.Attempts[max(0, len(r.Attempts)-shownAttempts):]
 	return r.Runs
+}
+
+// verdict is what follows from the latest attempt, as it was written down. No status: it has
+// not come to an end of its own.
+func (r *record) verdict() (status workload.JobStatus, reason *workload.ItemReason, again bool) {
+	if len(r.Attempts) == 0 {
+		return "", nil, true
+	}
+	switch a := &r.Attempts[len(r.Attempts)-1]; {
+	case a.ExitCode == nil: // it was ended, or never begun
+		return "", nil, true
+	case a.Outcome == "succeeded":
+		return workload.JobSucceeded, nil, false
+	case a.Outcome == "oom":
+		return workload.JobWorkerOOM, a.Reason, r.Retry.Again(int32(*a.ExitCode), r.Charged) //nolint:gosec // an exit code
+	default:
+		return workload.JobWorkerError, a.Reason, r.Retry.Again(int32(*a.ExitCode), r.Charged) //nolint:gosec // an exit code
+	}
 }
 
 // attempt runs the worker once, to its end or until it is left.
