@@ -253,12 +253,14 @@ func (b *bed) traces(ctx context.Context) ([]row.Row, error) {
 // access measures what it costs to ask who calls, and how much.
 func (b *bed) access(ctx context.Context) ([]row.Row, error) {
 	key, _, _ := access.Mint()
-	with := func(ctx context.Context) (*process, error) {
-		p, err := b.startGo(ctx, proxyCore, "gateway with a key", "-kind", "gateway", "-backend", b.backend, "-key", key)
+	keyed := func(p *process, err error) (*process, error) {
 		if err == nil {
 			p.header = "Authorization: Bearer " + key
 		}
 		return p, err
+	}
+	with := func(ctx context.Context) (*process, error) {
+		return keyed(b.startGo(ctx, proxyCore, "gateway with a key", "-kind", "gateway", "-backend", b.backend, "-key", key))
 	}
 	rows, err := b.between(ctx, row.Row{What: WhatAccess, Target: "≤ 1.15 ×"}, 1.15, with, b.starts("gateway", 1), 2*b.rounds, "without")
 	if err != nil {
@@ -269,13 +271,7 @@ func (b *bed) access(ctx context.Context) ([]row.Row, error) {
 		beside.Note = noHAProxy
 		return append(rows, beside), nil
 	}
-	theirs := func(ctx context.Context) (*process, error) {
-		p, err := b.startGuardedHAProxy(ctx, key)
-		if err == nil {
-			p.header = "Authorization: Bearer " + key
-		}
-		return p, err
-	}
+	theirs := func(ctx context.Context) (*process, error) { return keyed(b.startGuardedHAProxy(ctx, key)) }
 	more, err := b.between(ctx, beside, 1.0, with, theirs, b.rounds, "HAProxy")
 	return append(rows, more...), err
 }

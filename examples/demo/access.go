@@ -122,14 +122,18 @@ func (d *accessDemo) call(ctx context.Context, key string) (r reply, err error) 
 // asAlice is call with alice's key, and counts.
 func (d *accessDemo) asAlice(ctx context.Context) (reply, error) {
 	r, err := d.call(ctx, d.key)
-	switch {
-	case err != nil:
-	case r.status == http.StatusTooManyRequests:
-		d.over++
-	default:
-		d.sent++
+	if err == nil {
+		d.count(r)
 	}
 	return r, err
+}
+
+func (d *accessDemo) count(r reply) {
+	if r.status == http.StatusTooManyRequests {
+		d.over++
+	} else {
+		d.sent++
+	}
 }
 
 // want says what came, and fails where it is something else.
@@ -185,18 +189,9 @@ func (d *accessDemo) parallel(ctx context.Context) error {
 	time.Sleep(time.Second) //nolint:forbidigo // until the rate lets five through at once
 	replies, errs := make([]reply, 5), make([]error, 5)
 	var all sync.WaitGroup
-	var counting sync.Mutex
 	for i := range replies {
 		all.Go(func() {
-			r, err := d.call(ctx, d.key)
-			counting.Lock()
-			defer counting.Unlock()
-			replies[i], errs[i] = r, err
-			if r.status == http.StatusTooManyRequests {
-				d.over++
-			} else {
-				d.sent++
-			}
+			replies[i], errs[i] = d.call(ctx, d.key)
 		})
 	}
 	all.Wait()
@@ -205,6 +200,7 @@ func (d *accessDemo) parallel(ctx context.Context) error {
 		if errs[i] != nil {
 			return errs[i]
 		}
+		d.count(r)
 		counts[r.status]++
 		d.say(fmt.Sprintf("%-40s → %s", "POST /flowers, as alice", r))
 		if r.status != http.StatusOK && r.code != "concurrency_limited" {

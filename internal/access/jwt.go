@@ -135,7 +135,7 @@ func (j *tokens) claims(payload []byte) (*knownToken, *Refusal) {
 	}
 	for claim, want := range j.spec.Require {
 		if !slices.Contains(wordsOf(all[claim], claim == "scope"), want) {
-			return nil, &Refusal{Status: 403, Code: "not_allowed", Type: typeNone, Message: fmt.Sprintf("this token lacks the claim %s with %s", claim, want)}
+			return nil, notAllowed(fmt.Sprintf("this token lacks the claim %s with %s", claim, want))
 		}
 	}
 	known := &knownToken{caller: Caller{Name: "jwt:" + c.Subject, Subject: c.Subject}}
@@ -211,7 +211,7 @@ func fits(k *jose.JSONWebKey, algorithm string) bool {
 	return false // among others the symmetric ones, which whoever reads them can sign with
 }
 
-// Algorithms are those by which tokens may be signed.
+// algorithms are those by which tokens may be signed.
 var algorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }

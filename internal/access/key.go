@@ -19,9 +19,6 @@ const (
 	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// KeyPrefix begins every key.
-const KeyPrefix = prefix
-
 // ID is what of a key may be shown.
 type ID [idLen]byte
 

@@ -47,7 +47,7 @@ func (r *Keyring) verify(text []byte, api string, now time.Time) (*Key, *Refusal
 	case !k.Expires.IsZero() && !now.Before(k.Expires):
 		return nil, unauthorized("key_expired", "this key has expired")
 	case len(k.APIs) > 0 && !slices.Contains(k.APIs, api):
-		return nil, &Refusal{Status: 403, Code: "not_allowed", Type: typeNone, Message: "this key is not good for this API"}
+		return nil, notAllowed("this key is not good for this API")
 	}
 	return k, nil
 }

@@ -12,7 +12,6 @@ import (
 // limit is one limit of an API, with what is left of it for whom.
 type limit struct {
 	spec  workload.Limit
-	per   string
 	cells *cells
 	line  string // its part of RateLimit-Policy
 	code  string // of what it refuses
@@ -26,7 +25,7 @@ type limit struct {
 
 // newLimit compiles a valid limit.
 func newLimit(spec workload.Limit) *limit {
-	l := &limit{spec: spec, per: spec.Per, cells: newCells(), fresh: true}
+	l := &limit{spec: spec, cells: newCells(), fresh: true}
 	switch {
 	case spec.Concurrent > 0:
 		l.most, l.code = spec.Concurrent, "concurrency_limited"
@@ -48,7 +47,7 @@ func newLimit(spec workload.Limit) *limit {
 	return l
 }
 
-// State is what is left of a limit.
+// state is what is left of a limit.
 type state struct {
 	left  int64 // requests
 	reset int64 // nanoseconds until all of it is there again; of what runs at once: 0
@@ -97,10 +96,12 @@ const (
 	countMask = 1<<countBits - 1
 )
 
+// mark names the window of a moment, in the bits that a count leaves.
+func (l *limit) mark(now int64) int64 { return now / l.window & (1<<(63-countBits) - 1) }
+
 func (l *limit) takeQuota(c *cell, now int64) (state, bool) {
-	window := now / l.window
-	reset := (window+1)*l.window - now
-	mark := window & (1<<(63-countBits) - 1)
+	reset := l.window - now%l.window
+	mark := l.mark(now)
 	for {
 		was := c.n.Load()
 		count := was & countMask
@@ -119,7 +120,7 @@ func (l *limit) takeQuota(c *cell, now int64) (state, bool) {
 // begin says that n requests of the present window came before. Those that were counted
 // meanwhile stay.
 func (l *limit) begin(c *cell, now, n int64) {
-	mark := now / l.window & (1<<(63-countBits) - 1)
+	mark := l.mark(now)
 	for {
 		was := c.n.Load()
 		count := n
@@ -138,7 +139,7 @@ func (l *limit) giveBack(c *cell, now int64) {
 	case l.interval > 0:
 		c.n.Add(-l.interval)
 	case l.window > 0:
-		mark := now / l.window & (1<<(63-countBits) - 1)
+		mark := l.mark(now)
 		for {
 			was := c.n.Load()
 			if was>>countBits != mark || was&countMask == 0 || c.n.CompareAndSwap(was, was-1) {
@@ -157,7 +158,7 @@ func (l *limit) idle(c *cell, now int64) bool {
 	case l.interval > 0:
 		return n <= now
 	case l.window > 0:
-		return n>>countBits != now/l.window&(1<<(63-countBits)-1)
+		return n>>countBits != l.mark(now)
 	}
 	return n == 0
 }

@@ -135,7 +135,7 @@ func (p *Policy) JWT() *workload.JWT {
 
 // ByAddress reports whether a limit is of addresses.
 func (p *Policy) ByAddress() bool {
-	return p != nil && slices.ContainsFunc(p.limits, func(l *limit) bool { return l.per == workload.PerAddress })
+	return p != nil && slices.ContainsFunc(p.limits, func(l *limit) bool { return l.spec.Per == workload.PerAddress })
 }
 
 // Asks reports whether it asks who calls.
@@ -187,11 +187,11 @@ func (p *Policy) take(g *Grant, limits []*limit, r *Request, at int64) *Refusal 
 	for _, l := range limits {
 		c := &l.cells.one
 		switch {
-		case l.per == workload.PerCaller && g.Caller.Name == "":
+		case l.spec.Per == workload.PerCaller && g.Caller.Name == "":
 			continue // what anybody may ask for has no caller
-		case l.per == workload.PerCaller:
+		case l.spec.Per == workload.PerCaller:
 			c = l.cells.get(who{caller: g.Caller.Name}, at, l.idle)
-		case l.per == workload.PerAddress:
+		case l.spec.Per == workload.PerAddress:
 			c = l.cells.get(who{address: household(r.Address)}, at, l.idle)
 		}
 		left, ok := l.take(c, at)
@@ -306,7 +306,7 @@ func (p *Policy) identifySession(c *Caller, sessions func([]byte) (Session, bool
 	case !now.Before(s.Expires):
 		return unauthorized("session_expired", "this session for calls has expired; cortex token makes another")
 	case !slices.Contains(s.APIs, p.api):
-		return &Refusal{Status: 403, Code: "not_allowed", Type: typeNone, Message: "this session is not for this API"}
+		return notAllowed("this session is not for this API")
 	}
 	*c = Caller{Name: s.Identity, Subject: s.Identity, Label: s.Label}
 	return nil
@@ -382,7 +382,7 @@ func (p *Policy) Quotas(now time.Time, fn func(since time.Time) (map[string]int6
 		return nil
 	}
 	for _, l := range p.limits {
-		if l.window == 0 || l.per == workload.PerAddress || !l.fresh {
+		if l.window == 0 || l.spec.Per == workload.PerAddress || !l.fresh {
 			continue
 		}
 		at := now.UnixNano()
@@ -391,11 +391,11 @@ func (p *Policy) Quotas(now time.Time, fn func(since time.Time) (map[string]int6
 			return err
 		}
 		for caller, n := range used {
-			if c := &l.cells.one; l.per == workload.PerCaller && caller != "" {
+			if c := &l.cells.one; l.spec.Per == workload.PerCaller && caller != "" {
 				c = l.cells.get(who{caller: caller}, at, l.idle)
 				l.begin(c, at, n)
 				l.cells.release(c)
-			} else if l.per == "" && caller == "" {
+			} else if l.spec.Per == "" && caller == "" {
 				l.begin(c, at, n)
 			}
 		}

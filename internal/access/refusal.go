@@ -35,6 +35,11 @@ func unauthorized(code, message string) *Refusal {
 	return &Refusal{Status: 401, Code: code, Message: message, Type: typeNone, Challenge: `Bearer error="invalid_token"`}
 }
 
+// notAllowed refuses a caller who is known.
+func notAllowed(message string) *Refusal {
+	return &Refusal{Status: 403, Code: "not_allowed", Type: typeNone, Message: message}
+}
+
 func missing(message string) *Refusal { // which RFC 6750 gives no error code
 	return &Refusal{Status: 401, Code: "credentials_missing", Message: message, Type: typeNone, Challenge: "Bearer"}
 }
@@ -52,7 +57,7 @@ func (l *limit) refuse(s state, policies string) *Refusal {
 		RateLimit:  string(l.appendState(nil, s)),
 		RetryAfter: wait + time.Duration(rand.Int64N(int64(min(wait/10, maxJitter))+1)), //nolint:gosec // no secret
 	}
-	whose := map[string]string{"caller": " of a caller", "address": " of an address"}[l.per]
+	whose := map[string]string{"caller": " of a caller", "address": " of an address"}[l.spec.Per]
 	switch {
 	case l.interval > 0:
 		r.Message = fmt.Sprintf("the limit %s is reached: %s%s", l.spec.Name, l.spec.Rate, whose)

@@ -133,7 +133,7 @@ var Rules = map[string]Rule{
 	"internal/store":      {Internal: []string{"internal/workload", "internal/fault"}},
 	"internal/store/bolt": {Internal: []string{"internal/atomicfile", "internal/boundedcache", "internal/ledger", "internal/store", "internal/store/journal", "internal/workload", "internal/fault"}, Outside: []string{bbolt, btree, xsys}},
 	// Apart from the file of pages that it goes before, of which it knows nothing.
-	"internal/store/journal":   {Outside: []string{xsys}},
+	"internal/store/journal":   {Internal: []string{"internal/atomicfile"}, Outside: []string{xsys}},
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/executions":      {Internal: []string{"internal/workload"}},
 	"internal/objects":         {Internal: []string{"internal/fault"}, Outside: []string{aws, smithy}},

@@ -30,14 +30,14 @@ func Replace(path string, data []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(path))
+		err = SyncFolder(filepath.Dir(path))
 	}
 	return err
 }
 
-// syncFolder writes the entries of a folder to the disk. A rename changes the folder and
+// SyncFolder writes the entries of a folder to the disk. A rename changes the folder and
 // not the file: without this a power cut brings the old content back.
-func syncFolder(path string) error {
+func SyncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {
 		return err

@@ -252,9 +252,6 @@ func WhileProven(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// CallPrefix begins the tokens of sessions for calls.
-const CallPrefix = "cxs"
-
 // Bounds of sessions for calls. What a policy said when one was made holds for as long.
 const (
 	DefaultCallTTL = 15 * time.Minute

@@ -68,6 +68,17 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// atDesk runs a test in a bubble, at the desk of who may do everything.
+func atDesk(t *testing.T, do func(*testing.T, *desk)) {
+	t.Helper()
+	authority() // its server must not live in the bubble
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.as(d.aws.Root())
+		do(t, d)
+	})
+}
+
 func (d *desk) as(k awstest.Key) {
 	d.env["AWS_ACCESS_KEY_ID"], d.env["AWS_SECRET_ACCESS_KEY"] = k.AccessKeyID, k.Secret
 }
@@ -122,10 +133,7 @@ node_groups:
 // A cluster from its first plan to the last look whether anything is left.
 func TestClusterOnAWS(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		ctx := t.Context()
 		file := d.file("cluster.yaml", irisFile)
 		want := func(words []string, wantCode int, wantOut ...string) string {
@@ -195,10 +203,7 @@ func TestClusterOnAWS(t *testing.T) {
 // Nothing is made of a cluster whose images are nowhere.
 func TestUpWithoutImages(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		d.kube.missing = []string{"registry.example.com/cortex/operator:1"}
 		file := d.file("cluster.yaml", irisFile)
 		code, _, told := d.cortex(t.Context(), "cluster", "up", file, "--yes")

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"cortex.dev/cortex/internal/cluster"
@@ -16,10 +15,7 @@ import (
 // What is configured starts images too, which are looked for before anything is changed.
 func TestConfigureWithoutImages(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		file := d.file("cluster.yaml", irisFile)
 		if code, out, told := d.cortex(t.Context(), "cluster", "up", file, "--yes"); code != 0 {
 			t.Fatalf("up = %d\n%s%s", code, out, told)
@@ -48,10 +44,7 @@ func TestConfigureWithoutImages(t *testing.T) {
 // cluster's of the same name stays, and nothing but `up` and --configure-env makes one.
 func TestEnvironmentsOfACluster(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		ctx := t.Context()
 		run := func(words ...string) string {
 			t.Helper()
@@ -97,10 +90,7 @@ func TestEnvironmentsOfACluster(t *testing.T) {
 // Of two terminals of one machine the second is told of the first, and changes nothing.
 func TestTwoTerminals(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		file := d.file("cluster.yaml", irisFile)
 		ended := make(chan int, 1)
 		go func() {
@@ -122,10 +112,7 @@ func TestTwoTerminals(t *testing.T) {
 // Ctrl-C ends a configuration, an upgrade and a removal as it ends `up`: what goes on is said, and how to.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		file := d.file("cluster.yaml", irisFile+"kubernetes_version: 1.35\n")
 		if code, out, told := d.cortex(t.Context(), "cluster", "up", file, "--yes"); code != 0 {
 			t.Fatalf("up = %d\n%s%s", code, out, told)
@@ -167,10 +154,7 @@ func TestInterrupted(t *testing.T) {
 // Ctrl-C ends the command and not the work: it says what goes on, and how to go on with it.
 func TestInterruptedUp(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		file := d.file("cluster.yaml", irisFile)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, nil)
 		defer cancel()
@@ -192,10 +176,7 @@ func TestInterruptedUp(t *testing.T) {
 // connection takes, at the end of `up` and by `info`.
 func TestInternalOperator(t *testing.T) {
 	t.Parallel()
-	authority() // its server must not live in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.as(d.aws.Root())
+	atDesk(t, func(t *testing.T, d *desk) {
 		file := d.file("cluster.yaml", irisFile+"operator_load_balancer_scheme: internal\nvpc_cidr: 10.40.0.0/16\n")
 		for _, words := range [][]string{{"cluster", "up", file, "--yes"}, {"cluster", "info"}} {
 			code, out, told := d.cortex(t.Context(), words...)

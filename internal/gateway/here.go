@@ -69,7 +69,7 @@ const reasonField = "X-Cortex-Reason"
 // answersSmall reports whether what is below an endpoint is answered with some kilobytes of
 // JSON: submissions and items are, and results, which are below them, are not.
 func answersSmall(below []byte) bool {
-	path, _, _ := bytes.Cut(below, []byte("?"))
+	path := pathOf(below)
 	return bytes.LastIndexByte(path, '/') <= 0 && bytes.IndexByte(path, '%') < 0
 }
 

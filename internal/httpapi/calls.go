@@ -28,26 +28,8 @@ func (s services) Calls(ctx context.Context, q workload.CallsQuery) ([]workload.
 	if err != nil || s.guard == nil {
 		return all, err
 	}
-	var resources []auth.Resource // one for each API, in the order of the rows
-	for i, c := range all {
-		if i == 0 || all[i-1].API != c.API {
-			resources = append(resources, s.resourceOf(ctx, c.API))
-		}
-	}
-	visible, err := s.guard.Visible(ctx, auth.ActionListUsage, resources)
-	if err != nil {
-		return nil, err
-	}
-	shown, of := make([]workload.Calls, 0, len(all)), -1
-	for i, c := range all {
-		if i == 0 || all[i-1].API != c.API {
-			of++
-		}
-		if visible[of] {
-			shown = append(shown, c)
-		}
-	}
-	return shown, nil
+	of := s.resourcesOf(ctx)
+	return visible(ctx, s.guard, auth.ActionListUsage, all, func(c *workload.Calls) []auth.Resource { return of(c.API) })
 }
 
 // Calls implements workload.Service.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -203,12 +204,16 @@ func (h *handler) authorize(r *http.Request, rt route, in input) (context.Contex
 
 // Permit returns what the operator asks before it deploys what a file has.
 func Permit(g auth.Guard) func(context.Context, []workload.Subject) error {
+	return permitAll(g, auth.ActionDeploy)
+}
+
+func permitAll(g auth.Guard, a auth.Action) func(context.Context, []workload.Subject) error {
 	return func(ctx context.Context, all []workload.Subject) error {
 		resources := make([]auth.Resource, len(all))
 		for i, s := range all {
 			resources[i] = auth.Resource{API: s.Name, Kind: string(s.Kind)}
 		}
-		return g.PermitAll(ctx, auth.ActionDeploy, resources)
+		return g.PermitAll(ctx, a, resources)
 	}
 }
 
@@ -228,25 +233,42 @@ func (h *handler) resource(ctx context.Context, rt route, name string) auth.Reso
 	return h.svc.resourceOf(ctx, name)
 }
 
-// visible is what of a list the caller may see.
-func visible(ctx context.Context, g auth.Guard, all []workload.APIResponse) ([]workload.APIResponse, error) {
-	resources := make([]auth.Resource, len(all))
-	for i, api := range all {
-		if m := api.Metadata; m != nil {
-			resources[i] = auth.Resource{API: m.Name, Kind: string(m.Kind)}
+// visible is what of a list the caller may see: those of which it may see every resource
+// that of says. Equal ones are asked about once.
+func visible[T any](ctx context.Context, g auth.Guard, a auth.Action, all []T, of func(*T) []auth.Resource) ([]T, error) {
+	each, at := make([][]auth.Resource, len(all)), map[auth.Resource]int{}
+	var asked []auth.Resource
+	for i := range all {
+		each[i] = of(&all[i])
+		for _, r := range each[i] {
+			if _, known := at[r]; !known {
+				at[r] = len(asked)
+				asked = append(asked, r)
+			}
 		}
 	}
-	seen, err := g.Visible(ctx, auth.ActionList, resources)
+	seen, err := g.Visible(ctx, a, asked)
 	if err != nil {
 		return nil, err
 	}
-	shown := make([]workload.APIResponse, 0, len(all))
+	shown := make([]T, 0, len(all))
 	for i := range all {
-		if seen[i] {
+		if !slices.ContainsFunc(each[i], func(r auth.Resource) bool { return !seen[at[r]] }) {
 			shown = append(shown, all[i])
 		}
 	}
 	return shown, nil
+}
+
+// resourcesOf is resourceOf for a list, which asks once for each name.
+func (s services) resourcesOf(ctx context.Context) func(api string) []auth.Resource {
+	known := map[string][]auth.Resource{}
+	return func(api string) []auth.Resource {
+		if known[api] == nil {
+			known[api] = []auth.Resource{s.resourceOf(ctx, api)}
+		}
+		return known[api]
+	}
 }
 
 // bearer is the token of a request that has exactly one, and nobody's otherwise.

@@ -50,15 +50,12 @@ var keyRoutes = []route{
 // PermitKeys returns what the operator asks before it does something to keys that are good
 // for some APIs, or for all: without any.
 func PermitKeys(g auth.Guard, a auth.Action) func(context.Context, []workload.Subject) error {
+	all := permitAll(g, a)
 	return func(ctx context.Context, apis []workload.Subject) error {
 		if len(apis) == 0 {
 			return g.Permit(ctx, a, auth.Resource{})
 		}
-		resources := make([]auth.Resource, len(apis))
-		for i, api := range apis {
-			resources[i] = auth.Resource{API: api.Name, Kind: string(api.Kind)}
-		}
-		return g.PermitAll(ctx, a, resources)
+		return all(ctx, apis)
 	}
 }
 
@@ -68,31 +65,16 @@ func (s services) Keys(ctx context.Context) ([]workload.Key, error) {
 	if err != nil || s.guard == nil {
 		return all, err
 	}
-	var resources []auth.Resource
-	of := make([]int, 0, len(all)) // which key a resource is of
-	for i, k := range all {
+	of := s.resourcesOf(ctx)
+	return visible(ctx, s.guard, auth.ActionListKeys, all, func(k *workload.Key) (each []auth.Resource) {
 		if len(k.APIs) == 0 {
-			resources, of = append(resources, auth.Resource{}), append(of, i)
+			return []auth.Resource{{}}
 		}
 		for _, api := range k.APIs {
-			resources, of = append(resources, s.resourceOf(ctx, api)), append(of, i)
+			each = append(each, of(api)...)
 		}
-	}
-	seen, err := s.guard.Visible(ctx, auth.ActionListKeys, resources)
-	if err != nil {
-		return nil, err
-	}
-	hidden := make([]bool, len(all))
-	for i, visible := range seen {
-		hidden[of[i]] = hidden[of[i]] || !visible
-	}
-	shown := make([]workload.Key, 0, len(all))
-	for i, k := range all {
-		if !hidden[i] {
-			shown = append(shown, k)
-		}
-	}
-	return shown, nil
+		return each
+	})
 }
 
 func (s services) CreateKey(ctx context.Context, req workload.KeyRequest) (workload.KeyMade, error) {

@@ -121,7 +121,12 @@ var workloadRoutes = []route{
 		if err != nil || s.guard == nil {
 			return all, err
 		}
-		return visible(ctx, s.guard, all)
+		return visible(ctx, s.guard, auth.ActionList, all, func(api *workload.APIResponse) []auth.Resource {
+			if m := api.Metadata; m != nil {
+				return []auth.Resource{{API: m.Name, Kind: string(m.Kind)}}
+			}
+			return []auth.Resource{{}}
+		})
 	}),
 
 	answers(route{

@@ -88,23 +88,15 @@ func (s services) Secrets(ctx context.Context) ([]workload.Secret, error) {
 // listable leaves out what the caller may not list, and of who uses the rest the APIs that
 // the caller may not see. parts tells what one is to a policy, and who uses it.
 func listable[T any](ctx context.Context, s services, a auth.Action, all []T, parts func(*T) (of auth.Resource, usedBy *[]string)) ([]T, error) {
-	resources := make([]auth.Resource, len(all))
-	for i := range all {
-		resources[i], _ = parts(&all[i])
+	shown, err := visible(ctx, s.guard, a, all, func(one *T) []auth.Resource {
+		of, _ := parts(one)
+		return []auth.Resource{of}
+	})
+	for i := range shown {
+		_, usedBy := parts(&shown[i])
+		*usedBy = s.known(ctx, *usedBy)
 	}
-	seen, err := s.guard.Visible(ctx, a, resources)
-	if err != nil {
-		return nil, err
-	}
-	shown := make([]T, 0, len(all))
-	for i, one := range all {
-		if seen[i] {
-			_, usedBy := parts(&one)
-			*usedBy = s.known(ctx, *usedBy)
-			shown = append(shown, one)
-		}
-	}
-	return shown, nil
+	return shown, err
 }
 
 func (s services) SetSecret(ctx context.Context, name string, value []byte) (workload.SecretSet, error) {

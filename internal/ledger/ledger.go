@@ -114,6 +114,12 @@ func Gone(api, id string) error {
 		WithHint("async.keep.results says how long an item is kept after its end")
 }
 
+// IsUnknown reports whether err says that there is no item, or none any more.
+func IsUnknown(err error) bool {
+	code := fault.Code(err)
+	return code == CodeUnknown || code == CodeGone
+}
+
 // Mismatch is the error for a key that was used for something else.
 func Mismatch(api string) error {
 	return fault.New(fault.Invalid, CodeMismatch, "this idempotency key was used for another request to %s", api).

@@ -195,7 +195,7 @@ var networkingSection = section[workload.Networking]{
 		},
 		{
 			key: "limits", doc: "how much may be called (default: as much as replicas can take)",
-			schema: maybeEmpty(listSchema(&limitSection)),
+			schema: orEmpty(listSchema(&limitSection)),
 			set: func(s *scope, t *workload.Networking, v value) {
 				decodeList(s, &limitSection, v, &t.Limits, func() workload.Limit { return workload.Limit{} })
 			},

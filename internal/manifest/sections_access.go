@@ -15,7 +15,7 @@ var authSection = section[workload.Auth]{fields: []field[workload.Auth]{
 	},
 	{
 		key: "allow", doc: "what may be asked for without any of these",
-		schema: maybeEmpty(listSchema(&allowedSection)),
+		schema: orEmpty(listSchema(&allowedSection)),
 		set: func(s *scope, t *workload.Auth, v value) {
 			decodeList(s, &allowedSection, v, &t.Allow, func() workload.Allowed { return workload.Allowed{} })
 		},
@@ -74,9 +74,4 @@ func wordsNeeded[T any](path, key, doc string, into func(*T) *[]string) field[T]
 		return object{"type": "array", "minItems": 1, "items": shapeSchema(path + key + "[]")}
 	}
 	return f
-}
-
-// maybeEmpty describes a list that may be empty, which says what an absent one does.
-func maybeEmpty(schema func(workload.Kind) object) func(workload.Kind) object {
-	return func(k workload.Kind) object { o := schema(k); delete(o, "minItems"); return o }
 }

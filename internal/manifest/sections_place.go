@@ -37,7 +37,7 @@ func number[T any](path, key, doc string, into func(*T) **int64) field[T] {
 func list[T, E any](key, doc string, sec *section[E], into func(*T) *[]E) field[T] {
 	return field[T]{
 		key: key, doc: doc,
-		schema: func(k workload.Kind) object { o := listSchema(sec)(k); delete(o, "minItems"); return o },
+		schema: orEmpty(listSchema(sec)),
 		set: func(s *scope, t *T, v value) {
 			decodeList(s, sec, v, into(t), func() (e E) { return e })
 			if len(*into(t)) == 0 {

@@ -17,7 +17,7 @@ var unscheduled = workload.NewSchedule()
 func schedulesField() field[workload.Spec] {
 	return field[workload.Spec]{
 		key: "schedules", on: has("schedules"), doc: "what the API does again and again, by a clock",
-		schema: maybeEmpty(listSchema(&scheduleSection)),
+		schema: orEmpty(listSchema(&scheduleSection)),
 		set: func(s *scope, t *workload.Spec, v value) {
 			decodeList(s, &scheduleSection, v, &t.Schedules, workload.NewSchedule)
 			if len(t.Schedules) == 0 {

@@ -8,8 +8,8 @@ import (
 	"cortex.dev/cortex/internal/workload"
 )
 
-// MaxCalls is how many rows one answer has.
-const MaxCalls = 200_000
+// maxCalls is how many rows one answer has.
+const maxCalls = 200_000
 
 // Calls returns who called which API, by API, hour and caller: as far as it is kept, which is
 // all but the last ten seconds.
@@ -26,8 +26,8 @@ func (o *Operator) Calls(ctx context.Context, q workload.CallsQuery) ([]workload
 		if q.Caller != "" && c.Caller != q.Caller {
 			return nil
 		}
-		if len(all) == MaxCalls {
-			return fault.New(fault.Invalid, workload.CodeTooManyCalls, "there are more than %d rows of usage", MaxCalls).
+		if len(all) == maxCalls {
+			return fault.New(fault.Invalid, workload.CodeTooManyCalls, "there are more than %d rows of usage", maxCalls).
 				WithHint("ask for one API, for one caller or for a shorter time")
 		}
 		all = append(all, c)

@@ -19,10 +19,9 @@ type conn struct {
 	srv *Server
 	end // the client's
 	ip  string
-	// session is what the connection became if it is one of HTTP/2; nil: it is not. stream
-	// says that this is one of its streams instead.
+	// session is what the connection became if it is one of HTTP/2; nil: it is not, or it is
+	// one of the streams of such a connection, and has st.
 	session *session
-	stream  bool
 	// number tells connections apart, so that they are not all looked at in one tick.
 	number uint64
 	// trusted says that the peer is a proxy whose word on its own client counts.
@@ -225,7 +224,7 @@ func (c *conn) refuse(r *refusal) bool {
 
 func (c *conn) answerRefusal(r *refusal) bool {
 	c.x.idLen, c.x.toHead = 0, false
-	c.out = c.appendAnswer(c.out[:0], &Answer{Status: r.status, Code: r.code, Message: r.message}, true)
+	c.out = c.appendAnswer(c.out[:0], r.answer(), true)
 	if c.write(c.out, true) == nil && c.st == nil {
 		c.linger()
 	}
@@ -249,16 +248,13 @@ const (
 	lingerTime  = time.Second
 )
 
-func (c *conn) linger() { Linger(c.nc) }
-
-// Linger lets a client read what was written last before the connection closes, which it
+// linger lets a client read what was written last before the connection closes, which it
 // does not do itself: closing with unread input would reset it, and that might be lost.
-func Linger(nc net.Conn) {
-	half, ok := nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+func (c *conn) linger() {
+	if c.nc.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
-	if _, err := io.CopyN(io.Discard, nc, lingerBytes); err == nil {
+	if _, err := io.CopyN(io.Discard, c.nc, lingerBytes); err == nil {
 		// It sends on. Not reading makes it wait; closing now would fail its next
 		// write, which many clients report before they look for an answer.
 		time.Sleep(lingerTime / 2)

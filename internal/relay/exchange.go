@@ -26,7 +26,7 @@ func (c *conn) exchange() bool {
 	x.renew()
 	x.identify(&c.req)
 	x.toHead = string(c.req.method) == "HEAD"
-	x.pointless = c.req.body != noBody && Meaningless(string(c.req.method))
+	x.pointless = c.req.body != noBody && meaningless(string(c.req.method))
 	if c.st != nil && c.isCall() { // whoever calls it off says so, and every server of gRPC hears it
 		x.call.is, x.cancel = true, true
 	}
@@ -100,7 +100,7 @@ func (c *conn) hangUp() {
 // bodyBroke ends an exchange whose body did not come.
 func (c *conn) bodyBroke() bool {
 	if c.st != nil && errors.Is(c.st.Await(1), errSlowBody) {
-		return c.answer(&Answer{Status: errSlowBody.status, Code: errSlowBody.code, Message: errSlowBody.message})
+		return c.answer(errSlowBody.answer())
 	}
 	c.ended(0, c.brokenBy(nil, false))
 	return false

@@ -71,9 +71,9 @@ func (c *conn) unreadBody() bool {
 	return c.req.body != noBody && !c.srv.behind && (c.res.status >= 400 || c.x.pointless)
 }
 
-// Meaningless reports whether a body of a request by that method has no meaning (RFC 9110,
+// meaningless reports whether a body of a request by that method has no meaning (RFC 9110,
 // section 9.3).
-func Meaningless(method string) bool {
+func meaningless(method string) bool {
 	switch method {
 	case "GET", "HEAD", "DELETE", "OPTIONS", "TRACE":
 		return true

@@ -68,6 +68,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.message }
 
+func (r *refusal) answer() *Answer {
+	return &Answer{Status: r.status, Code: r.code, Message: r.message}
+}
+
 func bad(code, message string) *refusal { return &refusal{400, code, message} }
 
 var (

@@ -94,8 +94,8 @@ func TestConnectionsWithUnreadBodiesAreNotUsedAgain(t *testing.T) {
 		if n := connections.Load(); (n == 1) != tt.again {
 			t.Errorf("%s with a body, answered %s: %d connections for it and the next, want the same one %t", tt.method, tt.status, n, tt.again)
 		}
-		if told := <-closes; told != Meaningless(tt.method) {
-			t.Errorf("%s with a body: the upstream was told to close %t, want %t", tt.method, told, Meaningless(tt.method))
+		if told := <-closes; told != meaningless(tt.method) {
+			t.Errorf("%s with a body: the upstream was told to close %t, want %t", tt.method, told, meaningless(tt.method))
 		}
 	}
 }

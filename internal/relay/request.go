@@ -89,7 +89,7 @@ func (x *Exchange) Mentions(name, word string) bool {
 // Version returns the version of HTTP that the client speaks.
 func (x *Exchange) Version() string {
 	switch {
-	case x.conn.stream:
+	case x.conn.st != nil:
 		return "2"
 	case x.conn.req.minor == 0:
 		return "1.0"

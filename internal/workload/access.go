@@ -168,7 +168,7 @@ func limitKinds(vs *violations, s *Spec) {
 		if said != 1 {
 			vs.add(Violation{Path: at, Code: CodeExactlyOneField, Message: "exactly one of rate, concurrent or quota must be specified", Allowed: "rate, concurrent or quota"})
 		}
-		if _, _, ok := ParseQuota(l.Quota); l.Quota != "" && shapeFits("networking.limits[].quota", l.Quota) && !ok {
+		if _, _, ok := ParseQuota(l.Quota); l.Quota != "" && ShapeOf("networking.limits[].quota").Fits(l.Quota) && !ok {
 			vs.add(Violation{Path: at + ".quota", Code: CodeLessOrEqual, Found: abbreviate(l.Quota), Message: "has a window of more than 31 days"})
 		}
 	}
@@ -226,5 +226,3 @@ func limitsOf(s *Spec) []Limit {
 	}
 	return s.Networking.Limits
 }
-
-func shapeFits(path, text string) bool { return ShapeOf(path).Fits(text) }

@@ -73,19 +73,6 @@ type KeyMade struct {
 // IsKeyName reports whether a key could have a name.
 func IsKeyName(text string) bool { return len(text) <= MaxKeyNames && secretName().MatchString(text) }
 
-// Good reports whether a key may call an API.
-func (k *Key) Good(api string) bool {
-	if len(k.APIs) == 0 {
-		return true
-	}
-	for _, a := range k.APIs {
-		if a == api {
-			return true
-		}
-	}
-	return false
-}
-
 // KeyName says what a name is to look like.
 func KeyName() string {
 	return fmt.Sprintf("%s, at most %d characters", WordsOf(NamePattern), MaxKeyNames)

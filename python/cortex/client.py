@@ -348,9 +348,7 @@ class Client:
 
     def delete_volume(self, name: str) -> None:
         """Deletes a volume that no API and no replica has, with everything in it."""
-        if not name or name in (".", "..") or "/" in name:
-            raise NotFound(f"there is no volume {name!r}", code="volumes.not_found", kind="not_found")
-        self._transport.call("DELETE", f"/v1/volumes/{segment(name)}")
+        self._transport.call("DELETE", f"/v1/volumes/{_named('volume', name)}")
 
     # Secrets
 
@@ -361,16 +359,11 @@ class Client:
     def set_secret(self, name: str, value: Union[str, bytes]) -> shapes.SecretSet:
         """Sets the value of a secret, which nothing returns; a string is sent as UTF-8."""
         data = value.encode("utf-8") if isinstance(value, str) else value
-        return cast(shapes.SecretSet, self._transport.call("PUT", f"/v1/secrets/{self._secret(name)}", None, data))
+        return cast(shapes.SecretSet, self._transport.call("PUT", f"/v1/secrets/{_named('secret', name)}", None, data))
 
     def delete_secret(self, name: str, force: bool = False) -> None:
         """Deletes a secret; force does so although APIs refer to it."""
-        self._transport.call("DELETE", f"/v1/secrets/{self._secret(name)}", _flags(force=force))
-
-    def _secret(self, name: str) -> str:
-        if not name or name in (".", "..") or "/" in name:
-            raise NotFound(f"there is no secret {name!r}", code="secrets.not_found", kind="not_found")
-        return segment(name)
+        self._transport.call("DELETE", f"/v1/secrets/{_named('secret', name)}", _flags(force=force))
 
     # Access keys
 
@@ -452,16 +445,11 @@ class Client:
             body["grace"] = grace
         if expires_in:
             body["expires_in"] = expires_in
-        return cast(shapes.KeyMade, self._transport.call("POST", f"/v1/keys/{self._key(name)}/rotate", body=body))
+        return cast(shapes.KeyMade, self._transport.call("POST", f"/v1/keys/{_named('key', name)}/rotate", body=body))
 
     def revoke_key(self, name: str) -> None:
         """Makes all access keys of a name worthless, at once."""
-        self._transport.call("DELETE", f"/v1/keys/{self._key(name)}")
-
-    def _key(self, name: str) -> str:
-        if not name or name in (".", "..") or "/" in name:
-            raise NotFound(f"there is no key {name!r}", code="keys.not_found", kind="not_found")
-        return segment(name)
+        self._transport.call("DELETE", f"/v1/keys/{_named('key', name)}")
 
     # Jobs
 
@@ -706,6 +694,13 @@ def _env_files(refusal: CortexException, text: str, directory: str) -> Dict[str,
         except (OSError, ValueError):
             continue  # what the operator said of it stands
     return files
+
+
+def _named(what: str, name: str) -> str:
+    """Returns a name as a segment of a path; what cannot be one, no server knows."""
+    if not name or name in (".", "..") or "/" in name:
+        raise NotFound(f"there is no {what} {name!r}", code=f"{what}s.not_found", kind="not_found")
+    return segment(name)
 
 
 def _flags(**flags: bool) -> Dict[str, str]:

@@ -36,24 +36,60 @@ type claims struct {
 
 func (v *IAM) mint(k key, who auth.Principal) (auth.Session, error) {
 	expires := v.cfg.Now().Add(v.cfg.SessionTTL).Truncate(time.Second)
-	id := make([]byte, 10)
-	_, _ = rand.Read(id)
-	data, err := json.Marshal(claims{
-		ID: strings.ToLower(base32.StdEncoding.EncodeToString(id)), Audience: v.clusterID, Expires: expires.Unix(), Principal: who,
-	})
+	token, err := seal(tokenVersion, k.epoch, &k.forSessions, claims{ID: newID(), Audience: v.clusterID, Expires: expires.Unix(), Principal: who})
 	if err != nil {
 		return auth.Session{}, err
 	}
-	signed := tokenVersion + "." + strconv.FormatUint(uint64(k.epoch), 10) + "." + tokenEncoding.EncodeToString(data)
 	v.counts.minted.Add(1)
-	return auth.Session{
-		Token: signed + "." + tokenEncoding.EncodeToString(k.sessionMAC(signed)), ExpiresAt: expires.UTC(),
-		ClusterID: v.clusterID, Principal: who,
-	}, nil
+	return auth.Session{Token: token, ExpiresAt: expires.UTC(), ClusterID: v.clusterID, Principal: who}, nil
 }
 
-func (k key) sessionMAC(signed string) []byte {
-	h := hmac.New(sha256.New, k.forSessions[:])
+func newID() string {
+	id := make([]byte, 10)
+	_, _ = rand.Read(id)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(id))
+}
+
+// seal makes a token of what it says.
+func seal(version string, epoch uint32, secret *[32]byte, says any) (string, error) {
+	data, err := json.Marshal(says)
+	if err != nil {
+		return "", err
+	}
+	signed := version + "." + strconv.FormatUint(uint64(epoch), 10) + "." + tokenEncoding.EncodeToString(data)
+	return signed + "." + tokenEncoding.EncodeToString(macOf(secret, signed)), nil
+}
+
+// unseal reads into says what a token of a version says, and returns the key it was made
+// with, of which secret is the part for that version; false: it is not sealed with any.
+func (v *IAM) unseal(ctx context.Context, version, token string, secret func(*key) *[32]byte, says any) (k key, _ bool) {
+	if len(token) > maxTokenBytes {
+		return k, false
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 4 || parts[0] != version {
+		return k, false
+	}
+	epoch, err := strconv.ParseUint(parts[1], 10, 32)
+	if err != nil || strconv.FormatUint(epoch, 10) != parts[1] {
+		return k, false
+	}
+	k, ok := v.keys.find(ctx, uint32(epoch)) // which asks the store once a second at most
+	if !ok {
+		return k, false
+	}
+	// As text: a decoder leaves out line breaks, and a session has one spelling.
+	mac := tokenEncoding.EncodeToString(macOf(secret(&k), token[:strings.LastIndexByte(token, '.')]))
+	if !hmac.Equal([]byte(parts[3]), []byte(mac)) {
+		return k, false
+	}
+	// From here on the bytes are our own.
+	data, err := tokenEncoding.DecodeString(parts[2])
+	return k, err == nil && json.Unmarshal(data, says) == nil
+}
+
+func macOf(secret *[32]byte, signed string) []byte {
+	h := hmac.New(sha256.New, secret[:])
 	_, _ = h.Write([]byte(signed))
 	return h.Sum(nil)
 }
@@ -82,35 +118,10 @@ func (v *IAM) Verify(ctx context.Context, token string) (auth.Caller, error) {
 }
 
 func (v *IAM) verify(ctx context.Context, token string) (auth.Caller, error) {
-	refuse := unproven(ReasonToken)
-	if len(token) > maxTokenBytes {
-		return auth.Caller{}, refuse
-	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 4 || parts[0] != tokenVersion {
-		return auth.Caller{}, refuse
-	}
-	epoch, err := strconv.ParseUint(parts[1], 10, 32)
-	if err != nil || strconv.FormatUint(epoch, 10) != parts[1] {
-		return auth.Caller{}, refuse
-	}
-	k, ok := v.keys.find(ctx, uint32(epoch))
-	if !ok {
-		return auth.Caller{}, refuse
-	}
-	// As text: a decoder leaves out line breaks, and a session has one spelling.
-	mac := tokenEncoding.EncodeToString(k.sessionMAC(token[:strings.LastIndexByte(token, '.')]))
-	if !hmac.Equal([]byte(parts[3]), []byte(mac)) {
-		return auth.Caller{}, refuse
-	}
-	// From here on the bytes are our own.
-	data, err := tokenEncoding.DecodeString(parts[2])
-	if err != nil {
-		return auth.Caller{}, refuse
-	}
 	var c claims
-	if err := json.Unmarshal(data, &c); err != nil || c.Audience != v.clusterID {
-		return auth.Caller{}, refuse
+	k, ok := v.unseal(ctx, tokenVersion, token, func(k *key) *[32]byte { return &k.forSessions }, &c)
+	if !ok || c.Audience != v.clusterID {
+		return auth.Caller{}, unproven(ReasonToken)
 	}
 	return auth.Caller{Principal: c.Principal, SessionID: c.ID, ExpiresAt: time.Unix(c.Expires, 0).UTC(), Revoked: k.gone}, nil
 }

@@ -33,7 +33,12 @@ func (a *Account) Configure(ctx context.Context, c *cluster.Config) (*cluster.Re
 	if len(broken) > 0 {
 		return nil, broken, nil
 	}
-	state, err := a.State(ctx, plan)
+	seen, err := a.sight(ctx, c.ClusterName)
+	if err != nil {
+		return nil, nil, err
+	}
+	seen.noted(n)
+	state, err := a.stateOf(ctx, plan, seen)
 	if err != nil {
 		return nil, nil, err
 	}

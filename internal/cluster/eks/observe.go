@@ -69,6 +69,9 @@ func (a *Account) sight(ctx context.Context, name string) (*sight, error) {
 	)
 }
 
+// noted adds what only a note says of the chart.
+func (s *sight) noted(n *Note) { s.chart, s.release = n.Chart, n.Release }
+
 // State is what there is of a cluster, in the terms of its plan: what is as the plan has
 // it, has the plan's digest.
 func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State, error) {
@@ -82,7 +85,7 @@ func (a *Account) State(ctx context.Context, plan *cluster.Plan) (cluster.State,
 		return nil, err
 	}
 	if note != nil {
-		seen.chart, seen.release = note.Chart, note.Release
+		seen.noted(note)
 	}
 	return a.stateOf(ctx, plan, seen)
 }

@@ -62,7 +62,7 @@ func (a *Account) Upgrade(ctx context.Context, name, to string) (*cluster.Upgrad
 	if err != nil {
 		return nil, err
 	}
-	seen.chart, seen.release = n.Chart, n.Release
+	seen.noted(n)
 	s, nodes, err := a.standing(ctx, name, n, seen)
 	if err != nil {
 		return nil, err

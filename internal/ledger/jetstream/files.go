@@ -25,7 +25,7 @@ type Files struct {
 // Files are those of jobs.
 func (l *Ledger) Files() *Files {
 	f := &Files{bucket: l.bucket(l.cfg.Name+"-jobs", "files of jobs of Cortex")}
-	f.Files = segments.Files{Put: f.Put, Open: f.object}
+	f.Files = segments.Files{Put: f.Put, Open: f.object, Failed: unavailable}
 	return f
 }
 

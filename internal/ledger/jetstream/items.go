@@ -104,7 +104,7 @@ func (l *Ledger) claim(ctx context.Context, item ledger.Item, key ledger.Key) (k
 			if err == nil {
 				return kept, true, nil, nil
 			}
-			if !isUnknown(err) {
+			if !ledger.IsUnknown(err) {
 				return item, false, nil, err
 			} // the item is forgotten already, and so is the key
 		}
@@ -116,12 +116,6 @@ func (l *Ledger) claim(ctx context.Context, item ledger.Item, key ledger.Key) (k
 	m := message(subject, data, seq)
 	m.Header.Set(headerTTL, (key.Until.Sub(item.Accepted) + time.Hour).Round(time.Second).String())
 	return item, false, m, nil
-}
-
-// isUnknown reports whether err says that there is no item, or none any more.
-func isUnknown(err error) bool {
-	code := fault.Code(err)
-	return code == ledger.CodeUnknown || code == ledger.CodeGone
 }
 
 // legal reports whether names can be parts of a subject.
@@ -253,7 +247,7 @@ func (l *Ledger) Result(ctx context.Context, api, id string) ([]byte, error) {
 
 func (l *Ledger) content(ctx context.Context, kind, api, id string, of func(ledger.Item) *ledger.Content) ([]byte, error) {
 	i, err := l.Get(ctx, api, id)
-	if err != nil && !isUnknown(err) {
+	if err != nil && !ledger.IsUnknown(err) {
 		return nil, err
 	}
 	if c := of(i); err != nil || c == nil || c.Blob != "" {
@@ -309,7 +303,7 @@ func (l *Ledger) List(ctx context.Context, q ledger.Query) ([]ledger.Item, error
 		}
 		i, err := l.Get(ctx, q.API, id)
 		switch {
-		case isUnknown(err): // it is over by now
+		case ledger.IsUnknown(err): // it is over by now
 			continue
 		case err != nil:
 			return nil, err
@@ -340,7 +334,7 @@ func (l *Ledger) Open(ctx context.Context, fn func(ledger.Item) error) error {
 	})
 	for _, n := range open {
 		i, err := l.Get(ctx, n.api, n.id)
-		if isUnknown(err) || err == nil && i.State.Ended() {
+		if ledger.IsUnknown(err) || err == nil && i.State.Ended() {
 			continue
 		}
 		if err == nil {
@@ -467,7 +461,7 @@ func (l *Ledger) Purge(ctx context.Context, api string, before time.Time, most i
 			break
 		}
 		i, seq, err := l.item(ctx, api, e.id)
-		if isUnknown(err) || err == nil && !i.State.Ended() {
+		if ledger.IsUnknown(err) || err == nil && !i.State.Ended() {
 			continue
 		}
 		if err != nil {

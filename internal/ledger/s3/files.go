@@ -30,7 +30,7 @@ func (l *Ledger) Files() *Files {
 			return nil, nil
 		}
 		return r, err
-	}}
+	}, Failed: unavailable}
 	return f
 }
 

@@ -104,7 +104,7 @@ func (l *Ledger) hook(ctx context.Context, api, id string) (*storedHook, error) 
 func (l *Ledger) inItem(ctx context.Context, api, id string) (*storedHook, error) {
 	of, _, _ := strings.Cut(id, ".")
 	s, err := l.stored(ctx, api, of)
-	if isUnknown(err) || err == nil && (s.Hook == nil || s.Hook.ID != id) {
+	if ledger.IsUnknown(err) || err == nil && (s.Hook == nil || s.Hook.ID != id) {
 		return nil, ledger.UnknownHook(api, id)
 	}
 	if err != nil {
@@ -146,19 +146,22 @@ func (l *Ledger) Hooks(ctx context.Context, q ledger.HookQuery) (list []ledger.H
 		return nil, unavailable("listing webhook messages of "+q.API, err)
 	}
 	slices.SortFunc(ids, func(a, b string) int { return cmp.Compare(b, a) })
-	err := inOrder(ids, func(id string) (*storedHook, error) {
-		s, err := l.hook(ctx, q.API, id)
-		if fault.Code(err) == ledger.CodeHookUnknown {
-			return nil, nil // it is over by now
-		}
-		return s, err
-	}, func(_ string, s *storedHook) (bool, error) {
+	err := inOrder(ids, func(id string) (*storedHook, error) { return l.hookOrNone(ctx, q.API, id) }, func(_ string, s *storedHook) (bool, error) {
 		if s != nil && (len(q.States) == 0 || slices.Contains(q.States, s.Hook.State)) {
 			list = append(list, s.Hook)
 		}
 		return len(list) < q.Limit, nil
 	})
 	return list, err
+}
+
+// hookOrNone is hook; nil: there is none, or it is over by now.
+func (l *Ledger) hookOrNone(ctx context.Context, api, id string) (*storedHook, error) {
+	s, err := l.hook(ctx, api, id)
+	if fault.Code(err) == ledger.CodeHookUnknown {
+		return nil, nil
+	}
+	return s, err
 }
 
 // OpenHooks calls fn with every message that is pending.
@@ -176,13 +179,7 @@ func (l *Ledger) OpenHooks(ctx context.Context, fn func(ledger.Hook) error) erro
 	slices.SortFunc(marks, func(a, b pendingMark) int {
 		return cmp.Or(cmp.Compare(a.api, b.api), cmp.Compare(a.id, b.id), cmp.Compare(a.round, b.round))
 	})
-	return inOrder(marks, func(m pendingMark) (*storedHook, error) {
-		s, err := l.hook(ctx, m.api, m.id)
-		if fault.Code(err) == ledger.CodeHookUnknown {
-			return nil, nil
-		}
-		return s, err
-	}, func(m pendingMark, s *storedHook) (bool, error) {
+	return inOrder(marks, func(m pendingMark) (*storedHook, error) { return l.hookOrNone(ctx, m.api, m.id) }, func(m pendingMark, s *storedHook) (bool, error) {
 		switch key := outboxKey(m.api, m.id, m.round); {
 		case s == nil || s.Round < m.round: // of a write that did not come to its end, or is about to
 			if clock.Sub(m.modified) > l.orphanAfter {
@@ -246,14 +243,11 @@ func (l *Ledger) ApplyHook(ctx context.Context, api, id string, t ledger.Try) (l
 
 // forgetHook drops a message whose time has come.
 func (l *Ledger) forgetHook(ctx context.Context, api, id string, now time.Time) error {
-	s, err := l.hook(ctx, api, id)
-	if fault.Code(err) == ledger.CodeHookUnknown {
-		return nil
-	}
-	if err != nil || s.etag == "" || s.Hook.State == ledger.HookPending || s.Hook.Forget.After(now) {
+	s, err := l.hookOrNone(ctx, api, id)
+	if err != nil || s == nil || s.etag == "" || s.Hook.State == ledger.HookPending || s.Hook.Forget.After(now) {
 		return err
 	}
-	if err := l.bucket.Delete(ctx, hookKey(api, id), s.etag); err != nil && awsrest.Status(err) != 412 && awsrest.Status(err) != 409 {
+	if err := l.bucket.Delete(ctx, hookKey(api, id), s.etag); err != nil && !refused(err) {
 		return unavailable("dropping a webhook message of "+api, err)
 	}
 	return nil

@@ -111,7 +111,7 @@ func (l *Ledger) used(ctx context.Context, item ledger.Item, key ledger.Key, dig
 	switch {
 	case err == nil:
 		return s.Item, true, nil
-	case isUnknown(err): // it is forgotten already, and so is the key
+	case ledger.IsUnknown(err): // it is forgotten already, and so is the key
 		return item, false, nil
 	}
 	return item, false, err
@@ -159,7 +159,7 @@ func (l *Ledger) claim(ctx context.Context, item ledger.Item, key ledger.Key, di
 func (l *Ledger) confirm(ctx context.Context, api, id, digest string) error {
 	for {
 		s, err := l.item(ctx, api, id)
-		if isUnknown(err) {
+		if ledger.IsUnknown(err) {
 			return nil
 		}
 		if err != nil || s.Key != digest {
@@ -188,12 +188,6 @@ func (l *Ledger) put(ctx context.Context, s *stored, etag string) error {
 		return err
 	}
 	return unavailable("changing an item of "+s.Item.API, err)
-}
-
-// isUnknown reports whether err says that there is no item, or none any more.
-func isUnknown(err error) bool {
-	code := fault.Code(err)
-	return code == ledger.CodeUnknown || code == ledger.CodeGone
 }
 
 // item reads an item that was accepted.
@@ -306,7 +300,7 @@ func (l *Ledger) Result(ctx context.Context, api, id string) ([]byte, error) {
 }
 
 func content(api, id string, err error, of func() (*ledger.Content, []byte)) ([]byte, error) {
-	if err != nil && !isUnknown(err) {
+	if err != nil && !ledger.IsUnknown(err) {
 		return nil, err
 	}
 	if err == nil {

@@ -167,6 +167,12 @@ func missing(err error) bool {
 // errOvertaken says that what a write was made from has changed since it was read.
 var errOvertaken = errors.New("s3: another write came first")
 
+// refused reports whether S3 has not written, or removed, because a condition does not hold.
+func refused(err error) bool {
+	status := awsrest.Status(err)
+	return status == http.StatusPreconditionFailed || status == http.StatusConflict
+}
+
 // swap writes an object on a condition. It returns nil when it is kept, errOvertaken when it
 // is not and never will be, and another error when it is not known, or may still come to be.
 // mine tells from what is there whether it was written by this call, or on top of it: an
@@ -176,8 +182,7 @@ func (l *Ledger) swap(ctx context.Context, key string, data []byte, cond awsrest
 	if err == nil {
 		return nil
 	}
-	status := awsrest.Status(err)
-	conflict := status == http.StatusPreconditionFailed || status == http.StatusConflict || cond.ETag != "" && missing(err)
+	conflict := refused(err) || cond.ETag != "" && missing(err)
 	if !conflict && awsrest.Refused(err) {
 		return err
 	}

@@ -70,7 +70,7 @@ func (l *Ledger) marked(ctx context.Context, m markedAt, clock time.Time) (*ledg
 	drop := func() {
 		_ = l.bucket.Delete(ctx, m.key(), "") // else the next one who looks
 	}
-	if isUnknown(err) {
+	if ledger.IsUnknown(err) {
 		if old {
 			drop()
 		}
@@ -178,7 +178,7 @@ func (l *Ledger) List(ctx context.Context, q ledger.Query) (list []ledger.Item, 
 func (l *Ledger) reading(ctx context.Context, api string) func(string) (*ledger.Item, error) {
 	return func(id string) (*ledger.Item, error) {
 		s, err := l.item(ctx, api, id)
-		if isUnknown(err) {
+		if ledger.IsUnknown(err) {
 			return nil, nil
 		}
 		if err != nil {
@@ -265,7 +265,7 @@ func (l *Ledger) Purge(ctx context.Context, api string, before time.Time, most i
 	var found []*stored
 	if err := inOrder(ids, func(id string) (*stored, error) {
 		s, err := l.stored(ctx, api, id)
-		if isUnknown(err) {
+		if ledger.IsUnknown(err) {
 			return nil, nil
 		}
 		return s, err

@@ -209,7 +209,7 @@ func (l *Ledger) forgetDue(ctx context.Context, lines []line, due []int, now tim
 		s, err := l.stored(ctx, of.API, of.ID)
 		if err == nil && s.Item.State.Ended() && s.Item.Generation == of.Generation && !s.Item.Forget.After(now) {
 			found[i] = s
-		} else if err != nil && !isUnknown(err) {
+		} else if err != nil && !ledger.IsUnknown(err) {
 			return err
 		}
 		return nil
@@ -246,10 +246,10 @@ func (l *Ledger) drop(ctx context.Context, items []*stored, now time.Time) (gone
 	err := parallel(len(items), func(n int) error {
 		s := items[n]
 		err := l.bucket.Delete(ctx, stateKey(s.Item.API, s.Item.ID), s.etag)
-		switch status := awsrest.Status(err); {
+		switch {
 		case err == nil:
 			dropped[n] = true
-		case status == 412 || status == 409: // somebody wants it after all
+		case refused(err): // somebody wants it after all
 		default:
 			return unavailable("dropping an item of "+s.Item.API, err)
 		}
@@ -416,7 +416,7 @@ func (l *Ledger) forgetKeys(ctx context.Context, now time.Time, most int) error 
 		if err := l.confirm(ctx, parts[1], used.ID, parts[2]); err != nil {
 			return err
 		}
-		if err := l.bucket.Delete(ctx, keys[n], etag); err != nil && awsrest.Status(err) != 412 && awsrest.Status(err) != 409 {
+		if err := l.bucket.Delete(ctx, keys[n], etag); err != nil && !refused(err) {
 			return unavailable("dropping a key that is over", err)
 		}
 		return nil

@@ -16,10 +16,12 @@ import (
 const Size = 256 << 10
 
 // Files are kept by two functions: Put makes what r has an object, and Open returns one; nil
-// where there is none.
+// where there is none. Failed is the error for an object that breaks off while it is read.
 type Files struct {
 	Put  func(ctx context.Context, name string, r io.Reader) (int64, error)
 	Open func(ctx context.Context, name string) (io.ReadCloser, error)
+
+	Failed func(doing string, err error) error
 }
 
 // name is that of a part of a file.
@@ -34,7 +36,7 @@ func (f Files) whole(ctx context.Context, file string, n int64) ([]byte, error) 
 	defer from.Close()
 	data, err := io.ReadAll(from)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
+		return nil, f.Failed("reading "+file, err)
 	}
 	return data, nil
 }

@@ -100,8 +100,7 @@ type Conn struct {
 	next      uint32
 	used      uint64 // streams ever
 	came      uint64 // bytes ever
-	greeted   bool   // the peer's first settings came
-	heard     bool   // and were looked at
+	greeted   bool   // the peer's first settings came, and were looked at
 	half      bool   // a head has begun
 	credit    int    // of the budget: what streams added and took since it was looked at
 

@@ -3,12 +3,7 @@ package h2
 // headers begins a head.
 func (c *Conn) headers(f frame, p []byte) error {
 	block, self, ok := unpad(f, p)
-	c.mu.Lock()
-	greeted := c.greeted
-	c.mu.Unlock()
 	switch {
-	case !greeted:
-		return wrong(ProtocolError, "the first frame is not one of settings")
 	case !ok:
 		return wrong(ProtocolError, "padding is longer than its frame")
 	case f.id == 0 || f.id%2 == 0 || !c.server && f.id >= c.nextID():

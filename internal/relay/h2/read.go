@@ -29,6 +29,9 @@ func (c *Conn) frames() error {
 }
 
 func (c *Conn) take(f frame, p []byte) error {
+	if !c.greeted && (f.kind != frameSettings || f.flags&flagAck != 0) { // only who reads writes it
+		return wrong(ProtocolError, "the first frame is not one of settings")
+	}
 	if f.kind == frameHeaders {
 		return c.headers(f, p)
 	}
@@ -37,9 +40,6 @@ func (c *Conn) take(f frame, p []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.greeted && (f.kind != frameSettings || f.flags&flagAck != 0) {
-		return wrong(ProtocolError, "the first frame is not one of settings")
-	}
 	switch f.kind {
 	case frameData:
 		return c.data(f, p)
@@ -234,9 +234,8 @@ func (c *Conn) settings(f frame, p []byte) error {
 	if len(p)%6 != 0 {
 		return wrong(FrameSize, "settings of another size")
 	}
-	c.greeted = true
-	if !c.heard {
-		c.heard, c.most = true, maxID
+	if !c.greeted {
+		c.greeted, c.most = true, maxID
 	}
 	for ; len(p) > 0; p = p[6:] {
 		value := binary.BigEndian.Uint32(p[2:])

@@ -26,6 +26,7 @@ import (
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
 
+	"cortex.dev/cortex/internal/atomicfile"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/store"
 )
@@ -173,12 +174,7 @@ func (s *Store) create() error {
 	if err := os.Rename(part, s.path); err != nil {
 		return err
 	}
-	folder, err := os.Open(s.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
+	return atomicfile.SyncFolder(s.cfg.Dir)
 }
 
 // createFile makes a file without records, in the place of any that is there.

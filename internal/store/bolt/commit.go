@@ -110,33 +110,32 @@ func (s *Store) commit(batch []*write, answers []error) (err error) {
 	if s.log.size > 0 {
 		return s.commitLogged(batch, answers)
 	}
-	var workloads, events, access bool
+	var t *txn
 	if err := s.db.Update(func(tx *bbolt.Tx) error {
-		t := &txn{reader: reader{path: s.path, b: inFile{tx.Bucket(bucket)}}}
+		t = &txn{reader: reader{path: s.path, b: inFile{tx.Bucket(bucket)}}}
 		if t.summary, err = summaryOf(&t.reader); err != nil {
 			return err
 		}
 		if err := applyAll(t, batch, answers); err != nil {
 			return err
 		}
-		workloads, events, access = t.workloads, t.events, t.access
 		return putSummary(t.b, t.summary)
 	}); err != nil {
 		return err
 	}
-	s.fire(workloads, events, access)
+	s.fire(t)
 	return nil
 }
 
-// fire tells of changes.
-func (s *Store) fire(workloads, events, access bool) {
-	if workloads {
+// fire tells of the changes of t.
+func (s *Store) fire(t *txn) {
+	if t.workloads {
 		s.workloads.fire()
 	}
-	if events {
+	if t.events {
 		s.events.fire()
 	}
-	if access {
+	if t.access {
 		s.access.fire()
 	}
 }

@@ -186,12 +186,16 @@ func (i *Items) Get(_ context.Context, api, id string) (item ledger.Item, err er
 	}
 	err = i.s.view(func(r *reader) (err error) {
 		key := []byte(itemKey(keyItem, api, id))
-		_, sum, whole := unseal(key, r.b.Get(key))
-		if kept, ok := i.recent.Get(sum); whole && ok && kept.API == api && kept.ID == id {
+		data, sum, whole := unseal(key, r.b.Get(key))
+		if !whole { // it is not there, or damaged
+			item, err = r.item(api, id)
+			return err
+		}
+		if kept, ok := i.recent.Get(sum); ok && kept.API == api && kept.ID == id {
 			item = kept
 			return nil
 		}
-		if item, err = r.item(api, id); err == nil {
+		if err = r.decodeItem(data, &item); err == nil {
 			i.recent.Put(sum, item)
 		}
 		return err

@@ -91,7 +91,7 @@ func (s *Store) begin() error {
 		return err
 	}
 	l.writer, l.active = w, newLayer()
-	l.seen.Store(&moment{turn: l.turns.Load(), over: []*layer{l.active}})
+	l.show()
 	return nil
 }
 
@@ -102,6 +102,9 @@ func (l *logged) over() []*layer {
 	}
 	return []*layer{l.active}
 }
+
+// show has the layers that there are now be seen.
+func (l *logged) show() { l.seen.Store(&moment{turn: l.turns.Load(), over: l.over()}) }
 
 // commitLogged makes a batch of changes durable. It is applied to the layers before it is in
 // the log, and nobody sees it before it is there.
@@ -125,7 +128,7 @@ func (s *Store) commitLogged(batch []*write, answers []error) error {
 		return err
 	}
 	l.summary = t.summary
-	s.fire(t.workloads, t.events, t.access)
+	s.fire(t)
 	return nil
 }
 
@@ -153,7 +156,7 @@ func (s *Store) append(changes *layer, after summary) error {
 		return err
 	}
 	l.active = l.active.with(changes)
-	l.seen.Store(&moment{turn: l.turns.Load(), over: l.over()})
+	l.show()
 	return s.settled(false)
 }
 
@@ -165,7 +168,7 @@ func (s *Store) turn() error {
 		return err
 	}
 	l.frozen, l.active = l.active, newLayer()
-	l.seen.Store(&moment{turn: l.turns.Load(), over: l.over()})
+	l.show()
 	l.writer.Turn()
 	l.summary.Applied = l.writer.Next() - 1
 	l.bring(s, l.summary)
@@ -194,7 +197,7 @@ func (s *Store) settled(wait bool) error {
 			case err == nil:
 				l.frozen, l.ready, l.late = nil, nil, nil
 				l.turns.Add(1)
-				l.seen.Store(&moment{turn: l.turns.Load(), over: l.over()})
+				l.show()
 			case !isDiskFull(err):
 				return err
 			case !wait: // there is room for what comes until the log is full
@@ -257,8 +260,8 @@ func (s *Store) finish() error {
 	return errors.Join(err, l.writer.Close())
 }
 
-// recover brings what is in a log into the file, and ends the log.
-func (s *Store) recover() error {
+// recover brings the batches that verify found in a log into the file, and ends the log.
+func (s *Store) recover(batches []batch) error {
 	var m summary
 	if err := s.db.View(func(tx *bbolt.Tx) (err error) {
 		m, err = summaryOf(&reader{path: s.path, b: inFile{tx.Bucket(bucket)}})
@@ -270,10 +273,6 @@ func (s *Store) recover() error {
 		// Of one that has come to its end, or that an older version did not know of when it
 		// went on without it.
 		return journal.Remove(s.cfg.Dir)
-	}
-	batches, err := readLog(s.cfg.Dir, m)
-	if err != nil {
-		return err
 	}
 	if err := s.db.Update(func(tx *bbolt.Tx) error {
 		t := &txn{summary: m, reader: reader{path: s.path, b: inFile{tx.Bucket(bucket)}}}
@@ -353,7 +352,8 @@ func summaryOf(r *reader) (m summary, _ error) {
 
 // load reads and verifies everything, and opens the file.
 func (s *Store) load(ctx context.Context) error {
-	if err := verify(ctx, s.path); err != nil {
+	batches, err := verify(ctx, s.path)
+	if err != nil {
 		return err
 	}
 	db, err := openFile(s.path, false)
@@ -361,7 +361,7 @@ func (s *Store) load(ctx context.Context) error {
 		return folderFault(s.path, err)
 	}
 	s.db = db
-	if err := s.recover(); err != nil {
+	if err := s.recover(batches); err != nil {
 		_ = db.Close() // why it is closed is already known
 		s.db = nil
 		if isDamage(err) {

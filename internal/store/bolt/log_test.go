@@ -243,7 +243,7 @@ func TestDamagedLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verify(t.Context(), filepath.Join(dir, stateFile)) == nil {
+		if _, err := verify(t.Context(), filepath.Join(dir, stateFile)); err == nil {
 			again := openItems(t, Config{Dir: dir, log: smallLog})
 			holdTo(t, what, again, want)
 			if err := again.Close(); err != nil {

@@ -42,29 +42,29 @@ type walk struct {
 }
 
 // verify reads the whole state before bbolt sees it.
-func verify(ctx context.Context, path string) error {
+func verify(ctx context.Context, path string) (batches []batch, _ error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return folderFault(path, err)
+		return nil, folderFault(path, err)
 	}
 	defer file.Close()
 	w := &walk{ctx: ctx, file: file, seen: map[uint64]bool{}}
 	m, err := w.state()
 	if err == nil && m.Log != 0 {
-		_, err = readLog(filepath.Dir(path), *m)
+		batches, err = readLog(filepath.Dir(path), *m)
 	}
 	if err != nil {
 		switch {
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case fault.Code(err) != "":
-			return err
+			return nil, err
 		case errors.Is(err, io.EOF), errors.As(err, new(damage)):
-			return corrupt(path, "%v", err)
+			return nil, corrupt(path, "%v", err)
 		}
-		return folderFault(path, err)
+		return nil, folderFault(path, err)
 	}
-	return nil
+	return batches, nil
 }
 
 // damage is what is wrong with the bytes, not with reading them.

@@ -22,6 +22,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+
+	"cortex.dev/cortex/internal/atomicfile"
 )
 
 // The layout of a file: a head, which is magic, the id of the journal, the size of the file and
@@ -65,8 +67,7 @@ func Create(dir string, size int64) (_ *Writer, err error) {
 	w := &Writer{id: rand.Uint64() | 1, size: size &^ (sector - 1), at: headSize}
 	defer func() {
 		if err != nil {
-			w.close()
-			_ = Remove(dir) // why there is none is known
+			_ = errors.Join(w.Close(), Remove(dir)) // why there is none is known
 		}
 	}()
 	for i, name := range names(dir) {
@@ -82,7 +83,7 @@ func Create(dir string, size int64) (_ *Writer, err error) {
 			return nil, err
 		}
 	}
-	return w, syncFolder(dir)
+	return w, atomicfile.SyncFolder(dir)
 }
 
 // fill writes a whole file, so that nothing has to be found for it later.
@@ -101,15 +102,6 @@ func (w *Writer) fill(f *os.File) error {
 		clear(piece[:len(head)])
 	}
 	return f.Sync()
-}
-
-func syncFolder(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
 }
 
 // ID is what tells this journal from all others. It is never 0.
@@ -159,9 +151,7 @@ func (w *Writer) Append(batch []byte) error {
 func (w *Writer) Turn() { w.active, w.at = 1-w.active, headSize }
 
 // Close gives the files back.
-func (w *Writer) Close() error { return w.close() }
-
-func (w *Writer) close() (err error) {
+func (w *Writer) Close() (err error) {
 	for _, f := range w.files {
 		if f != nil {
 			err = errors.Join(err, f.Close())
