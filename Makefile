@@ -132,8 +132,7 @@ need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON) on this machine: install Python 3.9 or newer" >&2; exit 1; }
 
 .PHONY: check
-check: need-go need-cc need-python format vet lint portable test dist-test ## run exactly what CI runs: format, vet, lint, darwin, tests, fuzz
-	@scripts/fuzz 5s
+check: need-go need-cc need-python format vet lint portable test dist-test ## run exactly what CI runs: format, vet, lint, darwin, tests
 	@scripts/outdated
 	@echo "make check: everything passed"
 
