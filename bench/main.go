@@ -31,6 +31,12 @@ func measurements(p *place) []report.Measurement {
 		of(func(ctx context.Context, p *place) ([]row.Row, error) {
 			return dataplane.HTTP2Rows(ctx, dataplane.Options{Quick: p.Quick, Log: p.Log})
 		}, dataplane.HTTP2Names()...),
+		of(func(ctx context.Context, p *place) ([]row.Row, error) {
+			return dataplane.BodyRows(ctx, dataplane.Options{Quick: p.Quick, Log: p.Log})
+		}, dataplane.BodyNames()...),
+		of(func(ctx context.Context, p *place) ([]row.Row, error) {
+			return dataplane.OverloadRows(ctx, dataplane.Options{Quick: p.Quick, Log: p.Log})
+		}, dataplane.OverloadNames()...),
 		of(fromZero, whatZero),
 		of(burstAtZero, whatBurst, whatOverflow),
 		of(deploys, whatDeploy),

@@ -31,7 +31,8 @@ const (
 	WhatCPUPlain   = "CPU per forwarded request, beside httputil"
 	WhatThroughput = "throughput of one core, 64 connections"
 	WhatLatency    = "added latency at one connection, median"
-	WhatWorkloads  = "CPU per request with 1,000 workloads instead of one"
+	WhatWorkloads  = "CPU per request with 1,000 workloads and 100 splitters instead of one"
+	WhatReplicas   = "CPU per request with 5,000 replicas instead of one"
 	WhatTraces     = "CPU per request with traces of 1 in 100"
 	WhatAccess     = "CPU per request with a key and three limits"
 	WhatAccessTo   = "CPU per request with a key and three limits, beside HAProxy"
@@ -39,7 +40,7 @@ const (
 
 // Names returns the names of all rows.
 func Names() []string {
-	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads, WhatTraces, WhatAccess, WhatAccessTo}
+	return []string{WhatCPU, WhatCPUPlain, WhatThroughput, WhatLatency, WhatWorkloads, WhatReplicas, WhatTraces, WhatAccess, WhatAccessTo}
 }
 
 // Options say how to measure. The zero value measures fully and silently.
@@ -82,7 +83,7 @@ func Rows(ctx context.Context, o Options) ([]row.Row, error) {
 		return rows, nil
 	}
 	var rows []row.Row
-	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.traces, b.access} {
+	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.replicas, b.traces, b.access} {
 		measured, err := measure(ctx)
 		rows = append(rows, measured...)
 		if err != nil {
@@ -226,7 +227,19 @@ func (b *bed) latency(ctx context.Context) ([]row.Row, error) {
 func (b *bed) workloads(ctx context.Context) ([]row.Row, error) {
 	r := row.Row{What: WhatWorkloads, Target: "≤ 1.05 ×"}
 	// A small difference takes a longer look.
-	return b.between(ctx, r, 1.05, b.starts("gateway", 1000), b.starts("gateway", 1), 2*b.rounds, "with one")
+	many := func(ctx context.Context) (*process, error) {
+		return b.startGatewayTo(ctx, b.backend, "-workloads", "1000", "-splitters", "100")
+	}
+	return b.between(ctx, r, 1.05, many, b.starts("gateway", 1), 2*b.rounds, "with one")
+}
+
+// replicas measures what it costs to choose among many.
+func (b *bed) replicas(ctx context.Context) ([]row.Row, error) {
+	r := row.Row{What: WhatReplicas, Target: "≤ 1.05 ×"}
+	many := func(ctx context.Context) (*process, error) {
+		return b.startGatewayTo(ctx, b.backend, "-replicas", "5000")
+	}
+	return b.between(ctx, r, 1.05, many, b.starts("gateway", 1), 2*b.rounds, "with one")
 }
 
 // atMost fills r, whose target is met when ours is at most bound times theirs, in

@@ -12,7 +12,7 @@ func TestParseWrk(t *testing.T) {
 	t.Parallel()
 	const good = "Running 2s test\n  Latency Distribution\n     50%  676.00us\n     99%    1.2ms\n  162826 requests in 2.10s, 30.90MB read\n"
 	got, err := parseWrk(good)
-	if err != nil || got.requests != 162826 || got.seconds != 2.1 || got.p50 != 676 {
+	if err != nil || got.requests != 162826 || got.seconds != 2.1 || got.p50 != 676 || got.p99 != 1200 {
 		t.Errorf("parseWrk = %+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "unable to connect", good + "  Non-2xx or 3xx responses: 4\n", good + "  Socket errors: connect 0, read 3\n",

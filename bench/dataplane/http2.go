@@ -131,7 +131,7 @@ func (b *bed) measured(p *process, load func() (run, error)) (run, error) {
 	}
 	after, err := p.cpu()
 	r.used = (after - before).Seconds() * 1e6
-	b.log("%s: %.0f requests, %.2f µs CPU each", p.name, r.requests, r.cpu())
+	b.log("%s: %.0f requests, %.2f µs CPU each, median %.0f µs, 99 %% %.0f µs", p.name, r.requests, r.cpu(), r.p50, r.p99)
 	return r, err
 }
 

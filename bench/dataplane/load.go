@@ -20,47 +20,50 @@ type run struct {
 	seconds  float64
 	used     float64 // microseconds of CPU of the proxy
 	p50      float64 // microseconds
+	p99      float64
 }
 
 func (r run) cpu() float64    { return r.used / r.requests }
 func (r run) rate() float64   { return r.requests / r.seconds }
 func (r run) median() float64 { return r.p50 }
+func (r run) tail() float64   { return r.p99 }
 
 var (
 	wrkTotal  = regexp.MustCompile(`(\d+) requests in ([\d.]+)(ms|s|m),`)
 	wrkMedian = regexp.MustCompile(`50%\s+([\d.]+)(us|ms|s)`)
+	wrkTail   = regexp.MustCompile(`99%\s+([\d.]+)(us|ms|s)`)
 )
 
 // load runs wrk against p.
 func (b *bed) load(ctx context.Context, p *process, conns int) (run, error) {
-	before, err := p.cpu()
-	if err != nil {
-		return run{}, err
+	return b.loadOf(conns, b.path, "")(ctx, p)
+}
+
+// loadOf returns what loads a proxy with wrk, on a path of its own, or with a script.
+func (b *bed) loadOf(conns int, path, script string) func(context.Context, *process) (run, error) {
+	return func(ctx context.Context, p *process) (run, error) {
+		args := []string{"-t1", "-c" + strconv.Itoa(conns), "-d" + strconv.Itoa(int(b.duration.Seconds())) + "s", "--latency"}
+		if script != "" {
+			args = append(args, "-s", script)
+		}
+		if p.header != "" {
+			args = append(args, "-H", p.header)
+		}
+		return b.measured(p, func() (run, error) {
+			out, err := pinned(ctx, loadCore, b.wrk, append(args, "http://"+p.addr+path)...).CombinedOutput()
+			if err != nil {
+				return run{}, fmt.Errorf("running wrk: %w\n%s", err, out)
+			}
+			return parseWrk(string(out))
+		})
 	}
-	url := "http://" + p.addr + b.path
-	args := []string{"-t1", "-c" + strconv.Itoa(conns), "-d" + strconv.Itoa(int(b.duration.Seconds())) + "s", "--latency", url}
-	if p.header != "" {
-		args = append(args, "-H", p.header)
-	}
-	out, err := pinned(ctx, loadCore, b.wrk, args...).CombinedOutput()
-	if err != nil {
-		return run{}, fmt.Errorf("running wrk: %w\n%s", err, out)
-	}
-	after, err := p.cpu()
-	if err != nil {
-		return run{}, err
-	}
-	r, err := parseWrk(string(out))
-	r.used = (after - before).Seconds() * 1e6
-	b.log("%s: %.0f requests, %.2f µs CPU each, median %.0f µs", p.name, r.requests, r.cpu(), r.p50)
-	return r, err
 }
 
 // parseWrk reads what wrk prints. An answer that is not 200 is an error: the
 // fastest proxy is the one that refuses.
 func parseWrk(out string) (run, error) {
-	total, median := wrkTotal.FindStringSubmatch(out), wrkMedian.FindStringSubmatch(out)
-	if total == nil || median == nil {
+	total, median, tail := wrkTotal.FindStringSubmatch(out), wrkMedian.FindStringSubmatch(out), wrkTail.FindStringSubmatch(out)
+	if total == nil || median == nil || tail == nil {
 		return run{}, fmt.Errorf("wrk printed no result:\n%s", out)
 	}
 	if strings.Contains(out, "Non-2xx") || strings.Contains(out, "Socket errors") {
@@ -70,8 +73,10 @@ func parseWrk(out string) (run, error) {
 	r.requests, _ = strconv.ParseFloat(total[1], 64) // digits, says the expression
 	r.seconds, _ = strconv.ParseFloat(total[2], 64)
 	r.seconds *= map[string]float64{"ms": 1e-3, "s": 1, "m": 60}[total[3]]
-	r.p50, _ = strconv.ParseFloat(median[1], 64)
-	r.p50 *= map[string]float64{"us": 1, "ms": 1e3, "s": 1e6}[median[2]]
+	for of, found := range map[*float64][]string{&r.p50: median, &r.p99: tail} {
+		*of, _ = strconv.ParseFloat(found[1], 64)
+		*of *= map[string]float64{"us": 1, "ms": 1e3, "s": 1e6}[found[2]]
+	}
 	if r.requests == 0 || r.seconds == 0 {
 		return run{}, fmt.Errorf("wrk got no answer:\n%s", out)
 	}

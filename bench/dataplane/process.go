@@ -54,7 +54,7 @@ func (b *bed) startGo(ctx context.Context, core int, name string, args ...string
 const haproxyConfig = `
 global
   nbthread 1
-  maxconn 4000
+  maxconn 6000
 defaults
   mode http
   timeout client 60s

@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build linux && !race && (amd64 || arm64)
 
 package relay
 
@@ -9,17 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System calls on sockets that do not wait, made without the scheduler; see socket.
+// System calls on sockets that do not wait, made without the scheduler; see socket. They
+// are those of sockets, not of files: read and write look at a file's position and at who
+// watches it first, which was 6 % of what an event of a stream cost.
 
 // readNow reads what is there.
-func readNow(fd uintptr, p []byte) (int, syscall.Errno) { return now(syscall.SYS_READ, fd, p) }
+func readNow(fd uintptr, p []byte) (int, syscall.Errno) { return now(syscall.SYS_RECVFROM, fd, p) }
 
 // writeNow writes as much as there is room for.
-func writeNow(fd uintptr, p []byte) (int, syscall.Errno) { return now(syscall.SYS_WRITE, fd, p) }
+func writeNow(fd uintptr, p []byte) (int, syscall.Errno) { return now(syscall.SYS_SENDTO, fd, p) }
+
+// noSignal: a write to a connection that is closed is an error and nothing else. Reads take
+// it for nothing.
+const noSignal = syscall.MSG_NOSIGNAL
 
 func now(call, fd uintptr, p []byte) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // p is live during the call
+		n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), noSignal, 0, 0) //nolint:gosec // p is live during the call
 		switch errno {
 		case 0:
 			return int(n), 0

@@ -39,14 +39,18 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
-	kind := fs.String("kind", "gateway", "gateway, sidecar, httputil, backend or echo; talk or rest: a client of one")
+	kind := fs.String("kind", "gateway", "gateway, sidecar, httputil, backend, echo, events, bodies or slow; talk, rest, hear or press: a client of one")
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
+	splitters := fs.Int("splitters", 0, "traffic splitters beside them")
+	replicas := fs.Int("replicas", 1, "of each workload, all the same server")
 	traces := fs.String("traces", "", "URL of a collector of traces, for a gateway")
 	key := fs.String("key", "", "an access key that a gateway asks for, with three limits for whoever has it")
 	debug := fs.String("pprof", "", "where to serve profiles")
 	streams := fs.Int("streams", 1, "how many a client has")
+	atOnce := fs.Int("concurrency", 1000, "how many requests a replica takes at once behind a gateway, and has waiting")
+	rate := fs.Int("rate", 0, "how many requests a second a client sends")
 	period := fs.Duration("for", time.Second, "how long a client talks")
 	sidecars := fs.Bool("sidecars", false, "the server behind a gateway is a sidecar")
 	if err := fs.Parse(args); err != nil {
@@ -58,8 +62,12 @@ func run(ctx context.Context, args []string) int {
 		err = talk(ctx, *backend, *streams, *period)
 	case "rest":
 		err = rest(ctx, *backend, *streams)
+	case "hear":
+		err = hear(ctx, *backend, *streams, *period)
+	case "press":
+		err = press(ctx, *backend, *streams, *rate, *period)
 	default:
-		err = serve(ctx, *kind, *listen, *backend, *debug, *traces, *key, *workloads, *sidecars)
+		err = serve(ctx, *kind, *listen, *backend, *debug, *traces, *key, deployed{*workloads, *splitters, *replicas, *atOnce, *key != ""}, *sidecars)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -68,7 +76,7 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
-func serve(ctx context.Context, kind, listen, backend, debug, traces, key string, workloads int, sidecars bool) error {
+func serve(ctx context.Context, kind, listen, backend, debug, traces, key string, d deployed, sidecars bool) error {
 	if debug != "" {
 		mux := http.NewServeMux()
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -81,13 +89,19 @@ func serve(ctx context.Context, kind, listen, backend, debug, traces, key string
 	fmt.Println(ln.Addr()) // the one who started it waits for this line
 	switch kind {
 	case "gateway":
-		return serveGateway(ctx, ln, backend, traces, key, workloads, sidecars)
+		return serveGateway(ctx, ln, backend, traces, key, d, sidecars)
 	case "httputil":
 		return serveReverseProxy(ctx, ln, backend)
 	case "sidecar":
 		return serveSidecar(ctx, ln, backend)
 	case "echo":
 		return serveEcho(ctx, ln)
+	case "events":
+		return serveEvents(ctx, ln)
+	case "slow":
+		return serveSlowly(ctx, ln)
+	case "bodies":
+		return serveBodies(ctx, ln)
 	case "backend":
 		return serveAnswers(ctx, ln)
 	}
@@ -140,12 +154,12 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	return nil
 }
 
-func serveGateway(ctx context.Context, ln net.Listener, backend, traces, key string, workloads int, sidecars bool) error {
+func serveGateway(ctx context.Context, ln net.Listener, backend, traces, key string, d deployed, sidecars bool) error {
 	tracer, err := tracing.New(tracing.Config{Endpoint: traces, Ratio: tracing.DefaultRatio, Service: "gateway"})
 	if err != nil {
 		return err
 	}
-	cfg := gateway.Config{Store: desired{workloads, key != ""}, Engine: running{backend, workloads}, Tracer: tracer, Sidecars: sidecars}
+	cfg := gateway.Config{Store: d, Engine: running{d, backend}, Tracer: tracer, Sidecars: sidecars}
 	if key != "" {
 		cfg.Keys, cfg.Calls = oneKey(key), uncounted{}
 	}
@@ -194,40 +208,56 @@ var limits = []workload.Limit{
 	{Name: "daily", Per: workload.PerCaller, Quota: "10000000000/1d"},
 }
 
-// desired is a store with so many workloads, that ask who calls or do not.
-type desired struct {
-	n    int
-	asks bool
+// deployed is a store with workloads that ask who calls or do not, the first of which gets
+// the requests.
+type deployed struct {
+	workloads int
+	splitters int
+	replicas  int // of each workload
+	atOnce    int // requests of a replica, and as many wait
+	asks      bool
 }
 
-func (d desired) Watch(ctx context.Context, fn func(store.Change)) error {
-	for i := range d.n {
+func (d deployed) Watch(ctx context.Context, fn func(store.Change)) error {
+	for i := range d.workloads {
 		rev := &workload.Revision{ID: "1", Spec: workload.Spec{
 			Name: name(i), Kind: workload.Realtime, Networking: &workload.Networking{Endpoint: "/" + name(i)},
-			Pod: &workload.Pod{MaxConcurrency: 1000, MaxQueueLength: 1000},
+			Pod: &workload.Pod{MaxConcurrency: int64(d.atOnce), MaxQueueLength: int64(d.atOnce)},
 		}}
 		if d.asks {
 			rev.Networking.Auth, rev.Networking.Limits = &workload.Auth{Accept: []string{workload.AcceptKeys}}, limits
 		}
-		fn(store.Change{Name: name(i), Workload: &store.Workload{Revision: rev, Replicas: 1, Version: 1}})
+		fn(store.Change{Name: name(i), Workload: &store.Workload{Revision: rev, Replicas: d.replicas, Version: 1}})
+	}
+	for i := range d.splitters {
+		is := fmt.Sprintf("split-%d", i)
+		fn(store.Change{Name: is, Workload: &store.Workload{Version: 1, Revision: &workload.Revision{ID: "1", Spec: workload.Spec{
+			Name: is, Kind: workload.Splitter, Networking: &workload.Networking{Endpoint: "/" + is},
+			APIs: []workload.Target{{Name: name(i % d.workloads), Weight: 50}, {Name: name((i + 1) % d.workloads), Weight: 50}},
+		}}}})
 	}
 	fn(store.Change{})
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// running is an engine in which each of them has one replica, all the same server.
+// running is an engine in which all replicas are the same server.
 type running struct {
+	deployed
+
 	addr string
-	n    int
 }
 
 func (r running) Watch(ctx context.Context, fn func(engine.Status)) error {
-	for i := range r.n {
-		fn(engine.Status{Name: name(i), Desired: 1, Replicas: []engine.Replica{{
-			Replica:        workload.Replica{ID: name(i) + "-a", State: workload.Ready, UpToDate: true, Address: r.addr},
-			MaxConcurrency: 1000, MaxQueueLength: 1000,
-		}}})
+	for i := range r.workloads {
+		all := make([]engine.Replica, r.replicas)
+		for j := range all {
+			all[j] = engine.Replica{
+				Replica:        workload.Replica{ID: fmt.Sprintf("%s-%d", name(i), j), State: workload.Ready, UpToDate: true, Address: r.addr},
+				MaxConcurrency: int64(r.atOnce), MaxQueueLength: int64(r.atOnce),
+			}
+		}
+		fn(engine.Status{Name: name(i), Desired: r.replicas, Replicas: all})
 	}
 	<-ctx.Done()
 	return ctx.Err()
