@@ -97,7 +97,7 @@ func TestTwoTerminals(t *testing.T) {
 			code, _, _ := d.cortex(t.Context(), "cluster", "up", file, "--yes")
 			ended <- code
 		}()
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute) // of the bubble
 		for _, words := range [][]string{{"cluster", "up", file, "--yes"}, {"cluster", "down", "--yes"}} {
 			if code, _, told := d.cortex(t.Context(), words...); code != 1 || !strings.Contains(told, "another command of this machine works on cluster iris in us-west-2") {
 				t.Errorf("%v meanwhile = %d\n%s", words, code, told)

@@ -384,7 +384,8 @@ func TestATaskWhoseRunHasEndedDoesNotBeginAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
-		for over := false; !over; time.Sleep(5 * time.Millisecond) {
+		for over := false; !over; {
+			<-time.After(5 * time.Millisecond)
 			status, err := s.Status(t.Context(), "task-ok", id)
 			over = kept.dead.Load() || err == nil && !status.InProgress()
 		}
