@@ -233,7 +233,7 @@ func TestServersThatAreSilentAreAsked(t *testing.T) {
 	s, addr, _ := relayTo(t, ln.Addr().String(), Limits{}, nil)
 	f := dialFrames(t, addr)
 	f.head(1, true, callHead())
-	until(t, func() bool { return s.open() == 1 && s.up.streams() == 1 }, "the call to be under way")
+	until(t, func() bool { return s.open() == 1 && s.up.streams() == 1 && s.up.came() > 0 }, "the call to be under way, and the settings of the server here")
 	now := time.Now()
 	s.up.Sweep(now.Add(time.Second)) // which sees what came
 	s.up.Sweep(now.Add(time.Minute))
@@ -242,6 +242,16 @@ func TestServersThatAreSilentAreAsked(t *testing.T) {
 	if got := f.ended(); got != "14 upstream_closed " {
 		t.Errorf("the call came to %q", got)
 	}
+}
+
+// came returns how many bytes came on shared connections.
+func (u *Upstream) came() (n uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, m := range u.shared {
+		n += m.h.State().Came
+	}
+	return n
 }
 
 // streams returns how many requests are on shared connections.
