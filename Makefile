@@ -35,7 +35,7 @@ demo: need-go ## deploy a model here, call it, scale it, update it under load, c
 	@bin/demo
 
 .PHONY: demo-jobs
-demo-jobs: need-go ## items, a batch of 10,000 and a task here, with the daemon killed in the middle (a minute)
+demo-jobs: need-go ## items, a batch of 10,000, a task and a schedule here, with the daemon killed in the middle (a minute)
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo jobs
 

@@ -27,12 +27,12 @@ const (
 	demoFlowers = 10_000
 )
 
-// showJobs plays items, batches and a task, and kills the daemon in the middle.
+// showJobs plays items, batches, a task and a schedule, and kills the daemon in the middle.
 func showJobs(ctx context.Context, out io.Writer, home string) (err error) {
 	d := &jobsDemo{demo: newDemo(out, append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home)), dir: filepath.Join(home, "jobs")}
 	defer func() { err = errors.Join(err, d.leaveNothing(home)) }()
 	begun := time.Now()
-	for _, scene := range []func(context.Context) error{d.buildJobs, d.startJobs, d.items, d.killed, d.batch, d.mend, d.task, d.cleanUpJobs} {
+	for _, scene := range []func(context.Context) error{d.buildJobs, d.startJobs, d.items, d.killed, d.batch, d.mend, d.task, d.scheduled, d.cleanUpJobs} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func showJobs(ctx context.Context, out io.Writer, home string) (err error) {
   cortex submit train train.json --wait
   cortex jobs
 
-  examples/jobs/README.md   the same, step by step        docs/batch.md, docs/tasks.md, docs/async.md   all of it`)
+  examples/jobs/README.md   the same, step by step        docs/batch.md, tasks.md, async.md, schedules.md   all of it`)
 	return nil
 }
 
@@ -343,6 +343,59 @@ func (d *jobsDemo) task(ctx context.Context) error {
 	}
 	d.say("What it wrote stays when it is gone:")
 	return d.show(ctx, cortexBin, "logs", "train", list[0].ID)
+}
+
+// scheduled has the task run by a clock, and shows that what was due began, once each.
+func (d *jobsDemo) scheduled(ctx context.Context) error {
+	d.title("Train again every three seconds: a schedule")
+	if err := d.show(ctx, cortexBin, "deploy", filepath.Join(d.dir, "scheduled.yaml")); err != nil {
+		return err
+	}
+	type run struct {
+		Time, Began time.Time
+		State       string
+	}
+	var runs []run
+	if err := d.until(ctx, "two runs of the schedule", func() (bool, error) {
+		out, err := d.output(ctx, cortexBin, "schedules", "list", "train", "-o", "json")
+		var list []struct {
+			Runs []struct {
+				run
+				BeganAt time.Time `json:"began_at"`
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &list)
+		}
+		if err != nil || len(list) != 1 {
+			return false, err
+		}
+		runs = runs[:0]
+		for _, r := range list[0].Runs {
+			r.Began = r.BeganAt
+			if r.State == "succeeded" {
+				runs = append(runs, r.run)
+			}
+		}
+		return len(runs) >= 2, nil
+	}); err != nil {
+		return err
+	}
+	due := map[time.Time]bool{}
+	for _, r := range runs {
+		if due[r.Time] {
+			return fmt.Errorf("what was due at %s began twice", r.Time)
+		}
+		due[r.Time] = true
+		d.say("due at %s, began %d ms later: %s", r.Time.Local().Format(time.TimeOnly), r.Began.Sub(r.Time).Milliseconds(), r.State)
+	}
+	if err := d.show(ctx, cortexBin, "schedules", "pause", "train", "again"); err != nil {
+		return err
+	}
+	if err := d.show(ctx, cortexBin, "schedules", "list", "train"); err != nil {
+		return err
+	}
+	return d.show(ctx, cortexBin, "jobs", "train")
 }
 
 func (d *jobsDemo) cleanUpJobs(ctx context.Context) error {

@@ -137,6 +137,7 @@ var Rules = map[string]Rule{
 	"internal/store/kube":      {Internal: []string{"internal/store", "internal/crd", "internal/workload", "internal/fault"}, Outside: []string{k8sapi, k8smachine, k8sclient, klog}},
 	"internal/executions":      {Internal: []string{"internal/workload"}},
 	"internal/objects":         {Internal: []string{"internal/fault"}, Outside: []string{aws, smithy}},
+	"internal/deadletters":     {Internal: []string{"internal/fault"}, Outside: []string{aws, smithy}},
 	"internal/jobs/jobstest":   {Internal: []string{"internal/jobs"}},
 	"internal/store/storetest": {Internal: []string{"internal/store", "internal/workload", "internal/fault"}, Outside: []string{gocmp}},
 
@@ -201,7 +202,7 @@ var Rules = map[string]Rule{
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
-		"internal/async", "internal/jobs", "internal/objects", "internal/schedule", "internal/webhook", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
+		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/schedule", "internal/webhook", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/access", "internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/volumes", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},
@@ -223,7 +224,7 @@ var Rules = map[string]Rule{
 		"internal/atomicfile", "internal/fault", "internal/kube/program", "internal/lifecycle", "internal/telemetry",
 	}, Outside: []string{natsserver, k8smachine, k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
-		"internal/async", "internal/jobs", "internal/objects", "internal/kube/items", "internal/schedule", "internal/webhook",
+		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/kube/items", "internal/schedule", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",

@@ -355,3 +355,23 @@ func (s *Service) sweepBlobs(ctx context.Context) {
 func refersTo(i ledger.Item, name string) bool {
 	return i.Payload != nil && i.Payload.Blob == name || i.Result != nil && i.Result.Blob == name
 }
+
+// Compare says how a content differs from what it should be; empty: in nothing.
+func (f *Folder) Compare(c *ledger.Content) string {
+	from, err := f.Open(c.Blob)
+	if err != nil {
+		return err.Error()
+	}
+	defer from.Close()
+	digest := sha256.New()
+	n, err := io.Copy(digest, from)
+	switch {
+	case err != nil:
+		return err.Error()
+	case n != c.Size:
+		return fmt.Sprintf("it has %d bytes, and should have %d", n, c.Size)
+	case hex.EncodeToString(digest.Sum(nil)) != c.Digest:
+		return "it does not match its checksum"
+	}
+	return ""
+}

@@ -7,6 +7,7 @@ import (
 	"cortex.dev/cortex/internal/auth/policy"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/hostconfig"
 	"cortex.dev/cortex/internal/httpapi"
 	"cortex.dev/cortex/internal/migrate"
 	"cortex.dev/cortex/internal/workload"
@@ -64,6 +65,7 @@ var answers = map[string]answer{ //nolint:gosec // words about secrets, no secre
 	"cortex history":            prints[[]workload.APIVersion]("a list of `APIVersion`, newest first"),
 	"cortex install":            prints[ClusterInfo](installWord),
 	"cortex local status":       prints[localStatus]("an object: `running`, `socket` and `log`; when it runs also what the management API says at /v1/info, otherwise `ending`, the process that still stops its replicas, if there is one"),
+	"cortex local verify":       prints[hostconfig.Verified]("an object: `state_dir`, how many `records`, `contents` and `jobs` were looked at, and `damaged`, a list: `what`, `api` and `name`, where that can be told, `file` and `problem`; `more` is how many there are beyond those listed"),
 	"cortex keys create":        prints[workload.KeyMade]("a `KeyMade`: `key` is the key itself, which is never shown again"),
 	"cortex token":              prints[auth.CallSession]("a `CallSession`"),
 	"cortex usage":              prints[[]workload.Calls]("a list of `Calls`: an API, an hour and a caller each"),

@@ -43,6 +43,8 @@ type Hooks struct {
 	RunLocal func(ctx context.Context, cfg hostconfig.Local) error
 	// Serve hosts the environment for a team, in the same way.
 	Serve func(ctx context.Context, cfg hostconfig.Server, ready func(hostconfig.ServerInfo)) error
+	// Verify compares everything in a state folder with its checksums.
+	Verify func(ctx context.Context, stateDir string) (hostconfig.Verified, error)
 	// Cluster is nil where Kubernetes clusters cannot be worked on.
 	Cluster *ClusterHooks
 	// Delegate hands the whole command line over to a program with a Cluster, and

@@ -73,7 +73,7 @@ func (a *app) localCommand() *cobra.Command {
 		Example: "  cortex local start\n" +
 			"  cortex local status",
 	}
-	cmd.AddCommand(a.localStartCommand(), a.localStatusCommand(), a.localStopCommand(), a.localEnableCommand(), a.localDisableCommand(), a.localRunCommand())
+	cmd.AddCommand(a.localStartCommand(), a.localStatusCommand(), a.localStopCommand(), a.localVerifyCommand(), a.localEnableCommand(), a.localDisableCommand(), a.localRunCommand())
 	return cmd
 }
 

@@ -165,3 +165,23 @@ func ParseCIDRs(texts []string) ([]netip.Prefix, error) {
 	}
 	return networks, nil
 }
+
+// Verified is what was found in a state folder: every record and content in it was compared
+// with its checksum.
+type Verified struct {
+	StateDir string    `json:"state_dir"`
+	Records  int       `json:"records"`  // that are as they were written
+	Contents int       `json:"contents"` // payloads and results in files of their own
+	Jobs     int       `json:"jobs"`     // whose files were looked at
+	Damaged  []Damaged `json:"damaged"`
+	More     int       `json:"more,omitempty"` // that are damaged beyond those listed
+}
+
+// Damaged is something that is not what was written.
+type Damaged struct {
+	What    string `json:"what,omitempty"` // such as "item"; empty: whose it was cannot be told
+	API     string `json:"api,omitempty"`
+	Name    string `json:"name,omitempty"` // the id of an item or a job, the name of a secret
+	File    string `json:"file"`           // within the state folder
+	Problem string `json:"problem"`
+}

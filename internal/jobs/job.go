@@ -216,13 +216,19 @@ func (j *job) execute(life context.Context) {
 
 // finish writes down the end of the job.
 func (j *job) finish(ctx context.Context, status workload.JobStatus, reason *workload.ItemReason) {
-	now := time.Now().UTC()
+	if j.mail(ctx, status, reason) {
+		j.mu.Lock()
+		j.cancel = nil
+		j.mu.Unlock()
+		return // it goes on in the next process
+	}
 	if r := j.snapshot(); r.Kind == workload.BatchJob { // before anybody hears that it has ended
 		r.Status = status
 		if err := j.s.writeManifest(context.WithoutCancel(ctx), r); err != nil {
 			j.s.log.Warn("the manifest of a job cannot be written", "job", r.ID, "error", err)
 		}
 	}
+	now := time.Now().UTC()
 	if err := j.must(ctx, nil, func(r *record) {
 		r.Status, r.Reason, r.Ended, r.Ending = status, reason, now, ""
 		for i := range r.Attempts { // one that was under way in an earlier process

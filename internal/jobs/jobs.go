@@ -55,6 +55,7 @@ const (
 	codeTooMany     = "jobs.too_many"
 	codeWorkers     = "jobs.too_many_workers"
 	codeConfig      = "jobs.config_too_large"
+	codeNoQueues    = "jobs.no_queues_here"
 	codeS3          = "jobs.s3_not_here"
 	codeFolder      = "jobs.folder_not_allowed"
 	codeBadID       = "jobs.id_invalid"
@@ -98,6 +99,9 @@ type Config struct {
 	// a prefix, or s3://* for all. Nil: nothing is.
 	Objects Objects
 	S3Paths []string
+	// Queues has what failed for good sent to the queue that a job names. Nil: a job that names
+	// one is refused.
+	Queues Queues
 	// Elsewhere says that workers run on other machines: no items are in files of this one.
 	Elsewhere bool
 	// MaxAnswer is the most bytes of an answer to a batch; 0: 1 GiB.

@@ -156,7 +156,7 @@ func (a apis) Watch(ctx context.Context, _ func(store.Change)) error {
 }
 
 // system opens a service on a folder, and returns what runs it until its context ends.
-func system(ctx context.Context, dir string, log *slog.Logger) (*Service, func(context.Context) error, error) {
+func system(ctx context.Context, dir string, log *slog.Logger, queues Queues) (*Service, func(context.Context) error, error) {
 	rt, err := process.New(process.Config{StateDir: dir})
 	if err != nil {
 		return nil, nil, err
@@ -169,7 +169,7 @@ func system(ctx context.Context, dir string, log *slog.Logger) (*Service, func(c
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := Open(ctx, Config{Records: records, Files: Folder(filepath.Join(dir, "jobs")), Runner: eng, Deployed: apis{dir}, Log: log})
+	s, err := Open(ctx, Config{Records: records, Files: Folder(filepath.Join(dir, "jobs")), Runner: eng, Deployed: apis{dir}, Log: log, Queues: queues})
 	return s, func(ctx context.Context) error {
 		below, end := context.WithCancel(context.WithoutCancel(ctx))
 		ended := make(chan error, 1)
@@ -182,7 +182,12 @@ func system(ctx context.Context, dir string, log *slog.Logger) (*Service, func(c
 
 func start(t *testing.T, dir string) *rig {
 	t.Helper()
-	s, run, err := system(t.Context(), dir, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	return startWith(t, dir, letterBox(dir))
+}
+
+func startWith(t *testing.T, dir string, queues Queues) *rig {
+	t.Helper()
+	s, run, err := system(t.Context(), dir, slog.New(slog.NewTextHandler(t.Output(), nil)), queues)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +360,7 @@ func TestBatches(t *testing.T) {
 	r := start(t, t.TempDir())
 	id := r.submit("batch", `{"workers": 3, "item_list": {"items": [1, 2, 3, -1, 0, 0, 7, 8, 9], "batch_size": 2}, "sqs_dead_letter_queue": {"arn": "q", "max_receive_count": 2}}`)
 	job := r.await("batch", id, never)
-	if p := job.Progress; job.Status != workload.JobWithFailures || *job.TotalBatchCount != 5 || p.Succeeded != 4 || p.Failed != 1 || p.Queued != 0 || job.Warning == "" {
+	if p := job.Progress; job.Status != workload.JobWithFailures || *job.TotalBatchCount != 5 || p.Succeeded != 4 || p.Failed != 1 || p.Queued != 0 || job.Warning != "" {
 		t.Errorf("it is %s with %+v (%v), want 4 of 5 batches to succeed", job.Status, p, job.Reason)
 	}
 	var got []string
@@ -427,7 +432,7 @@ const killedItems = 30_000
 
 // daemon runs what there is until it is killed.
 func daemon(dir string) error {
-	_, run, err := system(context.Background(), dir, nil)
+	_, run, err := system(context.Background(), dir, nil, letterBox(dir))
 	if err != nil {
 		return err
 	}
@@ -451,7 +456,7 @@ func TestKilled(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := system(t.Context(), dir, nil)
+	s, _, err := system(t.Context(), dir, nil, letterBox(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,16 +48,23 @@ type record struct {
 	Attempts []workload.JobAttempt `json:"attempts,omitempty"`
 
 	// Of batches.
-	DeadLetter  *workload.SQSDeadLetterQueue `json:"dead_letter,omitempty"`
-	MaxFailures string                       `json:"max_failures,omitempty"`
-	Enqueued    cursor                       `json:"enqueued,omitzero"`
-	Batches     int                          `json:"batches,omitempty"` // enqueued
-	ItemBytes   int64                        `json:"item_bytes,omitempty"`
-	OutputBytes int64                        `json:"output_bytes,omitempty"`
-	ErrorBytes  int64                        `json:"error_bytes,omitempty"`
-	Succeeded   int                          `json:"succeeded,omitempty"`
-	Failed      int                          `json:"failed,omitempty"`
-	Worked      time.Duration                `json:"worked,omitempty"` // on batches that have ended
+	DeadLetter *workload.SQSDeadLetterQueue `json:"dead_letter,omitempty"`
+	// How far the file of errors was sent to that queue, how many batches of it were, how many
+	// the queue refused, and why the latest of them.
+	LettersAt      int64  `json:"letters_at,omitempty"`
+	LettersSent    int    `json:"letters_sent,omitempty"`
+	LettersRefused int    `json:"letters_refused,omitempty"`
+	LetterError    string `json:"letter_error,omitempty"`
+
+	MaxFailures string        `json:"max_failures,omitempty"`
+	Enqueued    cursor        `json:"enqueued,omitzero"`
+	Batches     int           `json:"batches,omitempty"` // enqueued
+	ItemBytes   int64         `json:"item_bytes,omitempty"`
+	OutputBytes int64         `json:"output_bytes,omitempty"`
+	ErrorBytes  int64         `json:"error_bytes,omitempty"`
+	Succeeded   int           `json:"succeeded,omitempty"`
+	Failed      int           `json:"failed,omitempty"`
+	Worked      time.Duration `json:"worked,omitempty"` // on batches that have ended
 }
 
 func (r *record) key() key { return key{r.API, r.ID} }

@@ -74,7 +74,7 @@ func (s *Service) Retry(ctx context.Context, api, id string, onlyFailed bool) (s
 	}
 	r := record{
 		API: api, Kind: workload.BatchJob, Parent: id, OnlyFailed: onlyFailed, Workers: parent.Workers, Config: parent.Config, Timeout: parent.Timeout,
-		DeadLetter: parent.DeadLetter, MaxFailures: parent.MaxFailures, Warning: parent.Warning,
+		DeadLetter: parent.DeadLetter, MaxFailures: parent.MaxFailures,
 	}
 	again, _, err := s.accept(ctx, r, rev, []byte("{}"))
 	return again, err
@@ -161,7 +161,9 @@ func (s *Service) prepare(ctx context.Context, api string, spec []byte) (r recor
 	case *workload.BatchSubmission:
 		r.Workers, r.Config, r.Timeout, r.DeadLetter, r.MaxFailures = b.Workers, b.Config, b.Timeout, b.SQSDeadLetterQueue, b.MaxFailures
 		if b.SQSDeadLetterQueue != nil {
-			r.Warning = fmt.Sprintf("nothing is sent to %s from here: batches that failed %d times stay with the job, where `cortex results --errors` shows them and `cortex retry --failed` tries them again", b.SQSDeadLetterQueue.ARN, b.SQSDeadLetterQueue.MaxReceiveCount)
+			if err := s.checkQueue(ctx, b.SQSDeadLetterQueue.ARN); err != nil {
+				return r, nil, nil, err
+			}
 		}
 		if r.Workers > MaxWorkers {
 			return r, nil, nil, fault.New(fault.Invalid, codeWorkers, "%d workers are asked for, and a job has at most %d", r.Workers, MaxWorkers)
@@ -174,6 +176,23 @@ func (s *Service) prepare(ctx context.Context, api string, spec []byte) (r recor
 		return r, nil, nil, fault.New(fault.Invalid, codeConfig, "the config of a job may have %d bytes", maxConfig).WithHint("put it into a file, and its path into the config")
 	}
 	return r, rev, sub, nil
+}
+
+// checkQueue refuses a queue to which nothing can be sent. One that is away now may be there
+// when there is something to send.
+func (s *Service) checkQueue(ctx context.Context, queue string) error {
+	if s.cfg.Queues == nil {
+		return fault.New(fault.Unsupported, codeNoQueues, "nothing can be sent to %s from here", queue).
+			WithHint("leave sqs_dead_letter_queue out: batches that failed stay with the job, where `cortex results --errors` shows them and `cortex retry --failed` tries them again")
+	}
+	err := s.cfg.Queues.Check(ctx, queue)
+	switch {
+	case err == nil, fault.Is(err, fault.Unavailable):
+		return nil
+	case fault.Is(err, fault.NotFound): // of what the submission says, and not the API
+		return fault.New(fault.Invalid, fault.Code(err), "sqs_dead_letter_queue: %w", err).WithHint("%s", fault.From(err).Hint)
+	}
+	return err
 }
 
 // parse reads the submission of a job of an API, which need not name it.

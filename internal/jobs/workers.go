@@ -110,6 +110,11 @@ func (j *job) workOn(parent context.Context, b *batches) error {
 			}
 		}
 	})
+	if r.DeadLetter != nil {
+		p := &post{j: j}
+		defer p.close()
+		committing.Go(func() { p.posts(ctx, done) })
+	}
 	workers.Wait()
 	close(done)
 	committing.Wait()

@@ -87,6 +87,9 @@ var oldKeys = map[string]old{
 	"networking.api_gateway":                 {"remove it: every API is reached through the gateway of its environment", nil},
 	"pod.containers[].shm_size":              {"it is called compute.shm", nil},
 	"pod.containers[].compute.memory":        {"it is called mem", []string{"mem"}},
+
+	// Of no release, but of the design, and of other tools.
+	"async.revision": {"remove it: an item is executed by the version that serves when its turn comes; to keep it for the one that accepted it, replicas of old versions would have to stay for as long as anything waits", nil},
 }
 
 var indices = regexp.MustCompile(`\[[0-9]+\]`)

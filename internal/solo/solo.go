@@ -21,6 +21,7 @@ import (
 	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/codesnapshot"
+	"cortex.dev/cortex/internal/deadletters"
 	"cortex.dev/cortex/internal/engine/docker"
 	"cortex.dev/cortex/internal/engine/local"
 	"cortex.dev/cortex/internal/engine/process"
@@ -183,7 +184,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	runs, err := jobs.Open(ctx, jobs.Config{
-		Records: records.records, Files: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Objects: objects.New(), S3Paths: m.s3, Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
+		Records: records.records, Files: records.jobs, Runner: eng, Deployed: st, Folders: m.folders, Objects: objects.New(), S3Paths: m.s3, Queues: deadletters.New(), Closed: m.permit != nil, Telemetry: metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"cortex.dev/cortex/internal/async"
+	"cortex.dev/cortex/internal/deadletters"
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/jobs"
@@ -75,7 +76,7 @@ func (l *leader) manageItems(role *operator.Config) error {
 	l.items = []lifecycle.Task{{Name: "ledger", Run: kept.Run}, {Name: "items", Run: work.Run}}
 	if runner, ok := role.Engine.(engine.Runner); ok { // tests have an engine that runs nothing
 		runs, err := jobs.New(jobs.Config{
-			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true, Objects: objects.New(), S3Paths: l.cfg.S3Paths,
+			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true, Objects: objects.New(), S3Paths: l.cfg.S3Paths, Queues: deadletters.New(),
 			MaxAnswer: maxJobAnswer, CommitEvery: jobCommitEvery, Telemetry: l.metrics, Log: l.cfg.Log,
 		})
 		if err != nil {

@@ -39,6 +39,11 @@ type walk struct {
 	pages uint64 // those below this number are in use
 	seen  map[uint64]bool
 	leaf  func(key, value []byte, bucket bool) error
+	// goOn is asked whether to go on without a page, or without one record of it, that is
+	// damaged; nil: the first damage ends the walk.
+	goOn func(id uint64, buf, low, high []byte, why error) bool
+	bad  func(key []byte, why error) bool
+	each func(key, data []byte) // sees every record that matches its checksum; nil: nobody
 }
 
 // verify reads the whole state before bbolt sees it.
@@ -98,18 +103,27 @@ func (w *walk) state() (*summary, error) {
 	w.leaf = func(key, value []byte, isBucket bool) error {
 		data, sum, ok := unseal(key, value)
 		if !ok || isBucket {
-			return damaged("the record %q does not match its checksum", key)
+			why := damaged("the record %q does not match its checksum", key)
+			if w.bad != nil && w.bad(key, why) {
+				return nil
+			}
+			return why
 		}
 		if string(key) == keySummary {
 			return json.Unmarshal(data, &told)
 		}
 		found.Sum += sum
 		found.Records++
+		if w.each != nil {
+			w.each(key, data)
+		}
 		return nil
 	}
 	// A bucket begins with the page of its root; 0 says that the page follows at once.
 	if root = native.Uint64(inner); root == 0 {
-		err = w.elements(inner[16:], nil, nil, 0)
+		if err = w.elements(inner[16:], nil, nil, 0); err != nil && w.goOn != nil && w.goOn(0, inner[16:], nil, nil, err) {
+			err = nil
+		}
 	} else {
 		err = w.page(root, nil, nil, 0)
 	}
@@ -163,17 +177,25 @@ func readMeta(file io.ReaderAt, i int) (metaPage, error) {
 // page reads one page and what is below it. Its keys are from low on, and below high
 // unless that is nil.
 func (w *walk) page(id uint64, low, high []byte, depth int) error {
-	if id < 2 || id >= w.pages || w.seen[id] || depth > maxDepth {
-		return damaged("page %d is where it cannot be", id)
-	}
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	w.seen[id] = true
-	buf, err := readPage(w.file, id, w.pages)
-	if err != nil {
-		return err
+	var buf []byte
+	err := damaged("page %d is where it cannot be", id)
+	if id >= 2 && id < w.pages && !w.seen[id] && depth <= maxDepth {
+		w.seen[id] = true
+		if buf, err = readPage(w.file, id, w.pages); err == nil {
+			err = w.within(id, buf, low, high, depth)
+		}
 	}
+	if err != nil && w.goOn != nil && w.goOn(id, buf, low, high, err) {
+		return nil
+	}
+	return err
+}
+
+// within reads what is in a page.
+func (w *walk) within(id uint64, buf, low, high []byte, depth int) error {
 	for next := id + 1; next < id+uint64(len(buf)/pageSize); next++ {
 		if w.seen[next] {
 			return damaged("page %d is used twice", next)
