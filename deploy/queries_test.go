@@ -89,6 +89,9 @@ func TestQueriesOfDashboardAndAlerts(t *testing.T) {
 
 	p.deploy(`{name: fails, kind: RealtimeAPI, pod: {containers: [{name: api, command: [sh, -c, exit 3]}]}}`)
 	p.reach("fails", workload.PhaseFailed)
+	p.deploy(strings.Replace(api("later", 200, ""), "RealtimeAPI", "AsyncAPI", 1))
+	p.work("/later")
+	p.begin()
 	bad := func() map[string]string {
 		p.call(200, "/fine", "/both")
 		p.call(500, "/errs", "/errs")
@@ -125,9 +128,6 @@ func TestQueriesOfDashboardAndAlerts(t *testing.T) {
 		t.Errorf("promtool or the engine says: %s", problem)
 	}
 
-	p.deploy(strings.Replace(api("later", 200, ""), "RealtimeAPI", "AsyncAPI", 1))
-	p.work("/later")
-	p.begin()
 	everyMetricIsThere(t, p.pages())
 }
 

@@ -183,13 +183,14 @@ func explain(queue string, err error) error {
 	switch {
 	case missing(err):
 		return fault.New(fault.NotFound, CodeMissing, "the queue %s does not exist", queue)
+	case strings.Contains(code, "Throttl"): // with 400, or 403
 	case status(err) == http.StatusForbidden, status(err) == http.StatusUnauthorized, strings.HasPrefix(code, "AccessDenied"):
 		return fault.New(fault.NotFound, CodeDenied, "this program may not send to %s: %w", queue, brief(err)).
 			WithHint("its AWS identity needs sqs:SendMessage of that queue, and sqs:GetQueueUrl")
 	case status(err) == 0 && strings.Contains(err.Error(), "credentials"):
 		return fault.New(fault.NotFound, CodeNoKeys, "nothing can be sent to %s without AWS credentials: %w", queue, brief(err)).
 			WithHint("give this program some as for any AWS SDK: variables, a profile, or the role of its machine or pod; or leave sqs_dead_letter_queue out: batches that failed stay with the job")
-	case status(err) >= 400 && status(err) < 500 && status(err) != http.StatusTooManyRequests && !strings.Contains(code, "Throttl"):
+	case status(err) >= 400 && status(err) < 500 && status(err) != http.StatusTooManyRequests:
 		return fault.New(fault.Invalid, CodeRefused, "SQS refuses a message for %s: %w", queue, brief(err))
 	}
 	return fault.New(fault.Unavailable, CodeAway, "%s cannot be reached now: %w", queue, brief(err))

@@ -27,12 +27,15 @@ type Queues interface {
 type letter struct {
 	id, body   string // the same whenever it is sent; and the items of the batch, a JSON array
 	attributes map[string]string
+	refused    error // why it is not even tried
 }
 
 // Bounds of sending.
 const (
 	lettersAtOnce  = 8
 	lettersInRow   = 64                     // that are sent before it is written down how far that is
+	lettersBytes   = 4 << 20                // of those
+	letterBytes    = 1 << 20                // of one: what SQS takes
 	lettersEvery   = time.Second            // while the job runs
 	lettersWithin  = time.Minute            // for which the end of a job waits for a queue that is away
 	lettersAgain   = 500 * time.Millisecond // first pause, which doubles
@@ -104,7 +107,7 @@ func (p *post) row(ctx context.Context, r record, patience time.Duration) error 
 	defer from.Close()
 	lines, at := bufio.NewReader(from), r.LettersAt
 	var letters []letter
-	for at < r.ErrorBytes && len(letters) < lettersInRow {
+	for size := 0; at < r.ErrorBytes && len(letters) < lettersInRow && size < lettersBytes; {
 		text, err := lines.ReadBytes('\n')
 		if err != nil {
 			return fmt.Errorf("reading which batches failed: %w", err)
@@ -117,7 +120,7 @@ func (p *post) row(ctx context.Context, r record, patience time.Duration) error 
 		if err != nil {
 			return err
 		}
-		letters, at = append(letters, l), at+int64(len(text))
+		letters, at, size = append(letters, l), at+int64(len(text)), size+len(l.body)
 	}
 	refused, why, err := p.send(ctx, r, letters, patience)
 	if err != nil {
@@ -143,6 +146,10 @@ func (p *post) letter(ctx context.Context, r record, line workload.JobLine) (let
 	l := letter{id: r.ID + "." + strconv.Itoa(line.Index), body: string(body), attributes: map[string]string{
 		"api_name": r.API, "job_id": r.ID, "batch_index": strconv.Itoa(line.Index),
 	}}
+	if len(body) > letterBytes {
+		l.refused = fault.New(fault.Invalid, codeLetterSize, "a batch of %d bytes is more than the %d that a message may have", len(body), letterBytes)
+		l.body = ""
+	}
 	if line.Reason != nil {
 		l.attributes["reason"] = line.Reason.Code
 	}
@@ -158,6 +165,9 @@ func (p *post) send(ctx context.Context, r record, letters []letter, patience ti
 		turns := make(chan struct{}, lettersAtOnce)
 		var all sync.WaitGroup
 		for i, l := range letters {
+			if errs[i] = l.refused; l.refused != nil {
+				continue
+			}
 			turns <- struct{}{}
 			all.Go(func() {
 				defer func() { <-turns }()

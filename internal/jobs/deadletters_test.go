@@ -141,6 +141,21 @@ func onlyIf(so bool, err error) error {
 	return nil
 }
 
+// What no message can have is not sent, and is told of; the next is.
+func TestALetterThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	r := start(t, t.TempDir())
+	many := strings.Repeat("1000000,", letterBytes/8)
+	id := r.submit("batch", strings.NewReplacer("[1, -1, 2, -1, -1]", "["+many+"-1,-1]", `"batch_size": 1`, fmt.Sprintf(`"batch_size": %d`, letterBytes/8+1)).Replace(withQueue))
+	job := r.await("batch", id, never)
+	if want := "1 of 2 batches that failed were not sent"; job.Progress.Failed != 2 || !strings.HasPrefix(job.Warning, want) || !strings.Contains(job.Warning, "more than the 1048576") {
+		t.Errorf("the job ends with %+v and %q, want %q", job.Progress, job.Warning, want)
+	}
+	if sent := letterBox(r.dir).letters(t); len(sent) != 1 || sent[id+".1"] != 1 {
+		t.Errorf("%v were sent, want the second batch", sent)
+	}
+}
+
 // A queue that nothing can be sent to is said before the job is accepted.
 func TestQueuesThatAreRefused(t *testing.T) {
 	t.Parallel()

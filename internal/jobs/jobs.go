@@ -55,6 +55,7 @@ const (
 	codeTooMany     = "jobs.too_many"
 	codeWorkers     = "jobs.too_many_workers"
 	codeConfig      = "jobs.config_too_large"
+	codeLetterSize  = "jobs.letter_too_large"
 	codeNoQueues    = "jobs.no_queues_here"
 	codeS3          = "jobs.s3_not_here"
 	codeFolder      = "jobs.folder_not_allowed"

@@ -135,7 +135,7 @@ func (w *walk) state() (*summary, error) {
 	case told.Format > formatLogged:
 		return nil, tooNew(told.Format)
 	case told.Records != found.Records || told.Sum != found.Sum:
-		return nil, damaged("it holds %d records and should hold %d, or others", found.Records, told.Records)
+		return told, damaged("it holds %d records and should hold %d, or others", found.Records, told.Records)
 	}
 	return told, nil
 }
