@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
+	"slices"
 
 	"cortex.dev/cortex/internal/relay"
 )
@@ -96,3 +98,6 @@ func (g *Gateway) shook(err error) {
 	}
 	g.shaken[1].Add(1)
 }
+
+// Hosts returns the host names of what is deployed.
+func (g *Gateway) Hosts() []string { return slices.Sorted(maps.Keys(g.snap.Load().hosts)) }
