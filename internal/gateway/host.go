@@ -12,7 +12,7 @@ import (
 // ofHost finds who has the host name of a request as its own; nil: nobody. It then has every
 // path. While nobody has one this costs a look at a map that is empty.
 func (s *snapshot) ofHost(x *relay.Exchange) *route {
-	if len(s.hosts) == 0 {
+	if len(s.hosts) == 0 || x.Target()[0] != '/' { // an asterisk is no path
 		return nil
 	}
 	var scratch [maxHost]byte
