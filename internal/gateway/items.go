@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -324,7 +325,7 @@ func (g *Gateway) serveItems(api string, w http.ResponseWriter, r *http.Request)
 		}
 	}
 	if jobs {
-		g.cfg.Jobs.Serve(api, base, w, r)
+		g.cfg.Jobs.Serve(api, cmp.Or(base, "/"), w, r)
 		return
 	}
 	g.cfg.Items.Serve(api, base, w, r)

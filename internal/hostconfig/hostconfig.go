@@ -141,7 +141,7 @@ func CheckTick(d time.Duration) error {
 
 // Problems returns everything that is wrong with s.
 func (s *Server) Problems() []string {
-	p := append(problems(s.Management.Problems()), s.Front.Problems()...)
+	p := problems(append(s.Management.Problems(), s.Front.Problems()...))
 	for _, host := range s.APIHosts {
 		p.checkHost(host)
 	}

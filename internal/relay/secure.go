@@ -19,6 +19,7 @@ type backlog struct {
 	mu   sync.Mutex
 	owed []byte
 	now  bool // writes do not wait
+	last bool // nor ever again: the connection is being ended
 }
 
 // newSecured is newSocket for a client who is to speak TLS.
@@ -31,7 +32,7 @@ func newSecured(nc net.Conn, cfg *tls.Config) *socket {
 func (b *backlog) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.now {
+	if !b.now && !b.last {
 		if err := b.pay(b.socket.Write); err != nil {
 			return 0, err
 		}
@@ -68,7 +69,7 @@ func (b *backlog) settle(now bool) (bool, error) {
 	defer b.mu.Unlock()
 	b.now = now
 	write := b.socket.Write
-	if now {
+	if now || b.last {
 		write = b.socket.WriteNow
 	}
 	err := b.pay(write)
@@ -92,7 +93,7 @@ func (b *backlog) alert(send func() error) error {
 		return errOwing
 	}
 	free := len(b.owed) == 0
-	b.now = b.now || free
+	b.last = b.last || free
 	b.mu.Unlock()
 	if !free {
 		return errOwing
