@@ -282,8 +282,11 @@ func (f *front) get(roots *x509.CertPool, name string) (*x509.Certificate, error
 
 func (f *front) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
+			f.stop()
 			t.Fatalf("waited in vain for %s; the log is\n%s", what, f.log.buf.String())
 		}
 	}

@@ -193,7 +193,7 @@ func (i *issuer) use(hosts []string) (changed bool) {
 // of 90 days or of six, there is time to try again and again.
 func renewal(leaf *x509.Certificate) time.Time {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
-	return leaf.NotBefore.Add(life * 2 / 3).Add(-time.Duration(mathrand.Int64N(int64(life/50) + 1))) //nolint:gosec // so that not all ask at once
+	return leaf.NotBefore.Add(life * 2 / 3).Add(-time.Duration(mathrand.Int64N(int64(life/50) + 1))) // so that not all ask at once
 }
 
 func (i *issuer) file(host string) string { return filepath.Join(i.dir, host+".pem") }
@@ -286,7 +286,7 @@ func (i *issuer) took(host string, n *wanted, way string, cert *tls.Certificate,
 	}
 	i.failed.Add(1)
 	wait := again[min(n.failures, len(again)-1)]
-	wait += time.Duration(mathrand.Int64N(int64(wait)/5 + 1)) //nolint:gosec // so that not all ask at once
+	wait += time.Duration(mathrand.Int64N(int64(wait)/5 + 1)) // so that not all ask at once
 	if limited, ok := acme.RateLimit(err); ok {
 		wait = max(wait, limited)
 	}

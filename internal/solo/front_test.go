@@ -74,7 +74,9 @@ func TestServeWithTLS(t *testing.T) {
 	}}
 	t.Cleanup(tr.CloseIdleConnections)
 	caller := &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
 		resp, err := caller.Get(api.HostEndpoint + "/a/../b") // refused before a replica is wanted
 		if err == nil {
 			resp.Body.Close()
