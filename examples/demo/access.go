@@ -28,6 +28,9 @@ type accessDemo struct {
 
 	secure string           // host:port of APIs with TLS
 	acme   *acmetest.Server // who gives certificates; nil: nobody
+
+	issuer    *issuer // of tokens; nil: there is none yet
+	tokensURL string  // of the API that takes them
 }
 
 // showAccess plays a stranger, a caller and her limits.
@@ -37,10 +40,13 @@ func showAccess(ctx context.Context, out io.Writer, home string) (err error) {
 		if d.acme != nil {
 			d.acme.Close()
 		}
+		if d.issuer != nil {
+			d.issuer.server.Close()
+		}
 		err = errors.Join(err, d.leaveNothing(home))
 	}()
 	begun := time.Now()
-	for _, scene := range []func(context.Context) error{d.buildAccess, d.startAccess, d.stranger, d.caller, d.ownHost, d.parallel, d.rate, d.quota, d.usageOfAlice, d.rotation, d.revoked, d.cleanUpAccess} {
+	for _, scene := range []func(context.Context) error{d.buildAccess, d.startAccess, d.stranger, d.caller, d.ownHost, d.tokens, d.parallel, d.rate, d.quota, d.usageOfAlice, d.rotation, d.revoked, d.rotated, d.role, d.cleanUpAccess} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -116,8 +122,12 @@ func (r reply) String() string {
 }
 
 // call is one request, with a key if that is not empty.
-func (d *accessDemo) call(ctx context.Context, key string) (r reply, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, strings.NewReader(aFlower))
+func (d *accessDemo) call(ctx context.Context, key string) (reply, error) {
+	return d.callAt(ctx, d.url, key)
+}
+
+func (d *accessDemo) callAt(ctx context.Context, url, key string) (r reply, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(aFlower))
 	if err != nil {
 		return r, err
 	}
@@ -343,8 +353,10 @@ func (d *accessDemo) revoked(ctx context.Context) error {
 
 func (d *accessDemo) cleanUpAccess(ctx context.Context) error {
 	d.title("Take it away again")
-	if err := d.show(ctx, cortexBin, "delete", "flowers", "--force"); err != nil {
-		return err
+	for _, name := range []string{"flowers", "tokens"} {
+		if err := d.show(ctx, cortexBin, "delete", name, "--force"); err != nil {
+			return err
+		}
 	}
 	return d.show(ctx, cortexBin, "local", "stop")
 }
