@@ -40,7 +40,7 @@ demo-jobs: need-go ## items, a batch of 10,000, a task and a schedule here, with
 	@bin/demo jobs
 
 .PHONY: demo-access
-demo-access: need-go ## who may call an API, and how much: a stranger, a key, limits, usage (half a minute; no cloud)
+demo-access: need-go ## who may call an API, and how much: a stranger, keys, limits, usage, a certificate, tokens, an IAM role (a minute; no cloud)
 	@$(GO) build -o bin/demo ./examples/demo
 	@bin/demo access
 

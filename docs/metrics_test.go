@@ -24,6 +24,7 @@ var programs = map[string]string{
 	"internal/telemetry":              "every program",
 	"internal/telemetry/proxymetrics": "gateway, sidecar",
 	"internal/gateway":                "gateway",
+	"internal/hostcert":               "gateway, on one machine",
 	"internal/async":                  "gateway, operator",
 	"internal/jobs":                   "operator, on one machine",
 	"internal/schedule":               "operator",

@@ -10,9 +10,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"cortex.dev/cortex/internal/hostcert/acmetest"
 )
 
 // accessDemo is the showing of who may call an API, and how much.
@@ -22,14 +25,28 @@ type accessDemo struct {
 	key  string // alice's
 	sent int    // requests of alice that were let in
 	over int    // that a limit refused
+
+	secure string           // host:port of APIs with TLS
+	acme   *acmetest.Server // who gives certificates; nil: nobody
+
+	issuer    *issuer // of tokens; nil: there is none yet
+	tokensURL string  // of the API that takes them
 }
 
 // showAccess plays a stranger, a caller and her limits.
 func showAccess(ctx context.Context, out io.Writer, home string) (err error) {
 	d := &accessDemo{demo: newDemo(out, append(os.Environ(), "CORTEX_CLI_CONFIG_DIR="+home)), dir: filepath.Join(home, "access")}
-	defer func() { err = errors.Join(err, d.leaveNothing(home)) }()
+	defer func() {
+		if d.acme != nil {
+			d.acme.Close()
+		}
+		if d.issuer != nil {
+			d.issuer.server.Close()
+		}
+		err = errors.Join(err, d.leaveNothing(home))
+	}()
 	begun := time.Now()
-	for _, scene := range []func(context.Context) error{d.buildAccess, d.startAccess, d.stranger, d.caller, d.parallel, d.rate, d.quota, d.usageOfAlice, d.rotation, d.revoked, d.cleanUpAccess} {
+	for _, scene := range []func(context.Context) error{d.buildAccess, d.startAccess, d.stranger, d.caller, d.ownHost, d.tokens, d.parallel, d.rate, d.quota, d.usageOfAlice, d.rotation, d.revoked, d.rotated, d.role, d.cleanUpAccess} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -42,7 +59,8 @@ func showAccess(ctx context.Context, out io.Writer, home string) (err error) {
   curl -H "Authorization: Bearer cxk_…" http://localhost:8888/flowers -d @../iris/flowers.json
   cortex usage
 
-  docs/access.md   keys, tokens of your own issuer, limits, usage`)
+  docs/access.md   keys, tokens of your own issuer, limits, usage
+  docs/tls.md      names of their own, certificates`)
 	return nil
 }
 
@@ -62,7 +80,11 @@ func (d *accessDemo) buildAccess(ctx context.Context) error {
 
 func (d *accessDemo) startAccess(ctx context.Context) (err error) {
 	d.title("Start the local environment, and deploy an API that asks who calls")
-	if err := d.show(ctx, cortexBin, startArgs...); err != nil {
+	flags, err := d.authority(ctx, filepath.Dir(d.dir))
+	if err != nil {
+		return err
+	}
+	if err := d.show(ctx, cortexBin, append(slices.Clone(startArgs), flags...)...); err != nil {
 		return err
 	}
 	if err := d.show(ctx, cortexBin, "deploy", filepath.Join(d.dir, "cortex.yaml")); err != nil {
@@ -100,8 +122,12 @@ func (r reply) String() string {
 }
 
 // call is one request, with a key if that is not empty.
-func (d *accessDemo) call(ctx context.Context, key string) (r reply, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, strings.NewReader(aFlower))
+func (d *accessDemo) call(ctx context.Context, key string) (reply, error) {
+	return d.callAt(ctx, d.url, key)
+}
+
+func (d *accessDemo) callAt(ctx context.Context, url, key string) (r reply, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(aFlower))
 	if err != nil {
 		return r, err
 	}
@@ -327,8 +353,10 @@ func (d *accessDemo) revoked(ctx context.Context) error {
 
 func (d *accessDemo) cleanUpAccess(ctx context.Context) error {
 	d.title("Take it away again")
-	if err := d.show(ctx, cortexBin, "delete", "flowers", "--force"); err != nil {
-		return err
+	for _, name := range []string{"flowers", "tokens"} {
+		if err := d.show(ctx, cortexBin, "delete", name, "--force"); err != nil {
+			return err
+		}
 	}
 	return d.show(ctx, cortexBin, "local", "stop")
 }

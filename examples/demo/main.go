@@ -6,7 +6,7 @@
 //	make demo
 //	make demo-iam      the same machine for a team: AWS identities, a policy, an audit; see iam.go
 //	make demo-jobs     items, batches, a task and a schedule, and the daemon killed among them; see jobs.go
-//	make demo-access   who may call an API, and how much: keys, limits, usage; see access.go
+//	make demo-access   who may call an API, and how much: keys, limits, usage, a certificate; see access.go
 //	make demo-kube     on the Kubernetes that make kube-up started; see kube.go
 //	make demo-aws      a cluster in a simulated AWS account, with a Kubernetes of its own; see aws.go
 //

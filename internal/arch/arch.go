@@ -40,6 +40,7 @@ const (
 	cedar      = "github.com/cedar-policy/cedar-go"
 	xtime      = "golang.org/x/time"
 	xsync      = "golang.org/x/sync"
+	xcrypto    = "golang.org/x/crypto"
 
 	k8sapi     = "k8s.io/api"
 	k8smachine = "k8s.io/apimachinery"
@@ -160,7 +161,12 @@ var Rules = map[string]Rule{
 	"internal/backoff":      {},
 	"internal/filelock":     {Internal: []string{"internal/backoff"}, Outside: []string{xsys}},
 
-	"internal/hostconfig": {Internal: []string{"internal/webhook", "internal/auth", "internal/autoscaler", "internal/tracing"}},
+	// What callers see at the front door. Who authorities speak to is not the gateway's business.
+	"internal/hostcert": {Internal: []string{"internal/atomicfile", "internal/fault", "internal/telemetry"}, Outside: []string{xcrypto}},
+	// An authority for tests and for the demo.
+	"internal/hostcert/acmetest": {Outside: []string{xnet}},
+
+	"internal/hostconfig": {Internal: []string{"internal/workload", "internal/webhook", "internal/auth", "internal/autoscaler", "internal/tracing"}},
 
 	"internal/auth":        {Internal: []string{"internal/fault"}},
 	"internal/auth/local":  {Outside: []string{xsys}},
@@ -202,7 +208,7 @@ var Rules = map[string]Rule{
 		"internal/tracing", // its default ratio
 	}, Outside: []string{cobra, pflag, lipgloss, yaml, xterm, xsys}},
 	"internal/solo": {Internal: []string{
-		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/schedule", "internal/webhook", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
+		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/schedule", "internal/webhook", "internal/hostcert", "internal/hostconfig", "internal/httpserve", "internal/workload", "internal/fault", "internal/telemetry", "internal/autoscaler", "internal/engine/local",
 		"internal/access", "internal/engine/process", "internal/engine/docker", "internal/codesnapshot", "internal/volumes", "internal/store/bolt", "internal/operator", "internal/gateway", "internal/httpapi",
 		"internal/auth/local", "internal/certificate", "internal/operatorserver", "internal/lifecycle", "internal/tracing",
 	}},

@@ -1,6 +1,7 @@
 package async
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,7 @@ func (s *Service) Serve(api, base string, w http.ResponseWriter, r *http.Request
 		methods = map[string]func() error{http.MethodPost: func() error { return op.report(strings.TrimPrefix(rest, "progress/")) }}
 	default:
 		op.fail(fault.New(fault.NotFound, codeNotDeployed, "there is nothing at %s", r.URL.Path).
-			WithHint("POST a request to %s; GET %s/ID says what became of it", base, base))
+			WithHint("POST a request to %s; GET %s/ID says what became of it", cmp.Or(base, "/"), base))
 		return
 	}
 	run := methods[r.Method]

@@ -255,6 +255,9 @@ func (a *app) sayEndpoints(results []workload.DeployResult) {
 			a.say("")
 		}
 		a.say("%s   %s", a.paint.bold(pad(apiName(r.API), width)), r.API.Endpoint)
+		if r.API.HostEndpoint != "" {
+			a.say("%s   %s", pad("", width), r.API.HostEndpoint)
+		}
 	}
 }
 

@@ -176,6 +176,9 @@ func (a *app) writeDetails(w io.Writer, api workload.APIResponse, now time.Time)
 	if api.Endpoint != "" {
 		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("endpoint:"), api.Endpoint)
 	}
+	if api.HostEndpoint != "" {
+		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("host:"), api.HostEndpoint)
+	}
 	if code := codeNote(api); code != "" {
 		fmt.Fprintf(w, "\n%s %s\n", a.paint.bold("code:"), code)
 	}

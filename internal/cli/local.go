@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -23,12 +24,57 @@ type runFlags struct {
 	port    int
 	tick    time.Duration
 	metrics string
+	front   hostconfig.Front
+}
+
+// addFrontFlags adds the flags of how apis are reached with TLS.
+func addFrontFlags(cmd *cobra.Command, f *hostconfig.Front) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.TLSListen, "api-tls-listen", "", "address on which apis are served with tls, such as 0.0.0.0:443 (default: none)")
+	flags.StringArrayVar(&f.Certs, "api-tls-cert", nil, "certificate file with its chain, as pem, for the host names in it; may be repeated, each with its --api-tls-key")
+	flags.StringArrayVar(&f.Keys, "api-tls-key", nil, "key file of the certificate at the same place, as pem; may be repeated")
+	flags.StringVar(&f.ACMEDirectory, "acme-directory", "", "https address of the directory of an authority that gives certificates for the host names of apis (acme); naming it agrees to its terms (default: none)")
+	flags.StringVar(&f.ACMEEmail, "acme-email", "", "where that authority may write to")
+	flags.StringVar(&f.ACMECA, "acme-ca", "", "file with who vouches for that authority's own server, as pem, beside the system's")
+	flags.IntVar(&f.RedirectPort, "https-redirect", 0, "send requests by plain http for host names with a certificate to https at this port of callers, such as 443 (default: do not)")
+	for _, name := range []string{"api-tls-cert", "api-tls-key", "acme-ca"} {
+		_ = cmd.MarkFlagFilename(name)
+	}
+}
+
+// frontArgs are the flags as another command line takes them, from another folder.
+func frontArgs(f *hostconfig.Front) (args []string) {
+	add := func(flag, value string, isPath bool) {
+		if isPath && value != "" {
+			if full, err := filepath.Abs(value); err == nil {
+				value = full
+			}
+		}
+		if value != "" {
+			args = append(args, flag, value)
+		}
+	}
+	add("--api-tls-listen", f.TLSListen, false)
+	for _, c := range f.Certs {
+		add("--api-tls-cert", c, true)
+	}
+	for _, k := range f.Keys {
+		add("--api-tls-key", k, true)
+	}
+	add("--acme-directory", f.ACMEDirectory, false)
+	add("--acme-email", f.ACMEEmail, false)
+	add("--acme-ca", f.ACMECA, true)
+	if f.RedirectPort != 0 {
+		add("--https-redirect", strconv.Itoa(f.RedirectPort), false)
+	}
+	return args
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.port, "api-port", -1, "port on which apis are served; 0 takes any free one (default 8888, or as configured)")
 	cmd.Flags().DurationVar(&f.tick, "autoscaling-tick", 0, "time between two decisions of the autoscaler (default 10s, or as configured)")
 	cmd.Flags().StringVar(&f.metrics, "metrics-listen", "", "host:port of a metrics page for Prometheus, such as 127.0.0.1:9464 (default: none)")
+	addFrontFlags(cmd, &f.front)
 }
 
 // check refuses impossible values, before anything is started with them.
@@ -40,6 +86,9 @@ func (f *runFlags) check() error {
 		if err := hostconfig.CheckTick(f.tick); err != nil {
 			return fault.New(fault.Usage, "cli.wrong_flag", "--autoscaling-tick: %w", err)
 		}
+	}
+	if wrong := f.front.Problems(); len(wrong) > 0 {
+		return fault.New(fault.Usage, "cli.wrong_flag", "%s", strings.Join(wrong, "\n  "))
 	}
 	if f.metrics != "" {
 		if _, _, err := net.SplitHostPort(f.metrics); err != nil {
@@ -61,7 +110,7 @@ func (f *runFlags) args() []string {
 	if f.metrics != "" {
 		args = append(args, "--metrics-listen", f.metrics)
 	}
-	return args
+	return append(args, frontArgs(&f.front)...)
 }
 
 func (a *app) localCommand() *cobra.Command {
@@ -305,7 +354,7 @@ func (a *app) localConfig(flags runFlags) (hostconfig.Local, error) {
 		return hostconfig.Local{}, err
 	}
 	files := a.daemon.Files()
-	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.Credentials(), MetricsListen: flags.metrics}
+	cfg := hostconfig.Local{StateDir: files.StateDir, Socket: files.Socket, Env: env.Credentials(), MetricsListen: flags.metrics, Front: flags.front}
 	port := environments.DefaultAPIPort
 	if env.APIPort != nil {
 		port = *env.APIPort

@@ -68,6 +68,8 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&c.APIConns, "api-connections-per-address", 5000, "connections that one address may have to apis; trusted proxies may have any number")
 	flags.StringVar(&c.PolicyFile, "policy", "", "cedar policy file (default: every identity of the account may do everything)")
 	flags.StringArrayVar(&c.PlatformRoles, "platform-role", nil, "arn of a role that may never manage, such as one that apis run with; may be repeated")
+	flags.StringSliceVar(&c.APIHosts, "api-hosts", nil, "host names that apis may have (networking.host): names, and *.example.com for every name below example.com (default: none)")
+	addFrontFlags(cmd, &c.Front)
 	flags.BoolVar(&c.RequireAuth, "require-auth", false, "refuse APIs that do not ask who calls (networking.auth)")
 	flags.BoolVar(&c.ImagesOnly, "images-only", false, "refuse containers without an image: as processes they could read this server's keys")
 	flags.StringSliceVar(&c.HostPaths, "host-paths", nil, "folders of this machine that apis may mount, to read, with what is in them (default: none)")
@@ -122,6 +124,7 @@ func (a *app) sayServer(info hostconfig.ServerInfo) {
 	lines := [][2]string{
 		{"operator endpoint", info.Endpoint},
 		{"apis", info.APIEndpoint},
+		{"apis with tls", info.APITLS},
 		{"metrics", info.Metrics},
 		{"cluster", info.ClusterID},
 		{"aws account", info.Account},

@@ -61,7 +61,10 @@ func (g *Gateway) admit(x *relay.Exchange, again int, v *visit) (*replica, *rela
 		}
 		return r, ans
 	}
-	w, strip, s, ans := g.route(x.Target(), v)
+	if ans := g.misled(x); ans != nil {
+		return nil, ans
+	}
+	w, strip, s, ans := g.route(x, v)
 	if ans != nil {
 		if v.route != nil {
 			x.State = v.route.split
@@ -142,14 +145,19 @@ func (v *visit) record(spans *proxyspan.Request, r *replica) {
 	spans.Admitted(&v.Admission, true, r.id, *r.revision.Load()) // set before the backend is ready
 }
 
-// route finds the workload under whose endpoint target lies, the length of that
-// endpoint within target, and the splitter that chose the workload, if one did.
-func (g *Gateway) route(target []byte, v *visit) (w *work, strip int, s *split, ans *relay.Answer) {
-	path := pathOf(target)
+// route finds the workload whose host name x asks for or under whose endpoint its target
+// lies, the length of that endpoint within target, and the splitter that chose the workload,
+// if one did.
+func (g *Gateway) route(x *relay.Exchange, v *visit) (w *work, strip int, s *split, ans *relay.Answer) {
+	path := pathOf(x.Target())
 	if climbs(path) {
 		return nil, 0, nil, &relay.Answer{Status: 400, Code: "dot_segment", Message: "the path has a . or .. segment; resolve it before sending"}
 	}
-	r, strip := g.snap.Load().find(path)
+	snap := g.snap.Load()
+	r := snap.ofHost(x)
+	if r == nil {
+		r, strip = snap.find(path)
+	}
 	if r == nil {
 		return nil, 0, nil, &relay.Answer{Status: 404, Code: "endpoint_not_found", Message: "no API is deployed at this path"}
 	}

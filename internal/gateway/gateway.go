@@ -14,6 +14,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,6 +79,8 @@ type Config struct {
 	Sessions func(token []byte) (access.Session, bool)
 	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
 	Calls store.Calls
+	// Names knows which host names have certificates. Nil: none have.
+	Names Names
 	// Trusted are proxies in front; see relay.Config.
 	Trusted []netip.Prefix
 	// Sidecars says that replicas are reached through sidecars: what those say of a
@@ -115,6 +118,7 @@ type Gateway struct {
 	mu      sync.Mutex
 	works   map[string]*work
 	ended   bool                 // Run's context ended
+	shaken  [2]atomic.Uint64     // handshakes of TLS: that failed, and that did not
 	nowhere *proxymetrics.Series // requests under no endpoint, and what is no request
 }
 
@@ -191,7 +195,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 // are finished, or after DrainTimeout. Before Run knows what is deployed, callers
 // wait in the listener's queue: after a restart nobody is told that an API does
 // not exist.
-func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
+func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error { return g.serve(ctx, ln, nil) }
+
+// ServeTLS is Serve for clients who speak TLS, with the certificates that cfg has.
+func (g *Gateway) ServeTLS(ctx context.Context, ln net.Listener, cfg *tls.Config) error {
+	return g.serve(ctx, ln, cfg)
+}
+
+func (g *Gateway) serve(ctx context.Context, ln net.Listener, secure *tls.Config) error {
 	g.mu.Lock()
 	if g.ended { // Run has stopped following what there is to serve
 		g.mu.Unlock()
@@ -218,6 +229,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	s := relay.NewServer(relay.Config{
 		Handler: g, Limits: g.cfg.Limits, Log: g.log, Behind: g.cfg.Sidecars, Trusted: g.cfg.Trusted,
+		TLS: secure, Shook: g.shook,
 		Observers: append(g.spans.Observers(), proxymetrics.Observer(g.seriesOf, g.nowhere), leaving{g}),
 	})
 	return s.Serve(ctx, ln, g.cfg.DrainTimeout)

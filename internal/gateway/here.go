@@ -39,7 +39,7 @@ func (g *Gateway) answerHere(x *relay.Exchange, r *route, strip int) *relay.Answ
 	w := &small{head: http.Header{}, status: http.StatusOK}
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
-	if !w.serve(func() { g.cfg.Items.Serve(r.name, r.endpoint, w, req.WithContext(x.Context())) }) {
+	if !w.serve(func() { g.cfg.Items.Serve(r.name, r.base(strip), w, req.WithContext(x.Context())) }) {
 		return &relay.Answer{Status: 503, Code: relay.ClientGone, Message: "the client is gone"} // nobody reads it
 	}
 	a := &relay.Answer{Status: w.status, Code: w.head.Get(reasonField), Origin: "api", Fields: w.head, Whole: w.body.Bytes()}
@@ -55,7 +55,7 @@ func (g *Gateway) look(x *relay.Exchange, r *route, strip int) *relay.Answer {
 	if string(x.Method()) != http.MethodGet || !x.Bodiless() || len(below) < 2 || bytes.IndexByte(below, '?') >= 0 {
 		return nil
 	}
-	text := g.cfg.Items.Look(x.Context(), r.name, r.endpoint, string(below[1:]))
+	text := g.cfg.Items.Look(x.Context(), r.name, r.base(strip), string(below[1:]))
 	if text == nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -319,9 +320,12 @@ func (g *Gateway) serveItems(api string, w http.ResponseWriter, r *http.Request)
 	base, jobs := "", false
 	if route := g.snap.Load().claims[api]; route != nil {
 		base, jobs = route.endpoint, route.jobs()
+		if route.host != "" && string(plainHost(nil, []byte(r.Host))) == route.host {
+			base = "" // see route.base
+		}
 	}
 	if jobs {
-		g.cfg.Jobs.Serve(api, base, w, r)
+		g.cfg.Jobs.Serve(api, cmp.Or(base, "/"), w, r)
 		return
 	}
 	g.cfg.Items.Serve(api, base, w, r)

@@ -61,6 +61,12 @@ func (g *Gateway) register(r *telemetry.Registry) {
 		}
 		refused("", g.nowhere)
 	})
+	r.Collect(telemetry.Metric{Name: "cortex_tls_handshakes_total", Help: "Handshakes of TLS of callers that succeeded (ok), or did not (failed).", Labels: []string{"result"}},
+		func(emit telemetry.Emit) {
+			for i, result := range []string{"failed", "ok"} {
+				emit(float64(g.shaken[i].Load()), result)
+			}
+		})
 	r.Collect(telemetry.Metric{Name: "cortex_held_requests_total", Help: "Requests that waited for a first replica.", Labels: api},
 		func(emit telemetry.Emit) {
 			deployed(func(w *work) { emit(float64(w.counts.held.Load()), w.name) })

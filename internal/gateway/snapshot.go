@@ -18,6 +18,7 @@ import (
 // takes its place.
 type snapshot struct {
 	routes map[string]*route // by endpoint
+	hosts  map[string]*route // by host name, of those who have one of their own
 	claims map[string]*route // by name; more than one may claim an endpoint
 	depth  int               // path segments of the deepest endpoint
 }
@@ -27,6 +28,7 @@ type snapshot struct {
 type route struct {
 	name     string
 	endpoint string
+	host     string    // a name of its own; empty: none
 	created  time.Time // of the workload
 	work     *work
 	kind     workload.Kind
@@ -40,7 +42,7 @@ func (r *route) jobs() bool { return r.kind == workload.Batch || r.kind == workl
 
 // with returns a snapshot in which the workload name has the given route, or none.
 //
-// Nobody is deployed at an endpoint that is taken. Should two claim one all the same,
+// Nobody is deployed at an endpoint that is taken, nor with a host name that is. Should two claim one all the same,
 // because a backup brought both back or somebody wrote records by hand, it is the
 // older's, and the other gets it when that is gone.
 func (s *snapshot) with(name string, r *route) *snapshot {
@@ -48,21 +50,34 @@ func (s *snapshot) with(name string, r *route) *snapshot {
 	if next.routes == nil {
 		next.routes, next.claims = map[string]*route{}, map[string]*route{}
 	}
-	changed := map[string]bool{}
+	changed, renamed := map[string]bool{}, map[string]bool{}
 	if before := s.claims[name]; before != nil {
-		changed[before.endpoint] = true
+		changed[before.endpoint], renamed[before.host] = true, true
 		delete(next.claims, name)
 	}
 	if r != nil {
-		changed[r.endpoint] = true
+		changed[r.endpoint], renamed[r.host] = true, true
 		next.claims[name] = r
+	}
+	next.hosts = s.hosts
+	if delete(renamed, ""); len(renamed) > 0 {
+		next.hosts = maps.Clone(s.hosts)
+		if next.hosts == nil {
+			next.hosts = map[string]*route{}
+		}
 	}
 	for endpoint := range changed {
 		delete(next.routes, endpoint)
 	}
+	for host := range renamed {
+		delete(next.hosts, host)
+	}
 	for _, claim := range next.claims {
 		if changed[claim.endpoint] && isOlder(claim, next.routes[claim.endpoint]) {
 			next.routes[claim.endpoint] = claim
+		}
+		if renamed[claim.host] && isOlder(claim, next.hosts[claim.host]) {
+			next.hosts[claim.host] = claim
 		}
 	}
 	for e := range next.routes {
@@ -136,7 +151,9 @@ func (g *Gateway) storeChanged(c store.Change) {
 		endpoint = spec.Networking.Endpoint
 	}
 	if r != nil {
-		r.endpoint = endpoint
+		if r.endpoint = endpoint; spec.Networking != nil {
+			r.host = spec.Networking.Host
+		}
 	}
 	g.snap.Store(snap.with(c.Name, r))
 	g.useIssuers(snap.claims[c.Name], r)

@@ -25,6 +25,7 @@ import (
 
 // Local is the environment of one machine for its owner.
 type Local struct {
+	Front
 	StateDir   string // state, logs and scratch folders; made if it does not exist
 	Socket     string // the Unix socket of the management API
 	APIAddress string // host:port on which APIs are served; port 0 takes any free one
@@ -61,6 +62,7 @@ type Management struct {
 // file in the state folder.
 type Server struct {
 	Management
+	Front
 	StateDir       string
 	Listen         string // host:port of the management API, with TLS
 	APIListen      string // host:port on which APIs are served
@@ -70,6 +72,7 @@ type Server struct {
 	TrustedProxies []netip.Prefix // in front of APIs; what they say of their callers is passed on
 	APIConns       int            // connections of one address to APIs
 	ImagesOnly     bool           // refuse containers without an image
+	APIHosts       []string       // names that APIs may have: names, and *.example.com for those below one
 	RequireAuth    bool           // refuse APIs that anybody may call
 	HostPaths      []string       // folders of the machine that APIs may mount, to read
 	WebhookHosts   []string       // hosts that webhook messages may go to beside public addresses
@@ -81,6 +84,7 @@ type Server struct {
 type ServerInfo struct {
 	Endpoint    string // https://host:port of the management API
 	APIEndpoint string
+	APITLS      string // https://host:port of APIs with TLS, or ""
 	Metrics     string // URL of the metrics page, or ""
 	Authority   string // file of the certificate authority; "" when the certificate is somebody else's
 	Fingerprint string
@@ -137,7 +141,10 @@ func CheckTick(d time.Duration) error {
 
 // Problems returns everything that is wrong with s.
 func (s *Server) Problems() []string {
-	p := problems(s.Management.Problems())
+	p := problems(append(s.Management.Problems(), s.Front.Problems()...))
+	for _, host := range s.APIHosts {
+		p.checkHost(host)
+	}
 	for _, l := range []struct{ flag, address string }{{"listen", s.Listen}, {"api-listen", s.APIListen}, {"metrics-listen", s.MetricsListen}} {
 		_, port, err := net.SplitHostPort(l.address)
 		p.when((err != nil || port == "") && (l.address != "" || l.flag != "metrics-listen"), "--%s %q is not an address: host:port", l.flag, l.address)

@@ -33,6 +33,21 @@ func TestProblems(t *testing.T) {
 		{"a tick that the autoscaler refuses", func(s *Server) { s.Tick = 50 * time.Millisecond }, []string{"--autoscaling-tick: 50ms is not between 100ms and 1h"}},
 		{"folders to mount", func(s *Server) { s.HostPaths = []string{"/srv/weights", "weights", "/", "/srv/", "/srv/../etc"} },
 			[]string{"--host-paths \"weights\"", "--host-paths \"/\"", "--host-paths \"/srv/\"", "--host-paths \"/srv/../etc\""}},
+		{"TLS for callers", func(s *Server) {
+			s.Front = Front{TLSListen: ":443", Certs: []string{"a", "b"}, Keys: []string{"a", "b"}, ACMEDirectory: "https://acme.example.com/dir", ACMEEmail: "a@example.com", RedirectPort: 443}
+			s.APIHosts = []string{"iris.example.com", "*.example.com"}
+		}, nil},
+		{"nowhere to listen", func(s *Server) { s.Front = Front{ACMEDirectory: "https://acme.example.com/dir"} }, []string{"--api-tls-listen is missing"}},
+		{"no certificates", func(s *Server) { s.Front = Front{TLSListen: ":443"} }, []string{"--api-tls-listen needs certificates"}},
+		{"everything about TLS", func(s *Server) {
+			s.Front = Front{TLSListen: "443", Certs: []string{"a"}, ACMEDirectory: "http://acme.example.com", ACMEEmail: "A <a@b.c>", RedirectPort: 65536}
+		}, []string{"--api-tls-listen \"443\"", "--api-tls-cert and --api-tls-key go together", "--acme-directory \"http://acme.example.com\"", "--acme-email", "--https-redirect 65536"}},
+		{"about no authority", func(s *Server) {
+			s.Front = Front{TLSListen: ":443", Certs: []string{"a"}, Keys: []string{"a"}, ACMEEmail: "a@b.c"}
+		},
+			[]string{"--acme-directory is missing"}},
+		{"names of APIs", func(s *Server) { s.APIHosts = []string{"*", "*.*.a.b", "A.b", "10.0.0.1", "a.b:443", "*a.b"} },
+			[]string{"--api-hosts \"*\"", "--api-hosts \"*.*.a.b\"", "--api-hosts \"A.b\"", "--api-hosts \"10.0.0.1\"", "--api-hosts \"a.b:443\"", "--api-hosts \"*a.b\""}},
 		{"several", func(s *Server) {
 			s.Region, s.ClusterName, s.TLSCert, s.SessionTTL, s.Listen, s.Traces.Ratio = "Oregon", "A", "c.pem", time.Hour*2, "8889", 2
 		}, []string{"--region \"Oregon\"", "--cluster-name", "--tls-cert and --tls-key", "--session-ttl 2h0m0s", "--listen \"8889\"", "--trace-ratio"}},

@@ -179,6 +179,10 @@ func endpointSchema(workload.Kind) object {
 	}
 }
 
+func hostSchema(workload.Kind) object {
+	return object{"type": "string", "maxLength": workload.MaxHostLength, "pattern": workload.HostPattern}
+}
+
 func probePathSchema(workload.Kind) object {
 	return object{
 		"type": "string", "pattern": workload.EndpointPattern, "default": "/",

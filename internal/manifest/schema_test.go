@@ -23,6 +23,7 @@ import (
 var beyondSchema = []struct{ code, pattern, why string }{
 	{workload.CodeDuplicateName, `: name: `, "compares APIs"},
 	{workload.CodeDuplicateEndpoint, `: networking\.endpoint: `, "compares APIs"},
+	{workload.CodeDuplicateHost, `: networking\.host: `, "compares APIs"},
 	{workload.CodeTargetNotDeployed, `: apis\[\d+\]\.name: `, "compares APIs"},
 	{workload.CodeDuplicateContainer, `\]\.name: `, "compares containers"},
 	{workload.CodeComputeConflict, `\.compute: `, "compares containers"},
@@ -252,7 +253,7 @@ func othersThan(v any) []any {
 // Documents of each kind in which together every field of its schema stands. They
 // are small, because each value costs a reading of the whole.
 var fullDocuments = map[string]string{
-	"RealtimeAPI": `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e"},
+	"RealtimeAPI": `[{"name": "a", "kind": "RealtimeAPI", "node_groups": ["g"], "networking": {"endpoint": "/e", "host": "e.example"},
 		"pod": {"port": 80, "max_concurrency": 2, "max_queue_length": 3, "termination_grace_period": "90s", "on_client_gone": "cancel", "service_account": "a",
 			"node_selector": {"a": "b"}, "tolerations": [{"key": "a", "value": "b", "effect": "NoExecute"}], "labels": {"a": "b"}, "annotations": {"a": "b"},
 			"security_context": {"fs_group": 1}, "containers": [{"name": "c", "image": "i"}]},
@@ -295,7 +296,7 @@ var fullDocuments = map[string]string{
 		{"name": "c", "image": "i", "command": ["x"], "readiness_probe": {"http_get": {"port": 80}}}]}}]`,
 	"TaskAPI": `[{"name": "a", "kind": "TaskAPI", "pod": {"containers": [
 		{"name": "c", "command": ["x"], "liveness_probe": {"http_get": {"port": 80}}}]}}]`,
-	"TrafficSplitter": `[{"name": "a", "kind": "TrafficSplitter", "networking": {"endpoint": "/e"}, "apis": [
+	"TrafficSplitter": `[{"name": "a", "kind": "TrafficSplitter", "networking": {"endpoint": "/e", "host": "e.example"}, "apis": [
 		{"name": "x", "weight": 100, "shadow": false}, {"name": "y", "weight": 5, "shadow": true}]}]`,
 }
 

@@ -185,6 +185,13 @@ var networkingSection = section[workload.Networking]{
 			},
 		},
 		{
+			key: "host", doc: "a host name that is the API's own: requests to it reach the API at every path (default: none)",
+			schema: hostSchema,
+			set: func(s *scope, t *workload.Networking, v value) {
+				t.Host, _ = s.filledOr(v, "", "such as iris.example.com, or remove the key")
+			},
+		},
+		{
 			key: "auth", doc: "who may call the API (default: whoever reaches it)",
 			schema: sectionSchema(&authSection),
 			set: func(s *scope, t *workload.Networking, v value) {

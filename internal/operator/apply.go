@@ -214,6 +214,6 @@ func (o *Operator) result(ctx context.Context, w store.Workload, action workload
 		api = workload.APIResponse{Metadata: metadata(w.Revision)}
 		o.log.Warn("status after a deploy", "api", w.Name(), "error", err)
 	}
-	api.Spec, api.Endpoint = w.Revision.Shown(), o.endpoint(w.Revision)
+	api.Spec, api.Endpoint, api.HostEndpoint = w.Revision.Shown(), o.endpoint(w.Revision), o.hostEndpoint(w.Revision)
 	return workload.DeployResult{Name: w.Name(), API: &api, Action: action, Changes: workload.Paths(changes), Differences: changes, Message: message}, nil
 }

@@ -18,6 +18,8 @@ import (
 const (
 	codeKindChange     = "resources.cannot_change_kind_of_deployed_api"
 	codeEndpointTaken  = "spec.duplicate_endpoint"
+	codeHostTaken      = "spec.duplicate_host"
+	codeHostRefused    = "spec.host_refused_here"
 	codeTargetMissing  = "resources.apis_not_deployed"
 	codeKindNotRunning = "resources.kind_not_supported_here"
 	codeImageNeeded    = "spec.image_required_here"
@@ -81,6 +83,11 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 			p.Found, p.Hint = workload.AcceptIAM, "remove it, or deploy to a server (cortex server)"
 			problems = append(problems, p)
 		}
+		if n := e.Spec.Networking; n != nil && n.Host != "" && !MayHost(o.hosts, n.Host) {
+			p := e.Problem("networking.host", codeHostRefused, "no API of this server may have this name")
+			p.Found, p.Allowed, p.Hint = n.Host, strings.Join(o.hosts, ", "), "whoever runs the server says which names APIs may have: --api-hosts"
+			problems = append(problems, p)
+		}
 		if o.images {
 			problems = append(problems, withoutImages(e)...)
 		}
@@ -105,6 +112,15 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 		return f.WithHint("nothing was deployed; take %s out of the file: this environment runs only %s", these(unsupported), listed(kinds))
 	}
 	return err
+}
+
+// MayHost reports whether allowed (nil: everything is) has a host name, or *.example.com that
+// it is below.
+func MayHost(allowed []string, host string) bool {
+	return allowed == nil || slices.ContainsFunc(allowed, func(a string) bool {
+		below, all := strings.CutPrefix(a, "*")
+		return a == host || all && strings.HasSuffix(host, below)
+	})
 }
 
 // notHere returns what an API asks for that this place does not have.
@@ -168,6 +184,12 @@ func against(e manifest.Entry, file *manifest.File, deployed []store.Workload, w
 			p := e.Problem("networking.endpoint", codeEndpointTaken, "the endpoint %s is already used by %s", spec.Networking.Endpoint, label(&was.Spec))
 			p.Found = spec.Networking.Endpoint
 			p.Hint = fmt.Sprintf("choose another endpoint, or delete %s first", was.Name)
+			problems = append(problems, p)
+		}
+		if a, b := was.Networking, spec.Networking; a != nil && b != nil && b.Host != "" && a.Host == b.Host {
+			p := e.Problem("networking.host", codeHostTaken, "the host %s is already that of %s", b.Host, label(&was.Spec))
+			p.Found = b.Host
+			p.Hint = fmt.Sprintf("choose another name, or delete %s first", was.Name)
 			problems = append(problems, p)
 		}
 	}

@@ -82,17 +82,17 @@ func (o *Operator) explainDeployed(ctx context.Context, w store.Workload) (workl
 		if err != nil {
 			return workload.Explanation{}, err
 		}
-		return explainSplitter(w, targets, o.endpoint(w.Revision), o.now()), nil
+		return explainSplitter(w, targets, o.reached(w.Revision), o.now()), nil
 	}
 	if hasJobs(w.Revision.Kind) && o.runJobs != nil {
 		list, err := o.runJobs.List(ctx, workload.JobQuery{API: w.Name()})
-		return explainJobs(w, list, o.endpoint(w.Revision), o.now()), err
+		return explainJobs(w, list, o.reached(w.Revision), o.now()), err
 	}
 	es, err := o.engineStatus(ctx, w)
 	if err != nil {
 		return workload.Explanation{}, err
 	}
-	e := explain(w, es, o.cache.why(w.Name()), o.endpoint(w.Revision), o.now())
+	e := explain(w, es, o.cache.why(w.Name()), o.reached(w.Revision), o.now())
 	if w.Stopped == nil && o.codeChanged(w.Revision) {
 		sayChanged(&e, w.Revision)
 	}

@@ -142,7 +142,7 @@ func (o *Operator) Version(ctx context.Context, name, id string) (workload.APIRe
 	if err != nil {
 		return workload.APIResponse{}, err
 	}
-	return workload.APIResponse{Spec: p.Revision.Shown(), Metadata: metadata(p.Revision), Endpoint: o.endpoint(p.Revision)}, nil
+	return workload.APIResponse{Spec: p.Revision.Shown(), Metadata: metadata(p.Revision), Endpoint: o.endpoint(p.Revision), HostEndpoint: o.hostEndpoint(p.Revision)}, nil
 }
 
 // find returns the revision that id names: a number (v12), or a part of an id that

@@ -44,6 +44,11 @@ type Config struct {
 	// APIEndpoint is asked each time for what begins every endpoint: a load balancer
 	// may get its address later. Nil is Info.APIEndpoint.
 	APIEndpoint func() string
+	// HostEndpoint is where an API is reached that has a host name of its own. Nil: nowhere.
+	HostEndpoint func(host string) string
+	// Hosts are the names that APIs may have: names, and *.example.com for every name below
+	// example.com. Nil: any.
+	Hosts []string
 	// Engines says which ways of running containers work here now. Nil says none.
 	Engines func(context.Context) []workload.Engine
 	// Permit is asked before a file is deployed, for everything that it is about at once.
@@ -123,6 +128,8 @@ type Operator struct {
 	copies      func(name string) (workload.Copies, bool)                          // nil: not known
 	usage       func(name string) map[string]workload.Usage                        // nil: not known
 	apiEndpoint func() string
+	hostURL     func(host string) string // nil: nowhere
+	hosts       []string                 // nil: any
 	engines     func(context.Context) []workload.Engine
 	permit      func(context.Context, []workload.Subject) error // nil: everything is permitted
 	caller      func(context.Context) string
@@ -172,7 +179,7 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint,
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint, hostURL: c.HostEndpoint, hosts: c.Hosts,
 		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
 	}
 	o.changes <- struct{}{}
@@ -246,6 +253,23 @@ func (o *Operator) endpoint(r *workload.Revision) string {
 		return ""
 	}
 	return o.apiEndpoint() + r.Networking.Endpoint
+}
+
+// hostEndpoint is where a workload is reached by its own host name, if it has one.
+func (o *Operator) hostEndpoint(r *workload.Revision) string {
+	if r.Networking == nil || r.Networking.Host == "" || o.hostURL == nil {
+		return ""
+	}
+	return o.hostURL(r.Networking.Host)
+}
+
+// reached is where a workload is reached, in words.
+func (o *Operator) reached(r *workload.Revision) string {
+	text := o.endpoint(r)
+	if h := o.hostEndpoint(r); h != "" {
+		text += " and " + h
+	}
+	return text
 }
 
 // label is how messages name a workload: iris (RealtimeAPI).

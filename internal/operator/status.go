@@ -288,7 +288,8 @@ func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, 
 	if err := o.addJobs(ctx, &r, w, true); err != nil {
 		return r, err
 	}
-	r.Spec, r.Endpoint, r.CodeChanged = w.Revision.Shown(), o.endpoint(w.Revision), o.codeChanged(w.Revision)
+	r.Spec, r.CodeChanged = w.Revision.Shown(), o.codeChanged(w.Revision)
+	r.Endpoint, r.HostEndpoint = o.endpoint(w.Revision), o.hostEndpoint(w.Revision)
 	versions, err := o.versions(ctx, &w, name)
 	if err != nil {
 		return r, err
@@ -321,7 +322,7 @@ func (o *Operator) Describe(ctx context.Context, name string) (workload.APIRespo
 			}
 		}
 	}
-	return workload.APIResponse{Metadata: metadata(w.Revision), Status: s, Endpoint: o.endpoint(w.Revision)}, nil
+	return workload.APIResponse{Metadata: metadata(w.Revision), Status: s, Endpoint: o.endpoint(w.Revision), HostEndpoint: o.hostEndpoint(w.Revision)}, nil
 }
 
 func metadata(r *workload.Revision) *workload.Metadata {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -19,6 +20,11 @@ type conn struct {
 	srv *Server
 	end // the client's
 	ip  string
+	// secure says that the client speaks TLS, name for which name it wanted a certificate;
+	// shaking is where the handshake is among those of the server.
+	secure  bool
+	name    string
+	shaking *list.Element
 	// session is what the connection became if it is one of HTTP/2; nil: it is not, or it is
 	// one of the streams of such a connection, and has st.
 	session *session
@@ -70,7 +76,13 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, end: end{nc: newSocket(nc)}}
+	c := &conn{srv: s}
+	begin := idle
+	if s.tls != nil {
+		c.nc, begin = newSecured(nc, s.tls), shaking
+	} else {
+		c.nc = newSocket(nc)
+	}
 	c.x.conn = c
 	c.ip = "unknown"
 	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
@@ -80,7 +92,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 			c.peer = household(peer.Addr())
 		}
 	}
-	c.mark.Store(mark(idle, s.clock.now()))
+	c.mark.Store(mark(begin, s.clock.now()))
 	return c
 }
 
@@ -94,6 +106,9 @@ func (c *conn) serve() {
 		c.finishExchange()
 		_ = c.nc.Close() // the client may have closed it
 	}()
+	if c.srv.tls != nil && !c.shake() {
+		return
+	}
 	c.in.open(c.nc)
 	c.out = pooled(smallBuffer)[:0]
 	for first := true; ; first = false {

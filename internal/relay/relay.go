@@ -63,8 +63,11 @@ type Limits struct {
 	// them all. Many may stand behind one address: a quarter of Conns. It does not bind
 	// proxies that are trusted.
 	ConnsPerAddr int
-	EarlyBodies  int64 // bytes of small bodies of requests that wait for a place, together; 64 MiB
-	AheadBodies  int64 // bytes of answers that clients have yet to take, together; 64 MiB
+	// Handshakes bounds those of TLS that are under way; 1,000. Past it the oldest one ends:
+	// one that goes on is over in a moment, and one that does not is an attack.
+	Handshakes  int
+	EarlyBodies int64 // bytes of small bodies of requests that wait for a place, together; 64 MiB
+	AheadBodies int64 // bytes of answers that clients have yet to take, together; 64 MiB
 }
 
 // WithDefaults returns l with its defaults in place of zero values.
@@ -89,6 +92,9 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.ConnsPerAddr <= 0 {
 		l.ConnsPerAddr = max(l.Conns/4, 1)
+	}
+	if l.Handshakes <= 0 {
+		l.Handshakes = 1000
 	}
 	if l.EarlyBodies <= 0 {
 		l.EarlyBodies = 64 << 20

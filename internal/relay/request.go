@@ -54,6 +54,9 @@ func (x *Exchange) Method() []byte { return x.conn.req.method }
 // slash, or is an asterisk.
 func (x *Exchange) Target() []byte { return x.conn.req.target }
 
+// Host returns what the client asked for as the host, with a port if it said one.
+func (x *Exchange) Host() []byte { return x.conn.req.host }
+
 // Bodiless reports whether the request has no body.
 func (x *Exchange) Bodiless() bool { return x.conn.req.body == noBody }
 

@@ -123,9 +123,12 @@ func (c *conn) appendForwarded(out []byte) []byte {
 		}
 	}
 	out = append(out, c.ip...)
-	if h.xfp >= 0 && c.trusted {
+	switch {
+	case h.xfp >= 0 && c.trusted:
 		out = append(append(out, "\r\nX-Forwarded-Proto: "...), h.fields[h.xfp].value...)
-	} else {
+	case c.secure:
+		out = append(out, "\r\nX-Forwarded-Proto: https"...)
+	default:
 		out = append(out, "\r\nX-Forwarded-Proto: http"...)
 	}
 	out = append(out, "\r\nX-Forwarded-Host: "...)

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -25,6 +27,10 @@ type Config struct {
 	// travels on, and an answer with the reason Unreached is none: the request, if it
 	// is still here whole, goes to another place.
 	Behind bool
+	// TLS has clients speak it. Nil: they do not.
+	TLS *tls.Config
+	// Shook is told how each handshake of TLS ended; nil: nobody is.
+	Shook func(err error)
 	// Observers are told of every exchange, in this order.
 	Observers []Observer
 	Log       *slog.Logger // defects only; nil: none
@@ -43,6 +49,8 @@ type Server struct {
 	trusted []netip.Prefix
 	early   *Budget
 	ahead   *Ahead
+	tls     *tls.Config // nil: none is spoken
+	shook   func(error)
 	// watchers are usually one or two.
 	watchers []Observer
 	// answerHeader bounds the heads of upstreams as limits.Header does those of clients.
@@ -62,8 +70,9 @@ type Server struct {
 	// All of conns are either looked at in every tick, or rest: see look.
 	lively  map[*conn]struct{}
 	resting [restingLooks]map[*conn]struct{}
-	ticks   uint64 // looks at them
-	taken   uint64 // connections ever
+	ticks   uint64    // looks at them
+	taken   uint64    // connections ever
+	shaking list.List // those whose handshake is not over, the oldest one first
 	work    sync.WaitGroup
 }
 
@@ -75,7 +84,7 @@ func NewServer(cfg Config) *Server {
 	}
 	s := &Server{
 		handler: cfg.Handler, limits: cfg.Limits.WithDefaults(), front: cfg.Front, behind: cfg.Behind, watchers: cfg.Observers, log: log,
-		conns: map[*conn]struct{}{}, lively: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted,
+		conns: map[*conn]struct{}{}, lively: map[*conn]struct{}{}, peers: map[netip.Addr]int{}, trusted: cfg.Trusted, tls: cfg.TLS, shook: cfg.Shook,
 		tasks: make(chan task), ended: make(chan struct{}),
 	}
 	s.early, s.ahead = NewBudget(s.limits.EarlyBodies), NewAhead(s.limits.AheadBodies)
@@ -154,7 +163,17 @@ func (s *Server) start(nc net.Conn) {
 			s.peers[c.peer]++
 		}
 	}
+	var oldest *conn
+	if ok && s.tls != nil {
+		c.shaking = s.shaking.PushBack(c)
+		if s.shaking.Len() > s.limits.Handshakes {
+			oldest, _ = s.shaking.Remove(s.shaking.Front()).(*conn)
+		}
+	}
 	s.mu.Unlock()
+	if oldest != nil {
+		_ = oldest.nc.Close() // its handshake fails
+	}
 	if !ok {
 		_ = nc.Close() // nothing was read from it
 		return

@@ -134,7 +134,7 @@ var errDefect = errors.New("a defect")
 
 // open prepares c for st.
 func (c *conn) open(s *session, st *h2.Stream) {
-	c.srv, c.ip, c.trusted, c.number = s.c.srv, s.c.ip, s.c.trusted, s.c.number
+	c.srv, c.ip, c.trusted, c.number, c.secure, c.name = s.c.srv, s.c.ip, s.c.trusted, s.c.number, s.c.secure, s.c.name
 	c.st = st
 	c.in = reader{nc: st, st: st}
 	c.x = Exchange{conn: c}

@@ -18,6 +18,8 @@ import (
 type socket struct {
 	net.Conn
 	raw    syscall.RawConn // nil: not a socket, and Conn does everything
+	below  *backlog        // of a connection of TLS, which is Conn; nil: it is none
+	taken  int             // see writeSecuredNow
 	in     transfer
 	out    transfer
 	once   func(fd uintptr) bool // a write that does not wait
@@ -79,6 +81,9 @@ func (s *socket) Read(p []byte) (int, error) {
 }
 
 func (s *socket) Write(p []byte) (written int, err error) {
+	if s.below != nil {
+		return s.writeSecured(p)
+	}
 	if s.raw == nil {
 		return s.Conn.Write(p)
 	}
@@ -97,8 +102,12 @@ func (s *socket) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// WriteNow writes what can be written without waiting.
+// WriteNow writes what can be written without waiting. What is left of p is what the next
+// write begins with.
 func (s *socket) WriteNow(p []byte) (int, error) {
+	if s.below != nil {
+		return s.writeSecuredNow(p)
+	}
 	if s.raw == nil {
 		return s.Conn.Write(p)
 	}
@@ -150,6 +159,9 @@ func (s *socket) failed(call string, errno syscall.Errno) error {
 // CloseWrite ends what is sent.
 func (s *socket) CloseWrite() error {
 	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		if s.below != nil {
+			return s.below.alert(half.CloseWrite)
+		}
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
@@ -157,6 +169,9 @@ func (s *socket) CloseWrite() error {
 
 // SyscallConn gives access to the kernel's socket.
 func (s *socket) SyscallConn() (syscall.RawConn, error) {
+	if s.below != nil {
+		return s.below.SyscallConn()
+	}
 	if s.raw == nil {
 		return nil, errors.ErrUnsupported
 	}

@@ -25,6 +25,7 @@ const (
 	tunnelled              // one side of an upgraded connection to close it
 	shared                 // streams, or their end
 	closing                // nothing: it is being closed
+	shaking                // the handshake of TLS
 	phaseBits = 3
 )
 
@@ -80,8 +81,9 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 	if crowded {
 		idleFor = min(idleFor, time.Second) // make room
 	}
+	shakeFor := s.limits.HeaderTimeout
 	if s.draining.Load() {
-		idleFor = min(idleFor, lastRequest)
+		idleFor, shakeFor = min(idleFor, lastRequest), min(shakeFor, lastRequest)
 	}
 	look := func(c *conn, n uint64) (rests bool) {
 		m := c.mark.Load()
@@ -91,6 +93,7 @@ func (s *Server) look(now int64, late []suspect) []suspect {
 		switch {
 		case p == idle && age >= idleFor,
 			p == heading && age >= s.limits.HeaderTimeout,
+			p == shaking && age >= shakeFor,
 			works && age >= tick && due(age, n):
 			late = append(late, suspect{c, m})
 		case p == shared && (c.session.busy.Load() > 0 || s.draining.Load() || (s.ticks+c.number)%4 == 0):
@@ -151,6 +154,10 @@ func (c *conn) judge(m, now int64) {
 			c.timedOut.Store(p == heading)
 			// Not closed: its goroutine wakes from the read, and answers half a head with 408.
 			_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // only fails when closed
+		}
+	case shaking:
+		if c.mark.CompareAndSwap(m, mark(closing, now)) {
+			_ = c.nc.Close() // the handshake fails
 		}
 	case busy:
 		if c.stalled(now) {

@@ -60,6 +60,15 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	defer apis.Close()
+	door, err := listenSecure(local, cfg.Front, metrics)
+	if err != nil {
+		return err
+	}
+	defer door.close()
+	if door.listener != nil {
+		srv.info.APITLS = "https://" + named(door.listener.Addr(), cfg.TLSListen)
+		door.listener = operatorserver.AllowOnly(door.listener, cfg.APICIDRs, cfg.Log)
+	}
 	if err := srv.listen(cfg); err != nil {
 		return err
 	}
@@ -73,7 +82,7 @@ func Serve(ctx context.Context, cfg ServerConfig) error {
 		return err
 	}
 	local.trusted, local.conns, local.hooks = cfg.TrustedProxies, cfg.APIConns, cfg.WebhookHosts
-	parts, err := assemble(ctx, local, st, items, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, tracer))
+	parts, err := assemble(ctx, local, st, items, operatorserver.AllowOnly(apis, cfg.APICIDRs, cfg.Log), metrics, srv.managed(cfg, door, tracer))
 	if err != nil {
 		return err
 	}
@@ -154,7 +163,7 @@ func (s *server) close() {
 }
 
 // managed is the server as assemble wants it.
-func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
+func (s *server) managed(cfg ServerConfig, door secure, tracer *tracing.Tracer) managed {
 	return managed{
 		info:    workload.Info{Environment: cfg.ClusterName, MetricsEndpoint: s.metrics.url},
 		permit:  s.Permit(),
@@ -165,6 +174,8 @@ func (s *server) managed(cfg ServerConfig, tracer *tracing.Tracer) managed {
 		endKeys: s.RevokeKeys(),
 		s3:      cfg.S3Paths,
 		folders: append([]string{}, cfg.HostPaths...), // never nil: callers are elsewhere
+		hosts:   append([]string{}, cfg.APIHosts...),  // likewise
+		secure:  door,
 		images:  cfg.ImagesOnly, closed: cfg.RequireAuth, sessions: s.sessions,
 		listener: s.operator,
 		options:  httpapi.Options{Guard: s.Guard()},

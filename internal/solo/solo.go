@@ -91,7 +91,13 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer items.close()
 	metrics := telemetry.New("cortex", cfg.Version)
+	door, err := listenSecure(cfg, cfg.Front, metrics)
+	if err != nil {
+		return err
+	}
+	defer door.close()
 	parts, err := assemble(ctx, cfg, st, items, apis, metrics, managed{
+		secure:   door,
 		listener: socket, options: httpapi.Options{Metrics: metrics.Handler()},
 		info:   workload.Info{Environment: "local", StateDir: cfg.StateDir, PID: os.Getpid(), MetricsEndpoint: page.url},
 		tasks:  page.tasks(metrics),
@@ -118,6 +124,8 @@ type managed struct {
 	newKeys  operator.PermitKeys                   // for which APIs keys may be made
 	endKeys  operator.PermitKeys                   // and revoked
 	s3       []string                              // what jobs may read there
+	secure   secure                                // where APIs are served with TLS
+	hosts    []string                              // that APIs may have as their own; nil: any
 	folders  []string                              // of the machine that may be mounted; nil: all
 	images   bool                                  // no processes
 	closed   bool                                  // no APIs that anybody may call
@@ -197,7 +205,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		return nil, err
 	}
 	op, err := operator.New(operator.Config{
-		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, Identities: m.sessions != nil, OneMachine: true, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
+		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, Identities: m.sessions != nil, OneMachine: true, HostEndpoint: m.secure.at(apis.Addr()), Hosts: m.hosts, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
 		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
@@ -205,7 +213,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	if err != nil {
 		return nil, err
 	}
-	front := gateway.Config{Store: st, Keys: st, Calls: st, Fetch: sender.Fetch, Sessions: m.sessions, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Trusted: cfg.trusted}
+	front := gateway.Config{Store: st, Keys: st, Calls: st, Fetch: sender.Fetch, Sessions: m.sessions, Engine: eng, Wake: op.Wake, Items: work, Jobs: runs, Telemetry: metrics, Tracer: m.tracer, Log: cfg.Log, Names: m.secure.names(), Trusted: cfg.trusted}
 	front.Limits.ConnsPerAddr = cfg.conns
 	gate, err = gateway.New(front)
 	if err != nil {
@@ -219,19 +227,20 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 	}
 	m.options.Log, m.options.Version, m.options.Kind = cfg.Log, cfg.Version, op.Kind
 	handler := httpapi.NewHandler(op, m.options)
+	upkeep, secured := m.secure.tasks(gate)
 	return [][]lifecycle.Task{
 		{{Name: "engine", Run: eng.Run}, {Name: "traces", Run: m.tracer.Run}},
 		{{Name: "gateway", Run: gate.Run}},
 		{{Name: "operator", Run: op.Run}},
-		m.tasks,
-		{
+		append(m.tasks, upkeep...),
+		append([]lifecycle.Task{
 			{Name: "api listener", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }},
 			{Name: "items", Run: work.Run},
 			{Name: "jobs", Run: runs.Run},
 			{Name: "schedules", Run: timetable.Run},
 			{Name: "autoscaler", Run: scaler.Run},
 			{Name: "management", Run: func(ctx context.Context) error { return httpserve.Serve(ctx, m.listener, handler) }},
-		},
+		}, secured...),
 	}, nil
 }
 

@@ -19,6 +19,7 @@ const EnvAPIEndpoint = "CORTEX_API_ENDPOINT"
 const (
 	NamePattern      = `^[a-z]([-a-z0-9]*[a-z0-9])?$` // DNS-1035
 	EndpointPattern  = `^[a-zA-Z0-9_./-]*$`
+	HostPattern      = `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$` // RFC 1123; of two labels at least, and no address
 	NodeGroupPattern = `^[a-zA-Z0-9_-]+$`
 	EnvPattern       = `^[-._a-zA-Z][-._a-zA-Z0-9]*$`
 	SharePattern     = `^([0-9]|[1-9][0-9]|100)%$|^[0-9]{1,9}$`
@@ -67,6 +68,7 @@ const (
 var patternWords = map[string]string{
 	NamePattern:        "lower-case letters, digits and dashes, beginning with a letter and not ending with a dash",
 	EndpointPattern:    "letters, digits, and the characters / - _ .",
+	HostPattern:        "a host name in lower case with a dot, such as iris.example.com; no address, no port and no *",
 	NodeGroupPattern:   "letters, digits, dashes and underscores",
 	EnvPattern:         "letters, digits, and the characters _ - ., not beginning with a digit",
 	SharePattern:       "0% to 100%, or a whole number such as 1",
@@ -120,6 +122,7 @@ const (
 	MaxNameLength          = 42
 	MaxContainerNameLength = 63
 	MaxEndpointLength      = 1000
+	MaxHostLength          = 253
 	MaxImageLength         = 512
 	MaxQuantityLength      = 64
 	MaxObjectNameLength    = 253
@@ -130,6 +133,7 @@ const (
 var (
 	nameShape      = regexp.MustCompile(NamePattern)
 	endpointShape  = regexp.MustCompile(EndpointPattern)
+	hostShape      = regexp.MustCompile(HostPattern)
 	nodeGroupShape = regexp.MustCompile(NodeGroupPattern)
 	envShape       = regexp.MustCompile(EnvPattern)
 	shareShape     = regexp.MustCompile(SharePattern)

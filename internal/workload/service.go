@@ -207,14 +207,16 @@ type DeployResult struct {
 
 // APIResponse is one workload as front ends show it; empty members are omitted.
 type APIResponse struct {
-	Spec                      *Deployed    `json:"spec,omitempty"`
-	Metadata                  *Metadata    `json:"metadata,omitempty"`
-	Status                    *Status      `json:"status,omitempty"`
-	NumTrafficSplitterTargets *int         `json:"num_traffic_splitter_targets,omitempty"`
-	Copies                    *Copies      `json:"copies,omitempty"` // of a TrafficSplitter with a shadow, where its front door is this program
-	Endpoint                  string       `json:"endpoint,omitempty"`
-	DashboardURL              string       `json:"dashboard_url,omitempty"`
-	APIVersions               []APIVersion `json:"api_versions,omitempty"`
+	Spec                      *Deployed `json:"spec,omitempty"`
+	Metadata                  *Metadata `json:"metadata,omitempty"`
+	Status                    *Status   `json:"status,omitempty"`
+	NumTrafficSplitterTargets *int      `json:"num_traffic_splitter_targets,omitempty"`
+	Copies                    *Copies   `json:"copies,omitempty"` // of a TrafficSplitter with a shadow, where its front door is this program
+	Endpoint                  string    `json:"endpoint,omitempty"`
+	// HostEndpoint is where it is reached by its own host name, if it has one.
+	HostEndpoint string       `json:"host_endpoint,omitempty"`
+	DashboardURL string       `json:"dashboard_url,omitempty"`
+	APIVersions  []APIVersion `json:"api_versions,omitempty"`
 	// The jobs of a BatchAPI or TaskAPI: in a list those that have not ended, and the latest;
 	// of one API the latest 10.
 	BatchJobStatuses []Job `json:"batch_job_statuses,omitempty"`

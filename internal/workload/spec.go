@@ -201,6 +201,8 @@ type Target struct {
 // Networking says where a workload is reached.
 type Networking struct {
 	Endpoint string `json:"endpoint"` // canonical: leading slash, no trailing slash
+	// Host is a name of its own, under which it has every path. Empty: none.
+	Host string `json:"host,omitempty"`
 	// Auth is who may call it; nil: whoever reaches it. Limits are how much.
 	Auth   *Auth   `json:"auth,omitempty"`
 	Limits []Limit `json:"limits,omitempty"`

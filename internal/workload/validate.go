@@ -141,6 +141,9 @@ func (vs *violations) empty(path, hint string) {
 
 func (vs *violations) networking(name string, n *Networking) {
 	const path = "networking.endpoint"
+	if n != nil && n.Host != "" && (len(n.Host) > MaxHostLength || !hostShape.MatchString(n.Host)) {
+		vs.add(Violation{Path: "networking.host", Code: CodeHost, Message: "is not a host name", Found: abbreviate(n.Host), Allowed: WordsOf(HostPattern)})
+	}
 	if n == nil || vs.has("name") && n.Endpoint == "/"+name {
 		return // it follows from the name, which is what is wrong
 	}

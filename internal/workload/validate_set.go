@@ -29,7 +29,7 @@ func ValidateSet(specs []Spec) []Violation {
 	}
 	vs := &violations{}
 	names := make(map[string]int, len(specs))
-	endpoints := make(map[string]int, len(specs))
+	endpoints, hosts := make(map[string]int, len(specs)), make(map[string]int)
 	for i := range specs {
 		s := &specs[i]
 		if first, taken := names[s.Name]; taken && s.Name != "" {
@@ -41,7 +41,19 @@ func ValidateSet(specs []Spec) []Violation {
 		} else {
 			names[s.Name] = i
 		}
-		if s.Networking == nil || s.Networking.Endpoint == "" {
+		if s.Networking == nil {
+			continue
+		}
+		if host := s.Networking.Host; host != "" {
+			if first, taken := hosts[host]; taken && specs[first].Name != s.Name {
+				vs.add(Violation{
+					Index: i, Path: "networking.host", Code: CodeDuplicateHost, Found: abbreviate(host),
+					Message: fmt.Sprintf("the host %s is already that of %s", abbreviate(host), abbreviate(specs[first].Name)),
+				})
+			}
+			hosts[host] = i
+		}
+		if s.Networking.Endpoint == "" {
 			continue
 		}
 		if first, taken := endpoints[s.Networking.Endpoint]; taken {

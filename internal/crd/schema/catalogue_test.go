@@ -27,6 +27,7 @@ type judge func(t testing.TB, resource object) []string
 // The rules of the manifest that an API server does not have.
 var beyond = []struct{ code, pattern, why string }{
 	{workload.CodeDuplicateEndpoint, ``, "compares APIs"},
+	{workload.CodeDuplicateHost, ``, "compares APIs"},
 	{workload.CodeTargetNotDeployed, `is a (BatchAPI|TaskAPI); `, "compares APIs"},
 	{workload.CodeDuplicateName, ``, "compares APIs; in one namespace there cannot be two of a kind, and the operator refuses two kinds"},
 	{workload.CodeCannotBeNull, ``, "a null where none is allowed is dropped, as if the key were absent"},

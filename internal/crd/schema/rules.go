@@ -22,6 +22,7 @@ const (
 var shapes = map[string]string{
 	workload.NamePattern:     "must be " + workload.WordsOf(workload.NamePattern),
 	workload.EndpointPattern: "must be " + workload.WordsOf(workload.EndpointPattern),
+	workload.HostPattern:     "must be " + workload.WordsOf(workload.HostPattern),
 	workload.ImagePattern:    "is not the name of an image, " + workload.WordsOf(workload.ImagePattern),
 }
 

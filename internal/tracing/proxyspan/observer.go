@@ -36,7 +36,11 @@ func (o observer) Began(x *relay.Exchange) {
 	if i := bytes.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
-	r.describe(string(x.Method()), string(path), x.Version(), string(x.RequestID()))
+	scheme := "http"
+	if x.Secure() {
+		scheme = "https"
+	}
+	r.describe(string(x.Method()), scheme, string(path), x.Version(), string(x.RequestID()))
 	var scratch [64]byte
 	x.SetTraceparent(r.traceparent(scratch[:0]))
 	x.Watched = r

@@ -61,7 +61,7 @@ func (c *Recorder) start(traceparent []byte, remote bool) *Request {
 func (r *Request) traceparent(to []byte) []byte { return r.innermost().AppendTraceparent(to) }
 
 // describe records what was asked for, without its query.
-func (r *Request) describe(method, path, version, id string) {
+func (r *Request) describe(method, scheme, path, version, id string) {
 	name, known := methodName(method)
 	for _, s := range []*tracing.Span{r.server, r.client} {
 		s.SetName(name)
@@ -71,7 +71,7 @@ func (r *Request) describe(method, path, version, id string) {
 		}
 		s.Set(tracing.String("network.protocol.version", version))
 	}
-	r.server.Set(tracing.String("url.scheme", "http"), tracing.String("url.path", path), tracing.String("cortex.request_id", id))
+	r.server.Set(tracing.String("url.scheme", scheme), tracing.String("url.path", path), tracing.String("cortex.request_id", id))
 }
 
 // methodName is what a span is called by a method, and what the method counts as:
