@@ -66,27 +66,33 @@ func (d *accessDemo) ownHost(ctx context.Context) error {
 		},
 	}
 	defer tr.CloseIdleConnections()
-	ask := func(at string) (*http.Response, error) {
+	type answer struct {
+		status int
+		proto  string
+		leaf   *x509.Certificate
+	}
+	ask := func(at string) (answer, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(aFlower))
 		if err != nil {
-			return nil, err
+			return answer{}, err
 		}
 		req.Header.Set("Authorization", "Bearer "+d.key)
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := (&http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
-		if err == nil {
-			resp.Body.Close()
+		if err != nil {
+			return answer{}, err
 		}
-		return resp, err
+		resp.Body.Close()
+		return answer{resp.StatusCode, resp.Proto, resp.TLS.PeerCertificates[0]}, nil
 	}
 	_, port, err := net.SplitHostPort(d.secure)
 	if err != nil {
 		return err
 	}
 	own := "https://" + net.JoinHostPort(ownName, port)
-	var resp *http.Response
+	var got answer
 	for begun := time.Now(); ; {
-		if resp, err = ask(own + "/"); err == nil {
+		if got, err = ask(own + "/"); err == nil {
 			break
 		}
 		if time.Since(begun) > time.Minute {
@@ -98,14 +104,13 @@ func (d *accessDemo) ownHost(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	d.count(reply{status: resp.StatusCode})
-	leaf := resp.TLS.PeerCertificates[0]
-	d.say("%-40s → %d  %s  certificate of %q until %s", "POST "+own+"/", resp.StatusCode, resp.Proto, leaf.Issuer.CommonName, leaf.NotAfter.UTC().Format(time.DateOnly))
-	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 2 || leaf.VerifyHostname(ownName) != nil {
-		return fmt.Errorf("%s answers %s by %s, with a certificate of %v", own, resp.Status, resp.Proto, leaf.DNSNames)
+	d.count(reply{status: got.status})
+	d.say("%-40s → %d  %s  certificate of %q until %s", "POST "+own+"/", got.status, got.proto, got.leaf.Issuer.CommonName, got.leaf.NotAfter.UTC().Format(time.DateOnly))
+	if got.status != http.StatusOK || got.proto != "HTTP/2.0" || got.leaf.VerifyHostname(ownName) != nil {
+		return fmt.Errorf("%s answers %d by %s, with a certificate of %v", own, got.status, got.proto, got.leaf.DNSNames)
 	}
 	if _, err = ask("https://" + net.JoinHostPort("stranger.example.test", port)); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
-		return fmt.Errorf("a name that nobody has: %v, want that it is not known", err)
+		return fmt.Errorf("a name that nobody has came to %w, want that it is not known", err)
 	}
 	d.say("%-40s → the handshake ends: the name is not known", "POST https://stranger.example.test:"+port)
 	return d.redirected(ctx, own)
