@@ -9,21 +9,23 @@ import (
 	"testing"
 )
 
-// The tests that security.md names as proof exist.
+// The tests that pages name as proof exist.
 func TestProofsOfSecurityExist(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("security.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	have := proofs(t)
-	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*|test_\\w+|[a-z]+\\.txtar)`").FindAllStringSubmatch(string(page), -1)
-	if len(named) < 50 {
-		t.Errorf("security.md names %d tests, want a table of them", len(named))
-	}
-	for _, m := range named {
-		if !have[m[1]] {
-			t.Errorf("security.md names %s, which is no test", m[1])
+	for name, least := range map[string]int{"security.md": 50, "tls.md": 8} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*|test_\\w+|[a-z]+\\.txtar)`").FindAllStringSubmatch(string(page), -1)
+		if len(named) < least {
+			t.Errorf("%s names %d tests, want a table of them", name, len(named))
+		}
+		for _, m := range named {
+			if !have[m[1]] {
+				t.Errorf("%s names %s, which is no test", name, m[1])
+			}
 		}
 	}
 }

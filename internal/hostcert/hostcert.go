@@ -57,11 +57,11 @@ type Authority struct {
 // Keeper has the certificates. Its methods may be called at once.
 type Keeper struct {
 	cfg   Config
-	files []*file
 	acme  *issuer // nil: no authority is asked
 	shown atomic.Pointer[shown]
 
 	mu     sync.Mutex
+	files  []*file
 	warned map[string]time.Time // when it was said last that a certificate ends, by name
 }
 
@@ -145,6 +145,8 @@ func (k *Keeper) Run(ctx context.Context, hosts func() []string) error {
 
 // reload reads the files that have changed, and reports whether there are any.
 func (k *Keeper) reload() (changed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, f := range k.files {
 		isNew, err := f.read()
 		switch {
@@ -159,8 +161,10 @@ func (k *Keeper) reload() (changed bool) {
 	return changed
 }
 
-// show has callers get what there is now.
+// show has callers get what there is now. Orders that end at once show one after another.
 func (k *Keeper) show() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	next := &shown{byName: map[string]*entry{}}
 	if k.acme != nil {
 		for host, cert := range k.acme.certificates() {

@@ -120,7 +120,7 @@ func (s *Server) await(ctx context.Context, roots string) error {
 		if err == nil {
 			return os.WriteFile(s.Roots, text, 0o600)
 		}
-		if time.Since(begun) > 30*time.Second {
+		if time.Since(begun) > 2*time.Minute {
 			return fmt.Errorf("the authority does not answer: %w", err)
 		}
 		select {
