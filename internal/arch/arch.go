@@ -77,6 +77,7 @@ var Rules = map[string]Rule{
 	"internal/tracing/tracingtest": {Outside: []string{otlp, protobuf}},
 
 	"internal/suggest":   {},
+	"internal/top":       {Internal: []string{"internal/workload"}, Outside: []string{lipgloss}},
 	"internal/autostart": {},
 	"internal/sketch":    {Internal: []string{"internal/workload"}},
 	// A cluster file is read as a cortex.yaml is, by the same code; its rules are the cluster's.
@@ -202,7 +203,7 @@ var Rules = map[string]Rule{
 	"internal/migrate": {Internal: []string{"internal/manifest", "internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/cli": {Internal: []string{
 		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
-		"internal/atomicfile", "internal/autostart", "internal/backoff", "internal/environments", "internal/localenv", "internal/sketch", "internal/suggest", "internal/trust",
+		"internal/atomicfile", "internal/autostart", "internal/backoff", "internal/environments", "internal/localenv", "internal/sketch", "internal/suggest", "internal/top", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/awscreds", "internal/atomicfile", "internal/filelock", // credentials for a cluster, and one command at it at a time
 		"internal/tracing", // its default ratio

@@ -62,6 +62,7 @@ var answers = map[string]answer{ //nolint:gosec // words about secrets, no secre
 	"cortex explain":        prints[workload.Explanation]("an `Explanation`"),
 	"cortex get": prints[[]workload.APIResponse]("a list of `APIResponse`, of one with a name; without a name and without --env a list of environments, each with `env_name`, `apis` (such a list) and `error`, which is empty where it could be asked; of a job a `JobResponse`").
 		or(reflect.TypeFor[[]inEnvironment]()).or(reflect.TypeFor[workload.JobResponse]()),
+	"cortex top":                printsLines[workload.Watched]("one `Watched` in each line: the first has everything, those after it what has changed; with --once the first only"),
 	"cortex history":            prints[[]workload.APIVersion]("a list of `APIVersion`, newest first"),
 	"cortex install":            prints[ClusterInfo](installWord),
 	"cortex local status":       prints[localStatus]("an object: `running`, `socket` and `log`; when it runs also what the management API says at /v1/info, otherwise `ending`, the process that still stops its replicas, if there is one"),

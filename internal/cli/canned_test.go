@@ -29,6 +29,7 @@ type canned struct {
 	Explained    map[string]workload.Explanation  `json:"explains"`
 	LogLines     []workload.LogLine               `json:"logs"`
 	EventList    []workload.Event                 `json:"events"`
+	Watches      []workload.Watched               `json:"watches"`
 	SecretList   []workload.Secret                `json:"secrets"`
 	KeyList      []workload.Key                   `json:"keys"`
 	CallRows     []workload.Calls                 `json:"calls"`
@@ -202,6 +203,21 @@ func (c *canned) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 		}
 	}
 	if c.Forever && q.Follow {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (c *canned) Watch(ctx context.Context, q workload.WatchQuery, fn func(workload.Watched) error) error {
+	if err := c.call("Watch", q.After); err != nil {
+		return err
+	}
+	for _, line := range c.Watches {
+		if err := fn(line); err != nil {
+			return err
+		}
+	}
+	if c.Forever {
 		<-ctx.Done()
 	}
 	return nil

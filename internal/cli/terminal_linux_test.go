@@ -15,7 +15,8 @@ import (
 
 // runInTerminal runs a program on a pseudo-terminal of 100 columns and copies
 // what it shows there to the standard output, escapes written as ^[. What stands
-// in $TYPE is typed after each time the text in $AWAIT appears; ^C is Ctrl-C, \n the enter key.
+// in $TYPE is typed after each time the text in $AWAIT appears; ^C is Ctrl-C, \n the enter key,
+// ^[ escape. Either may be several with " then " between them: the first time it is the first.
 func runInTerminal() {
 	code, err := inTerminal(os.Args[1:], os.Getenv("AWAIT"), os.Getenv("TYPE"))
 	if err != nil {
@@ -53,7 +54,7 @@ func inTerminal(args []string, await, typed string) (int, error) {
 	}
 	slave.Close()
 	defer func() { _ = cmd.Process.Kill() }()
-	if err := converse(master, await, strings.NewReplacer("^C", "\x03", `\n`, "\n").Replace(typed)); err != nil {
+	if err := converse(master, await, strings.NewReplacer("^C", "\x03", `\n`, "\n", "^[", "\x1b").Replace(typed)); err != nil {
 		return 0, err
 	}
 	err = cmd.Wait()
@@ -68,17 +69,22 @@ func inTerminal(args []string, await, typed string) (int, error) {
 func converse(master io.ReadWriter, await, typed string) error {
 	var seen bytes.Buffer
 	from, answers := 0, 0
+	step := func(all string) string {
+		steps := strings.Split(all, " then ")
+		return steps[min(answers, len(steps)-1)]
+	}
 	buf := make([]byte, 4096)
 	for {
 		n, err := master.Read(buf)
 		seen.Write(buf[:n])
 		fmt.Print(strings.NewReplacer("\x1b", "^[", "\r", "").Replace(string(buf[:n])))
-		if i := bytes.Index(seen.Bytes()[from:], []byte(await)); await != "" && i >= 0 {
-			from += i + len(await)
+		if i := bytes.Index(seen.Bytes()[from:], []byte(step(await))); await != "" && i >= 0 {
+			from += i + len(step(await))
+			key := step(typed)
 			if answers++; answers > 10 {
 				return errors.New("the program asks again and again")
 			}
-			if _, err := io.WriteString(master, typed); err != nil {
+			if _, err := io.WriteString(master, key); err != nil {
 				return err
 			}
 		}

@@ -160,6 +160,10 @@ func (s visibleService) Events(ctx context.Context, q workload.EventQuery, fn fu
 	return s.Service.Events(ctx, q, func(e workload.Event) error { return fn(visibleIn(e)) })
 }
 
+func (s visibleService) Watch(ctx context.Context, q workload.WatchQuery, fn func(workload.Watched) error) error {
+	return s.Service.Watch(ctx, q, func(w workload.Watched) error { return fn(visibleIn(w)) })
+}
+
 func (s visibleService) Explain(ctx context.Context, name string) (workload.Explanation, error) {
 	v, err := s.Service.Explain(ctx, name)
 	return visibleIn(v), err

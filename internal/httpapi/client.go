@@ -158,6 +158,7 @@ type call struct {
 	query        url.Values
 	body, out    any
 	timeout      time.Duration // 0 is callTimeout
+	after        string        // the id of the last line that is had of a stream; empty: none
 	upgrade      string        // the protocol that the connection is to go on with; empty: none
 }
 
@@ -302,6 +303,9 @@ func (c *Client) attempt(ctx context.Context, k call, data []byte, token string)
 	req.Header.Set("Accept", contentJSON+", "+contentNDJSON)
 	if data != nil {
 		req.Header.Set("Content-Type", k.content())
+	}
+	if k.after != "" {
+		req.Header.Set(headerLastEvent, k.after)
 	}
 	if k.upgrade != "" {
 		req.Header.Set("Connection", "Upgrade")

@@ -136,6 +136,11 @@ func (d *double) Events(ctx context.Context, q workload.EventQuery, fn func(work
 	return tell(ctx, d, fn)
 }
 
+func (d *double) Watch(ctx context.Context, q workload.WatchQuery, fn func(workload.Watched) error) error {
+	d.saw("Watch", q)
+	return tell(ctx, d, fn)
+}
+
 // Exec runs d.command, or answers at once.
 func (d *double) Exec(ctx context.Context, req workload.ExecRequest, streams workload.ExecStreams) (int, error) {
 	d.saw("Exec", req)
@@ -208,6 +213,10 @@ func ask(ctx context.Context, s workload.Service, q question) (any, error) {
 		err := s.Logs(ctx, workload.LogQuery{
 			Name: a.Name, Follow: a.Follow, Since: time.Duration(a.Since), Tail: a.Tail, Previous: a.Previous, Replica: a.Replica,
 		}, func(l workload.LogLine) error { lines = append(lines, l); return nil })
+		return lines, err
+	case "watch":
+		var lines []workload.Watched
+		err := s.Watch(ctx, workload.WatchQuery{After: a.ID}, func(w workload.Watched) error { lines = append(lines, w); return nil })
 		return lines, err
 	case "events":
 		var events []workload.Event

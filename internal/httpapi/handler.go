@@ -177,7 +177,7 @@ func (h *handler) serve(rt route) func(http.ResponseWriter, *http.Request) error
 			}
 			ctx, stop := h.whileAllowed(ctx, rt, in)
 			defer stop()
-			return serveStream(w, r.WithContext(ctx), func(ctx context.Context, emit func(any) error) error {
+			return serveStream(w, r.WithContext(ctx), rt.events && wantsEvents(r), func(ctx context.Context, emit func(any) error) error {
 				return rt.stream(ctx, h.svc, in, emit)
 			})
 		}

@@ -82,6 +82,12 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 			})
 		}
 	}
+	if rt.events {
+		most := maxNameBytes
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: headerLastEvent, In: "header", Description: "the id of the last line that the caller has", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
+		})
+	}
 	for _, p := range rt.query {
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: p.name, In: "query", Description: p.about, Schema: &huma.Schema{Type: p.kind, Description: p.format},
@@ -114,6 +120,11 @@ func describeRoute(reg huma.Registry, rt route) *huma.Operation {
 		refuse(op, reg.Schema(reflect.TypeFor[Error](), true, ""), http.StatusUpgradeRequired)
 	}
 	op.Responses[status] = &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{content: {Schema: schema}}}
+	if rt.events {
+		op.Responses[status].Content[contentEvents] = &huma.MediaType{Schema: &huma.Schema{
+			Type: huma.TypeString, Description: "the same as server-sent events, for callers that accept these: a line is the data of an event, the End of one of type end",
+		}}
+	}
 	problem := reg.Schema(reflect.TypeFor[Error](), true, "")
 	faults := append(everyFault, rt.faults...)
 	if !rt.open {

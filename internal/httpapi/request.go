@@ -156,6 +156,12 @@ func readPath(w http.ResponseWriter, r *http.Request) (input, error) {
 // readRest reads and checks everything else of r that rt takes, and refuses what
 // it does not.
 func readRest(w http.ResponseWriter, r *http.Request, rt route, in *input) (err error) {
+	if rt.events {
+		if in.after, err = parseToken(r.Header.Get(headerLastEvent)); err != nil {
+			return fault.New(fault.Malformed, "endpoints.header_malformed", "the header %s has %d characters", headerLastEvent, len(r.Header.Get(headerLastEvent))).
+				WithHint("it is the id of a line of this stream")
+		}
+	}
 	if in.query, err = readQuery(r.URL.RawQuery, rt.query); err != nil || rt.body == nil {
 		return err
 	}

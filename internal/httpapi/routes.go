@@ -31,7 +31,8 @@ type input struct {
 	name  string // path parameter {name}
 	id    string // path parameter {id}
 	query query
-	body  any // what route.body returned, filled; never nil when that is set
+	after string // header Last-Event-ID
+	body  any    // what route.body returned, filled; never nil when that is set
 
 	origin auth.Origin // where it came from
 }
@@ -56,6 +57,8 @@ type route struct {
 
 	call   func(context.Context, services, input) (any, error) // one answer…
 	stream func(context.Context, services, input, func(any) error) error
+	// events: the stream can also be had as server-sent events, and taken up again.
+	events bool
 	// converse runs a command over the connection of the request: see serveExec.
 	converse bool
 	answer   reflect.Type // of the answer, or of each line of the stream
@@ -248,6 +251,17 @@ var workloadRoutes = []route{
 			Name: in.name, Follow: in.query.follow, Since: in.query.since, Tail: in.query.tail,
 			Previous: in.query.previous, Replica: in.query.replica, Job: in.query.job,
 		}, emit)
+	}),
+
+	streams(route{
+		id: "watch", method: http.MethodGet, path: "/v1/watch", action: auth.ActionGet, each: true, events: true,
+		summary: "Follow everything that is deployed: what there is, and then what changes",
+		about: "The first line is a snapshot, or what has changed since the line whose id Last-Event-ID has, if that is still known. " +
+			"Changes that a caller is too slow for come together in one line. Behind identities, the APIs are those that the caller " +
+			"may get, asked again every ten seconds, and the first line is always a snapshot.",
+		faults: []fault.Kind{fault.TooMany},
+	}, func(ctx context.Context, s services, in input, emit func(workload.Watched) error) error {
+		return s.Watch(ctx, workload.WatchQuery{After: in.after}, emit)
 	}),
 
 	streams(route{

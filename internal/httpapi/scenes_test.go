@@ -123,6 +123,16 @@ func scenes() []scene {
 			err: fault.New(fault.Unavailable, "engine.log_lost", "the log was removed").WithHint("ask again")},
 		{name: "events", ask: question{"events", arguments{Name: "iris", Since: workload.Duration(time.Hour)}}, lines: []any{event}},
 		{name: "events_of_all", ask: question{"events", arguments{Follow: true}}, lines: []any{event, event}},
+		{name: "watch", ask: question{"watch", arguments{ID: "5e1f-41"}}, lines: []any{
+			workload.Watched{ID: "5e1f-42", Snapshot: true, APIs: []workload.WatchedAPI{
+				{
+					Metadata: *metadata, Endpoint: "http://localhost:8888/iris", Status: status, LastEvent: &event,
+					Rates: &workload.Rates{Requests: 12.5, Latency: 0.025},
+				},
+				{Metadata: workload.Metadata{Name: "split", Kind: workload.Splitter, ID: "6f"}, Targets: &targets},
+			}},
+			workload.Watched{ID: "5e1f-43", APIs: []workload.WatchedAPI{}, Gone: []string{"split"}},
+		}},
 	}, faults()...)
 }
 

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,12 +39,40 @@ type End struct {
 // endPrefix begins an End and no other line.
 var endPrefix = []byte(`{"end":true`)
 
+// A stream of events is the same as server-sent events, for who asks for them: each line is
+// the data of one, the End one of type end.
+const contentEvents = "text/event-stream"
+
+// wantsEvents reports whether a caller asks for server-sent events rather than lines.
+func wantsEvents(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header.Values("Accept"), func(v string) bool { return strings.Contains(v, contentEvents) })
+}
+
+// identified is a line after which a stream can be taken up again.
+type identified interface{ LineID() string }
+
+// asEvent is a line as a server-sent event.
+func asEvent(v any, line []byte) []byte {
+	var b bytes.Buffer
+	switch v := v.(type) {
+	case identified:
+		fmt.Fprintf(&b, "id: %s\n", v.LineID())
+	case End:
+		b.WriteString("event: end\n")
+	}
+	fmt.Fprintf(&b, "data: %s\n", line) // which ends with a newline of its own
+	return b.Bytes()
+}
+
 // serveStream answers with what run emits. An error before the first line is
 // returned, so that it becomes an answer with a status; later ones go into the End.
-func serveStream(w http.ResponseWriter, r *http.Request, run func(context.Context, func(any) error) error) error {
+func serveStream(w http.ResponseWriter, r *http.Request, events bool, run func(context.Context, func(any) error) error) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := &lineWriter{w: w, control: http.NewResponseController(w), dirty: make(chan struct{}, 1), giveUp: cancel}
+	s := &lineWriter{w: w, control: http.NewResponseController(w), dirty: make(chan struct{}, 1), giveUp: cancel, content: contentNDJSON, beat: "\n"}
+	if events {
+		s.content, s.beat, s.frame = contentEvents, ":\n\n", asEvent
+	}
 	s.buf = bufio.NewWriterSize(w, batchBytes)
 
 	err := s.while(func() error { return run(ctx, s.emit) })
@@ -74,8 +104,11 @@ func serveStream(w http.ResponseWriter, r *http.Request, run func(context.Contex
 type lineWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	dirty   chan struct{} // capacity 1: something waits to be flushed
-	giveUp  func()        // ends the producer when the reader is gone
+	dirty   chan struct{}                   // capacity 1: something waits to be flushed
+	giveUp  func()                          // ends the producer when the reader is gone
+	content string                          // its media type
+	beat    string                          // what says that we are still there
+	frame   func(v any, line []byte) []byte // nil: a line is sent as it is
 
 	mu    sync.Mutex
 	buf   *bufio.Writer
@@ -97,7 +130,7 @@ func (s *lineWriter) while(produce func() error) error {
 			case <-s.dirty:
 				s.flush()
 			case <-beat.C:
-				_ = s.write([]byte("\n")) // sticky, and emit reports it
+				_ = s.write([]byte(s.beat)) // sticky, and emit reports it
 				s.flush()
 			}
 		}
@@ -110,6 +143,9 @@ func (s *lineWriter) emit(v any) error {
 	line, err := encodeJSON(v)
 	if err != nil {
 		return fmt.Errorf("writing a line: %w", err)
+	}
+	if s.frame != nil {
+		line = s.frame(v, line)
 	}
 	if err := s.write(line); err != nil {
 		return err
@@ -129,7 +165,7 @@ func (s *lineWriter) write(line []byte) error {
 	}
 	if !s.begun {
 		s.begun = true
-		s.w.Header().Set("Content-Type", contentNDJSON)
+		s.w.Header().Set("Content-Type", s.content)
 		s.w.Header().Set("X-Accel-Buffering", "no") // proxies that hold answers back know this one
 		s.w.WriteHeader(http.StatusOK)
 	}

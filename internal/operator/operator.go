@@ -155,8 +155,9 @@ type Operator struct {
 	remembered sync.Map
 	collected  time.Time // when unneeded code was last looked for; used under changes
 
-	cache cache
-	wakes wakes
+	cache   cache
+	wakes   wakes
+	watches *watches
 }
 
 var _ workload.Service = (*Operator)(nil)
@@ -180,7 +181,7 @@ func New(c Config) (*Operator, error) {
 	}
 	o := &Operator{
 		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint, hostURL: c.HostEndpoint, hosts: c.Hosts,
-		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce),
+		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce), watches: newWatches(),
 	}
 	o.changes <- struct{}{}
 	o.measure(c.Telemetry)

@@ -44,6 +44,11 @@ type Service interface {
 	Logs(ctx context.Context, q LogQuery, fn func(LogLine) error) error
 	// Events is like Logs, for what happened to a workload.
 	Events(ctx context.Context, q EventQuery, fn func(Event) error) error
+	// Watch calls fn with everything that is deployed and how it is doing, and then with what
+	// changes, until ctx ends (nil) or fn fails (its error). While fn takes its time changes
+	// come together: nothing is queued. After a line that is not known any more it begins
+	// with everything again.
+	Watch(ctx context.Context, q WatchQuery, fn func(Watched) error) error
 	Explain(ctx context.Context, name string) (Explanation, error)
 	// Exec runs a command in a container of an API, with its environment and within its
 	// limits, and returns its exit code. The command ends when ctx does, and with its

@@ -313,6 +313,22 @@ class Client:
         path = "/v1/events" if api_name is None else f"/v1/apis/{self._name(api_name)}/events"
         return cast(Iterator[shapes.Event], self._transport.stream(path, query))
 
+    def watch(self) -> Iterator[shapes.Watched]:
+        """Yields everything that is deployed and how it is doing, and then what changes.
+
+        The first is a snapshot; so is the first of a new session, when one is over.
+        """
+        while True:
+            begun = False
+            try:
+                for line in self._transport.stream("/v1/watch"):
+                    begun = True
+                    yield cast(shapes.Watched, line)
+                return
+            except CortexException as e:
+                if not begun or e.kind != "unproven":
+                    raise
+
     # Changing
 
     def rollback(self, api_name: str, version: Optional[str] = None) -> shapes.DeployResult:

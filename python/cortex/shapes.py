@@ -413,6 +413,48 @@ class Event(_Event, total=False):
     replica: str
 
 
+class Refused(TypedDict):
+    """Why a specification was refused that was written as a custom resource. waiting: it is judged again."""
+
+    resource: str
+    message: str
+    since: str
+
+
+class _Rates(TypedDict):
+    requests_per_second: float
+
+
+class Rates(_Rates, total=False):
+    """What an API did in the last seconds. Without requests there is no mean latency."""
+
+    latency_seconds: float
+
+
+class WatchedAPI(Metadata, total=False):
+    """One API as watch shows it; status has no replicas."""
+
+    endpoint: str
+    status: Status
+    rates: Rates
+    num_traffic_splitter_targets: int
+    running_jobs: int
+    refused: Refused
+    last_event: Event
+
+
+class _Watched(TypedDict):
+    id: str
+    snapshot: bool
+    apis: List[WatchedAPI]
+
+
+class Watched(_Watched, total=False):
+    """What there is (snapshot), or those APIs that have changed and the names of those that are gone."""
+
+    gone: List[str]
+
+
 class _Step(TypedDict):
     layer: str
     ok: bool
