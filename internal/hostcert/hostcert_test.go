@@ -17,6 +17,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +27,7 @@ import (
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/hostcert/acmetest"
+	"cortex.dev/cortex/internal/telemetry"
 )
 
 // written writes a certificate of these names, from and until, and its key.
@@ -118,6 +121,28 @@ func TestFilesByName(t *testing.T) {
 	}
 	if URL("a.b", 443) != "https://a.b" {
 		t.Errorf("URL(a.b, 443) = %s", URL("a.b", 443))
+	}
+}
+
+// The metrics that docs/watching.md has, and an alert may ask.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(90 * 24 * time.Hour).Truncate(time.Second)
+	r := telemetry.New("test", "")
+	if _, err := Open(Config{Telemetry: r, Files: []Pair{written(t, t.TempDir(), "iris", time.Now().Add(-time.Hour), until, "iris.example.com")}}); err != nil {
+		t.Fatal(err)
+	}
+	page := httptest.NewRecorder()
+	r.Handler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	found := regexp.MustCompile(`cortex_host_certificate_expiry_timestamp_seconds\{host="iris.example.com",source="file"\} (\S+)`).FindStringSubmatch(page.Body.String())
+	if found == nil {
+		t.Fatalf("the page has no certificate:\n%s", page.Body)
+	}
+	if at, err := strconv.ParseFloat(found[1], 64); err != nil || int64(at) != until.Unix() {
+		t.Errorf("it ends at %s, want %d", found[1], until.Unix())
+	}
+	if strings.Contains(page.Body.String(), "cortex_acme_orders_total{") {
+		t.Errorf("orders are counted where there is no authority:\n%s", page.Body)
 	}
 }
 
