@@ -183,6 +183,17 @@ func TestRightsForCloudWatch(t *testing.T) {
 	}
 }
 
+// What empties nodes has pods of APIs leave, and nobody else's; Kubernetes has no right to one
+// node only.
+func TestRightsOfTheDrainer(t *testing.T) {
+	t.Parallel()
+	want := maps.Clone(mayDo)
+	want["cortex-drainer"] = []string{"everywhere: nodes: patch", "in cortex-apis: pods/eviction: create", "in cortex-apis: pods: list delete"}
+	if diff := cmp.Diff(want, grants(t, objects(t, mustRender(t, "cortex", "drainer: {nodeSelector: {a: b}}")))); diff != "" {
+		t.Errorf("the programs may do something else (-want +got):\n%s", diff)
+	}
+}
+
 // forbidden says why a right may never be given, or "".
 func forbidden(clusterWide bool, r rbacv1.PolicyRule) string {
 	for _, all := range [][]string{r.APIGroups, r.Resources, r.Verbs, r.NonResourceURLs} {

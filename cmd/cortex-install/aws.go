@@ -130,6 +130,16 @@ func (kubernetes) Holding(ctx context.Context, p eks.Place) ([]string, error) {
 	return install.Holding(ctx, at(p))
 }
 
+// Nodes are the machines of mixed groups that have joined.
+func (kubernetes) Nodes(ctx context.Context, p eks.Place) (map[string]bool, error) {
+	return install.Machines(ctx, at(p), cluster.LabelDrains)
+}
+
+// Drain empties machines of mixed groups.
+func (kubernetes) Drain(ctx context.Context, p eks.Place, ids []string, say func(string)) error {
+	return install.Drain(ctx, at(p), cluster.LabelDrains, ids, say)
+}
+
 // Health is what the installation says of itself.
 func (kubernetes) Health(ctx context.Context, p eks.Place) (all []cluster.Check, err error) {
 	checks, err := install.Health(ctx, at(p))

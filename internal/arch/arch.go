@@ -230,6 +230,8 @@ var Rules = map[string]Rule{
 	"internal/kube/ledgerd": {Internal: []string{
 		"internal/atomicfile", "internal/fault", "internal/kube/program", "internal/lifecycle", "internal/telemetry",
 	}, Outside: []string{natsserver, k8smachine, k8sclient}},
+	"internal/kube/drain":    {Outside: []string{k8sapi, k8smachine, k8sclient}},
+	"internal/kube/drainerd": {Internal: []string{"internal/kube/drain", "internal/kube/program"}, Outside: []string{k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
 		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/kube/items", "internal/schedule", "internal/webhook",
 		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
@@ -237,14 +239,14 @@ var Rules = map[string]Rule{
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient}},
 	"deploy":           {}, // the chart, embedded
-	"internal/install": {Internal: []string{"deploy", "internal/auth/policy", "internal/images", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml, k8smerge}},
+	"internal/install": {Internal: []string{"internal/kube/drain", "deploy", "internal/auth/policy", "internal/images", "internal/serviceaddr", "internal/fault"}, Outside: []string{helm, k8sapi, k8smachine, k8sclient, klog, k8syaml, k8smerge}},
 	// A real Kubernetes for tests: only they, and what starts one, import it.
 	"internal/kubetest/testcluster": {Internal: []string{"internal/auth/authtest"}},
 	"internal/images":               {Internal: []string{"internal/fault"}, Outside: []string{registry}},
 	"internal/kubetest":             {Internal: []string{"internal/images"}, Outside: []string{k8sapi, k8smachine, k8sclient, k8scrd, registry}},
 
 	"cmd/cortex-install":  {Internal: []string{"internal/cli", "internal/cluster", "internal/cluster/awsrecord", "internal/cluster/eks", "internal/install"}, Outside: []string{aws}},
-	"cmd/cortex-operator": {Internal: []string{"internal/kube/operatord", "internal/kube/program"}},
+	"cmd/cortex-operator": {Internal: []string{"internal/kube/drainerd", "internal/kube/operatord", "internal/kube/program"}},
 	"cmd/cortex-gateway":  {Internal: []string{"internal/kube/gatewayd", "internal/kube/program"}},
 	"cmd/cortex-ledger":   {Internal: []string{"internal/kube/ledgerd", "internal/kube/program"}},
 	"cmd/cortex-sidecar":  {Internal: []string{"internal/sidecar"}},

@@ -36,8 +36,10 @@ func (installed) Version() string { return "1" }
 func (installed) Apply(context.Context, eks.Place, *cluster.Chart, func(string)) (eks.Applied, error) {
 	return eks.Applied{Version: "1", Authority: authority()}, nil
 }
-func (installed) Release(context.Context, eks.Place, func(string)) error { return nil }
-func (installed) Holding(context.Context, eks.Place) ([]string, error)   { return nil, nil }
+func (installed) Release(context.Context, eks.Place, func(string)) error         { return nil }
+func (installed) Holding(context.Context, eks.Place) ([]string, error)           { return nil, nil }
+func (installed) Nodes(context.Context, eks.Place) (map[string]bool, error)      { return nil, nil }
+func (installed) Drain(context.Context, eks.Place, []string, func(string)) error { return nil }
 func (installed) Health(context.Context, eks.Place) ([]cluster.Check, error) {
 	return []cluster.Check{{Name: "operator", OK: true, Text: "one leads"}}, nil
 }

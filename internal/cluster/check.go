@@ -103,6 +103,7 @@ func (k *checker) types(c *Config, f *Facts) {
 			continue
 		}
 		k.release(path+".instance_type", g.InstanceType, c, f)
+		k.image(path+".instance_type", g, c, f)
 		if !g.Spot || g.SpotConfig == nil {
 			continue
 		}
@@ -114,7 +115,7 @@ func (k *checker) types(c *Config, f *Facts) {
 				continue
 			}
 			k.comparable(at, g.InstanceType, name, primary, other)
-			k.spotPrice(at, g.InstanceType, name, f)
+			k.spotPrice(at, g, name, f)
 		}
 	}
 }
@@ -134,6 +135,17 @@ func (k *checker) release(path, name string, c *Config, f *Facts) {
 	}
 	if v := c.VersionIn(f); v != nil && v.Releases[image] == "" {
 		k.add(workload.Violation{Path: path, Code: CodeFactsIncomplete, Message: fmt.Sprintf("the facts have no release of %s for Kubernetes %s", image, v.Version), Found: name})
+	}
+}
+
+// image checks that the image of a mixed group is known: EKS chooses those of its own groups.
+func (k *checker) image(path string, g *NodeGroup, c *Config, f *Facts) {
+	image := f.InstanceTypes[g.InstanceType].Image()
+	if v := c.VersionIn(f); c.mixes(g) && image != "" && v != nil && v.Images[image] == "" {
+		k.add(workload.Violation{
+			Path: path, Code: CodeFactsIncomplete, Message: fmt.Sprintf("the facts have no id of the image %s for Kubernetes %s", image, v.Version), Found: g.InstanceType,
+			Hint: "a mixed group needs it: images in the file of facts, as docs/aws.md describes it",
+		})
 	}
 }
 
@@ -167,13 +179,17 @@ func (k *checker) comparable(path, first, name string, a, b InstanceType) {
 	}
 }
 
-// spotPrice holds a type to the limit that spot requests of 0.42 had by default: the
-// price on demand of the first type.
-func (k *checker) spotPrice(path, first, name string, f *Facts) {
-	limit, known := onDemand(first)
-	if price, ok := f.SpotPrices[name]; ok && known && dollars(price) > limit && f.Region == pricedRegion {
+// spotPrice holds a type to max_price, and without one to the limit that spot requests of
+// 0.42 had by default: the price on demand of the first type.
+func (k *checker) spotPrice(path string, g *NodeGroup, name string, f *Facts) {
+	limit, known := onDemand(g.InstanceType)
+	known, what := known && f.Region == pricedRegion, g.InstanceType+" on demand"
+	if p := g.SpotConfig.MaxPrice; p != nil {
+		limit, known, what = dollars(*p), true, "max_price"
+	}
+	if price, ok := f.SpotPrices[name]; ok && known && dollars(price) > limit {
 		k.add(workload.Violation{
-			Path: path, Code: CodeSpotPrice, Found: name, Message: fmt.Sprintf("costs %s an hour as a spot instance now, more than %s on demand (%s)", dollars(price), first, limit),
+			Path: path, Code: CodeSpotPrice, Found: name, Message: fmt.Sprintf("costs %s an hour as a spot instance now, more than %s (%s)", dollars(price), what, limit),
 			Hint: "remove it",
 		})
 	}

@@ -155,6 +155,25 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
+// How a mixed group mixes may change, and nothing that would make it another one.
+func TestReconfigureMixed(t *testing.T) {
+	t.Parallel()
+	const mixed = "region: us-west-2\nnode_groups: [{name: a, instance_type: m5.large, max_instances: 9, spot: true, spot_config: {on_demand_percentage_above_base_capacity: 25, max_price: 0.05}}]\n"
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"percentage", ": 25", ": 50", ""},
+		{"price", "0.05", "0.06", ""},
+		{"no price", ", max_price: 0.05", "", ""},
+		{"base", "max_price", "on_demand_base_capacity: 2, max_price", ""},
+		{"price alone", "on_demand_percentage_above_base_capacity: 25, ", "", ""},
+		{"types", "max_price", "instance_distribution: [m5a.large], max_price", "clusterconfig.node_group_can_only_be_scaled node_groups[0]"},
+		{"not mixed", "on_demand_percentage_above_base_capacity: 25, max_price: 0.05", "", "clusterconfig.node_group_can_only_be_scaled node_groups[0]"},
+	} {
+		if got := strings.Join(codes(cluster.Reconfigure(parsed(t, mixed), parsed(t, strings.Replace(mixed, tt.old, tt.new, 1)))), "; "); got != tt.want {
+			t.Errorf("%s: Reconfigure breaks %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func cannot(keys ...string) string {
 	for i, k := range keys {
 		keys[i] = "clusterconfig.config_cannot_be_changed_on_configure " + k
@@ -274,6 +293,34 @@ func TestCost(t *testing.T) {
 	}
 }
 
+// A mixed group costs, and counts against quotas, by how many of its nodes are on demand.
+func TestMixedCostAndQuotas(t *testing.T) {
+	t.Parallel()
+	f := facts(t, "us-west-2")
+	f.SpotPrices["m5.large"] = 0.03
+	p := build(t, parsed(t, "region: us-west-2\nnode_groups: [{name: a, instance_type: m5.large, min_instances: 4, max_instances: 10, spot: true, spot_config: {on_demand_base_capacity: 1, on_demand_percentage_above_base_capacity: 34}}]\n"), f)
+	// One, and 34 % of three rounded up, of four: three at 0.096, one at 0.03.
+	found := false
+	for _, l := range p.Cost.Lines {
+		if found = found || l.Group == "cx-wx-a" && l.Each != nil && l.Each.String() == "$0.0795"; l.Group == "cx-wx-a" && strings.HasPrefix(l.What, "nodes") && !strings.Contains(l.Note, "3 of 4 on demand") {
+			t.Errorf("its nodes cost %+v, want three of four at the price on demand", l)
+		}
+	}
+	if !found {
+		t.Errorf("the lines are %+v, want $0.0795 for each node", p.Cost.Lines)
+	}
+	need := map[string][2]int64{}
+	for _, q := range p.Quotas {
+		need[q.Code] = [2]int64{q.Need, q.Most}
+	}
+	// Two virtual CPUs each, beside two t3.medium of 25 at most; of ten, five are on demand.
+	for code, want := range map[string][2]int64{"L-1216C47A": {4 + 6, 50 + 10}, "L-34B43A08": {2, 10}, "L-6D54EA21": {1, 0}} {
+		if need[code] != want {
+			t.Errorf("quota %s: %v are needed, want %v", code, need[code], want)
+		}
+	}
+}
+
 func TestQuotas(t *testing.T) {
 	t.Parallel()
 	state := func(p *cluster.Plan, code string) string {
@@ -329,6 +376,7 @@ func TestFactsAreReadStrictly(t *testing.T) {
 		"price":            {`0.0352`, `-1`},
 		"subnet":           {`"subnet-ab0000000"`, `"ab0000000"`},
 		"quota":            {`"limit": 100`, `"limit": -1`},
+		"image":            {`"ami-0`, `"img-0`},
 		"something after":  {"\n}\n", "\n} {}\n"},
 		"not JSON":         {"{", "cluster:"},
 		"version":          {`"version": "1.34"`, `"version": "new"`},

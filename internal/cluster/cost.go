@@ -2,6 +2,7 @@ package cluster
 
 import (
 	_ "embed" // the table of prices
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -209,10 +210,23 @@ func (b *builder) nodePrice(m managed) (price USD, note string, known bool) {
 	if !m.spot {
 		return price, "", known
 	}
-	if spot, ok := b.f.SpotPrices[m.types[0]]; ok {
-		return dollars(spot), "spot, when the facts were read", true
+	spot, note := price, "spot: at most this, the price on demand"
+	if m.mix != nil && m.mix.MaxPrice != nil {
+		spot, note = dollars(*m.mix.MaxPrice), "spot: at most this, max_price"
 	}
-	return price, "spot: at most this, the price on demand", known
+	if now, ok := b.f.SpotPrices[m.types[0]]; ok {
+		spot, note = dollars(now), "spot, when the facts were read"
+	}
+	if m.mix == nil {
+		return spot, note, known || spot > 0
+	}
+	// Of as many nodes as there are first: each line has one price.
+	n := max(m.min, 1)
+	dear := m.onDemandOf(n)
+	if dear > 0 && !known || spot == 0 {
+		return 0, "", false
+	}
+	return (price*USD(dear) + spot*USD(n-dear)) / USD(n), fmt.Sprintf("%d of %d on demand; %s", dear, n, note), true
 }
 
 // publicZones is how many zones have a subnet for what faces the internet.

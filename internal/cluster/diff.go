@@ -18,7 +18,7 @@ type State map[string]Made
 // Made is what there is of one step.
 type Made struct {
 	Digest string `json:"digest"`
-	Min    string `json:"min,omitempty"` // of a managed node group
+	Min    string `json:"min,omitempty"` // of a group of nodes
 	Max    string `json:"max,omitempty"`
 }
 
@@ -29,7 +29,7 @@ type Action string
 const (
 	Create Action = "create"
 	Update Action = "update"
-	Scale  Action = "scale" // a managed node group's numbers only, without its stack
+	Scale  Action = "scale" // a group's numbers only, without its stack
 	Remove Action = "remove"
 )
 
@@ -58,7 +58,7 @@ func (s *Step) made() Made {
 	}
 	params := map[string]Source{}
 	for name, from := range stack.Params {
-		if !from.Once {
+		if !from.Once && !from.Along {
 			params[name] = from
 		}
 	}
@@ -107,7 +107,7 @@ func Diff(have State, want *Plan) []Change {
 // removals are beginnings of ids in the order in which things can be taken away: what
 // uses something before what it uses. The most particular comes first.
 var removals = []string{
-	"environment", IDChart, IDAttach, IDStack + "nodes-cx-w", IDStack + "services", IDStack + "nodes-" + SystemGroup,
+	"environment", IDChart, IDAttach, IDStack + "nodes-cx-w", IDStack + "access", IDStack + "services", IDStack + "nodes-" + SystemGroup,
 	IDStack + "addons", IDStack + "cluster", IDStack + "endpoints", IDStack + "network", IDRole, IDPolicy, IDQueues, "bucket", "log-group",
 }
 
@@ -189,10 +189,17 @@ func (k *checker) regroup(before, after *Config) {
 			continue
 		}
 		o := before.NodeGroups[j]
+		may := "min_instances, max_instances and priority"
 		g.MinInstances, g.MaxInstances, g.Priority = o.MinInstances, o.MaxInstances, o.Priority
+		if before.mixes(&o) && after.mixes(&after.NodeGroups[i]) {
+			s := *g.SpotConfig
+			s.OnDemandBase, s.OnDemandPercentage, s.MaxPrice = o.SpotConfig.OnDemandBase, o.SpotConfig.OnDemandPercentage, o.SpotConfig.MaxPrice
+			g.SpotConfig = &s
+			may += ", on_demand_base_capacity, on_demand_percentage_above_base_capacity and max_price"
+		}
 		if !bytes.Equal(encode(g), encode(o)) {
 			k.add(workload.Violation{
-				Path: at("node_groups", i), Code: CodeOnlyScaled, Message: "cannot be changed but for min_instances, max_instances and priority while the group is there", Found: g.Name,
+				Path: at("node_groups", i), Code: CodeOnlyScaled, Message: "cannot be changed but for " + may + " while the group is there", Found: g.Name,
 				Hint: "make a group of another name, and remove this one when its APIs have moved",
 			})
 		}

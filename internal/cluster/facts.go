@@ -43,6 +43,8 @@ type KubernetesVersion struct {
 	Until    string            `json:"end_of_standard_support,omitempty"`
 	Addons   map[string]string `json:"addons"`   // default version of each
 	Releases map[string]string `json:"releases"` // newest of each type of image
+	// Images are the ids of those releases, which only mixed groups need.
+	Images map[string]string `json:"images,omitempty"`
 }
 
 const standardSupport = "STANDARD_SUPPORT"
@@ -90,7 +92,10 @@ const (
 	x86   = "x86_64"
 )
 
-var accountShape = regexp.MustCompile(`^[0-9]{12}$`)
+var (
+	accountShape = regexp.MustCompile(`^[0-9]{12}$`)
+	amiShape     = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
+)
 
 // ParseFacts reads facts that were written as JSON, strictly. Every error is a fault
 // that says what is wrong in which file.
@@ -140,6 +145,11 @@ func (f *Facts) check() error {
 	for _, v := range f.Versions {
 		if !versionShape.MatchString(v.Version) {
 			return fmt.Errorf("kubernetes_versions has %s, want one such as %s", found(v.Version), NewestKubernetes)
+		}
+		for _, kind := range sortedKeys(v.Images) {
+			if id := v.Images[kind]; !amiShape.MatchString(id) {
+				return fmt.Errorf("images of %s has %s for %s, want an id such as ami-0123456789abcdef0", v.Version, found(id), kind)
+			}
 		}
 	}
 	for _, name := range sortedKeys(f.InstanceTypes) {

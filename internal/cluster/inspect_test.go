@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"mime"
+	"mime/multipart"
+	"net/mail"
 	"net/netip"
 	"path"
 	"regexp"
@@ -51,7 +54,7 @@ func (r resource) after() []string {
 var allowedTypes = strings.Fields(`AWS::EC2::VPC AWS::EC2::Subnet AWS::EC2::InternetGateway AWS::EC2::VPCGatewayAttachment AWS::EC2::NatGateway AWS::EC2::EIP
 	AWS::EC2::RouteTable AWS::EC2::Route AWS::EC2::SubnetRouteTableAssociation AWS::EC2::SecurityGroup AWS::EC2::SecurityGroupIngress AWS::EC2::LaunchTemplate
 	AWS::EKS::Cluster AWS::EKS::Nodegroup AWS::EKS::AccessEntry AWS::EKS::Addon AWS::EKS::PodIdentityAssociation
-	AWS::ElasticLoadBalancingV2::LoadBalancer AWS::ElasticLoadBalancingV2::TargetGroup AWS::ElasticLoadBalancingV2::Listener AWS::SQS::Queue`)
+	AWS::ElasticLoadBalancingV2::LoadBalancer AWS::ElasticLoadBalancingV2::TargetGroup AWS::ElasticLoadBalancingV2::Listener AWS::SQS::Queue AWS::AutoScaling::AutoScalingGroup`)
 
 // ofEksctl are the names of stacks that eksctl takes for its own, from its source.
 func ofEksctl(name string) *regexp.Regexp {
@@ -62,11 +65,12 @@ func ofEksctl(name string) *regexp.Regexp {
 var trusts = map[string]map[string][2]string{
 	"aws": {
 		"cluster": {"eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "nodes": {"ec2.amazonaws.com", "sts:AssumeRole"},
+		"mixed":    {"ec2.amazonaws.com", "sts:AssumeRole"},
 		"operator": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "gateway": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
 		"apis": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"}, "autoscaler": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
 		"logs": {"pods.eks.amazonaws.com", "sts:AssumeRole sts:TagSession"},
 	},
-	"aws-cn": {"nodes": {"ec2.amazonaws.com.cn", "sts:AssumeRole"}}, // the rest as in aws
+	"aws-cn": {"nodes": {"ec2.amazonaws.com.cn", "sts:AssumeRole"}, "mixed": {"ec2.amazonaws.com.cn", "sts:AssumeRole"}}, // the rest as in aws
 }
 
 // inspector collects what is wrong with a plan.
@@ -282,6 +286,12 @@ func (i *inspector) resource(part, name string, r resource) {
 		if at(p, "UpgradePolicy", "SupportType") != "STANDARD" || p["BootstrapSelfManagedAddons"] != false {
 			bad("it would cost more, or have add-ons of its own: %v", p)
 		}
+	case "AWS::AutoScaling::AutoScalingGroup":
+		i.mixed(part, p, bad)
+	case "AWS::EKS::AccessEntry":
+		if p["Type"] != "EC2_LINUX" || p["PrincipalArn"] != i.roleARN("mixed") || p["AccessPolicies"] != nil || p["KubernetesGroups"] != nil {
+			bad("lets in %v", p)
+		}
 	case "AWS::EKS::Nodegroup":
 		i.nodes(part, p, bad)
 	case "AWS::EC2::LaunchTemplate":
@@ -291,6 +301,10 @@ func (i *inspector) resource(part, name string, r resource) {
 		}
 		if ebs := at(at(data, "BlockDeviceMappings"), "0", "Ebs"); at(ebs, "Encrypted") != true || at(ebs, "DeleteOnTermination") != true {
 			bad("its disk is not encrypted, or stays: %v", ebs)
+		}
+		if strings.HasPrefix(part, "nodes-cx-wx-") {
+			i.ownLaunch(part, data, bad)
+			return
 		}
 		for _, key := range []string{"InstanceType", "ImageId", "UserData", "NetworkInterfaces", "SecurityGroupIds", "IamInstanceProfile"} {
 			if at(data, key) != nil {
@@ -338,6 +352,88 @@ func (i *inspector) resource(part, name string, r resource) {
 		if !slices.ContainsFunc(i.p.Steps, func(s cluster.Step) bool { return s.Do.Role != nil && s.Do.Role.ARN == p["RoleArn"] }) {
 			bad("its role %v is none of the plan", p["RoleArn"])
 		}
+	}
+}
+
+func (i *inspector) roleARN(part string) string {
+	for _, s := range i.p.Steps {
+		if s.ID == "role/"+part {
+			return s.Do.Role.ARN
+		}
+	}
+	return ""
+}
+
+// mixed holds a scaling group of ours to what EKS does for its own.
+func (i *inspector) mixed(part string, p object, bad func(string, ...any)) {
+	group := strings.TrimPrefix(part, "nodes-")
+	tags := map[string]any{}
+	list, _ := p["Tags"].([]any)
+	for _, each := range list {
+		tags[fmt.Sprint(at(each, "Key"))] = at(each, "Value")
+		if owned := at(each, "Key") == "kubernetes.io/cluster/"+i.p.ClusterName; owned != (at(each, "PropagateAtLaunch") == true) {
+			bad("the tag %v reaches instances: %v", at(each, "Key"), at(each, "PropagateAtLaunch"))
+		}
+	}
+	for key, want := range map[string]string{
+		"cortex.dev/cluster-name": i.p.ClusterName, "cortex.dev/group": group, "cortex.dev/kubernetes-version": i.p.Kubernetes, "kubernetes.io/cluster/" + i.p.ClusterName: "owned",
+		"k8s.io/cluster-autoscaler/enabled": "true", "k8s.io/cluster-autoscaler/" + i.p.ClusterName: "owned",
+	} {
+		if tags[key] != want {
+			bad("has the tag %s = %v, want %s", key, tags[key], want)
+		}
+	}
+	_, fixed := p["MinSize"].(float64)
+	if fixed || p["DesiredCapacity"] != nil || p["AutoScalingGroupName"] != nil || p["CapacityRebalance"] != false {
+		bad("an update would set how many nodes there are, or need another name, or nodes would end unasked: %v", p)
+	}
+	policy := p["MixedInstancesPolicy"]
+	share := at(policy, "InstancesDistribution")
+	if at(share, "SpotMaxPrice") == nil && at(share, "OnDemandPercentageAboveBaseCapacity") == 0.0 {
+		bad("a managed group could be this: %v", share)
+	}
+	if at(policy, "LaunchTemplate", "LaunchTemplateSpecification", "Version", "Fn::GetAtt", "1") != "LatestVersionNumber" || at(policy, "LaunchTemplate", "Overrides", "0", "InstanceType") == nil {
+		bad("starts from %v", at(policy, "LaunchTemplate"))
+	}
+	if hook := at(p, "LifecycleHookSpecificationList", "0"); at(hook, "LifecycleTransition") != "autoscaling:EC2_INSTANCE_TERMINATING" || at(hook, "DefaultResult") != "CONTINUE" {
+		bad("its nodes have no time to empty themselves: %v", hook)
+	}
+}
+
+// ownLaunch checks what a node of a mixed group starts from.
+func (i *inspector) ownLaunch(part string, data any, bad func(string, ...any)) {
+	image, profile := fmt.Sprint(at(data, "ImageId")), fmt.Sprint(at(data, "IamInstanceProfile", "Name"))
+	if !regexp.MustCompile(`^ami-[0-9a-f]{17}$`).MatchString(image) || at(data, "SecurityGroupIds", "0", "Ref") != "Group" || i.roleARN("mixed") == "" || !strings.HasSuffix(i.roleARN("mixed"), "/"+profile) {
+		bad("starts from the image %s with the profile %s in %v", image, profile, at(data, "SecurityGroupIds"))
+	}
+	text := fmt.Sprint(at(data, "UserData", "Fn::Base64", "Fn::Sub"))
+	message, err := mail.ReadMessage(strings.NewReader(text))
+	if err != nil {
+		bad("its user data are no message: %v", err)
+		return
+	}
+	_, params, err := mime.ParseMediaType(message.Header.Get("Content-Type"))
+	if err != nil {
+		bad("its user data: %v", err)
+		return
+	}
+	body, err := multipart.NewReader(message.Body, params["boundary"]).NextPart()
+	if err != nil || body.Header.Get("Content-Type") != "application/node.eks.aws" {
+		bad("its user data have no NodeConfig: %v", err)
+		return
+	}
+	var node object
+	if err := json.NewDecoder(body).Decode(&node); err != nil {
+		bad("its NodeConfig: %v", err)
+	}
+	cluster := at(node, "spec", "cluster")
+	flags := fmt.Sprint(at(node, "spec", "kubelet", "flags"))
+	if at(cluster, "name") != i.p.ClusterName || at(cluster, "apiServerEndpoint") != "${Endpoint}" || at(cluster, "certificateAuthority") != "${Authority}" ||
+		at(cluster, "cidr") != at(i.docs["cluster"].Resources["Cluster"].Properties, "KubernetesNetworkConfig", "ServiceIpv4Cidr") {
+		bad("its nodes look for the cluster %v", cluster)
+	}
+	if !strings.Contains(flags, "cortex.dev/node-group="+strings.TrimPrefix(part, "nodes-cx-wx-")) || !strings.Contains(flags, "cortex.dev/drains-itself=true") {
+		bad("its nodes have the labels %s", flags)
 	}
 }
 

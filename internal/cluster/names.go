@@ -13,15 +13,18 @@ const (
 	tagName        = "Name"
 )
 
-// Names of node groups and labels. The groups' are those of cortex 0.42; SystemGroup is
-// that of Cortex itself.
+// Names of node groups and labels. The groups' are those of cortex 0.42, but for mixed ones,
+// which had no name of their own; SystemGroup is that of Cortex itself.
 const (
 	SystemGroup    = "cx-operator"
 	onDemandPrefix = "cx-wd-"
 	spotPrefix     = "cx-ws-"
+	mixedPrefix    = "cx-wx-"
 
 	labelNodeGroup = "cortex.dev/node-group"
 	labelSystem    = "cortex.dev/system"
+	// LabelDrains is that of nodes which nobody but themselves empties when they go.
+	LabelDrains = "cortex.dev/drains-itself"
 
 	gpuResource    = "nvidia.com/gpu"
 	neuronResource = "aws.amazon.com/neuron"

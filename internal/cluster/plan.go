@@ -27,15 +27,16 @@ type Plan struct {
 	Quotas         []Quota  `json:"quotas"`
 }
 
-// Group is a managed node group of EKS.
+// Group is a group of nodes: a managed node group of EKS, or a mixed one.
 type Group struct {
-	Name     string   `json:"name"`                 // in EKS
+	Name     string   `json:"name"`                 // in AWS
 	Of       string   `json:"node_group,omitempty"` // in the file; empty: the nodes of Cortex itself
 	Types    []string `json:"instance_types"`
 	Spot     bool     `json:"spot"`
 	Min      int64    `json:"min_instances"`
 	Max      int64    `json:"max_instances"`
-	Priority int64    `json:"priority"` // of the autoscaler
+	Priority int64    `json:"priority"`        // of the autoscaler
+	Mixed    bool     `json:"mixed,omitempty"` // a scaling group that EKS does not manage
 }
 
 // Step is one thing that is to be there. Carrying it out twice changes nothing more.
@@ -92,6 +93,9 @@ type Role struct {
 	Attach []string             `json:"attach,omitempty"` // ARNs of managed policies
 	Inline map[string]*Document `json:"inline,omitempty"`
 	Tags   map[string]string    `json:"tags"`
+	// Profile: instances take the role on by an instance profile, which is called like it. It
+	// has no tags: the published minimum policy allows none.
+	Profile bool `json:"profile,omitempty"`
 }
 
 // Stack is a stack of CloudFormation.
@@ -112,13 +116,18 @@ type Source struct {
 	Before  string `json:"before,omitempty"` // what stands before the output
 	// Once: an update keeps what was given first.
 	Once bool `json:"once,omitempty"`
+	// Along: another value is no reason for an update, and goes along with one.
+	Along bool `json:"along,omitempty"`
 }
 
-// Attach is what a managed node group has no property for, and its Auto Scaling group has.
+// Attach is what neither a managed node group nor a stack has a property for, and an Auto
+// Scaling group has.
 type Attach struct {
 	NodeGroup    string            `json:"node_group"`
 	TargetGroups *Source           `json:"target_groups,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
+	// Suspend are processes of the scaling group that are not to run.
+	Suspend []string `json:"suspend,omitempty"`
 }
 
 // Chart is what is put on the cluster.
@@ -171,7 +180,7 @@ func Build(c *Config, f *Facts) (*Plan, []workload.Violation) {
 	b.stacks(groups)
 	b.finish(groups)
 	for _, m := range groups {
-		b.plan.Groups = append(b.plan.Groups, Group{m.name, m.of.Name, m.types, m.spot, m.min, m.max, m.priority})
+		b.plan.Groups = append(b.plan.Groups, Group{m.name, m.of.Name, m.types, m.spot, m.min, m.max, m.priority, m.mix != nil})
 	}
 	b.plan.Cost = b.cost(groups)
 	b.plan.Quotas = b.quotas(groups)
@@ -201,7 +210,7 @@ func (b *builder) objects() {
 	}}})
 	b.step(Step{ID: IDPolicy, Why: "widen it to widen what all APIs may do", Do: Do{Policy: &Policy{b.names.Policy(), b.names.PolicyARN(), clusterPolicy()}}})
 	why := map[string]string{
-		roleCluster: "the control plane", roleNodes: "nodes", roleOperator: "the operator", roleGateway: "gateways",
+		roleCluster: "the control plane", roleNodes: "nodes", roleMixed: "nodes of mixed groups", roleOperator: "the operator", roleGateway: "gateways",
 		roleAPIs: "APIs: the policies of iam_policy_arns", roleAutoscaler: "what adds and removes nodes", roleLogs: "what sends logs and metrics of APIs to the log group",
 	}
 	for _, part := range roleParts {
@@ -255,7 +264,14 @@ func (b *builder) stacks(groups []managed) {
 		}
 	}
 	b.stack("addons", "what nodes need, and who pods are", b.addonsStack(), nil, addonNeeds...)
+	if b.c.Mixes() {
+		b.stack("access", "who mixed nodes are", b.accessStack(), nil, IDStack+"cluster", IDRole+roleMixed)
+	}
 	for _, m := range groups {
+		if m.mix != nil {
+			b.stack(NodesPart(m.name), "nodes for APIs: "+m.of.Name, b.mixedStack(m), b.mixedParams(m, subnets), IDStack+NodesPart(SystemGroup), IDStack+"access")
+			continue
+		}
 		params := map[string]Source{"Subnets": subnets, "Min": {Literal: decimal(m.min), Once: true}, "Max": {Literal: decimal(m.max), Once: true}}
 		needs, why := []string{IDStack + "addons", IDRole + roleNodes}, "the nodes of Cortex itself"
 		if m.name != SystemGroup {
@@ -312,6 +328,10 @@ func (b *builder) finish(groups []managed) {
 			a.TargetGroups = &targets
 			s.Needs, s.Why = append(s.Needs, IDStack+"services"), "load balancers reach these nodes"
 		}
+		if m.mix != nil {
+			// It would end nodes that work, to have as many in each zone.
+			a.Suspend = []string{"AZRebalance"}
+		}
 		s.Do.Attach = a
 		b.step(s)
 	}
@@ -348,13 +368,18 @@ func (b *builder) chart(groups []managed) *Chart {
 	}
 	if b.c.CloudWatchLogs {
 		c.Values["logs"] = object{"cloudwatch": b.cloudWatch("fluent_bit")}
-		c.Values["capacity"] = object{"reserve": object{"cpu": "50m", "mem": "64Mi"}} // what it requests of each node
+	}
+	if cpu, mem := b.reserve(); cpu > 0 {
+		c.Values["capacity"] = object{"reserve": object{"cpu": decimal(cpu) + "m", "mem": decimal(mem) + "Mi"}}
 	}
 	if b.c.CloudWatchMetrics {
 		collector := b.cloudWatch("otel_collector")
 		system := program(0)
 		collector["nodeSelector"], collector["tolerations"] = system["nodeSelector"], system["tolerations"]
 		c.Values["metrics"] = object{"cloudwatch": collector}
+	}
+	if b.c.Mixes() {
+		c.Values["drainer"] = object{"nodeSelector": object{LabelDrains: "true"}}
 	}
 	if names := b.images(); len(names) > 0 {
 		c.Values["image"] = object{"names": names}
@@ -370,14 +395,31 @@ func (b *builder) chart(groups []managed) *Chart {
 			continue
 		}
 		priority := decimal(m.priority)
-		// EKS calls the group after the node group and a random id.
-		c.Autoscaler[priority] = append(c.Autoscaler[priority], "^eks-"+m.name+"-[0-9a-f]{8}-")
+		// EKS calls the group after the node group and a random id, CloudFormation after stack,
+		// resource and a random id.
+		pattern := "^eks-" + m.name + "-[0-9a-f]{8}-"
+		if m.mix != nil {
+			pattern = "^" + b.names.Stack(NodesPart(m.name)) + "-Nodes-[0-9A-Za-z]+$"
+		}
+		c.Autoscaler[priority] = append(c.Autoscaler[priority], pattern)
 		for _, t := range m.taints {
 			plugins[t.key] = true
 		}
 	}
 	c.DevicePlugins = sortedKeys(plugins)
 	return c
+}
+
+// reserve is what Cortex's own pods request of nodes for APIs, in thousandths and MiB: what
+// sends logs, and what empties mixed nodes.
+func (b *builder) reserve() (cpu, mem int64) {
+	if b.c.CloudWatchLogs {
+		cpu, mem = cpu+50, mem+64
+	}
+	if b.c.Mixes() {
+		cpu, mem = cpu+10, mem+32
+	}
+	return cpu, mem
 }
 
 // cloudWatch is what of something that sends to the log group is said of it: image is what the

@@ -124,7 +124,7 @@ func TestGoldenPlans(t *testing.T) {
 	if len(all) < 40 {
 		t.Fatalf("the matrix has %d configurations, want 40 or more", len(all))
 	}
-	whole := []string{"public", "spot-base", "china-own"}
+	whole := []string{"public", "spot-base", "spot-mixed", "china-own"}
 	partitions := map[string]bool{}
 	var lines strings.Builder
 	for _, c := range all {

@@ -44,7 +44,7 @@ func (n Names) CallerPolicy() *Document {
 				"ReplaceRouteTableAssociation CreateNatGateway DeleteNatGateway AllocateAddress ReleaseAddress AssociateAddress DisassociateAddress AcceptAddressTransfer "+
 				"CreateSecurityGroup DeleteSecurityGroup AuthorizeSecurityGroup* RevokeSecurityGroup* CreateLaunchTemplate CreateLaunchTemplateVersion ModifyLaunchTemplate DeleteLaunchTemplate* "+
 				"RunInstances CreateVpcEndpoint DeleteVpcEndpoints DeleteNetworkInterface CreateTags DeleteTags"), "*")),
-		named("Create", allow(verbs("eks", "CreateCluster"), "*")), // AWS lets nobody name what there is not yet
+		named("Create", allow([]string{"eks:CreateCluster", "cloudwatch:PutMetricAlarm"}, "*")), // AWS lets nobody name what there is not yet; alarms are of scaling groups
 		named("Cluster", allow([]string{"eks:*"},
 			n.arn("eks", "cluster/"+n.cluster), n.arn("eks", "nodegroup/"+n.cluster+"/*"), n.arn("eks", "addon/"+n.cluster+"/*"),
 			n.arn("eks", "access-entry/"+n.cluster+"/*"), n.arn("eks", "podidentityassociation/"+n.cluster+"/*"))),
@@ -52,8 +52,10 @@ func (n Names) CallerPolicy() *Document {
 			"AddTags RemoveTags CreateLoadBalancer DeleteLoadBalancer ModifyLoadBalancerAttributes CreateTargetGroup DeleteTargetGroup ModifyTargetGroup ModifyTargetGroupAttributes "+
 				"CreateListener DeleteListener ModifyListener ModifyListenerAttributes RegisterTargets DeregisterTargets SetIpAddressType SetSecurityGroups SetSubnets ModifyCapacityReservation ModifyIpPools"), "*")),
 		named("ScalingGroups", allow(verbs("autoscaling", "AttachLoadBalancerTargetGroups CreateOrUpdateTags"), n.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/eks-cx-*"))),
+		named("OwnGroups", allow([]string{"autoscaling:*"}, n.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+n.Stack("nodes-")+"*"))),
 		named("Roles", allow(verbs("iam",
 			"CreateRole GetRole TagRole DeleteRole PassRole AttachRolePolicy DetachRolePolicy ListAttachedRolePolicies PutRolePolicy GetRolePolicy DeleteRolePolicy"), roles)),
+		named("Profile", allow(verbs("iam", "CreateInstanceProfile GetInstanceProfile AddRoleToInstanceProfile RemoveRoleFromInstanceProfile DeleteInstanceProfile"), n.iam("instance-profile/"+n.Role("*")))),
 		named("Grant", allow(verbs("iam", "GetRole"), n.iam("role/*"))),
 		named("Policy", allow(verbs("iam", "CreatePolicy DeletePolicy ListPolicyVersions DeletePolicyVersion"), n.PolicyARN())),
 		named("ServiceRoles", linked),

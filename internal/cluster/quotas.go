@@ -68,11 +68,13 @@ func (p *Plan) Growth(before *Plan) (all []Quota) {
 func (b *builder) quotas(groups []managed) []Quota {
 	q := &needs{f: b.f}
 	q.add("eks", "L-1194D53C", "clusters in the region", 1, 0, false)
-	q.add("eks", "L-6D54EA21", "managed node groups in the cluster", int64(len(groups)), 0, true)
-	var largest int64
+	var managedGroups, largest int64
 	for _, m := range groups {
-		largest = max(largest, m.max)
+		if m.mix == nil {
+			managedGroups, largest = managedGroups+1, max(largest, m.max)
+		}
 	}
+	q.add("eks", "L-6D54EA21", "managed node groups in the cluster", managedGroups, 0, true)
 	q.add("eks", "L-BD136A63", "nodes in a managed node group", 0, largest, true)
 	if !b.c.OwnNetwork() {
 		q.add("vpc", "L-F678F1CE", "VPCs in the region", 1, 0, false)
@@ -103,23 +105,24 @@ func (b *builder) cpuQuotas(q *needs, groups []managed) {
 		if of == nil {
 			continue
 		}
-		c := class{"virtual CPUs of " + of.what + " instances on demand", of.onDemand}
-		if m.spot {
-			c = class{"virtual CPUs of " + of.what + " spot instances", of.spot}
-		}
-		if c.code == "" {
-			continue
-		}
 		// Any type of a group may be the one that there is.
 		var cpus int64
 		for _, t := range m.types {
 			cpus = max(cpus, b.f.InstanceTypes[t].VCPUs)
 		}
-		if _, known := most[c]; !known {
-			order = append(order, c)
+		need := func(c class, least, largest int64) {
+			if c.code == "" || largest == 0 {
+				return
+			}
+			if _, known := most[c]; !known {
+				order = append(order, c)
+			}
+			now[c] += least * cpus
+			most[c] += largest * cpus
 		}
-		now[c] += m.min * cpus
-		most[c] += m.max * cpus
+		least, largest := m.onDemandOf(m.min), m.onDemandOf(m.max)
+		need(class{"virtual CPUs of " + of.what + " instances on demand", of.onDemand}, least, largest)
+		need(class{"virtual CPUs of " + of.what + " spot instances", of.spot}, m.min-least, m.max-largest)
 	}
 	for _, c := range order {
 		q.add("ec2", c.code, c.name, now[c], most[c], false)

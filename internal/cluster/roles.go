@@ -4,6 +4,7 @@ package cluster
 const (
 	roleCluster    = "cluster"
 	roleNodes      = "nodes"
+	roleMixed      = "mixed" // nodes of mixed groups
 	roleOperator   = "operator"
 	roleGateway    = "gateway"
 	roleAPIs       = "apis"
@@ -12,11 +13,17 @@ const (
 )
 
 // roleParts are all that any cluster has.
-var roleParts = []string{roleCluster, roleNodes, roleOperator, roleGateway, roleAPIs, roleAutoscaler, roleLogs}
+var roleParts = []string{roleCluster, roleNodes, roleMixed, roleOperator, roleGateway, roleAPIs, roleAutoscaler, roleLogs}
 
 // has reports whether a cluster has a role for one part.
 func (c *Config) has(part string) bool {
-	return part != roleLogs || c.CloudWatchLogs || c.CloudWatchMetrics
+	switch part {
+	case roleLogs:
+		return c.CloudWatchLogs || c.CloudWatchMetrics
+	case roleMixed:
+		return c.Mixes()
+	}
+	return true
 }
 
 // InlinePolicy is the name of what a role for pods may do besides what is attached to it.
@@ -81,7 +88,8 @@ func (b *builder) role(part string) *Role {
 		r.Trust = trust(eksService, assume, tagSession)
 		r.Attach = []string{awsPolicy(p.name, "AmazonEKSClusterPolicy")}
 		return r
-	case roleNodes:
+	case roleNodes, roleMixed:
+		r.Profile = part == roleMixed
 		r.Trust = trust(p.ec2, assume)
 		r.Attach = []string{
 			awsPolicy(p.name, "AmazonEKSWorkerNodePolicy"), awsPolicy(p.name, "AmazonEKS_CNI_Policy"), awsPolicy(p.name, "AmazonEC2ContainerRegistryPullOnly"),
@@ -140,7 +148,7 @@ func (b *builder) inline(part string) *Document {
 	scale := allow([]string{"autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"}, "*")
 	// EKS gives its groups this tag.
 	scale.Condition = map[string]map[string][]string{"StringEquals": {"aws:ResourceTag/eks:cluster-name": {b.c.ClusterName}}}
-	return document(
+	statements := []Statement{
 		allow([]string{
 			"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLaunchConfigurations",
 			"autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags",
@@ -148,7 +156,12 @@ func (b *builder) inline(part string) *Document {
 		}, "*"),
 		scale,
 		allow([]string{"eks:DescribeNodegroup"}, n.arn("eks", "nodegroup/"+b.c.ClusterName+"/*")),
-	)
+	}
+	if b.c.Mixes() {
+		scale.Condition = map[string]map[string][]string{"StringEquals": {"aws:ResourceTag/" + TagClusterName: {b.c.ClusterName}}}
+		statements = append(statements, scale)
+	}
+	return document(statements...)
 }
 
 // clusterPolicy is the policy that all APIs have. It is there to be widened by hand: what

@@ -27,7 +27,7 @@ func (k *checker) groups(c *Config) {
 		k.groupSize(path, g)
 		k.number(path+".priority", "priority", g.Priority)
 		k.volume(path, g)
-		k.spot(path, c.Region, g)
+		k.spot(path, g)
 	}
 }
 
@@ -170,7 +170,10 @@ func (k *checker) throughput(path string, g *NodeGroup, rule volumeRule) {
 	}
 }
 
-func (k *checker) spot(path, region string, g *NodeGroup) {
+// mostPrice is far beyond what any instance costs.
+const mostPrice = 10_000
+
+func (k *checker) spot(path string, g *NodeGroup) {
 	s := g.SpotConfig
 	path += ".spot_config"
 	if s == nil {
@@ -202,36 +205,13 @@ func (k *checker) spot(path, region string, g *NodeGroup) {
 		})
 	}
 	share := path + ".on_demand_percentage_above_base_capacity"
-	if k.number(share, "spot_config.on_demand_percentage_above_base_capacity", s.OnDemandPercentage) && s.OnDemandPercentage > 0 {
-		k.add(workload.Violation{
-			Path: share, Code: CodeNotPossible, Message: "must be 0: a managed node group of EKS is either on demand or spot",
-			Found: strconv.FormatInt(s.OnDemandPercentage, 10), Hint: "make two groups, one on demand and one spot, and give the first to prefer the higher priority",
-		})
+	k.number(share, "spot_config.on_demand_percentage_above_base_capacity", s.OnDemandPercentage)
+	if p := s.MaxPrice; p != nil && !(*p > 0 && *p <= mostPrice) {
+		k.add(workload.Violation{Path: path + ".max_price", Code: workload.CodeGreaterThan, Message: "must be greater than 0", Found: strconv.FormatFloat(*p, 'f', -1, 64), Allowed: fmt.Sprintf("dollars an hour, at most %d", mostPrice)})
 	}
-	k.maxPrice(path+".max_price", region, g)
 	if s.InstancePools != nil {
 		k.number(path+".instance_pools", "spot_config.instance_pools", *s.InstancePools)
 	}
-}
-
-func (k *checker) maxPrice(path, region string, g *NodeGroup) {
-	p := g.SpotConfig.MaxPrice
-	if p == nil {
-		return
-	}
-	shown := strconv.FormatFloat(*p, 'f', -1, 64)
-	if *p <= 0 {
-		k.add(workload.Violation{Path: path, Code: workload.CodeGreaterThan, Message: "must be greater than 0", Found: shown})
-		return
-	}
-	price, known := onDemand(g.InstanceType)
-	if known && region == pricedRegion && price == dollars(*p) {
-		return
-	}
-	k.add(workload.Violation{
-		Path: path, Code: CodeNotPossible, Message: "cannot be set: a managed node group of EKS pays up to the on-demand price and takes no other limit", Found: shown,
-		Hint: "remove it", Related: []string{strings.TrimSuffix(path, ".spot_config.max_price") + ".instance_type"},
-	})
 }
 
 // Warnings says which keys of a valid configuration have no effect, or one that their

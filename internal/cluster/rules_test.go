@@ -156,10 +156,9 @@ var rules = []broken{
 	{"clusterconfig.instance_type_too_small", "node_groups[0].spot_config.instance_distribution[0]", spot + "instance_distribution: [t3.nano]}}\n", 3},
 	{"clusterconfig.on_demand_base_capacity_greater_than_max", "node_groups[0].spot_config.on_demand_base_capacity", spot + "on_demand_base_capacity: 6}}\n", 3},
 	{"configreader.must_be_greater_than_or_equal_to", "node_groups[0].spot_config.on_demand_base_capacity", spot + "on_demand_base_capacity: -1}}\n", 3},
-	{"clusterconfig.not_possible", "node_groups[0].spot_config.on_demand_percentage_above_base_capacity", spot + "on_demand_percentage_above_base_capacity: 50}}\n", 3},
 	{"configreader.must_be_less_than_or_equal_to", "node_groups[0].spot_config.on_demand_percentage_above_base_capacity", spot + "on_demand_percentage_above_base_capacity: 101}}\n", 3},
 	{"configreader.must_be_greater_than", "node_groups[0].spot_config.max_price", spot + "max_price: 0}}\n", 3},
-	{"clusterconfig.not_possible", "node_groups[0].spot_config.max_price", spot + "max_price: 0.05}}\n", 3},
+	{"configreader.must_be_greater_than", "node_groups[0].spot_config.max_price", spot + "max_price: 10001}}\n", 3},
 	{"configreader.must_be_less_than_or_equal_to", "node_groups[0].spot_config.instance_pools", spot + "instance_pools: 21}}\n", 3},
 }
 
@@ -213,6 +212,7 @@ func TestRulesAcceptTheirLimits(t *testing.T) {
 	for name, text := range map[string]string{
 		"nulls":             "region: us-west-2\nnode_groups: null\ntags: null\navailability_zones: null\nsubnets: null\nvpc_cidr: null\nssl_certificate_arn: null\niam_policy_arns: null\n",
 		"empty lists":       "region: us-west-2\nnode_groups: []\ntags: {}\navailability_zones: []\niam_policy_arns: []\n",
+		"mixed":             "region: us-west-2\nnode_groups:\n- {name: a, instance_type: m5.large, max_instances: 4, spot: true, spot_config: {on_demand_base_capacity: 4, on_demand_percentage_above_base_capacity: 100, max_price: 10000}}\n",
 		"price on demand":   "region: us-east-1\nnode_groups:\n- {name: a, instance_type: m5.large, spot: true, spot_config: {max_price: 0.096}}\n",
 		"version in quotes": "region: us-west-2\nkubernetes_version: '1.36'\n",
 		"merged groups":     "region: us-west-2\nnode_groups:\n- &a {name: a, instance_type: m5.large}\n- {<<: *a, name: b}\n",
@@ -242,6 +242,7 @@ var checks = []struct {
 	{"clusterconfig.kubernetes_version_not_available", "kubernetes_version", "region: us-west-2\n", func(f *cluster.Facts) { f.Versions = f.Versions[3:] }},
 	{"clusterconfig.facts_incomplete", "kubernetes_version", "region: us-west-2\n", func(f *cluster.Facts) { delete(f.Versions[2].Addons, "coredns") }},
 	{"clusterconfig.facts_incomplete", "node_groups[0].instance_type", ofType("g5.xlarge"), func(f *cluster.Facts) { delete(f.Versions[2].Releases, "AL2023_x86_64_NVIDIA") }},
+	{"clusterconfig.facts_incomplete", "node_groups[0].instance_type", spot + "on_demand_percentage_above_base_capacity: 1}}\n", func(f *cluster.Facts) { f.Versions[2].Images = nil }},
 	{"clusterconfig.instance_type_not_supported_in_region", "region", "region: us-west-2\n", func(f *cluster.Facts) { delete(f.InstanceTypes, "t3.medium") }},
 	{"clusterconfig.instance_type_not_supported_in_region", "node_groups[0].instance_type", ofType("m5.enormous"), nil},
 	{"clusterconfig.instance_type_not_supported_in_region", "node_groups[0].spot_config.instance_distribution[0]", spot + "instance_distribution: [m99.large]}}\n", nil},
@@ -269,6 +270,9 @@ var checks = []struct {
 	{"clusterconfig.iam_policy_arn_not_found", "iam_policy_arns[0]", "region: us-west-2\niam_policy_arns: ['arn:aws:iam::aws:policy/Typo']\n", nil},
 	{"clusterconfig.incompatible_spot_instance_type_inf", "node_groups[0].spot_config.instance_distribution[0]", strings.Replace(spot, "m5.large", "inf1.xlarge", 1) + "instance_distribution: [m5.xlarge]}}\n", nil},
 	{"clusterconfig.incompatible_spot_instance_type_gpu", "node_groups[0].spot_config.instance_distribution[0]", strings.Replace(spot, "m5.large", "g5.xlarge", 1) + "instance_distribution: [m5.xlarge]}}\n", nil},
+	{"clusterconfig.spot_price_greater_than_target_on_demand", "node_groups[0].spot_config.instance_distribution[0]", spot + "max_price: 0.01, instance_distribution: [m5a.large]}}\n", func(f *cluster.Facts) {
+		f.SpotPrices["m5a.large"] = 0.02
+	}},
 	{"clusterconfig.spot_price_greater_than_target_on_demand", "node_groups[0].spot_config.instance_distribution[0]", strings.Replace(spot, "us-west-2", "us-east-1", 1) + "instance_distribution: [m5a.large]}}\n", func(f *cluster.Facts) {
 		f.Region = "us-east-1"
 		for i := range f.Zones {

@@ -1,6 +1,7 @@
 package cluster
 
-// managed is a managed node group of EKS: one group of the file is one or two of them.
+// managed is a group of nodes: one group of the file is one or two of them. It is a managed
+// node group of EKS, unless it is mixed.
 type managed struct {
 	name     string // in EKS
 	of       *NodeGroup
@@ -11,6 +12,7 @@ type managed struct {
 	labels   map[string]string
 	taints   []taint
 	volume   object
+	mix      *SpotConfig // of a mixed group
 }
 
 type taint struct{ key, value string }
@@ -29,8 +31,9 @@ func (b *builder) systemNodes() managed {
 	}
 }
 
-// groupNodes are the managed groups of one group of the file. Those cannot mix: nodes
-// that are to be on demand in a group of spot instances are a group of their own.
+// groupNodes are the groups that one group of the file comes to. Managed ones cannot mix:
+// where that is enough, nodes that are to be on demand in a group of spot instances are a group
+// of their own.
 func (b *builder) groupNodes(g *NodeGroup) []managed {
 	first := b.f.InstanceTypes[g.InstanceType]
 	m := managed{
@@ -49,6 +52,11 @@ func (b *builder) groupNodes(g *NodeGroup) []managed {
 	spot.name, spot.spot = spotPrefix+g.Name, true
 	if !g.Spot {
 		return []managed{onDemand}
+	}
+	if b.c.mixes(g) {
+		m.name, m.spot, m.mix = mixedPrefix+g.Name, true, g.SpotConfig
+		m.labels = map[string]string{labelNodeGroup: g.Name, LabelDrains: "true"}
+		return []managed{m}
 	}
 	base := g.SpotConfig.OnDemandBase
 	if base == 0 {
@@ -81,21 +89,8 @@ func (b *builder) nodesStack(m managed) *template {
 	t.parameter("Subnets", typeSubnets)
 	t.parameter("Min", typeNumber)
 	t.parameter("Max", typeNumber)
-	tags := b.c.allTags()
-	tags[tagName] = b.c.ClusterName + "-" + m.name
-	var specs []any
-	for _, kind := range []string{"instance", "volume", "network-interface"} {
-		specs = append(specs, object{"ResourceType": kind, "Tags": tagList(tags)})
-	}
-	t.resource("Template", "AWS::EC2::LaunchTemplate", object{
-		"LaunchTemplateData": object{
-			"BlockDeviceMappings": []any{object{"DeviceName": "/dev/xvda", "Ebs": m.volume}},
-			// One hop: pods do not get at the credentials of their node.
-			"MetadataOptions":   object{"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-			"TagSpecifications": specs,
-		},
-		"TagSpecifications": []any{object{"ResourceType": "launch-template", "Tags": tagList(tags)}},
-	})
+	data, meta := b.launchData(m)
+	t.resource("Template", "AWS::EC2::LaunchTemplate", object{"LaunchTemplateData": data, "TagSpecifications": meta})
 	capacity := "ON_DEMAND"
 	if m.spot {
 		capacity = "SPOT"
@@ -106,7 +101,7 @@ func (b *builder) nodesStack(m managed) *template {
 		"AmiType": image, "CapacityType": capacity, "InstanceTypes": m.types,
 		"Version": b.version.Version, "ReleaseVersion": b.version.Releases[image],
 		"ScalingConfig": object{"MinSize": ref("Min"), "MaxSize": ref("Max"), "DesiredSize": ref("Min")},
-		"UpdateConfig":  object{"MaxUnavailablePercentage": atOncePercent}, "Labels": m.labels,
+		"UpdateConfig":  object{"MaxUnavailablePercentage": AtOncePercent}, "Labels": m.labels,
 		"LaunchTemplate": object{"Id": ref("Template"), "Version": attribute("Template", "LatestVersionNumber")},
 		"Tags":           b.c.allTags(),
 	}
@@ -120,6 +115,22 @@ func (b *builder) nodesStack(m managed) *template {
 	t.resource("Nodes", "AWS::EKS::Nodegroup", properties)
 	t.output("Id", ref("Nodes"))
 	return t
+}
+
+// launchData is what every launch template says, and the tags of the template itself.
+func (b *builder) launchData(m managed) (data object, meta []any) {
+	tags := b.c.allTags()
+	tags[tagName] = b.c.ClusterName + "-" + m.name
+	var specs []any
+	for _, kind := range []string{"instance", "volume", "network-interface"} {
+		specs = append(specs, object{"ResourceType": kind, "Tags": tagList(tags)})
+	}
+	return object{
+		"BlockDeviceMappings": []any{object{"DeviceName": "/dev/xvda", "Ebs": m.volume}},
+		// One hop: pods do not get at the credentials of their node.
+		"MetadataOptions":   object{"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+		"TagSpecifications": specs,
+	}, []any{object{"ResourceType": "launch-template", "Tags": tagList(tags)}}
 }
 
 // scaleTags tell the autoscaler what a node of a group would be like while there is none.

@@ -136,8 +136,8 @@ const (
 	batchTakes   = 5 // nodes that are replaced at the same time
 )
 
-// atOncePercent of a group's nodes are replaced at the same time: what UpdateConfig says.
-const atOncePercent = 33
+// AtOncePercent of a group's nodes are replaced at the same time: what UpdateConfig says.
+const AtOncePercent = 33
 
 // Estimate fills in how long the changes of an upgrade take and what they cost, with as many
 // nodes in each managed group as there are.
@@ -159,13 +159,16 @@ func (u *Upgrade) Estimate(nodes map[string]int64) {
 		if !changed[IDStack+NodesPart(g.Name)] {
 			continue
 		}
-		atOnce := max(1, n*atOncePercent/100)
+		atOnce := max(1, n*AtOncePercent/100)
 		u.Minutes += partTakes + batchTakes*((n+atOnce-1)/atOnce)
 		if n == 0 {
 			continue
 		}
 		// What EKS adds before it takes old nodes away.
 		extra := max(2*int64(len(u.Plan.Zones)), atOnce)
+		if g.Mixed { // which lack those that are replaced meanwhile
+			extra = 0
+		}
 		var each USD
 		for _, l := range u.Plan.Cost.Lines {
 			if l.Group == g.Name && l.Each != nil {

@@ -84,8 +84,8 @@ var groupSection = section[cluster.NodeGroup]{fields: []field[cluster.NodeGroup]
 var spotSection = section[cluster.SpotConfig]{fields: []field[cluster.SpotConfig]{
 	{key: "instance_distribution", nullable: true, doc: "types that nodes may be of besides `instance_type`, none smaller, at most 20 (default: none)", set: set((*scope).wordsPresent, func(t *cluster.SpotConfig) *[]string { return &t.InstanceDistribution })},
 	wholeOrNull("on_demand_base_capacity", "how many of the nodes are on demand (default: `0`)", func(t *cluster.SpotConfig) *int64 { return &t.OnDemandBase }),
-	wholeOrNull("on_demand_percentage_above_base_capacity", "`0`; anything else is refused: make two groups (default: `0`)", func(t *cluster.SpotConfig) *int64 { return &t.OnDemandPercentage }),
-	maybe("max_price", "refused, unless it is the price on demand, which is paid at most anyway", (*scope).real, func(t *cluster.SpotConfig) **float64 { return &t.MaxPrice }),
+	wholeOrNull("on_demand_percentage_above_base_capacity", "percentage of the nodes beyond those that are on demand, too, 0 to 100: the group is a mixed one then (default: `0`)", func(t *cluster.SpotConfig) *int64 { return &t.OnDemandPercentage }),
+	maybe("max_price", "dollars an hour that a spot instance may cost; with another than the price on demand, which is the limit anyway, the group is a mixed one", (*scope).real, func(t *cluster.SpotConfig) **float64 { return &t.MaxPrice }),
 	maybe("instance_pools", "has no effect: EKS chooses pools by price and capacity", (*scope).int64, func(t *cluster.SpotConfig) **int64 { return &t.InstancePools }),
 }}
 

@@ -291,6 +291,10 @@ cpu={{ .cpu }},mem={{ .mem }}{{ with .gpu }},gpu={{ . }}{{ end }}{{ with .inf }}
 {{ printf "%s-logs" .Release.Namespace | trimPrefix "-" }}
 {{- end }}
 
+{{- define "cortex.drainerNamespace" -}}
+{{ printf "%s-drainer" .Release.Namespace | trimPrefix "-" }}
+{{- end }}
+
 {{/*
 The settings of Fluent Bit: containers of APIs, without their sidecars. A stream of the log
 group is called apis/POD.CONTAINER.

@@ -89,7 +89,7 @@ func New(o Options) *Account {
 	a.iam = newIAM()
 	a.ec2 = ec2State{records: map[string]*record{}}
 	a.cfn = cfnState{sets: map[string]*changeSet{}, detections: map[string]object{}}
-	a.eks = eksState{clusters: map[string]*eksCluster{}, imagesOf: firstImages}
+	a.eks = eksState{clusters: map[string]*eksCluster{}, imagesOf: firstImages, images: map[string]handedImage{}}
 	a.elb = elbState{}
 	a.asg = asgState{groups: map[string]*asgGroup{}}
 	a.s3 = s3State{buckets: map[string]*bucket{}}

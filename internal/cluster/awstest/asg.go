@@ -3,6 +3,7 @@ package awstest
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -11,7 +12,7 @@ type asgState struct {
 	groups map[string]*asgGroup
 }
 
-// asgGroup is an Auto Scaling group. Here only node groups have any.
+// asgGroup is an Auto Scaling group: of a node group, or somebody's own.
 type asgGroup struct {
 	name, arn         string
 	instanceType      string
@@ -24,6 +25,8 @@ type asgGroup struct {
 	activities        []object // newest first
 	failure           string   // why the last launch failed
 	created           time.Time
+	own               *ownGroup // nil: EKS has made it
+	suspended         []string
 }
 
 type asgTag struct {
@@ -63,8 +66,7 @@ func (a *Account) adjust(g *asgGroup) {
 		last := g.instances[len(g.instances)-1]
 		g.instances = g.instances[:len(g.instances)-1]
 		g.leaving++
-		a.leave(g, a.ec2.records[last])
-		a.act(g, "Terminating EC2 instance: "+last, "Successful", "")
+		a.end(g, last)
 	}
 	for len(g.instances) < g.desired {
 		subnet := a.ec2.records[g.subnets[len(g.instances)%len(g.subnets)]]
@@ -74,7 +76,7 @@ func (a *Account) adjust(g *asgGroup) {
 				tags[k] = t.value
 			}
 		}
-		i, err := a.launch(g.instanceType, subnet, g.firewall, tags)
+		i, err := a.launchFor(g, subnet, tags)
 		if err != nil {
 			g.failure = asRefusal(err).message
 			a.act(g, "Launching a new EC2 instance.  Status Reason: "+g.failure, "Failed", g.failure)
@@ -97,14 +99,42 @@ func (a *Account) act(g *asgGroup, what, status, why string) {
 	g.activities = append([]object{o}, g.activities[:min(len(g.activities), 99)]...)
 }
 
+// end has an instance terminated, once whoever has a hook into that was given time.
+func (a *Account) end(g *asgGroup, id string) {
+	i := a.ec2.records[id]
+	var wait time.Duration
+	if g.own != nil && i.state() == "running" {
+		wait = g.own.hook
+	}
+	if wait == 0 {
+		a.leave(g, i)
+		a.act(g, "Terminating EC2 instance: "+id, "Successful", "")
+		return
+	}
+	g.own.waiting = append(g.own.waiting, id)
+	a.clock.after(wait, func() {
+		g.own.waiting = slices.DeleteFunc(g.own.waiting, func(w string) bool { return w == id })
+		a.leave(g, i)
+		a.act(g, "Terminating EC2 instance: "+id, "Successful", "")
+	})
+}
+
+// clusterOf is the cluster that a node of a group has joined; empty: none.
+func (a *Account) clusterOf(g *asgGroup, i *record) string {
+	if g.own == nil {
+		return g.tags["eks:cluster-name"].value
+	}
+	return a.joins(i)
+}
+
 // joined gives a node the interface that the CNI makes for its pods.
 func (a *Account) joined(g *asgGroup, i, subnet *record) {
-	if i.state() != "running" {
+	if i.state() != "running" || a.clusterOf(g, i) == "" {
 		return
 	}
 	eni := a.newInterface(subnet, "aws-K8S-"+i.id, "interface", g.firewall)
 	eni.data["attachment"] = object{"instanceId": i.id, "deviceIndex": 1, "status": "attached"}
-	eni.retag(map[string]string{"cluster.k8s.amazonaws.com/name": g.tags["eks:cluster-name"].value, "node.k8s.amazonaws.com/instance_id": i.id})
+	eni.retag(map[string]string{"cluster.k8s.amazonaws.com/name": a.clusterOf(g, i), "node.k8s.amazonaws.com/instance_id": i.id})
 }
 
 // leave ends an instance. The interface of its pods stays behind for a while, available,
@@ -160,6 +190,12 @@ var autoscalingService = &service{
 		{name: "DetachLoadBalancerTargetGroups", do: detachTargets, on: onGroup},
 		{name: "DescribeLoadBalancerTargetGroups", do: describeAttached},
 		{name: "SetDesiredCapacity", do: setDesired, on: onGroup},
+		{name: "CreateAutoScalingGroup", do: createGroup, on: onGroup},
+		{name: "UpdateAutoScalingGroup", do: updateScalingGroup, on: onGroup},
+		{name: "DeleteAutoScalingGroup", do: deleteGroup, on: onGroup},
+		{name: "DeleteTags", do: untagGroups, on: onTaggedGroups},
+		{name: "SuspendProcesses", do: suspendProcesses, on: onGroup},
+		{name: "TerminateInstanceInAutoScalingGroup", do: terminateInGroup, on: onInstanceGroup},
 	},
 }
 
@@ -202,18 +238,28 @@ func describeGroups(c *call) (object, error) {
 			if i.state() == "running" {
 				state = "InService"
 			}
-			instances = append(instances, object{
-				"InstanceId": id, "AvailabilityZone": i.data["placement"].(object)["availabilityZone"], "LifecycleState": state, "HealthStatus": "Healthy", "InstanceType": g.instanceType, "ProtectedFromScaleIn": false,
-			})
+			instances = append(instances, g.instanceView(i, state))
+		}
+		if g.own != nil {
+			for _, id := range g.own.waiting {
+				instances = append(instances, g.instanceView(c.ec2.records[id], "Terminating:Wait"))
+			}
 		}
 		var zones []any
 		for _, s := range g.subnets {
 			zones = append(zones, c.ec2.records[s].text("availabilityZone"))
 		}
-		list = append(list, object{
+		o := object{
 			"AutoScalingGroupName": name, "AutoScalingGroupARN": g.arn, "MinSize": g.min, "MaxSize": g.max, "DesiredCapacity": g.desired, "DefaultCooldown": 300, "HealthCheckType": "EC2",
 			"AvailabilityZones": zones, "CreatedTime": stamp(g.created), "Instances": append([]any{}, instances...), "Tags": g.tagViews(), "TargetGroupARNs": anys(g.targets), "HealthCheckGracePeriod": 15,
-		})
+		}
+		for _, process := range g.suspended {
+			o["SuspendedProcesses"] = append(listOf(o["SuspendedProcesses"]), object{"ProcessName": process, "SuspensionReason": "User suspended at " + stamp(g.created).Format(time.RFC3339)})
+		}
+		if g.own != nil {
+			o["MixedInstancesPolicy"], o["CapacityRebalance"], o["VPCZoneIdentifier"] = g.own.policy, false, strings.Join(g.subnets, ",")
+		}
+		list = append(list, o)
 	}
 	return c.cut("AutoScalingGroups", list)
 }

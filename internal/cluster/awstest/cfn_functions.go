@@ -1,6 +1,7 @@
 package awstest
 
 import (
+	"encoding/base64"
 	"regexp"
 	"slices"
 	"strconv"
@@ -8,7 +9,7 @@ import (
 )
 
 // functions are those that templates may use.
-var functions = []string{"Fn::GetAtt", "Fn::Sub", "Fn::Join", "Fn::Select", "Fn::Split"}
+var functions = []string{"Fn::GetAtt", "Fn::Sub", "Fn::Join", "Fn::Select", "Fn::Split", "Fn::Base64"}
 
 func getAtt(o object) (name, attribute string, ok bool) {
 	if len(o) != 1 {
@@ -154,6 +155,13 @@ func (s *scope) function(name string, argument any, whole object) any {
 	}
 	if name == "Fn::Sub" {
 		return s.sub(argument)
+	}
+	if name == "Fn::Base64" {
+		text := s.resolve(argument)
+		if _, is := text.(unknown); is {
+			return text
+		}
+		return base64.StdEncoding.EncodeToString([]byte(textOf(text)))
 	}
 	list, _ := s.resolve(argument).([]any)
 	if len(list) != 2 || hasUnknown(list) {

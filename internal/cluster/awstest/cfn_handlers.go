@@ -86,12 +86,16 @@ func (h *handler) some(names ...string) object {
 var setAside = map[string][]string{
 	"AWS::EKS::Cluster":                     {"InstanceProfile"}, // Auto Mode
 	"AWS::ElasticLoadBalancingV2::Listener": {"cognito-idp:"},    // actions that authenticate
+	// Traffic sources, images and types that are described instead of named, and what nobody
+	// outside has heard of: eksctl's groups are of this type too, and its documented policy has
+	// none of these.
+	"AWS::AutoScaling::AutoScalingGroup": {"vpc-lattice:", "managed-fleets:", "ssm:", "ec2:Get"},
 }
 
 // linkedServices are those whose role a type needs.
 var linkedServices = map[string]string{
 	"AWS::EKS::Cluster": "eks.amazonaws.com", "AWS::EKS::Nodegroup": "eks-nodegroup.amazonaws.com",
-	"AWS::ElasticLoadBalancingV2::LoadBalancer": "elasticloadbalancing.amazonaws.com",
+	"AWS::ElasticLoadBalancingV2::LoadBalancer": "elasticloadbalancing.amazonaws.com", "AWS::AutoScaling::AutoScalingGroup": "autoscaling.amazonaws.com",
 }
 
 // declared asks for every permission that AWS's schema of the type says its handler needs.
@@ -134,6 +138,8 @@ func (h *handler) resourceOf(service, action string) (resource string, context m
 		return role, map[string]string{"iam:PassedToService": to}
 	case service == "iam":
 		return role, nil
+	case service == "autoscaling" && !strings.HasPrefix(action, "Describe"):
+		return h.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+h.stack.name+"-"+h.r.logical+"-*"), nil
 	case service != "eks" || action == "CreateCluster": // which is about nothing that there is
 		return "*", nil
 	case strings.Contains(action, "Nodegroup") && action != "CreateNodegroup":

@@ -34,8 +34,9 @@ func lower(v any, whole ...string) any {
 
 // machineResources are launch templates and queues.
 var machineResources = map[string]*resourceKind{
-	"AWS::EC2::LaunchTemplate": {create: makeTemplate, update: updateLaunchTemplate, remove: remover("DeleteLaunchTemplate", "LaunchTemplateId"), takes: 4 * time.Second},
-	"AWS::SQS::Queue":          {create: makeQueue, remove: removeQueue, takes: time.Minute},
+	"AWS::EC2::LaunchTemplate":           {create: makeTemplate, update: updateLaunchTemplate, remove: remover("DeleteLaunchTemplate", "LaunchTemplateId"), takes: 4 * time.Second},
+	"AWS::AutoScaling::AutoScalingGroup": {create: makeScalingGroup, update: changeScalingGroup, remove: removeScalingGroup, ready: scalingGroupReady, gone: scalingGroupGone, read: readScalingGroup, limit: 35 * time.Minute},
+	"AWS::SQS::Queue":                    {create: makeQueue, remove: removeQueue, takes: time.Minute},
 }
 
 func makeTemplate(h *handler) (string, object, error) {

@@ -12,6 +12,7 @@ import (
 type eksState struct {
 	clusters map[string]*eksCluster
 	imagesOf string // the day of the newest images
+	images   map[string]handedImage
 	insights []insight
 }
 
@@ -96,15 +97,26 @@ func (k *eksCluster) active() error {
 
 // usable refuses a role that a service cannot take on (yet), and a caller who may not pass it.
 func (c *call) usable(arn, service string, complaint string) error {
+	if err := c.passes(arn, service); err != nil {
+		return err
+	}
+	role := c.iam.roles[arn[strings.LastIndex(arn, "/")+1:]]
+	if role == nil || role.arn != arn || c.clock.now.Sub(role.changed) < c.o.Propagation || !role.trusts(service) {
+		return badParameter(complaint, arn)
+	}
+	return nil
+}
+
+// handedImage is an image by whose id somebody was told.
+type handedImage struct{ version, kind string }
+
+// passes asks whether the caller may hand a role to a service.
+func (c *call) passes(arn, service string) error {
 	context := map[string]string{"iam:PassedToService": service}
 	err := c.permitted(c.who, "iam:PassRole", arn, context)
 	c.note(Call{Service: "iam", Action: "PassRole", Resources: []string{arn}, Principal: c.who.arn, Implied: true, Context: context, Result: codeOf(err)})
 	if err != nil {
 		return c.denied(err)
-	}
-	role := c.iam.roles[arn[strings.LastIndex(arn, "/")+1:]]
-	if role == nil || role.arn != arn || c.clock.now.Sub(role.changed) < c.o.Propagation || !role.trusts(service) {
-		return badParameter(complaint, arn)
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ type accessEntry struct {
 // entryTakes is how long EKS needs until an entry is seen by everybody.
 const entryTakes = 3 * time.Second
 
+// nodeEntry is the type of entries of nodes that EKS does not manage.
+const nodeEntry = "EC2_LINUX"
+
 const clusterAdminPolicy = "AmazonEKSClusterAdminPolicy"
 
 // accessPolicies are the policies of EKS that entries are given.
@@ -133,10 +136,20 @@ func createEntry(c *call) (object, error) {
 		return nil, badParameter("The kubernetes group name %s is invalid, it cannot start with system:", groups[0])
 	case slices.ContainsFunc(reserved, func(p string) bool { return strings.HasPrefix(username, p) }):
 		return nil, badParameter("The username %s is invalid, it cannot start with one of %s", username, strings.Join(reserved, ", "))
+	case kind != "STANDARD" && kind != nodeEntry:
+		return nil, notSimulated("entries of the type %s", kind)
+	case kind == nodeEntry && (len(groups) > 0 || username != "" || !strings.Contains(arn, ":role/")):
+		return nil, badParameter("The type EC2_LINUX is for roles, and takes neither a username nor groups")
 	case strings.Contains(arn, ":sts:") || strings.Contains(arn, "/aws-service-role/"):
 		return nil, badParameter("The principalArn parameter format is not valid")
 	case c.identified(arn) == "":
 		return nil, badParameter("The specified principalArn is invalid: invalid principal.")
+	}
+	if kind == nodeEntry {
+		if err := c.usable(arn, c.ec2Principal(), "The specified principalArn is invalid: invalid principal."); err != nil {
+			return nil, err
+		}
+		groups, username = []string{"system:nodes"}, "system:node:{{EC2PrivateDNSName}}"
 	}
 	e := c.newEntry(k, arn, kind, groups, username)
 	e.view["tags"] = textMap(tags)
@@ -210,6 +223,9 @@ func associatePolicy(c *call) (object, error) {
 		return nil, err
 	}
 	arn, scope := c.in.text("policyArn"), c.in.object("accessScope")
+	if e.view["type"] != "STANDARD" {
+		return nil, badRequest("Access policies are for entries of the type STANDARD")
+	}
 	kind, namespaces := scope.text("type"), scope.texts("namespaces")
 	name := arn[strings.LastIndex(arn, "/")+1:]
 	if !slices.Contains(accessPolicies, name) || arn != c.accessPolicyARN(name) {

@@ -1,6 +1,8 @@
 package awstest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -191,18 +193,34 @@ func onParameters(c *call) []string {
 // images are the kinds of images that there are of each version.
 var images = []string{"x86_64/standard", "arm64/standard", "x86_64/nvidia", "arm64/nvidia", "x86_64/neuron"}
 
+// imageID is the id of the newest image of a kind.
+func (a *Account) imageID(v *version, image string) string {
+	sum := sha256.Sum256([]byte(a.region + image + a.release(v)))
+	return "ami-0" + hex.EncodeToString(sum[:8])
+}
+
 func (c *call) imageParameter(name string) object {
 	rest, ok := strings.CutPrefix(name, "/aws/service/eks/optimized-ami/")
 	if !ok {
 		return nil
 	}
 	of, rest, _ := strings.Cut(rest, "/amazon-linux-2023/")
-	image, isRelease := strings.CutSuffix(rest, "/recommended/release_version")
+	image, field, _ := strings.Cut(rest, "/recommended/")
 	v := versionNamed(of)
-	if v == nil || !isRelease || !slices.Contains(images, image) {
+	if v == nil || !slices.Contains(images, image) {
 		return nil
 	}
-	return object{"Name": name, "Type": "String", "Value": c.release(v), "Version": 1, "ARN": "arn:" + c.partition + ":ssm:" + c.region + "::parameter" + name, "DataType": "text"}
+	value := ""
+	switch field {
+	case "release_version":
+		value = c.release(v)
+	case "image_id":
+		value = c.imageID(v, image)
+		c.eks.images[value] = handedImage{v.name, image} // there it stays when it is not the newest any more
+	default:
+		return nil
+	}
+	return object{"Name": name, "Type": "String", "Value": value, "Version": 1, "ARN": "arn:" + c.partition + ":ssm:" + c.region + "::parameter" + name, "DataType": "text"}
 }
 
 func getParameters(c *call) (object, error) {

@@ -68,10 +68,7 @@ func createNodegroup(c *call) (object, error) {
 		return nil, err
 	}
 	role := c.in.text("nodeRole")
-	ec2Name := "ec2.amazonaws.com"
-	if c.partition == "aws-cn" {
-		ec2Name += ".cn"
-	}
+	ec2Name := c.ec2Principal()
 	if err := c.usable(role, ec2Name, "The role '%s' is not authorized to be assumed by "+ec2Name+" or does not exist"); err != nil {
 		return nil, err
 	}
@@ -89,6 +86,14 @@ func createNodegroup(c *call) (object, error) {
 	c.made["nodegroup"]++
 	c.clock.after(20*time.Second, func() { c.raise(k, n, s) })
 	return object{"nodegroup": n.view}, nil
+}
+
+// ec2Principal is what instances take on roles as.
+func (a *Account) ec2Principal() string {
+	if a.partition == "aws-cn" {
+		return "ec2.amazonaws.com.cn"
+	}
+	return "ec2.amazonaws.com"
 }
 
 // newNodegroup checks the rest of a request.

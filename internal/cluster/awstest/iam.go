@@ -13,6 +13,7 @@ type iamState struct {
 	roles    map[string]*iamEntity
 	policies map[string]*managedPolicy // by ARN
 	linked   map[string]bool           // services that have their role
+	profiles map[string]*instanceProfile
 }
 
 // iamEntity is a user or a role.
@@ -45,7 +46,7 @@ var managedByAWS = []string{
 }
 
 func newIAM() iamState {
-	return iamState{users: map[string]*iamEntity{}, roles: map[string]*iamEntity{}, policies: map[string]*managedPolicy{}, linked: map[string]bool{}}
+	return iamState{users: map[string]*iamEntity{}, roles: map[string]*iamEntity{}, policies: map[string]*managedPolicy{}, linked: map[string]bool{}, profiles: map[string]*instanceProfile{}}
 }
 
 func (i *iamState) user(a *Account, name string) *iamEntity {
@@ -112,6 +113,11 @@ var iamService = &service{
 		{name: "AttachRolePolicy", do: attachRolePolicy, on: onAttached},
 		{name: "DetachRolePolicy", do: detachRolePolicy, on: onAttached},
 		{name: "ListAttachedRolePolicies", do: listAttached, on: onRole},
+		{name: "CreateInstanceProfile", do: createProfile, on: onProfile},
+		{name: "GetInstanceProfile", do: getProfile, on: onProfile},
+		{name: "AddRoleToInstanceProfile", do: addRoleToProfile, on: onProfile},
+		{name: "RemoveRoleFromInstanceProfile", do: removeRoleFromProfile, on: onProfile},
+		{name: "DeleteInstanceProfile", do: deleteProfile, on: onProfile},
 		{name: "ListInstanceProfilesForRole", do: listInstanceProfiles, on: onRole},
 		{name: "ListRoles", do: listRoles},
 		{name: "GetUser", do: getUser, on: func(c *call) []string { return []string{c.iamARN("user/" + c.in.text("UserName"))} }},
@@ -196,6 +202,8 @@ func deleteRole(c *call) (object, error) {
 		return nil, refuseAs(409, "DeleteConflict", "Cannot delete entity, must detach all policies first.")
 	case len(r.inline) > 0:
 		return nil, refuseAs(409, "DeleteConflict", "Cannot delete entity, must delete policies first.")
+	case len(c.profilesOf(r.name)) > 0:
+		return nil, refuseAs(409, "DeleteConflict", "Cannot delete entity, must remove roles from instance profile first.")
 	}
 	delete(c.iam.roles, r.name)
 	return nil, nil
@@ -344,13 +352,6 @@ func (c *call) marked(name string, list []any) (object, error) {
 	out := object{name: append([]any{}, part...), "IsTruncated": next != ""}
 	set(out, "Marker", next)
 	return out, nil
-}
-
-func listInstanceProfiles(c *call) (object, error) {
-	if _, err := c.role(); err != nil {
-		return nil, err
-	}
-	return c.marked("InstanceProfiles", nil) // nobody here makes any
 }
 
 func listRoles(c *call) (object, error) {

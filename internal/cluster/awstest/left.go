@@ -38,6 +38,9 @@ func (a *Account) Left() []string {
 			add("role", name)
 		}
 	}
+	for _, name := range sorted(a.iam.profiles) {
+		add("instance-profile", name)
+	}
 	for _, arn := range sorted(a.iam.policies) {
 		add("policy", arn)
 	}

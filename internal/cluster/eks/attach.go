@@ -9,10 +9,16 @@ import (
 	asgtypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"cortex.dev/cortex/internal/cluster"
 )
 
-// nodegroup reads a managed node group; nil when there is none.
+// nodegroup reads a group of nodes; nil when there is none.
 func (a *Account) nodegroup(ctx context.Context, clusterName, name string) (*ekstypes.Nodegroup, error) {
+	if cluster.IsMixed(name) {
+		all, err := a.scaling(ctx, clusterName)
+		return mixedGroup(name, all[name]), err
+	}
 	out, err := a.eks.DescribeNodegroup(ctx, &eks.DescribeNodegroupInput{ClusterName: &clusterName, NodegroupName: &name})
 	if is(err, "ResourceNotFoundException") {
 		return nil, nil
@@ -30,6 +36,10 @@ func (a *Account) groups(ctx context.Context, clusterName string, seen *sight) (
 	found := make([]*ekstypes.Nodegroup, len(names))
 	var tasks []func() error
 	for i, name := range names {
+		if cluster.IsMixed(name) {
+			found[i] = mixedGroup(name, seen.scaling[name])
+			continue
+		}
 		tasks = append(tasks, func() (err error) { found[i], err = a.nodegroup(ctx, clusterName, name); return err })
 	}
 	if err := together(tasks...); err != nil {
@@ -55,9 +65,15 @@ func scalingGroups(g *ekstypes.Nodegroup) (names []string) {
 	return names
 }
 
-// attach gives an Auto Scaling group of EKS's what a node group has no property for. Both
-// calls may be made again.
-func (a *Account) attach(ctx context.Context, group string, targets []string, tags map[string]string) error {
+// attach gives an Auto Scaling group what node groups and stacks have no property for. Each
+// call may be made again.
+func (a *Account) attach(ctx context.Context, group string, targets []string, want *cluster.Attach) error {
+	tags := want.Tags
+	if len(want.Suspend) > 0 {
+		if _, err := a.asg.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &group, ScalingProcesses: want.Suspend}); err != nil {
+			return asFault("suspending processes of scaling group "+group, err)
+		}
+	}
 	if len(tags) > 0 {
 		var all []asgtypes.Tag
 		for _, key := range sorted(tags) {
@@ -81,8 +97,9 @@ func (a *Account) attach(ctx context.Context, group string, targets []string, ta
 // them is in the same answer.
 func (a *Account) scaling(ctx context.Context, clusterName string) (map[string][]asgtypes.AutoScalingGroup, error) {
 	all := map[string][]asgtypes.AutoScalingGroup{}
+	// By the value alone, which finds both EKS's groups and our own: filters are joined by and.
 	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(a.asg, &autoscaling.DescribeAutoScalingGroupsInput{
-		Filters: []asgtypes.Filter{{Name: aws.String("tag:" + tagScalingCluster), Values: []string{clusterName}}}, MaxRecords: aws.Int32(mostScalingGroups),
+		Filters: []asgtypes.Filter{{Name: aws.String("tag-value"), Values: []string{clusterName}}}, MaxRecords: aws.Int32(mostScalingGroups),
 	})
 	for n := 0; pages.HasMorePages() && n < maxPages; n++ {
 		page, err := pages.NextPage(ctx)
@@ -90,8 +107,14 @@ func (a *Account) scaling(ctx context.Context, clusterName string) (map[string][
 			return nil, asFault("reading the scaling groups of cluster "+clusterName, err)
 		}
 		for _, g := range page.AutoScalingGroups {
-			name := scalingTags(&g)[tagScalingGroup]
-			all[name] = append(all[name], g)
+			tags := scalingTags(&g)
+			switch name := tags[cluster.TagGroup]; {
+			case tags[tagScalingCluster] == clusterName:
+				name = tags[tagScalingGroup]
+				all[name] = append(all[name], g)
+			case tags[cluster.TagClusterName] == clusterName && cluster.IsMixed(name):
+				all[name] = append(all[name], g)
+			}
 		}
 	}
 	return all, nil
@@ -134,6 +157,15 @@ func (a *Account) scale(ctx context.Context, clusterName, name string, least, mo
 	g, err := a.nodegroup(ctx, clusterName, name)
 	if err != nil || g == nil || g.ScalingConfig == nil {
 		return err
+	}
+	if cluster.IsMixed(name) {
+		for _, group := range scalingGroups(g) {
+			_, err := a.asg.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &group, MinSize: &least, MaxSize: &most})
+			if err != nil {
+				return asFault("scaling group "+group, err)
+			}
+		}
+		return nil
 	}
 	desired := min(max(aws.ToInt32(g.ScalingConfig.DesiredSize), least), most)
 	for range scaleAttempts {

@@ -21,7 +21,12 @@ func (a *Account) Configure(ctx context.Context, c *cluster.Config) (*cluster.Re
 	if broken := cluster.Reconfigure(n.Config, c); len(broken) > 0 {
 		return nil, broken, nil
 	}
-	facts, err := a.Facts(ctx, c)
+	// Images of types that are new to it are of the version that the cluster has.
+	of := *c
+	if of.KubernetesVersion == "" {
+		of.KubernetesVersion = n.Kubernetes.Version
+	}
+	facts, err := a.Facts(ctx, &of)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,17 +62,27 @@ func (a *Account) Apply(ctx context.Context, c *cluster.Reconfiguration, o clust
 		return err
 	}
 	d := &removal{run: &run{Account: a, options: o}, name: c.Plan.ClusterName}
+	var surplus []cluster.Change
 	var tasks []func() error
 	for _, change := range c.Changes {
-		if change.Action == cluster.Remove && removable(change.ID) {
-			tasks = append(tasks, func() error { return d.one(ctx, change) })
+		if change.Action != cluster.Remove || !removable(change.ID) {
+			continue
+		}
+		surplus = append(surplus, change)
+		if group := strings.TrimPrefix(change.ID, cluster.IDStack+cluster.NodesPart("")); cluster.IsMixed(group) {
+			// EKS empties its own; what empties these when they go may be gone with the chart.
+			tasks = append(tasks, func() error { d.empty(ctx, group); return nil })
 		}
 	}
-	return together(tasks...)
+	if err := together(tasks...); err != nil {
+		return err
+	}
+	return d.ranked(ctx, surplus)
 }
 
 // removable reports whether something may be too much in a cluster that is there: groups of
-// nodes, and the role of a part that the cluster has no more, which no pod has by then.
+// nodes, and the role of a part that the cluster has no more, which no pod has by then, with
+// what lets it in.
 func removable(id string) bool {
-	return strings.HasPrefix(id, cluster.IDStack+cluster.NodesPart("cx-w")) || strings.HasPrefix(id, cluster.IDRole)
+	return strings.HasPrefix(id, cluster.IDStack+cluster.NodesPart("cx-w")) || id == cluster.IDStack+"access" || strings.HasPrefix(id, cluster.IDRole)
 }

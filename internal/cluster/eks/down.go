@@ -155,6 +155,11 @@ func (d *removal) all(ctx context.Context, changes []cluster.Change) error {
 	if err := d.release(ctx); err != nil {
 		return err
 	}
+	return d.ranked(ctx, changes)
+}
+
+// ranked removes what changes name, in their order, what can go at the same time together.
+func (d *removal) ranked(ctx context.Context, changes []cluster.Change) error {
 	for len(changes) > 0 {
 		rank := cluster.RemovalRank(changes[0].ID)
 		n := slices.IndexFunc(changes, func(c cluster.Change) bool { return cluster.RemovalRank(c.ID) != rank })

@@ -22,6 +22,8 @@ const driftPatience = 10 * time.Minute
 var expected = map[string][]string{
 	"AWS::EKS::Nodegroup": {"/ScalingConfig"},
 	"AWS::EKS::Cluster":   {"/Version"},
+	// The tags are those that the autoscaler has to see, beside the stack's.
+	"AWS::AutoScaling::AutoScalingGroup": {"/MinSize", "/MaxSize", "/DesiredCapacity", "/Tags"},
 }
 
 // StackDrift has CloudFormation compare each stack of a cluster with what there is, and says

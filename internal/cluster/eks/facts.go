@@ -101,7 +101,7 @@ func (a *Account) versions(ctx context.Context, fill filler, f *cluster.Facts) e
 		fill(func() {
 			for _, v := range page.ClusterVersions {
 				known := cluster.KubernetesVersion{
-					Version: aws.ToString(v.ClusterVersion), Status: string(v.VersionStatus), Addons: map[string]string{}, Releases: map[string]string{},
+					Version: aws.ToString(v.ClusterVersion), Status: string(v.VersionStatus), Addons: map[string]string{}, Releases: map[string]string{}, Images: map[string]string{},
 				}
 				if v.EndOfStandardSupportDate != nil {
 					known.Until = v.EndOfStandardSupportDate.UTC().Format(time.DateOnly)
@@ -142,6 +142,9 @@ var releasePaths = map[string]string{
 	"AL2023_x86_64_NVIDIA": "x86_64/nvidia", "AL2023_ARM_64_NVIDIA": "arm64/nvidia", "AL2023_x86_64_NEURON": "x86_64/neuron",
 }
 
+// What there is of the newest image of a type.
+const releaseName, idName = "release_version", "image_id"
+
 func (a *Account) releases(ctx context.Context, c *cluster.Config, f *cluster.Facts, v *cluster.KubernetesVersion) error {
 	byPath := map[string]string{}
 	var names []string
@@ -150,22 +153,29 @@ func (a *Account) releases(ctx context.Context, c *cluster.Config, f *cluster.Fa
 		if image == "" {
 			continue
 		}
-		path := "/aws/service/eks/optimized-ami/" + v.Version + "/amazon-linux-2023/" + releasePaths[image] + "/recommended/release_version"
-		if byPath[path] == "" {
-			byPath[path] = image
-			names = append(names, path)
+		path := "/aws/service/eks/optimized-ami/" + v.Version + "/amazon-linux-2023/" + releasePaths[image] + "/recommended/"
+		for _, name := range []string{releaseName, idName} {
+			if byPath[path+name] == "" && (name == releaseName || c.Mixes()) {
+				byPath[path+name] = image
+				names = append(names, path+name)
+			}
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	// There are five types of images: one call takes ten names.
+	// There are five types of images, of each two names at most: one call takes ten.
 	out, err := a.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: names})
 	if err != nil {
 		return asFault("reading the releases of the images of nodes", err)
 	}
 	for _, p := range out.Parameters {
-		v.Releases[byPath[aws.ToString(p.Name)]] = aws.ToString(p.Value)
+		name := aws.ToString(p.Name)
+		if strings.HasSuffix(name, idName) {
+			v.Images[byPath[name]] = aws.ToString(p.Value)
+			continue
+		}
+		v.Releases[byPath[name]] = aws.ToString(p.Value)
 	}
 	return nil
 }

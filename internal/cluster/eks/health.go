@@ -35,6 +35,16 @@ func (a *Account) Health(ctx context.Context, name string) ([]cluster.Check, err
 	if d.groups, err = a.groups(ctx, name, seen); err != nil {
 		return nil, err
 	}
+	at, err := a.placeOf(control)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(sorted(d.groups), cluster.IsMixed) {
+		// An API server that does not answer is told of below.
+		if d.joined, err = a.kube.Nodes(ctx, at); err != nil {
+			d.joined = nil
+		}
+	}
 	services := seen.stacks["services"]
 	checks := []cluster.Check{d.controlPlane(), {}, {}, {}, {}, d.stacks()}
 	err = together(
@@ -46,10 +56,6 @@ func (a *Account) Health(ctx context.Context, name string) ([]cluster.Check, err
 			return err
 		},
 	)
-	if err != nil {
-		return nil, err
-	}
-	at, err := a.placeOf(control)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +74,7 @@ type doctor struct {
 	control *ekstypes.Cluster
 	seen    *sight
 	groups  map[string]*ekstypes.Nodegroup
+	joined  map[string]bool // the machines of mixed groups that are nodes, and whether each is ready; nil: nobody says
 }
 
 // stacks says which stacks are not whole.
@@ -196,6 +203,16 @@ func (d *doctor) nodeGroups(ctx context.Context) (cluster.Check, error) {
 		}
 		n := inService(d.seen.scaling[name])
 		nodes += n
+		if cluster.IsMixed(name) && d.joined != nil { // of the others EKS says so
+			ready := 0
+			for _, group := range d.seen.scaling[name] {
+				is := rollOf(&group, d.joined)
+				ready += is.ready + len(is.old)
+			}
+			if ready < n {
+				bad = append(bad, fmt.Sprintf("%s: %d of %d machines are ready as nodes", name, ready, n))
+			}
+		}
 		if int64(n) >= s.Desired {
 			continue
 		}

@@ -68,9 +68,10 @@ func wholeLife(t *testing.T, wrap func(aws.HTTPClient) aws.HTTPClient) (calls []
 		w := newWorld(t, func(c *cluster.Config) {
 			c.SubnetVisibility, c.KubernetesVersion = cluster.Private, "1.35"
 			c.CloudWatchLogs, c.CloudWatchMetrics = true, true
-			spot := group("cheap", 0, 2)
+			spot := group("thrifty", 0, 2)
 			spot.Spot = true
 			c.NodeGroups = append(c.NodeGroups, spot)
+			mixes(c)
 		})
 		w.wrap = wrap
 		w.config.SSLCertificateARN = w.aws.AddCertificate("example.com", "ISSUED")
@@ -98,12 +99,17 @@ func wholeLife(t *testing.T, wrap func(aws.HTTPClient) aws.HTTPClient) (calls []
 		_, err = a.Revoke(ctx, "iris", carol)
 		do("revoke", err)
 		_, err = w.configure(ctx, func(c *cluster.Config) {
-			c.NodeGroups[0].MaxInstances, c.NodeGroups = 8, c.NodeGroups[:1]
+			c.NodeGroups[0].MaxInstances, c.NodeGroups[2].MaxInstances, c.NodeGroups = 8, 6, append(c.NodeGroups[:1:1], c.NodeGroups[2])
 			c.APICIDRs = []string{"203.0.113.0/24"}
 			c.CloudWatchLogs, c.CloudWatchMetrics = false, false
 		})
 		do("configure", err)
 		do("upgrade", w.upgrade(ctx, ""))
+		_, err = w.configure(ctx, func(c *cluster.Config) {
+			c.KubernetesVersion = "1.36"
+			c.NodeGroups[1].SpotConfig = &cluster.SpotConfig{InstanceDistribution: []string{"m5a.large"}, OnDemandPercentage: 50}
+		})
+		do("configure again", err)
 		_, err = w.down(ctx)
 		do("down", err)
 		calls = w.aws.Calls()

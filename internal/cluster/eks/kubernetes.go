@@ -33,6 +33,12 @@ type Kubernetes interface {
 	// Holding are the PodDisruptionBudgets that let no pod of theirs go now, as
 	// namespace/name: nodes with such pods cannot be emptied.
 	Holding(ctx context.Context, at Place) ([]string, error)
+	// Nodes are the machines of mixed groups that have joined, by the ids of their instances,
+	// and whether each is ready.
+	Nodes(ctx context.Context, at Place) (map[string]bool, error)
+	// Drain empties the machines with these ids, and returns when nothing but what belongs to
+	// a machine is on them; those that have not joined are empty.
+	Drain(ctx context.Context, at Place, ids []string, say func(string)) error
 	// Health is what is said within the cluster of how Cortex is doing.
 	Health(ctx context.Context, at Place) ([]cluster.Check, error)
 	// Mapped are the identities that the ConfigMap aws-auth gives rights to.

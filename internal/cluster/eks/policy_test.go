@@ -15,9 +15,10 @@ func TestCallerPolicyIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *cluster.Config) {
 			c.SubnetVisibility, c.CloudWatchLogs = cluster.Private, true
-			spot := group("cheap", 0, 2)
+			spot := group("thrifty", 0, 2)
 			spot.Spot = true
 			c.NodeGroups = append(c.NodeGroups, spot)
+			mixes(c)
 		})
 		text, err := json.Marshal(cluster.NamesOf("iris", account, region).CallerPolicy())
 		if err != nil {

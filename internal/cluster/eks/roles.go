@@ -58,6 +58,9 @@ func (a *Account) ensureRole(ctx context.Context, r *cluster.Role) error {
 			return err
 		}
 	}
+	if r.Profile {
+		return a.ensureProfile(ctx, r.Name)
+	}
 	return nil
 }
 
@@ -184,6 +187,11 @@ func (a *Account) removeRole(ctx context.Context, name, clusterName string) erro
 	}
 	if roleTag(r) != clusterName {
 		return notOurs("role", name, clusterName)
+	}
+	if name == a.names(clusterName).Role("mixed") {
+		if err := a.removeProfile(ctx, name); err != nil {
+			return err
+		}
 	}
 	has, err := a.attached(ctx, name)
 	if err != nil {

@@ -248,7 +248,10 @@ func (r *run) ensureStack(ctx context.Context, id string, want *cluster.Stack, s
 	r.outputs[part] = outputs
 	r.mu.Unlock()
 	if group, isNodes := strings.CutPrefix(part, cluster.NodesPart("")); isNodes {
-		return r.ensureScale(ctx, group, want)
+		if err := r.ensureScale(ctx, group, want); err != nil || !cluster.IsMixed(group) {
+			return err
+		}
+		return r.ensureNodes(ctx, id, group)
 	}
 	return nil
 }
@@ -305,7 +308,7 @@ func (r *run) ensureAttached(ctx context.Context, want *cluster.Attach) error {
 		targets = listed(text)
 	}
 	for _, group := range groups {
-		if err := r.attach(ctx, group, targets, want.Tags); err != nil {
+		if err := r.attach(ctx, group, targets, want); err != nil {
 			return err
 		}
 	}

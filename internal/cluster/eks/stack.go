@@ -182,6 +182,7 @@ func explain(reason string) string {
 var propagating = []string{
 	"could not be assumed because it does not exist or the trusted entity is not correct", "is not authorized to assume", "cannot be assumed",
 	"Role arn is not valid", "invalid role", "The role defined for", "does not exist or cannot be assumed", "Trust policy of role",
+	"invalid principal", "Invalid IAM Instance Profile name",
 }
 
 // young reports whether a reason is that IAM has not spread something yet.
@@ -205,7 +206,7 @@ func sameStack(s *cfn.Stack, want *cluster.Stack, params map[string]string) bool
 		has[deref(p.ParameterKey)] = deref(p.ParameterValue)
 	}
 	for name, from := range want.Params {
-		if !from.Once && has[name] != params[name] {
+		if !from.Once && !from.Along && has[name] != params[name] {
 			return false
 		}
 	}

@@ -25,6 +25,10 @@ type kube struct {
 	missing  []string
 	sick     error // of Health
 	version  string
+	aws      *awstest.Account
+	drained  []string
+	stuck    error // of Drain
+	deaf     bool  // hears of no node
 }
 
 func (k *kube) Version() string { return k.version }
@@ -59,6 +63,21 @@ func (k *kube) Holding(context.Context, Place) ([]string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.holding), nil
+}
+
+func (k *kube) Nodes(context.Context, Place) (map[string]bool, error) {
+	all := map[string]bool{}
+	for _, id := range k.aws.Joined("iris") {
+		all[id] = !k.deaf
+	}
+	return all, nil
+}
+
+func (k *kube) Drain(_ context.Context, _ Place, ids []string, _ func(string)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.drained = append(k.drained, ids...)
+	return k.stuck
 }
 
 func (k *kube) Health(context.Context, Place) ([]cluster.Check, error) {
@@ -117,7 +136,7 @@ func newWorld(t *testing.T, change func(*cluster.Config)) *world {
 	}
 	c.Default()
 	a := awstest.New(awstest.Options{Account: account, Region: region})
-	w := &world{t: t, aws: a, kube: &kube{version: "1.0.0"}, config: c}
+	w := &world{t: t, aws: a, kube: &kube{version: "1.0.0", aws: a}, config: c}
 	w.key = a.AddUser("alice", minimum(t, c.ClusterName))
 	return w
 }
