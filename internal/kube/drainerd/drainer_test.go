@@ -116,7 +116,7 @@ func cluster() *fake.Clientset {
 // emptied waits until the pod of the API has gone, and returns what is cordoned then.
 func emptied(t *testing.T, c *fake.Clientset, within time.Duration) bool {
 	t.Helper()
-	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(within); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		pods, err := c.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
