@@ -79,7 +79,7 @@ func serveStream(w http.ResponseWriter, r *http.Request, events bool, run func(c
 	if s.err != nil {
 		return nil // the reader is gone; nobody is left to tell
 	}
-	if cause := context.Cause(r.Context()); notAllowed(cause) {
+	if cause := context.Cause(r.Context()); notAllowed(cause) && !notAllowed(err) {
 		err = cause
 	} else if err == nil && cause != nil {
 		err = fault.New(fault.Unavailable, "operator.stopping", "the operator stopped during this stream").

@@ -20,17 +20,16 @@ func (s services) Watch(ctx context.Context, q workload.WatchQuery, fn func(work
 		return s.Service.Watch(ctx, q, fn)
 	}
 	v := view{services: s, fn: fn}
-	for ctx.Err() == nil {
+	for { // once at least: who may see nothing is told so
 		some, end := context.WithTimeout(ctx, askAgain)
 		err := s.Service.Watch(some, workload.WatchQuery{After: v.after}, func(line workload.Watched) error { return v.tell(ctx, line) })
 		over := some.Err() == nil
 		end()
-		if err != nil || over {
+		if err != nil || over || ctx.Err() != nil {
 			return err
 		}
 		v.askAgain(ctx)
 	}
-	return nil
 }
 
 // view is what one caller sees of a stream of changes.

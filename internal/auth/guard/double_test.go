@@ -27,6 +27,11 @@ func (s *service) List(context.Context) ([]workload.APIResponse, error) {
 	return []workload.APIResponse{}, nil
 }
 
+func (s *service) Watch(_ context.Context, _ workload.WatchQuery, fn func(workload.Watched) error) error {
+	s.calls.Add(1)
+	return fn(workload.Watched{ID: "1", Snapshot: true})
+}
+
 func (s *service) Get(context.Context, string) (workload.APIResponse, error) {
 	s.calls.Add(1)
 	return workload.APIResponse{}, nil
