@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,7 +93,18 @@ func watchFor(t *testing.T, h http.Handler, d time.Duration, header http.Header)
 // moody is a gate that changes its mind.
 type moody struct {
 	gate
+	mu      sync.Mutex
 	refused map[string]bool
+}
+
+// refuses has it refuse an API, or not any more.
+func (m *moody) refuses(api string, does bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refused == nil {
+		m.refused = map[string]bool{}
+	}
+	m.refused[api] = does
 }
 
 func (m *moody) Identify(ctx context.Context, from auth.Origin, token string) (context.Context, error) {
@@ -106,6 +118,8 @@ func (m *moody) Identify(ctx context.Context, from auth.Origin, token string) (c
 }
 
 func (m *moody) May(_ context.Context, a auth.Action, r auth.Resource) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return a == auth.ActionGet && !m.refused[r.API] && m.gate.May(context.Background(), a, r)
 }
 
@@ -141,9 +155,9 @@ func TestWatchAsksAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		svc := &watching{all: workload.Watched{ID: "e-1", Snapshot: true, APIs: []workload.WatchedAPI{api("a", workload.Realtime), api("b", workload.Realtime)}}}
-		g := &moody{refused: map[string]bool{}}
-		time.AfterFunc(15*time.Second, func() { g.refused["b"] = true })
-		time.AfterFunc(35*time.Second, func() { delete(g.refused, "b") })
+		g := &moody{}
+		time.AfterFunc(15*time.Second, func() { g.refuses("b", true) })
+		time.AfterFunc(35*time.Second, func() { g.refuses("b", false) })
 		got := watchFor(t, httpapi.NewHandler(svc, httpapi.Options{Guard: g}), 55*time.Second, http.Header{"Authorization": {"Bearer good"}})
 		if diff := cmp.Diff([]string{"snapshot a b", "snapshot a", "snapshot a b"}, got); diff != "" {
 			t.Errorf("lines (-want +got):\n%s", diff)

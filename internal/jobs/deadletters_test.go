@@ -235,16 +235,22 @@ func TestLettersOutliveKills(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(letterBox(dir).letters(t))
-		var timer *time.Timer
-		timer = time.AfterFunc(10*time.Millisecond, func() { // once some more were sent
-			if len(letterBox(dir).letters(t)) > before+rand.IntN(60) {
-				_ = cmd.Process.Kill()
-				return
+		ended := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-ended:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+				if len(letterBox(dir).letters(t)) > before+rand.IntN(60) { // once some more were sent
+					_ = cmd.Process.Kill()
+					return
+				}
 			}
-			timer.Reset(10 * time.Millisecond)
-		})
+		}()
 		said, _ := io.ReadAll(out)
-		timer.Stop()
+		close(ended)
 		_ = cmd.Wait()
 		if len(said) > 0 {
 			t.Fatalf("the daemon said %s", said)

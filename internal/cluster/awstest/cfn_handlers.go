@@ -148,7 +148,7 @@ func (h *handler) resourceOf(service, action string) (resource string, context m
 		return h.arn("eks", "addon/"+cluster+"/"+h.text("AddonName")+"/*"), nil
 	case strings.HasSuffix(action, "PodIdentityAssociation") && action != "CreatePodIdentityAssociation":
 		return h.arn("eks", "podidentityassociation/"+cluster+"/*"), nil
-	case strings.HasSuffix(action, "AccessEntry") && action != "CreateAccessEntry":
+	case strings.HasSuffix(action, "AccessEntry") && action != "CreateAccessEntry", strings.Contains(action, "AccessPolic"):
 		return h.arn("eks", "access-entry/"+cluster+"/*"), nil
 	}
 	return h.arn("eks", "cluster/"+cluster), nil
