@@ -17,7 +17,7 @@ var someStrings = []string{
 	"/A_b.c-d", "a b", "25%", "100%", "101%", "0%", "007%", "0", "1", "999999999", "9999999999", "1.5", "200m", "20m", "19m", "1Gi", "1GB", "20Mi",
 	".5", "5.", "1e3", "-1", "60s", "90s", "5m", "1h30m", "0", "-1s", "10", "1 s", "1.5h", "9999999h", "99999999999h", "quay.io/team/iris:1.0",
 	"localhost:5000/a@sha256:" + strings.Repeat("a", 64), "a:", "http://a", "CORTEX_A", "KUBEXIT_A", "A", "A.B", "1A", "A=B", "null", "true", "~",
-	"skip", "last", "@daily", "Europe/Berlin", "text/plain",
+	"iris.example.com", "skip", "last", "@daily", "Europe/Berlin", "text/plain",
 	"keys", "jwt", "RS256", "https://login.example.com", "name", "subject", "caller", "address", "GET", "10/s", "1/h", "5/1d", "5/h", "5/32d", "/healthz", "503", "timeout", "always", "never", "finish", "cancel", "failed", "https://example.com/hook", "ftp://x", "NoSchedule", "KILL", "ALL", "example.com/team", "example.com/gpu", "nvidia.com/gpu", "apiName", "cortex.dev/x", "/models", "/mnt/x", "/a/../b", "shm-1", "a..b",
 	"8080", "a\nb", "a\x00b", "é", "RealtimeAPI", "BatchAPI", "TrafficSplitter", strings.Repeat("a", 42), strings.Repeat("a", 43),
 	strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("a", 1001),
