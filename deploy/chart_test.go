@@ -170,7 +170,7 @@ func TestServerAccepts(t *testing.T) {
 			if u.GetNamespace() == "istio-system" { // of gateway.ingressAlias, which the page has people make first
 				u.SetNamespace(system)
 			}
-			if u.GetNamespace() == system+"-logs" { // which the chart makes, and a dry run does not
+			if ns := u.GetNamespace(); ns == system+"-logs" || ns == system+"-drainer" { // which the chart makes, and a dry run does not
 				u.SetNamespace(system)
 			}
 			what := name + ": " + u.GetKind() + " " + u.GetName()
