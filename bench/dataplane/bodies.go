@@ -107,17 +107,13 @@ func BodyRows(ctx context.Context, o Options) ([]row.Row, error) {
 	}
 	missing := ""
 	if b.wrk == "" {
-		missing = "wrk is not installed; it makes the load (Debian package wrk)"
+		missing = noWrk
 	}
 	if b.haproxy == "" {
 		missing = noHAProxy
 	}
 	if missing != "" {
-		var rows []row.Row
-		for _, name := range BodyNames() {
-			rows = append(rows, row.Row{What: name, Note: missing})
-		}
-		return rows, nil
+		return unmeasured(BodyNames(), missing), nil
 	}
 	rows, err := b.events(ctx)
 	for _, l := range bodyLoads {

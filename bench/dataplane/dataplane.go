@@ -76,11 +76,7 @@ func Rows(ctx context.Context, o Options) ([]row.Row, error) {
 		return nil, err
 	}
 	if b.wrk == "" {
-		var rows []row.Row
-		for _, name := range Names() {
-			rows = append(rows, row.Row{What: name, Note: "wrk is not installed; it makes the load (Debian package wrk)"})
-		}
-		return rows, nil
+		return unmeasured(Names(), noWrk), nil
 	}
 	var rows []row.Row
 	for _, measure := range []func(context.Context) ([]row.Row, error){b.besideHAProxy, b.besidePlain, b.latency, b.workloads, b.replicas, b.traces, b.access} {
@@ -147,6 +143,16 @@ func find(name string) string {
 	}
 	return ""
 }
+
+// unmeasured are rows that say why nothing was measured.
+func unmeasured(names []string, why string) (rows []row.Row) {
+	for _, name := range names {
+		rows = append(rows, row.Row{What: name, Note: why})
+	}
+	return rows
+}
+
+const noWrk = "wrk is not installed; it makes the load (Debian package wrk)"
 
 const noHAProxy = "HAProxy is not installed (Debian package haproxy), so there is no competitor"
 

@@ -48,11 +48,7 @@ func HTTP2Rows(ctx context.Context, o Options) ([]row.Row, error) {
 		missing = noHAProxy
 	}
 	if missing != "" {
-		var rows []row.Row
-		for _, name := range HTTP2Names() {
-			rows = append(rows, row.Row{What: name, Note: missing})
-		}
-		return rows, nil
+		return unmeasured(HTTP2Names(), missing), nil
 	}
 	b.grpc = filepath.Join(b.dir, "message")
 	if err := os.WriteFile(b.grpc, []byte("\x00\x00\x00\x00\x05hello"), 0o600); err != nil {

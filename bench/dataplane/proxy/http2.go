@@ -49,11 +49,7 @@ func serveEcho(ctx context.Context, ln net.Listener) error {
 			_ = flush.Flush() // likewise
 		}
 	})}
-	context.AfterFunc(ctx, func() { _ = s.Close() })
-	if err := s.Serve(ln); ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return serveUntil(ctx, ln, s)
 }
 
 // stream is one that rests or talks.

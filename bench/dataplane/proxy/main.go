@@ -111,32 +111,24 @@ func serve(ctx context.Context, kind, listen, backend, debug, traces, key string
 // serveAnswers answers every request without a body with 45 bytes of JSON and
 // looks at nothing: where HAProxy is not there to do it, it is the backend.
 func serveAnswers(ctx context.Context, ln net.Listener) error {
-	context.AfterFunc(ctx, func() { _ = ln.Close() })
 	const body = `{"class":"setosa","probability":0.981234567}` + "\n"
 	answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	for {
-		c, err := ln.Accept()
-		if err != nil {
-			return nil // closed: that is how it ends
-		}
-		go func() { // ends with its connection, at the latest with the process
-			defer c.Close()
-			buf := make([]byte, 64<<10)
-			for n := 0; ; {
-				m, err := c.Read(buf[n:])
-				if err != nil {
-					return
-				}
-				if n += m; !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-					continue
-				}
-				n = 0
-				if _, err := c.Write(answer); err != nil {
-					return
-				}
+	return served(ctx, ln, func(c net.Conn) {
+		buf := make([]byte, 64<<10)
+		for n := 0; ; {
+			m, err := c.Read(buf[n:])
+			if err != nil {
+				return
 			}
-		}()
-	}
+			if n += m; !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+				continue
+			}
+			n = 0
+			if _, err := c.Write(answer); err != nil {
+				return
+			}
+		}
+	})
 }
 
 // serveReverseProxy is what one writes in a minute: connections are kept, nothing
@@ -147,6 +139,11 @@ func serveReverseProxy(ctx context.Context, ln net.Listener, backend string) err
 	p.Transport = tr
 	p.ErrorLog = log.New(io.Discard, "", 0) // clients that leave at the end of a run
 	s := &http.Server{Handler: http.StripPrefix("/api", p)}
+	return serveUntil(ctx, ln, s)
+}
+
+// serveUntil serves what ln accepts until ctx ends.
+func serveUntil(ctx context.Context, ln net.Listener, s *http.Server) error {
 	context.AfterFunc(ctx, func() { _ = s.Close() })
 	if err := s.Serve(ln); ctx.Err() == nil {
 		return err

@@ -24,11 +24,7 @@ func serveSlowly(ctx context.Context, ln net.Listener) error {
 		time.Sleep(thinks)
 		_, _ = io.WriteString(w, "done\n") // likewise
 	})}
-	context.AfterFunc(ctx, func() { _ = s.Close() })
-	if err := s.Serve(ln); ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return serveUntil(ctx, ln, s)
 }
 
 // pressed is what came of the requests of a client that does not wait for answers.
