@@ -106,16 +106,18 @@ func (r *record) verdict() (status workload.JobStatus, reason *workload.ItemReas
 	if len(r.Attempts) == 0 {
 		return "", nil, true
 	}
-	switch a := &r.Attempts[len(r.Attempts)-1]; {
+	a := &r.Attempts[len(r.Attempts)-1]
+	switch {
 	case a.ExitCode == nil: // it was ended, or never begun
 		return "", nil, true
 	case a.Outcome == "succeeded":
 		return workload.JobSucceeded, nil, false
 	case a.Outcome == "oom":
-		return workload.JobWorkerOOM, a.Reason, r.Retry.Again(int32(*a.ExitCode), r.Charged) //nolint:gosec // an exit code
+		status = workload.JobWorkerOOM
 	default:
-		return workload.JobWorkerError, a.Reason, r.Retry.Again(int32(*a.ExitCode), r.Charged) //nolint:gosec // an exit code
+		status = workload.JobWorkerError
 	}
+	return status, a.Reason, r.Retry.Again(int32(*a.ExitCode), r.Charged) //nolint:gosec // an exit code
 }
 
 // attempt runs the worker once, to its end or until it is left.
