@@ -259,6 +259,53 @@ func TestItemsFitTheVolume(t *testing.T) {
 }
 
 // What is printed after helm install fits how the operator is reached.
+// On a cluster of `cortex cluster up` whose load balancers have lost their nodes, what
+// docs/aws-guides.md says to type has Kubernetes make two of its own, on the same ports of nodes.
+func TestLoadBalancersThatLoseTheirNodes(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../docs/aws-guides.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^cortex upgrade (--set operator\.loadBalancer\.type=.*)$`).FindSubmatch(guide)
+	if command == nil {
+		t.Fatal("docs/aws-guides.md does not say what to type")
+	}
+	const made = required + `
+apis: {endpoint: "http://apis.elb.us-west-2.amazonaws.com"}
+operator: {loadBalancer: {type: NodePort, nodePort: 30443}, tls: {names: [operator.elb.us-west-2.amazonaws.com]}}
+gateway: {loadBalancer: {type: NodePort, nodePort: 30080}}
+`
+	assignments := strings.Fields(strings.ReplaceAll(string(command[1]), "--set ", ""))
+	changed, err := install.Values(nil, assignments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := install.Values([][]byte{[]byte(made)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := yaml.Marshal(install.Merge(before, changed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type service struct{ Type, Balancer, Scheme string }
+	got := map[string]service{}
+	text := mustRender(t, "cortex", string(after))
+	for _, o := range objects(t, text) {
+		if kind, _, _ := unstructured.NestedString(o.Object, "spec", "type"); o.GetKind() == "Service" && kind != "" {
+			got[o.GetName()] = service{kind, o.GetAnnotations()["service.beta.kubernetes.io/aws-load-balancer-type"], o.GetAnnotations()["service.beta.kubernetes.io/aws-load-balancer-scheme"]}
+		}
+	}
+	want := map[string]service{"cortex-operator-lb": {"LoadBalancer", "nlb", "internet-facing"}, "cortex-gateway": {"LoadBalancer", "nlb", "internet-facing"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the services (-want +got):\n%s", diff)
+	}
+	if strings.Contains(text, "apis.elb.us-west-2") || !strings.Contains(text, "operator.elb.us-west-2") || !strings.Contains(text, "nodePort: 30443") || !strings.Contains(text, "nodePort: 30080") {
+		t.Errorf("users are told of the old load balancer, or the ports or the old name of the operator are gone:\n%s", text)
+	}
+}
+
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{

@@ -171,10 +171,19 @@ func (a *app) topLive(ctx context.Context, t *target, in int) error {
 	if err != nil {
 		return fmt.Errorf("taking over the terminal: %w", err)
 	}
-	defer restore()
+	typing := make(chan struct{})
+	// A read that begins once the terminal is as it was ends with a line of the user's only.
+	defer func() {
+		l.end(nil)
+		<-typing
+		restore()
+	}()
 	fmt.Fprint(a.streams.Out, "\x1b[?1049h\x1b[?25l") // another screen, without a cursor
 	defer fmt.Fprint(a.streams.Out, "\x1b[?25h\x1b[?1049l")
-	l.work(func() error { return l.keys(done) })
+	l.work(func() error {
+		defer close(typing)
+		return l.keys(done)
+	})
 
 	tick := time.NewTicker(lookAtSize) // also for what is said of time
 	defer tick.Stop()

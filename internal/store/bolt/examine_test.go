@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/ledger"
 	"cortex.dev/cortex/internal/ledger/ledgertest"
 )
@@ -172,44 +173,46 @@ func salvagedItemsOf(t *testing.T, dir string, want map[string]ledger.Item, fn f
 	}
 }
 
-// TestExamineInUse examines a ledger that changes all the time: nothing of it is damaged.
+// TestExamineInUse examines a ledger that changes all the time: nothing of it is damaged. Where
+// the writer is faster than the reader, that may be all that can be said; it is bounded, so
+// that the reader comes to an end on any machine.
 func TestExamineInUse(t *testing.T) {
 	t.Parallel()
+	const written = 1000
 	dir := t.TempDir()
 	items, err := OpenItems(t.Context(), Config{Dir: dir, log: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer items.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		for n := 0; ctx.Err() == nil; n++ {
+		for n := range written {
 			item, _ := ledgertest.Sample("iris", n)
 			item.Accepted = time.Now().UTC()
 			item.ID = ledger.NewID(item.Accepted)
-			if _, _, err := items.Create(context.WithoutCancel(ctx), item, ledger.Key{}, bytes.Repeat([]byte("p"), 3000)); err != nil {
+			if _, _, err := items.Create(context.WithoutCancel(t.Context()), item, ledger.Key{}, bytes.Repeat([]byte("p"), 3000)); err != nil {
 				done <- err
 				return
 			}
 		}
 		done <- nil
 	}()
-	records := 0
-	for began := time.Now(); time.Since(began) < 2*time.Second; {
-		e, _, err := ExamineItems(ctx, dir)
-		if err != nil || len(e.Problems) > 0 {
+	for writing := true; writing; {
+		e, _, err := ExamineItems(t.Context(), dir)
+		if (err != nil && fault.Code(err) != "store.changing") || len(e.Problems) > 0 {
 			t.Fatalf("ExamineItems() = %v, %v", e.Problems, err)
 		}
-		records = max(records, e.Records)
+		select {
+		case err := <-done:
+			if writing = false; err != nil {
+				t.Fatal(err)
+			}
+		default:
+		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if records < 100 {
-		t.Errorf("only %d records were there", records)
+	if e, _, err := ExamineItems(t.Context(), dir); err != nil || len(e.Problems) > 0 || e.Records < written {
+		t.Errorf("ExamineItems() = %d records, %v, %v, once nothing is written", e.Records, e.Problems, err)
 	}
 }
 
