@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"cortex.dev/cortex/internal/cluster"
+	"cortex.dev/cortex/internal/cluster/awstest"
 )
 
 const mixedName = "cx-wx-cheap"
@@ -362,4 +363,29 @@ func TestRoll(t *testing.T) {
 			t.Errorf("%s: %+v, batch %q, done %v; want %q, %v", name, r, got, r.done(), tt.batch, tt.done)
 		}
 	}
+}
+
+// Mixed groups have a role and a profile of their own to look at, and info costs no more than it
+// may all the same.
+func TestInfoOfMixedIsFrugal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, mixes)
+		w.aws = awstest.New(awstest.Options{Account: account, Region: region, PageSize: 100})
+		w.kube.aws, w.key = w.aws, w.aws.Root()
+		ctx := t.Context()
+		if err := w.up(ctx); err != nil {
+			t.Fatal(err)
+		}
+		settle(t)
+		before := w.calls()
+		a, err := w.open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := a.Info(ctx, "iris")
+		if n := w.calls() - before; err != nil || len(s.Drift) > 0 || n > maxInfoCalls {
+			t.Errorf("Info = %+v, %v, by %d calls; want no drift, by at most %d", s, err, n, maxInfoCalls)
+		}
+	})
 }
