@@ -107,7 +107,7 @@ func (s *simulated) makeNodes(ctx context.Context, count int) error {
 			return fmt.Errorf("making the node %s: %w", name, err)
 		}
 	}
-	return s.c.until(ctx, 3*time.Minute, "the simulated nodes are ready", func() (bool, error) {
+	return s.c.until(ctx, 10*time.Minute, "the simulated nodes are ready", func() (bool, error) {
 		list, err := nodes.List(ctx, metav1.ListOptions{LabelSelector: simulatedLabel})
 		if err != nil {
 			return false, err
