@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"cortex.dev/cortex/bench/proc"
@@ -25,12 +26,13 @@ const (
 	WhatCallAlone = "gRPC unary, 64 connections of 1 stream: CPU per call"
 	WhatCallHops  = "gRPC unary, gateway and sidecar, 8 × 32: CPU per call"
 	WhatMessage   = "gRPC streams, 64 at once: CPU per message there and back"
-	WhatRest      = "idle gRPC streams, 1,000: memory of each"
+	WhatRest      = "idle gRPC streams, 10,000: memory of each"
+	WhatRestPlain = "idle streams of events over HTTP/1.1, 10,000: memory of each"
 )
 
 // HTTP2Names returns the names of the rows of HTTP2Rows.
 func HTTP2Names() []string {
-	return []string{WhatH2CPU, WhatH2Rate, WhatH2Single, WhatCall, WhatCallRate, WhatCallAlone, WhatCallHops, WhatMessage, WhatRest}
+	return []string{WhatH2CPU, WhatH2Rate, WhatH2Single, WhatCall, WhatCallRate, WhatCallAlone, WhatCallHops, WhatMessage, WhatRest, WhatRestPlain}
 }
 
 // HTTP2Rows measures what HTTP/2 and gRPC cost, beside HAProxy.
@@ -308,37 +310,65 @@ func (b *bed) beforeAnEcho(ctx context.Context) (ours, theirs *process, stop fun
 	return ours, theirs, stop, nil
 }
 
-// resting is how many streams rest in the row of them.
-const resting = 1000
+// resting is how many streams rest in the rows of them.
+const resting = 10_000
 
 func (b *bed) rest(ctx context.Context) ([]row.Row, error) {
-	ours, theirs, stop, err := b.beforeAnEcho(ctx)
-	if err != nil {
-		return nil, err
+	var rows []row.Row
+	for _, of := range []struct{ what, server, client, config, note string }{
+		{WhatRest, "echo", "rest", proxyHTTP2, "after one message there and back on each"},
+		{WhatRestPlain, "events", "rest-events", proxyFrontend, "after one event on each; a connection on either side"},
+	} {
+		r, err := b.restOf(ctx, of.server, of.client, of.config)
+		if err != nil {
+			return rows, err
+		}
+		r.What, r.Note = of.what, of.note
+		rows = append(rows, r)
 	}
-	defer stop()
-	mine, err := b.grows(ctx, ours)
+	return rows, nil
+}
+
+func (b *bed) restOf(ctx context.Context, server, client, config string) (row.Row, error) {
+	behind, err := b.startGo(ctx, backendCore, server, "-kind", server)
 	if err != nil {
-		return nil, err
+		return row.Row{}, err
 	}
-	other, err := b.grows(ctx, theirs)
+	defer behind.stop()
+	ours, err := b.startGatewayTo(ctx, behind.addr, "-concurrency", strconv.Itoa(2*resting))
 	if err != nil {
-		return nil, err
+		return row.Row{}, err
+	}
+	defer ours.stop()
+	// What a small table of connections would refuse.
+	large := strings.ReplaceAll("global\n  maxconn 30000"+config, "maxconn 1000", "maxconn 30000")
+	theirs, err := b.haproxyWith(ctx, proxyCore, "HAProxy", func(bind string) string { return fmt.Sprintf(large, bind, "/api", behind.addr) })
+	if err != nil {
+		return row.Row{}, err
+	}
+	defer theirs.stop()
+	mine, err := b.grows(ctx, ours, client)
+	if err != nil {
+		return row.Row{}, err
+	}
+	other, err := b.grows(ctx, theirs, client)
+	if err != nil {
+		return row.Row{}, err
 	}
 	const target = 20 << 10
-	return []row.Row{{
-		What: WhatRest, Ours: fmt.Sprintf("%.1f KiB", mine/1024), Theirs: fmt.Sprintf("%.1f KiB HAProxy", other/1024),
-		Ratio: times(mine/target) + " of target", Target: "≤ 20 KiB", Met: mine <= target, Note: "after one message there and back on each",
-	}}, nil
+	return row.Row{
+		Ours: fmt.Sprintf("%.1f KiB", mine/1024), Theirs: fmt.Sprintf("%.1f KiB HAProxy", other/1024),
+		Ratio: times(mine/target) + " of target", Target: "≤ 20 KiB", Met: mine <= target,
+	}, nil
 }
 
 // grows returns how much memory each of many resting streams takes from p.
-func (b *bed) grows(ctx context.Context, p *process) (float64, error) {
+func (b *bed) grows(ctx context.Context, p *process, client string) (float64, error) {
 	before, err := proc.Of(p.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	cmd := pinned(ctx, loadCore, b.proxy, "-kind", "rest", "-backend", p.addr, "-streams", strconv.Itoa(resting))
+	cmd := pinned(ctx, loadCore, b.proxy, "-kind", client, "-backend", p.addr, "-streams", strconv.Itoa(resting))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err

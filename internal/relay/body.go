@@ -12,7 +12,7 @@ type body struct {
 	from    *reader
 	framing framing
 	left    int64 // of a sized body, or of the present chunk
-	begun   bool  // a chunk was read
+	begun   bool  // the data of a chunk was read, and the end of its line was not
 	done    bool
 	excess  int // bytes of chunk framing beyond what chunks of a decent size need
 	trailer []byte
@@ -186,6 +186,23 @@ func (b *body) ready() bool {
 	}
 	i := bytes.IndexByte(buf, '\n')
 	return i >= 0 && i+1 < len(buf)
+}
+
+// rests reports whether nothing of the next chunk is here.
+func (b *body) rests() bool {
+	if b.framing != chunked || b.left > 0 || b.done {
+		return false
+	}
+	here := b.from.buffered()
+	return len(here) == 0 || b.begun && string(here) == crlf
+}
+
+// await waits for more of a body that rests. What went wrong, the next read says again.
+func (b *body) await() {
+	if b.begun && len(b.from.buffered()) > 0 {
+		b.from.r, b.begun = b.from.w, false // the end of the chunk before: nothing has to be kept
+	}
+	_ = b.from.await()
 }
 
 var lastChunk = []byte("0\r\n\r\n")

@@ -148,7 +148,7 @@ func (c *conn) enter(p phase) bool {
 func (c *conn) rest() {
 	c.in.shrink()
 	c.in.rewind()
-	if cap(c.out) > 2*smallBuffer { // a large head or answer; do not keep it
+	if cap(c.out) > 2*smallBuffer || c.out == nil { // a large head or answer; do not keep it
 		recycle(c.out)
 		c.out = pooled(smallBuffer)[:0]
 	}

@@ -27,8 +27,12 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) (begun boo
 		head, begun = nil, true
 	}
 	direct := !inChunks && b.framing == sized && b.tee == nil
-	buf := *bodyBuffers.Get().(*[]byte)
-	defer bodyBuffers.Put(&buf)
+	var kept *[]byte
+	defer func() {
+		if kept != nil {
+			bodyBuffers.Put(kept)
+		}
+	}()
 	for first := true; ; first = false {
 		// The first bytes of an upload were waited for (awaitBody) and go out before. Of an
 		// answer that has begun, a client that reads slowly would hold the place meanwhile.
@@ -37,7 +41,23 @@ func (c *conn) pump(dst *socket, b *body, inChunks bool, head []byte) (begun boo
 				return true, err
 			}
 		}
-		room := chunkRoom
+		if len(head) == 0 && b.rests() {
+			// Thousands of streams of events rest most of the time: none holds a buffer meanwhile.
+			if kept != nil {
+				bodyBuffers.Put(kept)
+				kept = nil
+			}
+			if dst == c.nc && c.uploads == nil { // the head is sent, and no request goes out
+				recycle(c.out)
+				c.out = nil
+			}
+			reading.CompareAndSwap(0, c.srv.clock.now())
+			b.await()
+		}
+		if kept == nil {
+			kept = bodyBuffers.Get().(*[]byte)
+		}
+		buf, room := *kept, chunkRoom
 		if len(head) > 0 {
 			if len(head)+chunkRoom > len(buf)/2 {
 				if err := c.send(dst, writing, head); err != nil {

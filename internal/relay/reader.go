@@ -102,6 +102,16 @@ func (r *reader) fill(limit int) error {
 	return err
 }
 
+// await is fill for a reader that may have nothing to read for long: it holds no buffer
+// meanwhile where it needs none. Slices into the buffer are void afterwards.
+func (r *reader) await() error {
+	s, ok := r.nc.(*socket)
+	if !ok || s.raw == nil || s.below != nil || r.r < r.w {
+		return r.fill(len(r.buf))
+	}
+	return s.readFor(r)
+}
+
 // extend makes room for n unread bytes. Other than with fill, slices into the buffer
 // stay good until shrink.
 func (r *reader) extend(n int) {

@@ -23,7 +23,9 @@ type socket struct {
 	in     transfer
 	out    transfer
 	once   func(fd uintptr) bool // a write that does not wait
-	asking bool                  // the request of ask is still to be sent
+	lend   func(fd uintptr) bool // a read into lent
+	lent   *reader
+	asking bool // the request of ask is still to be sent
 	ask1   func(fd uintptr) bool
 }
 
@@ -44,6 +46,17 @@ func newSocket(nc net.Conn) *socket {
 	}
 	s.in.try = func(fd uintptr) bool { return s.in.took(readNow(fd, s.in.p)) }
 	s.out.try = func(fd uintptr) bool { return s.out.took(writeNow(fd, s.out.p)) }
+	s.lend = func(fd uintptr) bool {
+		if s.lent.buf == nil {
+			s.lent.buf = pooled(smallBuffer)
+		}
+		if s.in.took(readNow(fd, s.lent.buf)) {
+			return true
+		}
+		recycle(s.lent.buf)
+		s.lent.buf = nil
+		return false
+	}
 	s.once = func(fd uintptr) bool { s.out.try(fd); return true }
 	s.ask1 = func(fd uintptr) bool {
 		if !s.asking {
@@ -78,6 +91,26 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return s.in.n, nil
+}
+
+// readFor reads into r, which is empty, and has no buffer while there is nothing to read.
+func (s *socket) readFor(r *reader) error {
+	s.lent = r
+	err := s.raw.Read(s.lend)
+	s.lent = nil
+	if r.buf == nil {
+		r.buf = pooled(smallBuffer)
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.in.errno != 0:
+		return s.failed("read", s.in.errno)
+	case s.in.n == 0:
+		return io.EOF
+	}
+	r.r, r.w = 0, s.in.n
+	return nil
 }
 
 func (s *socket) Write(p []byte) (written int, err error) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,11 @@ func serveEvents(ctx context.Context, ln net.Listener) error {
 			if err != nil {
 				return
 			}
+			if bytes.Contains(head, []byte("/quiet")) {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: x\n\n\r\n") // likewise
+				_, _ = in.ReadByte()                                                                                                                     // until the other end closes
+				return
+			}
 			if !bytes.Contains(head, []byte("/events")) {
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") // who has left is told by the next read
 				continue
@@ -63,6 +69,33 @@ func serveEvents(ctx context.Context, ln net.Listener) error {
 			return
 		}
 	})
+}
+
+// restEvents opens streams of events over HTTP/1.1, hears one on each and leaves them alone.
+func restEvents(ctx context.Context, addr string, n int) error {
+	for i := range n {
+		// From several addresses: one may have a quarter of what a gateway takes.
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%8))}}
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /api/quiet HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+			return err
+		}
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute)) // of a connection that is open
+		for in := bufio.NewReaderSize(c, 512); ; {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(line, "data:") {
+				break
+			}
+		}
+	}
+	return restUntil(ctx)
 }
 
 // hear opens n streams of events, and prints how many events came in a period, and within

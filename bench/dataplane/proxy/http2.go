@@ -96,6 +96,10 @@ func rest(ctx context.Context, addr string, n int) error {
 	if _, err := open(ctx, addr, n); err != nil {
 		return err
 	}
+	return restUntil(ctx)
+}
+
+func restUntil(ctx context.Context) error {
 	fmt.Println("resting") // the one who started it waits for this line
 	<-ctx.Done()
 	return nil

@@ -39,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
-	kind := fs.String("kind", "gateway", "gateway, sidecar, httputil, backend, echo, events, bodies or slow; talk, rest, hear or press: a client of one")
+	kind := fs.String("kind", "gateway", "gateway, sidecar, httputil, backend, echo, events, bodies or slow; talk, rest, rest-events, hear or press: a client of one")
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	backend := fs.String("backend", "", "host:port of the server behind it")
 	workloads := fs.Int("workloads", 1, "deployed workloads; requests go to the one called api")
@@ -56,12 +56,15 @@ func run(ctx context.Context, args []string) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
+	moreFiles()
 	var err error
 	switch *kind {
 	case "talk":
 		err = talk(ctx, *backend, *streams, *period)
 	case "rest":
 		err = rest(ctx, *backend, *streams)
+	case "rest-events":
+		err = restEvents(ctx, *backend, *streams)
 	case "hear":
 		err = hear(ctx, *backend, *streams, *period)
 	case "press":
@@ -76,9 +79,18 @@ func run(ctx context.Context, args []string) int {
 	return 0
 }
 
+// moreFiles allows as many open files as 10,000 connections on either side need, where it may.
+func moreFiles() {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil && l.Max < 1<<16 {
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1 << 16, Max: 1 << 16}) // a stream that finds none says so
+	}
+}
+
 func serve(ctx context.Context, kind, listen, backend, debug, traces, key string, d deployed, sidecars bool) error {
 	if debug != "" {
 		mux := http.NewServeMux()
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		go http.ListenAndServe(debug, mux) // for the person at the keyboard; ends with the process
 	}
