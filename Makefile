@@ -82,6 +82,14 @@ test-aws: need-go ## stop the making, the upgrading and the taking away of a clu
 test-items: need-go ## kill whoever keeps items at every edge of every change of one, 50 times each, on both ledgers (half an hour)
 	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 3h -run 'TestEdges' -v ./internal/async
 
+# How often disturb-items scales an API in, and updates it.
+SCALE_INS ?= 300
+UPDATES   ?= 50
+
+.PHONY: disturb-items
+disturb-items: need-go ## scale an API in 300 times and update it 50 times while its items are executed: none is interrupted or begins again (a quarter of an hour)
+	@CORTEX_E2E_SCALE_INS=$(SCALE_INS) CORTEX_E2E_UPDATES=$(UPDATES) $(GO) test -count=1 -timeout 3h -run TestScripts/disturbed -v ./e2e
+
 .PHONY: cron-matrix
 cron-matrix: need-go ## hold schedules to a second implementation, in every time zone, 2015 to 2035 (a quarter of an hour)
 	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 4h -run TestMatrix -v ./internal/cron
