@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,23 +43,33 @@ func (j *job) snapshot() record {
 	return r
 }
 
-// change changes the record, in memory and then on the disk, with other records beside it.
+// change changes the record, on the disk and then in memory, with other records beside it:
+// nobody is told what a crash could take back.
 func (j *job) change(ctx context.Context, more map[string][]byte, fn func(*record)) error {
 	j.saving.Lock()
 	defer j.saving.Unlock()
-	j.mu.Lock()
-	fn(&j.rec)
-	data, err := json.Marshal(j.rec)
-	k := j.rec.key()
-	j.mu.Unlock()
+	r := j.snapshot()
+	fn(&r)
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	changes := map[string][]byte{k.record(): data}
+	changes := map[string][]byte{r.key().record(): data}
 	for key, data := range more {
 		changes[key] = data
 	}
-	return j.s.cfg.Records.Write(ctx, "writing down what became of the job "+k.id, changes)
+	if err := j.s.cfg.Records.Write(ctx, "writing down what became of the job "+r.ID, changes); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	// What was said of it meanwhile is written with the next change.
+	if r.Started.IsZero() {
+		r.Started = j.rec.Started
+	}
+	r.Warning = cmp.Or(r.Warning, j.rec.Warning)
+	j.rec = r
+	return nil
 }
 
 // must is change, again and again until it succeeds or ctx has ended for a while: nobody
@@ -72,7 +83,6 @@ func (j *job) must(ctx context.Context, more map[string][]byte, fn func(*record)
 			return nil
 		}
 		j.s.log.Warn("a job cannot be written down now", "api", j.rec.API, "job", j.rec.ID, "error", err)
-		fn = func(*record) {} // it is made, and only has to be written
 		select {
 		case <-lasting.Done():
 			return err

@@ -93,6 +93,6 @@ class Jobs(TestCase):
     def test_ids_that_are_none(self) -> None:
         client = self.client_of(recorder(json_reply("{}")))
         for job in ("", "..", "a/b"):
-            for call in (client.get_job, client.stop_job, client.retry_job, client.job_results, client.job_logs):
+            for call in (client.get_job, client.stop_job, client.retry_job, client.job_results, client.job_logs, lambda api, job: client.job_answer(api, job, 0)):
                 with self.assertRaises(cortex.NotFound):
                     call("train", job)
