@@ -76,12 +76,15 @@ type disturbance struct {
 	place                    place
 	name, text, url, journal string
 	versions                 int
-	ins                      []time.Time // when it was scaled in
+	ins                      []scaledIn
 
 	mu     sync.Mutex
 	ended  []workload.Item
 	failed []string
 }
+
+// scaledIn is a scale-in: when it was asked for, and when all had gone that had to.
+type scaledIn struct{ asked, gone time.Time }
 
 // deploy deploys the next version, and waits until it is live.
 func (d *disturbance) deploy() {
@@ -105,13 +108,15 @@ func (d *disturbance) scale(n int, more ...string) {
 func (d *disturbance) scaleIn() {
 	seen := d.count()
 	d.until("all replicas have had something to do", func() (bool, error) { return d.count() >= seen+2*most, nil })
-	d.ins = append(d.ins, time.Now())
+	in := scaledIn{asked: time.Now()}
 	d.scale(1, "--no-wait")
 	d.until("one replica is left", func() (bool, error) {
 		found, err := d.place.running(d.ts.Getenv("WORK"))
 		found = slices.DeleteFunc(found, func(line string) bool { return !strings.Contains(line, "-journal") })
 		return len(found) <= 1, err
 	})
+	in.gone = time.Now()
+	d.ins = append(d.ins, in)
 }
 
 // until polls for what comes by itself.
@@ -197,20 +202,20 @@ func (d *disturbance) judge() {
 		d.ts.Fatalf("%d of %d items were disturbed:\n%s", len(bad), len(d.ended)+len(d.failed), strings.Join(bad[:min(len(bad), 5)], "\n"))
 	}
 	met, left := 0, 0 // executions that a scale-in met, and those of replicas that had to go
-	for _, at := range d.ins {
+	for _, in := range d.ins {
 		now := 0
 		for _, item := range d.ended {
 			a := item.Attempts[0]
 			took, err := time.ParseDuration(a.Duration)
 			d.ts.Check(err)
-			if a.StartedAt.Before(at) && a.StartedAt.Add(took).After(at) {
-				if now++; lasted[a.Replica].Before(at) {
+			if a.StartedAt.Before(in.gone) && a.StartedAt.Add(took).After(in.asked) {
+				if now++; lasted[a.Replica].Before(in.gone) {
 					left++
 				}
 			}
 		}
 		if met += now; now == 0 {
-			d.ts.Fatalf("nothing was executed when it was scaled in at %s", at)
+			d.ts.Fatalf("nothing was executed when it was scaled in at %s", in.asked)
 		}
 	}
 	if left == 0 {
