@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,7 +43,7 @@ func (j *job) snapshot() record {
 }
 
 // change changes the record, on the disk and then in memory, with other records beside it:
-// nobody is told what a crash could take back.
+// nobody is told what a crash could take back. fn is called for each, and does the same.
 func (j *job) change(ctx context.Context, more map[string][]byte, fn func(*record)) error {
 	j.saving.Lock()
 	defer j.saving.Unlock()
@@ -63,12 +62,7 @@ func (j *job) change(ctx context.Context, more map[string][]byte, fn func(*recor
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	// What was said of it meanwhile is written with the next change.
-	if r.Started.IsZero() {
-		r.Started = j.rec.Started
-	}
-	r.Warning = cmp.Or(r.Warning, j.rec.Warning)
-	j.rec = r
+	fn(&j.rec) // and not all of r: who it is is read without the lock
 	return nil
 }
 
