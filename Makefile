@@ -78,9 +78,20 @@ kube-test: need-go ## run the tests that need that Kubernetes
 test-aws: need-go ## stop the making, the upgrading and the taking away of a cluster on AWS after every change, on the simulator
 	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./internal/cluster/eks
 
-.PHONY: test-items
-test-items: need-go ## kill whoever keeps items at every edge of every change of one, 50 times each, on both ledgers (half an hour)
-	@CORTEX_TEST_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 3h -run 'TestEdges' -v ./internal/async
+# How often crash-matrix tries each edge.
+COUNT ?= 50
+
+.PHONY: crash-matrix
+crash-matrix: need-go ## kill every role at every edge of every change of an item and a job, COUNT times (50), on every ledger (COUNT=1: half an hour)
+	@CORTEX_TEST_TIMES=$(COUNT) $(GO) test -count=1 -timeout 24h -p 1 -run 'TestEdges' -v ./internal/async ./internal/jobs
+
+# How often disturb-items scales an API in, and updates it.
+SCALE_INS ?= 300
+UPDATES   ?= 50
+
+.PHONY: disturb-items
+disturb-items: need-go ## scale an API in 300 times and update it 50 times while its items are executed: none is interrupted or begins again (a quarter of an hour)
+	@CORTEX_E2E_SCALE_INS=$(SCALE_INS) CORTEX_E2E_UPDATES=$(UPDATES) $(GO) test -count=1 -timeout 3h -run TestScripts/disturbed -v ./e2e
 
 .PHONY: cron-matrix
 cron-matrix: need-go ## hold schedules to a second implementation, in every time zone, 2015 to 2035 (a quarter of an hour)

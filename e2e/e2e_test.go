@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"taken":     cmdTaken,
 			"replace":   cmdReplace,
 			"twice":     cmdTwice,
+			"disturb":   cmdDisturb,
 
 			"foreign":      cmdForeign,
 			"unprivileged": cmdUnprivileged,

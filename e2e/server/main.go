@@ -37,6 +37,8 @@ type options struct {
 	exit       int
 	task       bool
 	takes      time.Duration
+	journal    string
+	pad        int
 }
 
 func main() {
@@ -53,6 +55,8 @@ func main() {
 	flag.IntVar(&o.exit, "exit", 7, "code of a crash")
 	flag.BoolVar(&o.task, "task", false, "be a task: leave the config of the job as its result, and exit with -exit")
 	flag.DurationVar(&o.takes, "takes", 0, "how long a task takes")
+	flag.StringVar(&o.journal, "journal", "", "a file to which a line is added when a request to / begins, and when it is answered")
+	flag.IntVar(&o.pad, "pad", 0, "so many bytes more that / answers")
 	flag.Parse()
 	if o.task {
 		os.Exit(task(o))
@@ -149,17 +153,24 @@ func handler(o options) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		id := r.Header.Get("X-Cortex-Request-ID")
+		note(o.journal, "begin "+id)
 		select {
 		case <-time.After(o.slow):
 		case <-r.Context().Done():
 			fmt.Println("canceled", r.URL.Path)
 			return
 		}
+		note(o.journal, "end "+id)
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{
+		said := map[string]any{
 			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
 			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
-		})
+		}
+		if o.pad > 0 {
+			said["pad"] = strings.Repeat("x", o.pad)
+		}
+		_ = json.NewEncoder(w).Encode(said)
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
@@ -178,6 +189,21 @@ func handler(o options) http.Handler {
 	mux.HandleFunc("/sse", sse)
 	mux.HandleFunc("/ws", echoWebSocket)
 	return mux
+}
+
+// note adds a line to a file, if there is one.
+func note(file, line string) {
+	if file == "" {
+		return
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = io.WriteString(f, line+"\n")
+		_ = f.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // health is answered at /health and /alive until /sick or /dead was asked for, and

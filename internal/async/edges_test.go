@@ -21,31 +21,52 @@ import (
 
 	"cortex.dev/cortex/internal/ledger"
 	"cortex.dev/cortex/internal/ledger/jetstream/jetstreamtest"
+	"cortex.dev/cortex/internal/ledger/s3/s3test"
 	"cortex.dev/cortex/internal/workload"
 )
 
-// dying is a ledger in whose hands the process dies at an edge: before something is written
-// down, or when it was and nobody knows of it.
+// Roles are who dies.
+const (
+	roleGateway = "gateway" // who accepts items and hands them out: the daemon, on one machine
+	roleReplica = "replica" // who executes them
+	roleMachine = "machine" // both at once
+)
+
+// dying is a ledger in whose hands somebody dies at an edge: before something is written down,
+// or when it was and nobody knows of it.
 type dying struct {
 	ledger.Ledger
-	edge string // such as "before begin"
-	skip atomic.Int32
+	edge      string // such as "before begin"
+	role      string
+	container string
+	skip      atomic.Int32
+	once      sync.Once
 }
 
-// dyingAt reads an edge, and how often it is passed first: "before begin 2".
-func dyingAt(text string, l ledger.Ledger) ledger.Ledger {
+// dyingAt reads an edge, how often it is passed first, and who dies: "before begin 2 gateway".
+func dyingAt(text, container string, l ledger.Ledger) ledger.Ledger {
 	if text == "" {
 		return l
 	}
 	f := strings.Fields(text)
 	n, _ := strconv.Atoi(f[2]) // the test wrote it
-	d := &dying{Ledger: l, edge: f[0] + " " + f[1]}
+	d := &dying{Ledger: l, edge: f[0] + " " + f[1], role: f[3], container: container}
 	d.skip.Store(int32(n))
 	return d
 }
 
 func (d *dying) at(when, what string) {
-	if d.edge == when+" "+what && d.skip.Add(-1) < 0 {
+	if d.edge != when+" "+what || d.skip.Add(-1) >= 0 {
+		return
+	}
+	if d.role != roleGateway {
+		d.once.Do(func() {
+			if resp, err := http.Post("http://"+d.container+"/die", "", http.NoBody); err == nil { //nolint:noctx // it ends with the test
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	if d.role != roleReplica {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // never returns
 		select {}
 	}
@@ -90,34 +111,52 @@ func edges() (all []string) {
 	return all
 }
 
-// exhaustive is how often each edge is tried when all of it is wanted: make test-items.
-const exhaustive = 50
+// times is how often each edge is tried when all of it is wanted (make crash-matrix); 0: some
+// are, once.
+func times() int {
+	n, err := strconv.Atoi(os.Getenv("CORTEX_TEST_TIMES"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
-// TestEdges kills the process at every edge. Whatever was acknowledged comes to its one end.
+// TestEdges kills, at every edge, who hands items out, who executes them, and both at once,
+// with each ledger. Whatever was acknowledged comes to its one end. Where several programs
+// have the ledger one that is gone is waited for, so that only some edges are tried there
+// unless all is wanted.
 func TestEdges(t *testing.T) {
 	t.Parallel()
-	times := 1
-	if os.Getenv("CORTEX_TEST_EXHAUSTIVE") != "" {
-		times = exhaustive
+	some := []string{"after create", "before succeed", "after begin"}
+	for _, place := range []struct {
+		name  string
+		edges map[string][]string // by role, unless all is wanted
+		start func(t *testing.T) []string
+	}{
+		{"one machine", map[string][]string{roleGateway: edges(), roleReplica: some, roleMachine: some}, func(*testing.T) []string { return nil }},
+		{"nats", map[string][]string{roleGateway: some, roleReplica: some[1:2], roleMachine: some[2:]}, func(t *testing.T) []string {
+			return []string{killServers + "=" + jetstreamtest.Start(t, 1)}
+		}},
+		{"s3", map[string][]string{roleGateway: some[1:2], roleReplica: some[2:], roleMachine: some[:1]}, func(t *testing.T) []string {
+			a := s3test.Start(t)
+			return []string{killBucket + "=" + a.Serve(t) + "/" + a.Bucket}
+		}},
+	} {
+		t.Run(place.name, func(t *testing.T) {
+			t.Parallel()
+			env := place.start(t)
+			for _, role := range []string{roleGateway, roleReplica, roleMachine} {
+				n, at := 1, place.edges[role]
+				if all := times(); all > 0 {
+					n, at = all, edges()
+				}
+				matrix(t, n, at, role, env)
+			}
+		})
 	}
-	matrix(t, times, edges(), "")
 }
 
-// TestEdgesOnServers is TestEdges with a ledger that several programs have. One that is gone
-// is waited for there, so that only some edges are tried unless all is wanted.
-func TestEdgesOnServers(t *testing.T) {
-	t.Parallel()
-	times, some := 1, []string{"after create", "before succeed", "after begin"}
-	if os.Getenv("CORTEX_TEST_EXHAUSTIVE") != "" {
-		times, some = exhaustive, edges()
-	}
-	if n, err := strconv.Atoi(os.Getenv("CORTEX_TEST_TIMES")); err == nil { // fewer of all
-		times = n
-	}
-	matrix(t, times, some, jetstreamtest.Start(t, 1))
-}
-
-func matrix(t *testing.T, times int, edges []string, servers string) {
+func matrix(t *testing.T, times int, edges []string, role string, env []string) {
 	t.Helper()
 	var items, again atomic.Int64
 	turns := make(chan struct{}, 8)
@@ -127,7 +166,7 @@ func matrix(t *testing.T, times int, edges []string, servers string) {
 			turns <- struct{}{}
 			all.Go(func() {
 				defer func() { <-turns }()
-				m := newEdgeRun(t, edge, servers)
+				m := newEdgeRun(t, edge, role, env)
 				m.run()
 				items.Add(int64(len(m.mine)))
 				again.Add(m.again.Load())
@@ -135,13 +174,16 @@ func matrix(t *testing.T, times int, edges []string, servers string) {
 		}
 	}
 	all.Wait()
-	t.Logf("%d deaths at %d edges: %d items were acknowledged and came to one end each, %d of them executed more than once", times*len(edges), len(edges), items.Load(), again.Load())
+	t.Logf("%s: %d deaths at %d edges: %d items were acknowledged and came to one end each, %d of them executed more than once", role, times*len(edges), len(edges), items.Load(), again.Load())
 }
 
 // edgeRun is one death.
 type edgeRun struct {
 	*killed
-	edge string
+	edge, role string
+	gone       chan struct{} // closed when the container was told to die
+	dies       sync.Once
+	server     *httptest.Server
 
 	lock  sync.Mutex
 	mine  map[string]string        // by id, of which kind it is
@@ -151,24 +193,31 @@ type edgeRun struct {
 	raced map[string]bool // retried by hand: may have ended once more
 }
 
-func newEdgeRun(t *testing.T, edge, servers string) *edgeRun {
+func newEdgeRun(t *testing.T, edge, role string, env []string) *edgeRun {
 	t.Helper()
-	m := &edgeRun{edge: edge, mine: map[string]string{}, ended: map[string]workload.Item{}, tried: map[string]int{}, told: &told{ids: map[string]bool{}}, raced: map[string]bool{}}
-	container := httptest.NewServer(http.HandlerFunc(m.contain))
-	t.Cleanup(container.Close)
+	m := &edgeRun{edge: edge, role: role, gone: make(chan struct{}), mine: map[string]string{}, ended: map[string]workload.Item{}, tried: map[string]int{}, told: &told{ids: map[string]bool{}}, raced: map[string]bool{}}
+	m.server = httptest.NewServer(http.HandlerFunc(m.contain))
+	t.Cleanup(m.server.Close)
 	dir := filepath.Join(t.TempDir(), fmt.Sprintf("edge%d", rand.Uint32()))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	m.killed = &killed{t: t, dir: dir, container: container.Listener.Addr().String(), want: map[string]int{}, ends: map[string]string{}, env: []string{killServers + "=" + servers}}
+	m.killed = &killed{t: t, dir: dir, container: m.server.Listener.Addr().String(), want: map[string]int{}, ends: map[string]string{}, env: env}
 	return m
 }
 
 // contain is the container.
 func (m *edgeRun) contain(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	if r.URL.Path == "/hook" {
+	switch r.URL.Path {
+	case "/hook":
 		m.told.add(body)
+		return
+	case "/die": // what it works on is lost; another one is at its address at once
+		m.dies.Do(func() {
+			close(m.gone)
+			go m.server.CloseClientConnections()
+		})
 		return
 	}
 	id := r.Header.Get("X-Cortex-Request-ID")
@@ -197,7 +246,7 @@ func (m *edgeRun) contain(w http.ResponseWriter, r *http.Request) {
 // one, and looks at all that was acknowledged.
 func (m *edgeRun) run() {
 	plain := m.env
-	m.env = append(slices.Clone(plain), fmt.Sprintf("%s=%s %d", killEdge, m.edge, rand.IntN(3)))
+	m.env = append(slices.Clone(plain), fmt.Sprintf("%s=%s %d %s", killEdge, m.edge, rand.IntN(3), m.role))
 	stop := m.start()
 	defer func() { stop() }()
 	dead, die := context.WithCancel(m.t.Context())
@@ -210,15 +259,21 @@ func (m *edgeRun) run() {
 	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
+	died := m.died
+	if m.role == roleReplica {
+		died = m.gone
+	}
 	select {
-	case <-m.died:
+	case <-died:
 	case <-late.C:
-		m.t.Errorf("%s: the process did not die", m.edge)
+		m.t.Errorf("%s: the %s did not die", m.edge, m.role)
 	}
 	die()
 	all.Wait()
-	m.env = plain
-	stop = m.start()
+	if m.role != roleReplica {
+		m.env = plain
+		stop = m.start()
+	}
 	for id, kind := range m.mine {
 		m.judge(id, kind)
 	}

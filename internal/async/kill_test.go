@@ -24,6 +24,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"cortex.dev/cortex/internal/ledger/jetstream"
+	"cortex.dev/cortex/internal/ledger/s3"
+	"cortex.dev/cortex/internal/ledger/s3/s3test"
 	"cortex.dev/cortex/internal/store"
 	"cortex.dev/cortex/internal/store/bolt"
 	"cortex.dev/cortex/internal/webhook"
@@ -35,8 +37,9 @@ import (
 const (
 	killDir       = "CORTEX_TEST_ASYNC_DIR"
 	killContainer = "CORTEX_TEST_ASYNC_CONTAINER"
-	killEdge      = "CORTEX_TEST_ASYNC_EDGE"    // where it kills itself; empty: nowhere
-	killServers   = "CORTEX_TEST_ASYNC_SERVERS" // of NATS; empty: the ledger is in the folder
+	killEdge      = "CORTEX_TEST_ASYNC_EDGE"    // where who dies; empty: nobody does
+	killServers   = "CORTEX_TEST_ASYNC_SERVERS" // of NATS
+	killBucket    = "CORTEX_TEST_ASYNC_BUCKET"  // address/bucket of S3 and SQS; where both are empty the ledger is in the folder
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +57,7 @@ func serveUntilKilled(dir, container string) error {
 	if err != nil {
 		return err
 	}
+	cfg.Ledger = dyingAt(os.Getenv(killEdge), container, cfg.Ledger)
 	places := make(chan struct{}, 4)
 	s, err := New(Config{
 		Ledger: cfg.Ledger, Blobs: cfg.Blobs, Others: cfg.Others, Deployed: always{"http://" + container + "/hook"}, Webhooks: killHooks(),
@@ -95,13 +99,27 @@ func killLedger(ctx context.Context, dir string) (Config, error) {
 		if err != nil {
 			return Config{}, err
 		}
-		return Config{Ledger: dyingAt(os.Getenv(killEdge), l), Blobs: l.Contents(), Others: l.Members(slog.New(slog.DiscardHandler))}, nil
+		return Config{Ledger: l, Blobs: l.Contents(), Others: l.Members(slog.New(slog.DiscardHandler))}, nil
+	}
+	if at := os.Getenv(killBucket); at != "" {
+		slash := strings.LastIndex(at, "/")
+		address, bucket := at[:slash], at[slash+1:]
+		l := s3.Open(s3.Config{
+			Client: s3test.Remote(address), Bucket: bucket, Prefix: filepath.Base(dir) + "/", Queues: "cx-" + filepath.Base(dir) + "-", Log: slog.New(slog.DiscardHandler),
+			Times: quickTimes,
+		})
+		go func() {
+			if err := l.Run(ctx); err != nil {
+				fmt.Println("error", err)
+			}
+		}()
+		return Config{Ledger: l, Blobs: l.Contents(), Others: l}, nil
 	}
 	items, err := bolt.OpenItems(ctx, bolt.Config{Dir: filepath.Join(dir, "items")})
 	if err != nil {
 		return Config{}, err
 	}
-	return Config{Ledger: dyingAt(os.Getenv(killEdge), items), Blobs: NewFolder(filepath.Join(dir, "contents"))}, nil
+	return Config{Ledger: items, Blobs: NewFolder(filepath.Join(dir, "contents"))}, nil
 }
 
 // always has one API deployed.
@@ -122,7 +140,9 @@ func killHooks() Webhooks {
 func (a always) Watch(ctx context.Context, fn func(store.Change)) error {
 	spec := workload.Spec{Name: "iris", Kind: workload.Async, Async: workload.NewAsynchronous()}
 	spec.Async.Webhook = &workload.Webhook{URL: a.hook, Secret: "hook"}
-	spec.Async.Redeliver = 0 // what a kill interrupts is charged to nobody
+	if !strings.HasSuffix(os.Getenv(killEdge), roleReplica) {
+		spec.Async.Redeliver = 0 // what a kill interrupts is charged to nobody
+	}
 	spec.Async.Retry.Attempts, spec.Async.Retry.MinDelay = 2, workload.Duration(20*time.Millisecond)
 	fn(store.Change{Name: "iris", Workload: &store.Workload{Revision: &workload.Revision{Spec: spec}}})
 	fn(store.Change{})

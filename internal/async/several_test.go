@@ -76,11 +76,14 @@ var places = map[string]func(*testing.T) func() shared{
 	},
 }
 
+// quickTimes are those of a ledger in a bucket, for tests.
+var quickTimes = s3.Times{Look: 100 * time.Millisecond, Beat: 200 * time.Millisecond, Life: 3 * time.Second, Sweep: time.Second, Flush: 500 * time.Millisecond, Poll: time.Second}
+
 // onS3 is a program with a ledger in the bucket of a.
 func onS3(t *testing.T, a *s3test.AWS, p *s3test.Program) shared {
 	l := s3.Open(s3.Config{
 		Client: a.Client(p), Bucket: a.Bucket, Prefix: "uid/", Queues: "cx-test-", Log: slog.New(slog.DiscardHandler),
-		Times: s3.Times{Look: 100 * time.Millisecond, Beat: 200 * time.Millisecond, Life: 3 * time.Second, Sweep: time.Second, Flush: 500 * time.Millisecond, Poll: time.Second},
+		Times: quickTimes,
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan struct{})

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
@@ -35,6 +36,14 @@ func (c *canned) StopJob(_ context.Context, name, id string) (workload.Message, 
 
 func (c *canned) RetryJob(_ context.Context, name, id string, onlyFailed bool) (workload.JobSubmitted, error) {
 	return workload.JobSubmitted{Job: &workload.Job{JobID: "job2", APIName: name, Kind: workload.Batch, Parent: id, Status: workload.JobPending}}, c.call("RetryJob", name, id, onlyFailed)
+}
+
+func (c *canned) JobAnswer(_ context.Context, q workload.JobAnswerQuery, fn func(workload.JobPart) error) error {
+	err := c.call("JobAnswer", q.API, q.Job, q.Batch)
+	for _, text := range []string{"what ", "it said"} {
+		err = errors.Join(err, fn(workload.JobPart{Data: []byte(text)}))
+	}
+	return err
 }
 
 func (c *canned) JobLines(_ context.Context, q workload.JobLinesQuery, fn func(workload.JobLine) error) error {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -298,21 +299,33 @@ func (a *app) resultsCommand() *cobra.Command {
 	var env string
 	var out output
 	q := workload.JobLinesQuery{}
+	batch := 0
 	cmd := &cobra.Command{
 		Use:   "results API_NAME JOB_ID",
 		Short: "print what the batches of a job were answered with, or why they failed",
 		Long: "Print a line of JSON for each batch of a job that was answered with a body, or, with\n" +
-			"--errors, for each that failed.",
+			"--errors, for each that failed. An answer of more than 1 MiB is not in its line, which has\n" +
+			"a body_file instead: --batch prints it as it is.",
 		Example: "  cortex results classify 019b4c2f0a1d3c > results.jsonl\n" +
-			"  cortex results classify 019b4c2f0a1d3c --errors",
+			"  cortex results classify 019b4c2f0a1d3c --errors\n" +
+			"  cortex results classify 019b4c2f0a1d3c --batch 3 > answer",
 		Args:              exactly("API_NAME", "JOB_ID"),
 		ValidArgsFunction: a.apiNames(&env),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := errors.Join(exclusive(cmd, "errors", "batch"), exclusive(cmd, "output", "batch")); err != nil {
+				return err
+			}
 			t, err := a.connect(cmd.Context(), env, out, refuse)
 			if err != nil {
 				return err
 			}
 			q.API, q.Job = args[0], args[1]
+			if cmd.Flags().Changed("batch") {
+				return t.JobAnswer(cmd.Context(), workload.JobAnswerQuery{API: q.API, Job: q.Job, Batch: batch}, func(p workload.JobPart) error {
+					_, err := a.streams.Out.Write(p.Data)
+					return err
+				})
+			}
 			return t.JobLines(cmd.Context(), q, func(l workload.JobLine) error {
 				if out == pretty {
 					return a.printLine(jsonOut, l)
@@ -324,6 +337,7 @@ func (a *app) resultsCommand() *cobra.Command {
 	a.envFlag(cmd, &env)
 	addOutputFlag(cmd, &out)
 	cmd.Flags().BoolVar(&q.Errors, "errors", false, "of the batches that failed, and why")
+	cmd.Flags().IntVar(&batch, "batch", 0, "what this batch was answered with, where its line has a body_file")
 	return cmd
 }
 

@@ -31,6 +31,12 @@ func (d *double) RetryJob(_ context.Context, name, id string, onlyFailed bool) (
 	return reply[workload.JobSubmitted](d)
 }
 
+func (d *double) JobAnswer(_ context.Context, q workload.JobAnswerQuery, _ func(workload.JobPart) error) error {
+	d.saw("JobAnswer", q)
+	_, err := reply[workload.JobPart](d)
+	return err
+}
+
 func (d *double) JobLines(_ context.Context, q workload.JobLinesQuery, _ func(workload.JobLine) error) error {
 	d.saw("JobLines", q)
 	_, err := reply[workload.JobLine](d)

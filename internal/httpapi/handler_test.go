@@ -176,6 +176,7 @@ func TestWhatIsAccepted(t *testing.T) {
 		{"stop a job", "DELETE", "/v1/apis/iris/jobs/x", "", "", "StopJob[iris x]"},
 		{"retry a job", "POST", "/v1/apis/iris/jobs/x/retry", "application/json", `{"only_failed": true}`, "RetryJob[iris x true]"},
 		{"lines of a job", "GET", "/v1/apis/iris/jobs/x/lines?errors=1", "", "", "JobLines[{API:iris Job:x Errors:true}]"},
+		{"an answer of a job", "GET", "/v1/apis/iris/jobs/x/answer?batch=3", "", "", "JobAnswer[{API:iris Job:x Batch:3}]"},
 		{"logs of a job", "GET", "/v1/apis/iris/logs?job=x", "", "", "Logs[{Name:iris Follow:false Since:0s Tail:0 Previous:false Replica: Job:x}]"},
 		{"purge items", "POST", "/v1/apis/iris/purge-items", "application/json", `{"ended_for": "24h"}`, "PurgeItems[iris {EndedFor:24h}]"},
 		{"webhooks", "GET", "/v1/apis/iris/webhooks?state=pending&limit=5&before=x", "", "", "Webhooks[{Name:iris States:[pending] Before:x Limit:5}]"},

@@ -70,6 +70,16 @@ var jobRoutes = []route{
 	}, func(ctx context.Context, s services, in input, emit func(workload.JobLine) error) error {
 		return s.JobLines(ctx, workload.JobLinesQuery{API: in.name, Job: in.id, Errors: in.query.errors}, emit)
 	}),
+
+	streams(route{
+		id: "readJobAnswer", method: http.MethodGet, path: "/v1/apis/{name}/jobs/{id}/answer", action: auth.ActionGet,
+		summary: "Read what one batch of a job was answered with, where that is too large for a line",
+		about:   "Of a batch whose line of the results has a body_file.",
+		query:   []param{paramBatch},
+		faults:  []fault.Kind{fault.NotFound, fault.Invalid, fault.Unsupported},
+	}, func(ctx context.Context, s services, in input, emit func(workload.JobPart) error) error {
+		return s.JobAnswer(ctx, workload.JobAnswerQuery{API: in.name, Job: in.id, Batch: in.query.batch}, emit)
+	}),
 }
 
 func (s services) SubmitJob(ctx context.Context, name string, req workload.JobRequest) (workload.JobSubmitted, error) {
@@ -142,15 +152,24 @@ func (c *Client) RetryJob(ctx context.Context, name, id string, onlyFailed bool)
 
 // JobLines implements workload.Service.
 func (c *Client) JobLines(ctx context.Context, q workload.JobLinesQuery, fn func(workload.JobLine) error) error {
-	if !isSegment(q.API) {
-		return notDeployed(q.API)
-	}
-	if !isSegment(q.Job) {
-		return noJob(q.API, q.Job)
-	}
 	v := url.Values{}
 	setBool(v, "errors", q.Errors)
-	return stream(ctx, c, call{method: http.MethodGet, path: "/v1/apis/" + url.PathEscape(q.API) + "/jobs/" + url.PathEscape(q.Job) + "/lines", query: v}, fn)
+	return streamOfJob(ctx, c, q.API, q.Job, "/lines", v, fn)
+}
+
+// JobAnswer implements workload.Service.
+func (c *Client) JobAnswer(ctx context.Context, q workload.JobAnswerQuery, fn func(workload.JobPart) error) error {
+	return streamOfJob(ctx, c, q.API, q.Job, "/answer", url.Values{"batch": {strconv.Itoa(q.Batch)}}, fn)
+}
+
+func streamOfJob[T any](ctx context.Context, c *Client, api, job, tail string, v url.Values, fn func(T) error) error {
+	if !isSegment(api) {
+		return notDeployed(api)
+	}
+	if !isSegment(job) {
+		return noJob(api, job)
+	}
+	return stream(ctx, c, call{method: http.MethodGet, path: "/v1/apis/" + url.PathEscape(api) + "/jobs/" + url.PathEscape(job) + tail, query: v}, fn)
 }
 
 func noJob(name, id string) error {

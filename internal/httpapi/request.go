@@ -35,7 +35,7 @@ const (
 type query struct {
 	follow, previous, keepCache, denied, force, errors bool
 	since                                              time.Duration
-	tail                                               int
+	tail, batch                                        int
 	replica, principal, job                            string
 	states                                             []string
 	before                                             string
@@ -74,6 +74,8 @@ var (
 	paramStatus = param{name: "status", kind: "string", about: "only jobs with one of these statuses, with commas between them", set: paramState.set}
 	paramErrors = param{name: "errors", kind: "boolean", about: "of the batches that failed, and why",
 		set: func(q *query, v string) (err error) { q.errors, err = parseBool(v); return err }}
+	paramBatch = param{name: "batch", kind: "integer", about: "which batch of the job, from 0",
+		set: func(q *query, v string) (err error) { q.batch, err = parseTail(v); return err }}
 	paramJob = param{name: "job", kind: "string", about: "of a BatchAPI or TaskAPI: the id of the job whose workers' lines are wanted",
 		set: func(q *query, v string) (err error) { q.job, err = parseToken(v); return err }}
 	paramLabel = param{name: "label", kind: "string", about: "only items with these labels: name=value, with commas between them",
@@ -115,7 +117,7 @@ func parseSince(v string) (time.Duration, error) {
 func parseTail(v string) (int, error) {
 	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil || n < 0 {
-		return 0, errors.New("use a whole number, 0 for all lines")
+		return 0, errors.New("use a whole number from 0")
 	}
 	return int(n), nil
 }

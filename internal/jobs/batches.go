@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 	"sync"
@@ -529,6 +530,43 @@ func (s *Service) writeManifest(ctx context.Context, r record) error {
 	}
 	_, err = s.cfg.Files.Put(ctx, r.key().file(fileManifest), bytes.NewReader(append(data, '\n')))
 	return err
+}
+
+// answerPart is how much of an answer is one part.
+const answerPart = 256 << 10
+
+// Answer calls fn with the parts of what one batch was answered with, where that is in a file
+// of its own.
+func (s *Service) Answer(ctx context.Context, q workload.JobAnswerQuery, fn func(workload.JobPart) error) error {
+	r, _, err := s.latest(ctx, q.API, q.Job)
+	if err != nil {
+		return err
+	}
+	f, err := s.cfg.Files.Open(ctx, r.key().file(bodyFile(q.Batch)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.NotFound, codeNoBodyFile, "batch %d of the job %s has no answer in a file of its own", q.Batch, q.Job).
+			WithHint("cortex results %s %s has all others, and names those in files: body_file", q.API, q.Job)
+	}
+	if err != nil {
+		return fmt.Errorf("reading an answer of %s: %w", q.Job, err)
+	}
+	defer f.Close()
+	part := make([]byte, answerPart)
+	for ctx.Err() == nil {
+		n, err := io.ReadFull(f, part)
+		if n > 0 {
+			if err := fn(workload.JobPart{Data: part[:n]}); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading an answer of %s: %w", q.Job, err)
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // Lines calls fn with each line of the results of a job, or of its errors, as far as they

@@ -52,9 +52,12 @@ func (j *job) enqueue(ctx context.Context) error {
 	r := j.snapshot()
 	e := &enqueuer{j: j, ctx: ctx, bytes: r.ItemBytes, count: r.Batches, begin: r.ItemBytes, first: r.Batches}
 	var err error
-	if r.Parent != "" {
+	switch {
+	case r.Parent != "":
 		err = e.fromParent(r)
-	} else {
+	case r.OpenAI != nil:
+		err = e.fromUpload(r)
+	default:
 		err = e.fromSubmission(r)
 	}
 	if err != nil {

@@ -33,8 +33,11 @@ func SubjectOf(text string) (what, api, job string) {
 	kind, rest, _ := strings.Cut(text, "/")
 	api, rest, _ = strings.Cut(rest, "\x00")
 	job, _, _ = strings.Cut(rest, "\x00")
-	if kind == "c" {
+	switch kind {
+	case "c":
 		return "batches", api, job
+	case "f":
+		return "file", api, job
 	}
 	return "job", api, job
 }
@@ -45,10 +48,9 @@ func (e *Examination) Visit(text string, data []byte) {
 	k := key{api, id}
 	if what == "batches" {
 		e.chunks[k]++
-		return
 	}
 	var r record
-	if json.Unmarshal(data, &r) == nil {
+	if what == "job" && json.Unmarshal(data, &r) == nil {
 		r.Config = nil // it may be large
 		e.records[k] = r
 	}

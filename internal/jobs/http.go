@@ -15,6 +15,10 @@ import (
 // Serve answers a request at the endpoint of a BatchAPI or TaskAPI, as cortex 0.42 did. The
 // path of r begins below the endpoint, which is what base is.
 func (s *Service) Serve(api, base string, w http.ResponseWriter, r *http.Request) {
+	if isOpenAI(r.URL.Path) {
+		s.serveOpenAI(api, w, r)
+		return
+	}
 	answer, err := s.serve(api, base, w, r)
 	if err != nil {
 		refuse(w, r, err)

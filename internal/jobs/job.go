@@ -42,23 +42,28 @@ func (j *job) snapshot() record {
 	return r
 }
 
-// change changes the record, in memory and then on the disk, with other records beside it.
+// change changes the record, on the disk and then in memory, with other records beside it:
+// nobody is told what a crash could take back. fn is called for each, and does the same.
 func (j *job) change(ctx context.Context, more map[string][]byte, fn func(*record)) error {
 	j.saving.Lock()
 	defer j.saving.Unlock()
-	j.mu.Lock()
-	fn(&j.rec)
-	data, err := json.Marshal(j.rec)
-	k := j.rec.key()
-	j.mu.Unlock()
+	r := j.snapshot()
+	fn(&r)
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	changes := map[string][]byte{k.record(): data}
+	changes := map[string][]byte{r.key().record(): data}
 	for key, data := range more {
 		changes[key] = data
 	}
-	return j.s.cfg.Records.Write(ctx, "writing down what became of the job "+k.id, changes)
+	if err := j.s.cfg.Records.Write(ctx, "writing down what became of the job "+r.ID, changes); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	fn(&j.rec) // and not all of r: who it is is read without the lock
+	return nil
 }
 
 // must is change, again and again until it succeeds or ctx has ended for a while: nobody
@@ -72,7 +77,6 @@ func (j *job) must(ctx context.Context, more map[string][]byte, fn func(*record)
 			return nil
 		}
 		j.s.log.Warn("a job cannot be written down now", "api", j.rec.API, "job", j.rec.ID, "error", err)
-		fn = func(*record) {} // it is made, and only has to be written
 		select {
 		case <-lasting.Done():
 			return err

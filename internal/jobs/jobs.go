@@ -61,6 +61,7 @@ const (
 	codeFolder      = "jobs.folder_not_allowed"
 	codeBadID       = "jobs.id_invalid"
 	codeNothingLeft = "jobs.nothing_to_retry"
+	codeNoBodyFile  = "job.no_body_file"
 )
 
 // Records keeps small records by their keys.
@@ -186,6 +187,13 @@ func (s *Service) load(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("reading the jobs that have not ended: %w", err)
+	}
+	files, err := s.uploads(ctx, "")
+	if err != nil {
+		return fmt.Errorf("reading the files of batches: %w", err)
+	}
+	for _, u := range files {
+		known[key{u.API, u.ID}] = true
 	}
 	slices.SortFunc(waiting, func(a, b *job) int { return a.rec.Submitted.Compare(b.rec.Submitted) })
 	for _, j := range waiting {
@@ -392,7 +400,7 @@ func (s *Service) forgets(ctx context.Context) {
 	t := time.NewTicker(forgetEvery)
 	defer t.Stop()
 	for {
-		if err := s.forget(ctx, "", time.Now()); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.forget(ctx, "", time.Now()), s.forgetUploads(ctx, time.Now())); err != nil && ctx.Err() == nil {
 			s.log.Warn("dropping jobs that were kept for long enough", "error", err)
 		}
 		select {

@@ -40,11 +40,17 @@ func TestMain(m *testing.M) {
 		os.Exit(task(os.Args[2]))
 	case len(os.Args) > 1 && os.Args[1] == "batch":
 		os.Exit(batch())
+	case len(os.Args) > 3 && os.Args[1] == "edge":
+		if err := edgeLife(os.Args[2], os.Args[3]); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
 	case len(os.Args) > 2 && os.Args[1] == "daemon":
 		fmt.Println("error", daemon(os.Args[2]))
 		os.Exit(1)
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 // task is the worker of a task.
@@ -90,6 +96,10 @@ func batch() int {
 	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("CORTEX_PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // a test
 		if r.URL.Path == "/on-job-complete" {
 			log("complete", r.Header.Get("X-Cortex-Job-ID"))
+			return
+		}
+		if r.URL.Path == "/v1/chat/completions" {
+			chat(w, r)
 			return
 		}
 		var items []int

@@ -33,7 +33,8 @@ type cluster struct {
 	// How often each request was worked on, and each run began, by its name.
 	worked map[string]int
 	begun  map[string]int
-	takes  time.Duration // each request
+	takes  time.Duration             // each request
+	answer func(index string) string // nil: the id of the request
 }
 
 // worker0 is a run of it.
@@ -142,7 +143,11 @@ func (f *followed) Send(req *http.Request, id string) (*http.Response, error) {
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
 	}
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(strconv.Quote(id)))}, nil
+	said := strconv.Quote(id)
+	if f.c.answer != nil {
+		said = f.c.answer(strings.TrimSuffix(id, ".1"))
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(said))}, nil
 }
 
 func (f *followed) Sent(context.Context) ([]string, error) {

@@ -56,6 +56,7 @@ type record struct {
 	LettersRefused int    `json:"letters_refused,omitempty"`
 	LetterError    string `json:"letter_error,omitempty"`
 
+	OpenAI      *openAIJob    `json:"openai,omitempty"` // nil: it was not submitted in that form
 	MaxFailures string        `json:"max_failures,omitempty"`
 	Enqueued    cursor        `json:"enqueued,omitzero"`
 	Batches     int           `json:"batches,omitempty"` // enqueued

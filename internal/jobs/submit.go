@@ -74,7 +74,7 @@ func (s *Service) Retry(ctx context.Context, api, id string, onlyFailed bool) (s
 	}
 	r := record{
 		API: api, Kind: workload.BatchJob, Parent: id, OnlyFailed: onlyFailed, Workers: parent.Workers, Config: parent.Config, Timeout: parent.Timeout,
-		DeadLetter: parent.DeadLetter, MaxFailures: parent.MaxFailures,
+		DeadLetter: parent.DeadLetter, MaxFailures: parent.MaxFailures, OpenAI: parent.OpenAI,
 	}
 	again, _, err := s.accept(ctx, r, rev, []byte("{}"))
 	return again, err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cortex.dev/cortex/internal/engine"
+	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -339,11 +340,27 @@ type result struct {
 	reason   *workload.ItemReason
 }
 
-// send has a worker work on a batch.
+// send has a worker work on a batch. Where there is no place now for what it answered it is
+// asked for that again.
 func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker/", bytes.NewReader(it.body))
+	for {
+		r, err := w.try(ctx, run, it)
+		if err == nil {
+			return r
+		}
+		w.j.s.log.Warn("an answer cannot be kept now; it waits", "api", w.j.rec.API, "job", w.j.rec.ID, "batch", it.index, "error", err)
+		if wait(ctx, writeAgain); ctx.Err() != nil {
+			return result{kind: notSent}
+		}
+	}
+}
+
+// try is send, once: an error says that there is no place for the answer now.
+func (w *crew) try(ctx context.Context, run engine.Running, it item) (result, error) {
+	at, _, body := w.b.rec.asked(it)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker"+at, bytes.NewReader(body))
 	if err != nil {
-		return result{kind: notSent}
+		return result{kind: notSent}, nil
 	}
 	id := w.j.rec.ID
 	req.Header.Set("Content-Type", "application/json")
@@ -353,32 +370,78 @@ func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
 	resp, err := run.Send(req, it.id())
 	switch {
 	case unreached(err):
-		return result{kind: notSent}
+		return result{kind: notSent}, nil
 	case err != nil:
-		return result{kind: lost, reason: &workload.ItemReason{Code: "worker_lost", Message: "the worker went away before it answered: " + bareURL(err).Error()}}
+		return lostWith("the worker went away before it answered: " + bareURL(err).Error()), nil
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		said, _ := io.ReadAll(io.LimitReader(resp.Body, maxSaid)) // as much as there is
-		return result{status: resp.StatusCode, body: said, reason: &workload.ItemReason{Code: fmt.Sprintf("upstream_%d", resp.StatusCode), Message: fmt.Sprintf("the worker answered with status %d", resp.StatusCode)}}
+		return result{status: resp.StatusCode, body: said, reason: &workload.ItemReason{Code: fmt.Sprintf("upstream_%d", resp.StatusCode), Message: fmt.Sprintf("the worker answered with status %d", resp.StatusCode)}}, nil
 	}
 	r := result{status: resp.StatusCode}
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, inlineAnswer+1))
-	if err == nil && len(r.body) > inlineAnswer {
-		most, size := w.j.s.cfg.MaxAnswer, int64(len(r.body))
-		if most > inlineAnswer {
-			r.bodyFile = path.Join(dirBodies, strconv.Itoa(it.index))
-			size, err = w.j.s.cfg.Files.Put(ctx, w.b.rec.key().file(r.bodyFile), io.MultiReader(bytes.NewReader(r.body), io.LimitReader(resp.Body, most)))
-		}
-		r.body = nil
-		if err == nil && size > most {
-			return result{status: r.status, reason: &workload.ItemReason{Code: "result_too_large", Message: fmt.Sprintf("the answer has more than %d bytes: keep what is larger elsewhere, and answer where", most)}}
-		}
+	switch {
+	case err != nil:
+		return lostWith("the worker went away while it answered: " + err.Error()), nil
+	case len(r.body) > inlineAnswer:
+		return w.keep(ctx, it, r, resp.Body)
+	}
+	return r, nil
+}
+
+// keep puts an answer that is too large for a line into a file of its own.
+func (w *crew) keep(ctx context.Context, it item, r result, rest io.Reader) (result, error) {
+	most := w.j.s.cfg.MaxAnswer
+	if w.b.rec.OpenAI != nil { // whose files have every answer in its line
+		return tooLarge(r.status, inlineAnswer), nil
+	}
+	from := &answering{Reader: io.LimitReader(rest, most)}
+	name := bodyFile(it.index)
+	size, err := w.j.s.cfg.Files.Put(ctx, w.b.rec.key().file(name), io.MultiReader(bytes.NewReader(r.body), from))
+	switch {
+	case from.err != nil:
+		return lostWith("the worker went away while it answered: " + from.err.Error()), nil
+	case fault.Is(err, fault.Unavailable):
+		return result{}, err
+	case err != nil && ctx.Err() == nil:
+		w.b.mu.Lock()
+		w.b.fail(err)
+		w.b.mu.Unlock()
 	}
 	if err != nil {
-		return result{kind: lost, reason: &workload.ItemReason{Code: "worker_lost", Message: "the worker went away while it answered: " + err.Error()}}
+		return result{kind: notSent}, nil
 	}
-	return r
+	if size > most {
+		return tooLarge(r.status, most), nil
+	}
+	return result{status: r.status, bodyFile: name}, nil
+}
+
+// bodyFile is the name of the answer to a batch that is too large for a line.
+func bodyFile(batch int) string { return path.Join(dirBodies, strconv.Itoa(batch)) }
+
+// answering is what somebody sends, and what kept it from being read to its end.
+type answering struct {
+	io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (a *answering) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		a.err = err
+	}
+	return n, err
+}
+
+func tooLarge(status int, most int64) result {
+	return result{status: status, reason: &workload.ItemReason{Code: "result_too_large", Message: fmt.Sprintf("the answer has more than %d bytes: keep what is larger elsewhere, and answer where", most)}}
+}
+
+func lostWith(message string) result {
+	return result{kind: lost, reason: &workload.ItemReason{Code: "worker_lost", Message: message}}
 }
 
 // unreached reports whether err says that no connection could be opened, so that nothing
@@ -400,6 +463,7 @@ func (w *crew) settle(ctx context.Context, run engine.Running, it item, r result
 	t := it.tries
 	attempts := 1
 	answer := &answer{run: run, id: it.id()}
+	_, customID, _ := w.b.rec.asked(it)
 	if q := w.b.rec.DeadLetter; q != nil {
 		attempts = int(q.MaxReceiveCount)
 	}
@@ -419,14 +483,14 @@ func (w *crew) settle(ctx context.Context, run engine.Running, it item, r result
 			return false
 		}
 	default:
-		line := workload.JobLine{Status: r.status, BodyFile: r.bodyFile}
+		line := workload.JobLine{CustomID: customID, Status: r.status, BodyFile: r.bodyFile}
 		if len(r.body) > 0 {
 			line.Body = asJSON(r.body)
 		}
 		w.b.done(it, true, line, answer)
 		return true
 	}
-	line := workload.JobLine{Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
+	line := workload.JobLine{CustomID: customID, Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
 	if len(r.body) > 0 {
 		line.Body = asJSON(r.body)
 	}
@@ -443,6 +507,9 @@ const completeID = "complete"
 // complete tells a worker that the job is at its end. A worker that knows nothing of that
 // answers 404.
 func (w *crew) complete(ctx context.Context, run engine.Running) (served, over bool) {
+	if w.b.rec.OpenAI != nil { // whose servers know of no jobs
+		return true, true
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker/on-job-complete", http.NoBody)
 	if err != nil {
 		return false, true

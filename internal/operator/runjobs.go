@@ -21,6 +21,7 @@ type Jobs interface {
 	Revision(ctx context.Context, api, id string) *workload.Revision
 	List(ctx context.Context, q workload.JobQuery) ([]workload.Job, error)
 	Lines(ctx context.Context, q workload.JobLinesQuery, fn func(workload.JobLine) error) error
+	Answer(ctx context.Context, q workload.JobAnswerQuery, fn func(workload.JobPart) error) error
 	Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error
 	// Code returns the copies of code that jobs need, by their digests.
 	Code() []string
@@ -151,6 +152,15 @@ func (o *Operator) JobLines(ctx context.Context, q workload.JobLinesQuery, fn fu
 		return err
 	}
 	return jobs.Lines(ctx, q, fn)
+}
+
+// JobAnswer implements workload.Service.
+func (o *Operator) JobAnswer(ctx context.Context, q workload.JobAnswerQuery, fn func(workload.JobPart) error) error {
+	jobs, _, err := o.jobsOf(ctx, q.API)
+	if err != nil {
+		return err
+	}
+	return jobs.Answer(ctx, q, fn)
 }
 
 func (o *Operator) jobLogs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {

@@ -97,11 +97,12 @@ type JobResponse struct {
 
 // JobLine is the outcome of one batch: a line of the results of a job, or of its errors.
 type JobLine struct {
-	Index      int             `json:"index"` // of the batch, from 0
+	Index      int             `json:"index"`               // of the batch, from 0
+	CustomID   string          `json:"custom_id,omitempty"` // of a request of a file in OpenAI's form
 	Status     int             `json:"status,omitempty"`
-	Body       json.RawMessage `json:"body,omitempty"` // of the answer: JSON as it is, anything else as a string
-	BodyFile   string          `json:"body_file,omitempty"`
-	Attempts   int             `json:"attempts,omitempty"` // of one that failed
+	Body       json.RawMessage `json:"body,omitempty"`      // of the answer: JSON as it is, anything else as a string
+	BodyFile   string          `json:"body_file,omitempty"` // of an answer that is too large for a line: JobAnswer has it
+	Attempts   int             `json:"attempts,omitempty"`  // of one that failed
 	HTTPStatus int             `json:"http_status,omitempty"`
 	Reason     *ItemReason     `json:"reason,omitempty"`
 	Items      json.RawMessage `json:"items,omitempty"` // of one that failed, if they are not too large
@@ -140,6 +141,17 @@ const MaxJobs = 1000
 type JobLinesQuery struct {
 	API, Job string
 	Errors   bool
+}
+
+// JobAnswerQuery selects what one batch of a job was answered with.
+type JobAnswerQuery struct {
+	API, Job string
+	Batch    int // from 0
+}
+
+// JobPart is a part of an answer; they come in their order.
+type JobPart struct {
+	Data []byte `json:"data"` // base64 in JSON
 }
 
 // InProgress reports whether a job may still change.

@@ -82,6 +82,9 @@ type Service interface {
 	// JobLines calls fn for what the batches of a job were answered with, or for those that
 	// failed.
 	JobLines(ctx context.Context, q JobLinesQuery, fn func(JobLine) error) error
+	// JobAnswer calls fn for the parts of what one batch of a job was answered with, where
+	// that is in a file of its own; else it is fault.NotFound, code job.no_body_file.
+	JobAnswer(ctx context.Context, q JobAnswerQuery, fn func(JobPart) error) error
 
 	// Schedules returns the schedules of an API, by name. A kind that has none is
 	// fault.Invalid.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pwd
@@ -518,6 +519,12 @@ class Client:
         """Yields the result of each batch of a job that answered with one, or with errors that of each that failed."""
         path = f"/v1/apis/{self._name(api_name)}/jobs/{self._job(api_name, job_id)}/lines"
         return self._transport.stream(path, _flags(errors=errors))
+
+    def job_answer(self, api_name: str, job_id: str, batch: int) -> Iterator[bytes]:
+        """Yields the parts of what a batch was answered with, where its result has a body_file."""
+        path = f"/v1/apis/{self._name(api_name)}/jobs/{self._job(api_name, job_id)}/answer"
+        parts = self._transport.stream(path, {"batch": str(batch)})
+        return (base64.b64decode(part["data"]) for part in parts)
 
     def job_logs(self, api_name: str, job_id: str, follow: bool = False) -> Iterator[shapes.LogLine]:
         """Yields what the workers of a job wrote; with follow until the job has ended."""

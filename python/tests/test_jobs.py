@@ -12,7 +12,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cortex
-from tests.support import Reply, Request, TestCase, json_reply, recorder
+from tests.support import Reply, Request, TestCase, json_reply, lines_reply, recorder
 
 
 class Jobs(TestCase):
@@ -89,6 +89,15 @@ class Jobs(TestCase):
         )
         self.assertEqual(seen[0].query, "state=pending%2Cgave_up&limit=5")
         self.assertEqual(json.loads(seen[-1].body), {"ids": ["a.1"]})
+
+    def test_an_answer_comes_in_parts(self) -> None:
+        seen: List[Request] = []
+        client = self.client_of(recorder(lines_reply('{"data":"d2hhdCA="}', '{"data":"aXQgc2FpZA=="}', '{"end":true}'), seen))
+        self.assertEqual(b"".join(client.job_answer("report", "j1", 3)), b"what it said")
+        self.assertEqual((seen[0].path, seen[0].query), ("/v1/apis/report/jobs/j1/answer", "batch=3"))
+        cut_off = self.client_of(recorder(lines_reply('{"data":"d2hhdCA="}')))
+        with self.assertRaises(cortex.CortexException):
+            b"".join(cut_off.job_answer("report", "j1", 3))
 
     def test_ids_that_are_none(self) -> None:
         client = self.client_of(recorder(json_reply("{}")))

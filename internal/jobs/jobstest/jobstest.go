@@ -31,12 +31,12 @@ func Files(t *testing.T, f jobs.Files) {
 	}
 
 	// What is put is there, and what is put again is in its place.
-	for _, text := range []string{"first", "", "the second one"} {
+	for _, text := range []string{"first", "", strings.Repeat("large ", 2<<20), "the second one"} {
 		if n, err := f.Put(ctx, "iris/a1/result", strings.NewReader(text)); n != int64(len(text)) || err != nil {
-			t.Fatalf("Put(%q) = %d, %v", text, n, err)
+			t.Fatalf("Put() of %d bytes = %d, %v", len(text), n, err)
 		}
 		if got := read(f.Open(ctx, "iris/a1/result")); got != text {
-			t.Errorf("Open() has %q, want %q", got, text)
+			t.Errorf("Open() has %d bytes, and not the %d that were put", len(got), len(text))
 		}
 	}
 	if _, err := f.Put(ctx, "iris/a1/torn", io.MultiReader(strings.NewReader("some"), broken{})); err == nil {

@@ -77,7 +77,7 @@ func (l *leader) manageItems(role *operator.Config) error {
 	if runner, ok := role.Engine.(engine.Runner); ok { // tests have an engine that runs nothing
 		runs, err := jobs.New(jobs.Config{
 			Records: kept.Records, Files: kept.Files, Runner: runner, Deployed: l.store, Elsewhere: true, Objects: objects.New(), S3Paths: l.cfg.S3Paths, Queues: deadletters.New(),
-			MaxAnswer: maxJobAnswer, CommitEvery: jobCommitEvery, Telemetry: l.metrics, Log: l.cfg.Log,
+			CommitEvery: jobCommitEvery, Telemetry: l.metrics, Log: l.cfg.Log,
 		})
 		if err != nil {
 			return err
@@ -99,10 +99,7 @@ func (l *leader) manageItems(role *operator.Config) error {
 }
 
 // How jobs are kept here: in the servers of items, each write to which is a round trip.
-const (
-	jobCommitEvery = 2 * time.Second
-	maxJobAnswer   = 1 << 20 // bytes: a larger one could be handed to nobody
-)
+const jobCommitEvery = 2 * time.Second
 
 // againAfter is the pause after which something is begun again that needs the servers of
 // items.

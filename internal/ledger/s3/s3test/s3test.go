@@ -109,6 +109,15 @@ func (a *AWS) Serve(t testing.TB) string {
 	return server.URL
 }
 
+// Remote asks a simulator at an address that Serve returned, in another program than its own.
+func Remote(address string) *awsrest.Client {
+	keys := map[string]string{"AWS_ACCESS_KEY_ID": keyID, "AWS_SECRET_ACCESS_KEY": secret}
+	return awsrest.New(awsrest.Config{
+		Region: "us-east-1", S3: address, SQS: address, HTTP: &http.Client{}, Attempts: 8,
+		Credentials: &awsrest.Credentials{Getenv: func(name string) string { return keys[name] }},
+	})
+}
+
 // Break has so many of a thousand requests go wrong from now on: refused, throttled, done and
 // not answered; messages lost, doubled or delivered late.
 func (a *AWS) Break(thousandths int64) { a.faulty.Store(thousandths) }
