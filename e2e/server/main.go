@@ -37,6 +37,7 @@ type options struct {
 	exit       int
 	task       bool
 	takes      time.Duration
+	fails      int64
 }
 
 func main() {
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.say, "say", "", "a line to write at the start")
 	flag.IntVar(&o.exit, "exit", 7, "code of a crash")
 	flag.BoolVar(&o.task, "task", false, "be a task: leave the config of the job as its result, and exit with -exit")
+	flag.Int64Var(&o.fails, "fails", 0, "answer so many requests to / with 500 before it works")
 	flag.DurationVar(&o.takes, "takes", 0, "how long a task takes")
 	flag.Parse()
 	if o.task {
@@ -155,10 +157,16 @@ func handler(o options) http.Handler {
 			fmt.Println("canceled", r.URL.Path)
 			return
 		}
+		n := served.Add(1)
+		if n <= o.fails {
+			fmt.Fprintln(os.Stderr, "the model is not loaded yet")
+			http.Error(w, "the model is not loaded yet", http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
 			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
-			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
+			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": n, "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
 		})
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
