@@ -107,7 +107,6 @@ func (a *app) dashboard(ctx context.Context, env string, port int, noOpen bool) 
 // openDashboard opens the link in a browser, or says it. What it returns forgets the file
 // by which the browser gets it: the arguments of a program are for everybody to see.
 func (a *app) openDashboard(ctx context.Context, link string, noOpen bool) (forget func(), _ error) {
-	forget = func() {}
 	opener := ""
 	if !noOpen {
 		opener = a.browser()

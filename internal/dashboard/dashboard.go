@@ -246,6 +246,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	token := r.URL.Query().Get("t")
 	switch {
 	case token != "" && s.enter(r, token):
+		//nolint:gosec // not Secure: it never leaves this machine, and browsers keep such cookies from http
 		http.SetCookie(w, &http.Cookie{Name: s.cookie, Value: s.secret, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 		// A redirect would not carry the cookie when the link was followed from elsewhere.
 		s.write(w, r, http.StatusOK, "enter.html")
@@ -393,6 +394,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	_ = server.Close() // streams do not end by themselves
-	<-done
+	_ = <-done         // that it was closed
 	return nil
 }

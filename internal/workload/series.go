@@ -10,13 +10,16 @@ type SeriesQuery struct {
 
 // How long it is known what an API did: in steps of ten seconds, and then of a minute.
 const (
-	SeriesStep, SeriesFine = 10 * time.Second, time.Hour
-	SeriesCoarseStep       = time.Minute
-	SeriesKept             = 24 * time.Hour
-	MaxSeriesAPIs          = 1000 // of which it is known
-	CodeSeriesOutOfRange   = "series.out_of_range"
-	seriesDefault          = SeriesFine
+	SeriesStep       = 10 * time.Second
+	SeriesFine       = time.Hour
+	SeriesCoarseStep = time.Minute
+	SeriesKept       = 24 * time.Hour
+	// MaxSeriesAPIs is of how many it is known.
+	MaxSeriesAPIs = 1000
 )
+
+// CodeSeriesOutOfRange is the code of the fault that more is asked for than is kept.
+const CodeSeriesOutOfRange = "series.out_of_range"
 
 // Series is what an API did over time: a value for each step, -1 where it is not known.
 type Series struct {
@@ -35,7 +38,7 @@ type Series struct {
 // Range is Since, or what it is when nobody says.
 func (q SeriesQuery) Range() time.Duration {
 	if q.Since == 0 {
-		return seriesDefault
+		return SeriesFine
 	}
 	return q.Since
 }
