@@ -17,6 +17,7 @@ import (
 	"crypto/subtle"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -369,7 +370,7 @@ func pass(w http.ResponseWriter, status int, kind string, body io.Reader) {
 			_ = control.Flush()
 			_ = control.SetWriteDeadline(time.Time{})
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
@@ -394,6 +395,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	_ = server.Close() // streams do not end by themselves
-	_ = <-done         // that it was closed
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
