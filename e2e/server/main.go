@@ -37,6 +37,7 @@ type options struct {
 	exit       int
 	task       bool
 	takes      time.Duration
+	fails      int64
 	journal    string
 	pad        int
 }
@@ -54,6 +55,7 @@ func main() {
 	flag.StringVar(&o.say, "say", "", "a line to write at the start")
 	flag.IntVar(&o.exit, "exit", 7, "code of a crash")
 	flag.BoolVar(&o.task, "task", false, "be a task: leave the config of the job as its result, and exit with -exit")
+	flag.Int64Var(&o.fails, "fails", 0, "answer so many requests to / with 500 before it works")
 	flag.DurationVar(&o.takes, "takes", 0, "how long a task takes")
 	flag.StringVar(&o.journal, "journal", "", "a file to which a line is added when a request to / begins, and when it is answered")
 	flag.IntVar(&o.pad, "pad", 0, "so many bytes more that / answers")
@@ -162,10 +164,16 @@ func handler(o options) http.Handler {
 			return
 		}
 		note(o.journal, "end "+id)
+		n := served.Add(1)
+		if n <= o.fails {
+			fmt.Fprintln(os.Stderr, "the model is not loaded yet")
+			http.Error(w, "the model is not loaded yet", http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		said := map[string]any{
 			"version": o.version, "pid": os.Getpid(), "method": r.Method, "path": r.URL.RequestURI(),
-			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": served.Add(1), "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
+			"bytes": len(body), "attempt": r.Header.Get("X-Cortex-Attempt"), "caller": r.Header.Get("X-Cortex-Caller"), "n": n, "request_id": r.Header.Get("X-Request-ID"), "traceparent": r.Header.Get("Traceparent"),
 		}
 		if o.pad > 0 {
 			said["pad"] = strings.Repeat("x", o.pad)

@@ -130,6 +130,7 @@ func (d *demo) farewell(took time.Duration) {
   cortex deploy examples/iris/cortex.yaml            # starts your own local environment
   cortex predict iris examples/iris/flowers.json
   cortex get iris
+  cortex dashboard                                   # all of it in the browser; cortex top in the terminal
   cortex delete iris && cortex local stop
 
   examples/README.md   what else to deploy        docs/README.md   the user guide`)

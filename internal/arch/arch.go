@@ -122,6 +122,7 @@ var Rules = map[string]Rule{
 	"internal/ledger/segments":  {},
 	"internal/awsrest":          {},
 	"internal/mototest":         {},
+	"internal/browsertest":      {},
 	// Whatever a user may name an address for; it knows no items.
 	"internal/webhook": {},
 	// It knows neither the gateway, which has the places, nor how a request reaches it.
@@ -190,6 +191,8 @@ var Rules = map[string]Rule{
 	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/workload", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
+	// It speaks for a browser as the command line does, and has no way of its own to an operator.
+	"internal/dashboard": {Internal: []string{"internal/httpapi", "internal/fault"}},
 	// The daemon is another process: what is seen of it is a socket, a lock and a log.
 	"internal/localenv": {Internal: []string{
 		"internal/auth/local", "internal/backoff", "internal/filelock", "internal/httpapi", "internal/workload", "internal/fault",
@@ -202,7 +205,7 @@ var Rules = map[string]Rule{
 	// cortex policy and cortex audit --file work offline too.
 	"internal/migrate": {Internal: []string{"internal/manifest", "internal/cluster", "internal/workload", "internal/fault"}, Outside: []string{yaml}},
 	"internal/cli": {Internal: []string{
-		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
+		"internal/workload", "internal/manifest", "internal/migrate", "internal/capacity", "internal/cluster", "internal/dashboard", "internal/httpapi", "internal/hostconfig", "internal/autoscaler", "internal/fault",
 		"internal/atomicfile", "internal/autostart", "internal/backoff", "internal/environments", "internal/localenv", "internal/sketch", "internal/suggest", "internal/top", "internal/trust",
 		"internal/auth", "internal/auth/login", "internal/auth/policy", "internal/auth/audit",
 		"internal/awscreds", "internal/atomicfile", "internal/filelock", // credentials for a cluster, and one command at it at a time

@@ -208,6 +208,10 @@ func (c *canned) Logs(ctx context.Context, q workload.LogQuery, fn func(workload
 	return nil
 }
 
+func (c *canned) Series(_ context.Context, q workload.SeriesQuery) (workload.Series, error) {
+	return workload.Series{API: q.Name, StepSeconds: 10}, c.call("Series", q.Name, q.Since)
+}
+
 func (c *canned) Watch(ctx context.Context, q workload.WatchQuery, fn func(workload.Watched) error) error {
 	if err := c.call("Watch", q.After); err != nil {
 		return err

@@ -56,7 +56,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupAPIs, a.deployCommand(), a.runCommand(), a.devCommand(), a.getCommand(), a.topCommand(), a.describeCommand(), a.predictCommand(), a.submitCommand(), a.jobsCommand(), a.resultsCommand(), a.itemsCommand(), a.itemCommand(), a.cancelCommand(), a.retryCommand(), a.purgeCommand(), a.webhooksCommand(), a.schedulesCommand(), a.logsCommand(),
+	add(groupAPIs, a.deployCommand(), a.runCommand(), a.devCommand(), a.getCommand(), a.topCommand(), a.dashboardCommand(), a.describeCommand(), a.predictCommand(), a.submitCommand(), a.jobsCommand(), a.resultsCommand(), a.itemsCommand(), a.itemCommand(), a.cancelCommand(), a.retryCommand(), a.purgeCommand(), a.webhooksCommand(), a.schedulesCommand(), a.logsCommand(),
 		a.eventsCommand(), a.explainCommand(), a.historyCommand(), a.rollbackCommand(), a.refreshCommand(),
 		a.stopCommand(), a.startCommand(), a.scaleCommand(), a.execCommand(), a.deleteCommand(), a.secretCommand(), a.keysCommand(), a.usageCommand(), a.volumeCommand())
 	add(groupFiles, a.initCommand(), a.validateCommand(), a.migrateCommand(), a.schemaCommand(), a.simulateCommand(), a.policyCommand())

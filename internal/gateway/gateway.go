@@ -298,7 +298,20 @@ func (g *Gateway) Traffic(name string) (workload.Traffic, bool) {
 		load.Waiting, load.Running = g.cfg.Items.Load(name)
 	}
 	requests, took := w.counts.requests.Worked()
-	return workload.Traffic{InFlight: load.Running + load.Waiting, Requests: requests, Seconds: took.Seconds()}, true
+	over, failed := w.counts.requests.Over()
+	return workload.Traffic{InFlight: load.Running + load.Waiting, Requests: requests, Seconds: took.Seconds(), Over: over, Failed: failed}, true
+}
+
+// Took returns how long the requests of an API took; false when it is not known here.
+func (g *Gateway) Took(name string) (workload.Took, bool) {
+	g.mu.Lock()
+	w := g.works[name]
+	g.mu.Unlock()
+	if w == nil || !w.deployed.Load() {
+		return workload.Took{}, false
+	}
+	bounds, counts := w.counts.requests.Took()
+	return workload.Took{Bounds: bounds, Counts: counts}, true
 }
 
 // Copies returns what became of the copies that a TrafficSplitter makes; false when it has

@@ -263,6 +263,11 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 			return nil, fmt.Errorf("writing the request: %w", err)
 		}
 	}
+	return c.prove(ctx, k, data)
+}
+
+// prove sends one request with the session of the caller, if it has one.
+func (c *Client) prove(ctx context.Context, k call, data []byte) (*http.Response, error) {
 	if c.sessions == nil {
 		return c.attempt(ctx, k, data, "")
 	}

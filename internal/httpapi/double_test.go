@@ -136,6 +136,11 @@ func (d *double) Events(ctx context.Context, q workload.EventQuery, fn func(work
 	return tell(ctx, d, fn)
 }
 
+func (d *double) Series(_ context.Context, q workload.SeriesQuery) (workload.Series, error) {
+	d.saw("Series", q)
+	return reply[workload.Series](d)
+}
+
 func (d *double) Watch(ctx context.Context, q workload.WatchQuery, fn func(workload.Watched) error) error {
 	d.saw("Watch", q)
 	return tell(ctx, d, fn)
@@ -208,6 +213,8 @@ func ask(ctx context.Context, s workload.Service, q question) (any, error) {
 		return s.Delete(ctx, a.Name, workload.DeleteOptions{KeepCache: a.KeepCache})
 	case "explain":
 		return s.Explain(ctx, a.Name)
+	case "series":
+		return s.Series(ctx, workload.SeriesQuery{Name: a.Name, Since: time.Duration(a.Since)})
 	case "logs":
 		var lines []workload.LogLine
 		err := s.Logs(ctx, workload.LogQuery{

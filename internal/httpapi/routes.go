@@ -230,6 +230,17 @@ var workloadRoutes = []route{
 		return s.Explain(ctx, in.name)
 	}),
 
+	answers(route{
+		id: "readSeries", method: http.MethodGet, path: "/v1/apis/{name}/series", action: auth.ActionGet,
+		summary: "Read what an API did lately, over time",
+		about: "In steps of ten seconds for an hour, which is what is told when nobody says how long, and of a minute for up to 24. It is in the " +
+			"memory of the operator, of 1000 APIs, and begins anew when that does. Where the front doors are programs of their own, only replicas are known.",
+		query:  []param{paramSince},
+		faults: []fault.Kind{fault.NotFound, fault.Invalid},
+	}, func(ctx context.Context, s services, in input) (workload.Series, error) {
+		return s.Series(ctx, workload.SeriesQuery{Name: in.name, Since: in.query.since})
+	}),
+
 	{
 		id: "execInAPI", method: http.MethodPost, path: "/v1/apis/{name}/exec", action: auth.ActionExec, converse: true,
 		summary: "Run a command in a replica of an API",

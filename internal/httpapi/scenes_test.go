@@ -116,6 +116,10 @@ func scenes() []scene {
 			Name: "iris", Kind: workload.Realtime, Summary: loop.Message, Cause: loop, At: noon,
 			Steps: []workload.Step{{Layer: "spec", OK: true, Detail: "valid"}, {Layer: "process", Detail: "exit code 1"}},
 		}},
+		{name: "series", ask: question{"series", arguments{Name: "iris", Since: workload.Duration(15 * time.Minute)}}, answer: workload.Series{
+			API: "iris", From: noon, StepSeconds: 10, Requests: []float32{-1, 0, 12.5}, Errors: []float32{-1, 0, 0.1}, P50: []float32{-1, -1, 0.004}, P99: []float32{-1, -1, 0.25},
+			InFlight: []float32{0, 0, 3}, Ready: []float32{1, 1, 2}, Requested: []float32{1, 2, 2},
+		}},
 		{name: "logs", ask: question{"logs", arguments{Name: "iris", Follow: true, Since: workload.Duration(90 * time.Second), Tail: 2, Previous: true, Replica: "iris-1"}},
 			lines: []any{line(0, "listening on <8080>"), line(1, `{"class":"setosa"} ü`)}},
 		{name: "logs_none", ask: question{"logs", named}},
@@ -127,7 +131,7 @@ func scenes() []scene {
 			workload.Watched{ID: "5e1f-42", Snapshot: true, APIs: []workload.WatchedAPI{
 				{
 					Metadata: *metadata, Endpoint: "http://localhost:8888/iris", Status: status, LastEvent: &event,
-					Rates: &workload.Rates{Requests: 12.5, Latency: 0.025},
+					Rates: &workload.Rates{Requests: 12.5, Latency: 0.025, P50: 0.02, P90: 0.04, P99: 0.25, ErrorShare: 0.01},
 				},
 				{Metadata: workload.Metadata{Name: "split", Kind: workload.Splitter, ID: "6f"}, Targets: &targets},
 			}},

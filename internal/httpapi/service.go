@@ -140,6 +140,15 @@ func (c *Client) Explain(ctx context.Context, name string) (workload.Explanation
 	return out, err
 }
 
+// Series implements workload.Service.
+func (c *Client) Series(ctx context.Context, q workload.SeriesQuery) (workload.Series, error) {
+	var out workload.Series
+	v := url.Values{}
+	setSince(v, q.Since)
+	err := c.about(ctx, q.Name, "/series", call{method: http.MethodGet, query: v, out: &out})
+	return out, err
+}
+
 // Logs implements workload.Service. It waits for the next line as long as ctx does.
 func (c *Client) Logs(ctx context.Context, q workload.LogQuery, fn func(workload.LogLine) error) error {
 	if !isSegment(q.Name) {

@@ -98,7 +98,7 @@ func TestScenesCoverEveryMethodAndEveryFault(t *testing.T) {
 			kinds[fault.From(sc.err).Kind] = true
 		}
 	}
-	if got, want := len(ops), 17; got != want { // the methods of workload.Service but Exec, which is a conversation
+	if got, want := len(ops), 18; got != want { // the methods of workload.Service but Exec, which is a conversation
 		t.Errorf("the scenes ask %d operations, want %d", got, want)
 	}
 	if got, want := len(kinds), 12; got != want { // the kinds of package fault

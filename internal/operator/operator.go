@@ -89,6 +89,8 @@ type Config struct {
 	Room Room
 	// Traffic knows what APIs have to do. Nil: nobody here does.
 	Traffic func(name string) (workload.Traffic, bool)
+	// Took knows how long requests took. Nil: nobody here does.
+	Took func(name string) (workload.Took, bool)
 	// Copies knows what became of the copies that splitters make. Nil: nobody here does.
 	Copies func(name string) (workload.Copies, bool)
 	// Usage knows what the replicas of an API take and do, by their ids. Nil: nobody here does.
@@ -125,6 +127,7 @@ type Operator struct {
 	code        Code                                                               // nil: processes run in their folder
 	room        Room                                                               // nil: everything fits
 	traffic     func(name string) (workload.Traffic, bool)                         // nil: not known
+	took        func(name string) (workload.Took, bool)                            // nil: not known
 	copies      func(name string) (workload.Copies, bool)                          // nil: not known
 	usage       func(name string) map[string]workload.Usage                        // nil: not known
 	apiEndpoint func() string
@@ -155,9 +158,10 @@ type Operator struct {
 	remembered sync.Map
 	collected  time.Time // when unneeded code was last looked for; used under changes
 
-	cache   cache
-	wakes   wakes
-	watches *watches
+	cache    cache
+	wakes    wakes
+	watches  *watches
+	recorded *recordings
 }
 
 var _ workload.Service = (*Operator)(nil)
@@ -180,8 +184,8 @@ func New(c Config) (*Operator, error) {
 		c.APIEndpoint = func() string { return c.Info.APIEndpoint }
 	}
 	o := &Operator{
-		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint, hostURL: c.HostEndpoint, hosts: c.Hosts,
-		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce), watches: newWatches(),
+		store: c.Store, engine: c.Engine, source: c.Source, jobs: c.Jobs, log: c.Log, info: c.Info, now: c.Now, engines: c.Engines, permit: c.Permit, caller: c.Caller, secrets: c.Secrets, useSecrets: c.UseSecrets, keys: c.Keys, calls: c.Calls, createKeys: c.CreateKeys, revokeKeys: c.RevokeKeys, volumes: c.Volumes, useVolumes: c.UseVolumes, images: c.ImagesOnly, oneMachine: c.OneMachine, requireAuth: c.RequireAuth, identities: c.Identities, locate: c.Locate, code: c.Code, room: c.Room, traffic: c.Traffic, took: c.Took, copies: c.Copies, usage: c.Usage, items: c.Items, runJobs: c.RunJobs, schedules: c.Schedules, apiEndpoint: c.APIEndpoint, hostURL: c.HostEndpoint, hosts: c.Hosts,
+		changes: make(chan struct{}, 1), reading: make(chan struct{}, readAtOnce), watches: newWatches(), recorded: &recordings{apis: map[string]*history{}},
 	}
 	o.changes <- struct{}{}
 	o.measure(c.Telemetry)

@@ -66,6 +66,7 @@ func (o *Operator) Run(ctx context.Context) error {
 	group.start(func() { sources.follow(ctx) })
 	group.start(func() { jobs.run(ctx) })
 	group.start(func() { o.write(ctx, events) })
+	group.start(func() { o.measureAll(ctx) })
 	<-ctx.Done()
 	group.wait()
 	work.wait()

@@ -272,6 +272,15 @@ func (o *Operator) trafficOf(name string) *workload.Traffic {
 	return &t
 }
 
+// tookOf is how long requests of an API took, and nothing where that is not known.
+func (o *Operator) tookOf(name string) workload.Took {
+	if o.took == nil {
+		return workload.Took{}
+	}
+	t, _ := o.took(name)
+	return t
+}
+
 // Get returns spec, status, endpoint and the ten newest versions.
 func (o *Operator) Get(ctx context.Context, name string) (workload.APIResponse, error) {
 	w, err := o.store.Get(ctx, name)

@@ -68,6 +68,7 @@ type departed struct {
 type measured struct {
 	at      time.Time
 	traffic workload.Traffic
+	took    workload.Took
 }
 
 func newWatches() *watches {
@@ -252,7 +253,7 @@ func (o *Operator) watchedAPI(ctx context.Context, one store.Workload, now time.
 		}
 		api.Status = statusOf(one, es)
 		if api.Status.Traffic = o.trafficOf(name); api.Status.Traffic != nil {
-			api.Rates = w.rates(name, measured{now, *api.Status.Traffic})
+			api.Rates = w.rates(name, measured{now, *api.Status.Traffic, o.tookOf(name)})
 		}
 	}
 	if e, ok := w.events[name]; ok {
@@ -274,14 +275,24 @@ func (w *watches) rates(name string, m measured) *workload.Rates {
 	if len(earlier) == 0 {
 		return nil
 	}
-	passed := m.at.Sub(earlier[0].at).Seconds()
-	if passed <= 0 {
+	if !m.at.After(earlier[0].at) {
 		return nil
 	}
-	n := float64(m.traffic.Requests - earlier[0].traffic.Requests)
-	r := &workload.Rates{Requests: n / passed}
+	return ratesOf(earlier[0], m)
+}
+
+// ratesOf is what an API did between two moments.
+func ratesOf(before, now measured) *workload.Rates {
+	n := float64(now.traffic.Requests - before.traffic.Requests)
+	r := &workload.Rates{Requests: n / now.at.Sub(before.at).Seconds()}
 	if n > 0 {
-		r.Latency = (m.traffic.Seconds - earlier[0].traffic.Seconds) / n
+		r.Latency = (now.traffic.Seconds - before.traffic.Seconds) / n
+	}
+	if took := now.took.Since(before.took); len(took.Counts) > 0 {
+		r.P50, r.P90, r.P99 = took.Quantile(.5), took.Quantile(.9), took.Quantile(.99)
+	}
+	if now.traffic.Over > before.traffic.Over && now.traffic.Failed >= before.traffic.Failed {
+		r.ErrorShare = float64(now.traffic.Failed-before.traffic.Failed) / float64(now.traffic.Over-before.traffic.Over)
 	}
 	return r
 }

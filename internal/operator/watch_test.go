@@ -203,7 +203,7 @@ func TestWatchedRates(t *testing.T) {
 		{60, 90, 9, nil}, // nobody watched
 		{61, 91, 9, &workload.Rates{Requests: 1}},
 	} {
-		got := w.rates("iris", measured{start.Add(time.Duration(tt.second) * time.Second), workload.Traffic{Requests: tt.requests, Seconds: tt.took}})
+		got := w.rates("iris", measured{start.Add(time.Duration(tt.second) * time.Second), workload.Traffic{Requests: tt.requests, Seconds: tt.took}, workload.Took{}})
 		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
 			t.Errorf("rates() after %ds = %+v, want %+v", tt.second, got, tt.want)
 		}

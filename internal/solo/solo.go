@@ -208,6 +208,7 @@ func assemble(ctx context.Context, cfg Config, st *bolt.Store, records items, ap
 		Store: st, Engine: eng, Telemetry: metrics, Log: cfg.Log, Engines: eng.Engines, Info: m.info, Permit: m.permit, Caller: m.caller, Secrets: st, UseSecrets: m.secrets, Keys: st, Calls: st, CreateKeys: m.newKeys, RevokeKeys: m.endKeys, Volumes: kept, UseVolumes: m.mounts, ImagesOnly: m.images, RequireAuth: m.closed, Identities: m.sessions != nil, OneMachine: true, HostEndpoint: m.secure.at(apis.Addr()), Hosts: m.hosts, Items: work, RunJobs: runs, Schedules: timetable, Locate: m.locate, Code: m.code,
 		Copies:  func(name string) (workload.Copies, bool) { return gate.Copies(name) },
 		Traffic: func(name string) (workload.Traffic, bool) { return gate.Traffic(name) },
+		Took:    func(name string) (workload.Took, bool) { return gate.Took(name) },
 		Usage:   func(name string) map[string]workload.Usage { return usageOf(eng.Usage(name), gate.InFlight(name)) },
 	})
 	if err != nil {

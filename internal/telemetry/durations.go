@@ -39,6 +39,16 @@ func (h *Durations) Total() (count uint64, sum time.Duration) {
 	return count, time.Duration(h.sum.Load())
 }
 
+// Counts returns the bounds, which must not be changed, and how many times were recorded up to
+// each and above the one before; one more are above all of them.
+func (h *Durations) Counts() (bounds []time.Duration, counts []uint64) {
+	counts = make([]uint64, len(h.counts))
+	for i := range h.counts {
+		counts[i] = h.counts[i].Load()
+	}
+	return h.bounds, counts
+}
+
 // read returns what Prometheus wants to know: for each bound, how many are not above it.
 func (h *Durations) read() (count uint64, sum float64, buckets map[float64]uint64) {
 	buckets = make(map[float64]uint64, len(h.bounds))

@@ -49,6 +49,18 @@ var columns = []column{
 		}
 		return Short(time.Duration(a.Rates.Latency * float64(time.Second)))
 	}},
+	{"p99", 7, true, func(a workload.WatchedAPI, _ time.Time) string {
+		if rates(a).P99 == 0 {
+			return "-"
+		}
+		return Short(time.Duration(a.Rates.P99 * float64(time.Second)))
+	}},
+	{"5xx", 8, true, func(a workload.WatchedAPI, _ time.Time) string {
+		if rates(a).Requests == 0 && rates(a).ErrorShare == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.3g%%", 100*a.Rates.ErrorShare)
+	}},
 	{"age", 6, true, func(a workload.WatchedAPI, now time.Time) string {
 		if a.LastUpdated == 0 {
 			return "-"

@@ -44,11 +44,11 @@ func sample() *Model {
 func TestTableAtEightyColumns(t *testing.T) {
 	t.Parallel()
 	want := `local  4 APIs, 2 not live  by trouble  12:00:00
-  name   kind             status   ready  in flight  req/s  latency  age
-> sick   RealtimeAPI      failed     1/2          0    0.0  12.3 ms   3h
-  odd    TaskAPI          refused      -          -      -        -    -
-  iris   RealtimeAPI      live       1/2          3   12.3  12.3 ms   3h
-  split  TrafficSplitter  -            -          -      -        -    -
+  name   kind             status   ready  in flight  req/s  latency  p99  age
+> sick   RealtimeAPI      failed     1/2          0    0.0  12.3 ms    -   3h
+  odd    TaskAPI          refused      -          -      -        -    -    -
+  iris   RealtimeAPI      live       1/2          3   12.3  12.3 ms    -   3h
+  split  TrafficSplitter  -            -          -      -        -    -    -
 
 
 sick is failed: because

@@ -49,6 +49,9 @@ type Service interface {
 	// come together: nothing is queued. After a line that is not known any more it begins
 	// with everything again.
 	Watch(ctx context.Context, q WatchQuery, fn func(Watched) error) error
+	// Series returns what an API did lately, over time. More than is kept is fault.Invalid,
+	// code series.out_of_range.
+	Series(ctx context.Context, q SeriesQuery) (Series, error)
 	Explain(ctx context.Context, name string) (Explanation, error)
 	// Exec runs a command in a container of an API, with its environment and within its
 	// limits, and returns its exit code. The command ends when ctx does, and with its

@@ -95,9 +95,11 @@ func (s *Stopped) String() string { return "stopped " + s.Since() }
 
 // Traffic is what an API has to do, as its front door counts it.
 type Traffic struct {
-	InFlight int     `json:"in_flight"` // requests running, waiting and held
-	Requests uint64  `json:"requests"`  // that containers worked on, since the front door started
-	Seconds  float64 `json:"seconds"`   // how long they took together
+	InFlight int     `json:"in_flight"`        // requests running, waiting and held
+	Requests uint64  `json:"requests"`         // that containers worked on, since the front door started
+	Seconds  float64 `json:"seconds"`          // how long they took together
+	Over     uint64  `json:"over,omitempty"`   // requests that are over, whoever answered
+	Failed   uint64  `json:"failed,omitempty"` // of these, with a status of 500 and above
 }
 
 // Copies is what became of the copies for a shadow, since the front door started.

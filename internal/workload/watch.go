@@ -31,6 +31,14 @@ type WatchedAPI struct {
 type Rates struct {
 	Requests float64 `json:"requests_per_second"`
 	Latency  float64 `json:"latency_seconds,omitempty"` // the mean; 0: there was no request
+	// The times that 50, 90 and 99 of 100 requests took at most, as Prometheus estimates them
+	// from the histogram of the front door.
+	P50 float64 `json:"p50_seconds,omitempty"`
+	P90 float64 `json:"p90_seconds,omitempty"`
+	P99 float64 `json:"p99_seconds,omitempty"`
+	// ErrorShare is which share of all requests was answered with 500 and above, whoever
+	// answered: 0 to 1.
+	ErrorShare float64 `json:"error_share,omitempty"`
 }
 
 // CodeTooManyWatches is the code of the fault that no other stream of Watch can begin now.

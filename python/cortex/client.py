@@ -314,6 +314,12 @@ class Client:
         path = "/v1/events" if api_name is None else f"/v1/apis/{self._name(api_name)}/events"
         return cast(Iterator[shapes.Event], self._transport.stream(path, query))
 
+    def series(self, api_name: str, *, since: Union[str, float, None] = None) -> shapes.Series:
+        """What an API did lately, an hour if nobody says: a value for each step, -1 where it is not known."""
+        path = f"/v1/apis/{self._name(api_name)}/series"
+        query = {} if since is None else {"since": _duration(since)}
+        return cast(shapes.Series, self._transport.call("GET", path, query))
+
     def watch(self) -> Iterator[shapes.Watched]:
         """Yields everything that is deployed and how it is doing, and then what changes.
 

@@ -156,12 +156,20 @@ class Replica(_Replica, total=False):
     warning: str
 
 
-class Traffic(TypedDict):
-    """What an API has to do: requests that were worked on since its front door started, and their seconds."""
-
+class _Traffic(TypedDict):
     in_flight: int
     requests: int
     seconds: float
+
+
+class Traffic(_Traffic, total=False):
+    """What an API has to do: requests that were worked on since its front door started, and their seconds.
+
+    over: requests that are over, whoever answered; failed: of these, with a status of 500 and above.
+    """
+
+    over: int
+    failed: int
 
 
 class _Stopped(TypedDict):
@@ -426,9 +434,31 @@ class _Rates(TypedDict):
 
 
 class Rates(_Rates, total=False):
-    """What an API did in the last seconds. Without requests there is no mean latency."""
+    """What an API did in the last seconds. Without requests there is no latency: its mean, and quantiles.
+
+    error_share: of all requests, those that were answered with 500 and above; absent: none.
+    """
 
     latency_seconds: float
+    p50_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    error_share: float
+
+
+class Series(_From):
+    """What an API did over time: a value for each step, -1 where it is not known."""
+
+    api: str
+
+    step_seconds: int
+    requests: List[float]
+    errors: List[float]
+    p50: List[float]
+    p99: List[float]
+    in_flight: List[float]
+    ready: List[float]
+    requested: List[float]
 
 
 class WatchedAPI(Metadata, total=False):

@@ -65,6 +65,8 @@ def ask(client: cortex.Client, op: str, args: Dict[str, Any]) -> Any:
         )
     if op == "events":
         return list(client.events(args.get("name"), args.get("follow", False), since=args.get("since")))
+    if op == "series":
+        return client.series(name, since=args.get("since"))
     if op == "watch":
         return list(client.watch())
     raise AssertionError(f"there is no call for {op}")

@@ -102,6 +102,35 @@ func (s *Series) Count(status int, reason string, placed bool, age time.Duration
 // Worked returns how many requests containers worked on, and for how long together.
 func (s *Series) Worked() (requests uint64, took time.Duration) { return s.took.Total() }
 
+// Took returns how many requests containers worked on by how long that took: see
+// telemetry.Durations.Counts.
+func (s *Series) Took() (bounds []time.Duration, counts []uint64) { return s.took.Counts() }
+
+// Over returns how many requests are over, whoever answered, and how many of them with a
+// status of 500 and above.
+func (s *Series) Over() (all, failed uint64) {
+	for class := range s.answered {
+		counts := s.answered[class].Load()
+		if counts == nil {
+			continue
+		}
+		for i := range counts {
+			n := counts[i].Load()
+			all += n
+			if class >= 5 {
+				failed += n
+			}
+		}
+	}
+	for o, n := range *s.reasons.Load() {
+		all += n.Load()
+		if o.status >= 500 {
+			failed += n.Load()
+		}
+	}
+	return all, failed
+}
+
 func (s *Series) of(status int) *atomic.Uint64 {
 	class := &s.answered[status/100]
 	counts := class.Load()

@@ -67,6 +67,25 @@ func TestCount(t *testing.T) {
 }
 
 // Prometheus sees a counter rise only when it has seen it before.
+// Over counts whoever answered, Took what containers worked on.
+func TestOverAndTook(t *testing.T) {
+	t.Parallel()
+	s := NewOfAPI()
+	s.Count(200, "", true, 20*time.Millisecond)
+	s.Count(404, "", true, 20*time.Millisecond)
+	s.Count(503, "", true, 20*time.Millisecond)
+	s.Count(503, "queue_full", false, time.Second)
+	s.Count(0, relay.ClientGone, true, time.Second)
+	if all, failed := s.Over(); all != 5 || failed != 2 {
+		t.Errorf("Over() = %d, %d, want 5, 2", all, failed)
+	}
+	bounds, counts := s.Took()
+	at := slices.Index(bounds, 25*time.Millisecond)
+	if len(counts) != len(bounds)+1 || at < 0 || counts[at] != 3 {
+		t.Errorf("Took() = %v, %v, want 3 up to 25ms", bounds, counts)
+	}
+}
+
 func TestWhatIsLookedForIsThereFromTheStart(t *testing.T) {
 	t.Parallel()
 	r := telemetry.New("test", "")

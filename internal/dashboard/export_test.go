@@ -1,0 +1,4 @@
+package dashboard
+
+// Routes is what pages may ask.
+var Routes = routes
