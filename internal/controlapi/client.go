@@ -47,6 +47,7 @@ type ClientConfig struct {
 	// InFlight is how many requests each replica of a workload works on; nil when
 	// that is not known. Only Run calls it, after Samples.
 	InFlight  func(workload string) map[string]int
+	Told      func(Told) // hears what reports are answered with; nil: nobody does
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 }
@@ -95,19 +96,23 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// Run reports the load each second until ctx ends, and returns ctx's error. An
+// Run reports the load at once and each second until ctx ends, and returns ctx's error. An
 // operator that is away is told to the log when it goes and when it is back.
 func (c *Client) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	for {
+		var told Told
+		err := c.call(ctx, pathLoad, c.report(), &told, reportTimeout)
+		if c.heard(ctx, err); err == nil && c.cfg.Told != nil {
+			c.cfg.Told(told)
+		}
 		select {
 		case <-ctx.Done():
 			c.close()
 			return ctx.Err()
 		case <-tick.C:
 		}
-		c.heard(ctx, c.call(ctx, pathLoad, c.report(), reportTimeout))
 	}
 }
 
@@ -144,7 +149,7 @@ func (c *Client) Wake(ctx context.Context, name string) error {
 		return ctx.Err()
 	}
 	defer func() { <-c.wakes }()
-	err := c.call(ctx, pathWake, wakeRequest{Name: name}, wakeTimeout)
+	err := c.call(ctx, pathWake, wakeRequest{Name: name}, nil, wakeTimeout)
 	var refused *refusedError
 	if errors.As(err, &refused) && !refused.stranger() {
 		return fmt.Errorf("waking %s: %w", name, err)
@@ -187,9 +192,9 @@ func (e *refusedError) stranger() bool {
 	return e.status == http.StatusUnauthorized || e.status == http.StatusForbidden
 }
 
-// call makes one call. The token and the authorities are read anew: both are
+// call makes one call, whose answer it reads into answer; nil: there is none. The token and the authorities are read anew: both are
 // replaced in their files while this process lives.
-func (c *Client) call(ctx context.Context, path string, body any, timeout time.Duration) error {
+func (c *Client) call(ctx context.Context, path string, body, answer any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client, err := c.client()
@@ -215,12 +220,18 @@ func (c *Client) call(ctx context.Context, path string, body any, timeout time.D
 		return err
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what it says is worth no second error
 	if resp.StatusCode/100 == 2 {
+		if answer == nil || resp.StatusCode == http.StatusNoContent {
+			return nil
+		}
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxTold)).Decode(answer); err != nil {
+			return fmt.Errorf("reading what the operator answered to %s: %w", path, err)
+		}
 		return nil
 	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what it says is worth no second error
 	var told refusal
-	if json.Unmarshal(answer, &told) != nil || told.Error == "" {
+	if json.Unmarshal(text, &told) != nil || told.Error == "" {
 		told.Error = http.StatusText(resp.StatusCode)
 	}
 	return &refusedError{resp.StatusCode, told.Error}

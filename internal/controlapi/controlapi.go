@@ -1,5 +1,6 @@
 // Package controlapi carries what Cortex's own processes tell each other on
-// Kubernetes: gateways push the load they see, and ask for a first replica.
+// Kubernetes: gateways push the load they see, hear in answer what sessions for calls are
+// verified with, and ask for a first replica.
 //
 // It promises that only gateways are heard, each by a token that the cluster
 // issued for this and that the cluster itself is asked about; that what a caller
@@ -17,6 +18,7 @@ import (
 	"math"
 	"regexp"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -36,7 +38,8 @@ const (
 	maxBody    = 1 << 20
 	maxSamples = 10_000
 	maxToken   = 8 << 10
-	maxFlight  = 1e9 // requests in flight that a sample can mean
+	maxTold    = 1 << 20 // bytes of a Told
+	maxFlight  = 1e9     // requests in flight that a sample can mean
 	// maxBusy is of how many replicas one report says that they work. With more, which
 	// are idle matters to few requests.
 	maxBusy = 2_000
@@ -55,6 +58,12 @@ type loadSample struct {
 	Busy map[string]int `json:"busy,omitempty"`
 	// Backlog is what an AsyncAPI has to do, from the one gateway that hands its items out.
 	Backlog *workload.Backlog `json:"backlog,omitempty"`
+}
+
+// Told is what the operator answers to a report.
+type Told struct {
+	// Sessions is what sessions for calls are verified with. Nil: nobody proves identities.
+	Sessions *access.SessionKeys `json:"sessions,omitempty"`
 }
 
 // wakeRequest asks for a first replica of a workload.

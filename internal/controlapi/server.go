@@ -33,6 +33,7 @@ type ServerConfig struct {
 	Gateway   string // username of the gateways' service account
 	Loads     *Loads
 	Waker     Waker
+	Tell      func() Told // what a report is answered with; nil: nothing
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
@@ -99,11 +100,12 @@ func refuse(status int, text string) error { return &statusError{status, text} }
 
 // known lets gateways through. Others learn nothing but that they are none, and
 // nothing of their body is read.
-func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) error) http.HandlerFunc {
+func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) (told any, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		var told any
 		caller, err := s.callers.identify(r.Context(), sourceOf(r), bearer(r))
 		if err == nil {
-			err = serve(w, r, caller)
+			told, err = serve(w, r, caller)
 		} else {
 			s.cfg.Log.Debug("refused a call of the control API", "from", r.RemoteAddr, "error", err)
 			err = refusalOf(err)
@@ -114,7 +116,12 @@ func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) er
 			return
 		}
 		s.accepted.Add(1)
-		w.WriteHeader(http.StatusNoContent)
+		if told == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(told)
 	}
 }
 
@@ -144,41 +151,44 @@ func answer(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(refusal{text})
 }
 
-func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) (told any, err error) {
 	var report loadReport
 	if err := decode(w, r, &report); err != nil {
-		return err
+		return nil, err
 	}
 	if err := report.check(); err != nil {
-		return refuse(http.StatusBadRequest, err.Error())
+		return nil, refuse(http.StatusBadRequest, err.Error())
 	}
 	// A gateway speaks for itself: what it says in the place of another would be
 	// added, or replace what that one said.
 	if caller.Pod != "" && caller.Pod != report.Gateway {
-		return refuse(http.StatusForbidden, "not for this token")
+		return nil, refuse(http.StatusForbidden, "not for this token")
 	}
 	bucket := s.reports.GetOrPut(report.Gateway, func() *rate.Limiter { return rate.NewLimiter(reportsPerSecond, reportsBurst) })
 	if !bucket.AllowN(s.cfg.Now(), 1) {
-		return refuse(http.StatusTooManyRequests, "too many reports")
+		return nil, refuse(http.StatusTooManyRequests, "too many reports")
 	}
 	if !s.cfg.Loads.heard(report) {
-		return refuse(http.StatusTooManyRequests, "too many gateways")
+		return nil, refuse(http.StatusTooManyRequests, "too many gateways")
 	}
-	return nil
+	if s.cfg.Tell == nil {
+		return nil, nil
+	}
+	return s.cfg.Tell(), nil
 }
 
-func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) error {
+func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) (told any, err error) {
 	var request wakeRequest
 	if err := decode(w, r, &request); err != nil {
-		return err
+		return nil, err
 	}
 	if !workloadName.MatchString(request.Name) {
-		return refuse(http.StatusBadRequest, "name is not that of an API")
+		return nil, refuse(http.StatusBadRequest, "name is not that of an API")
 	}
 	if !s.wakes.AllowN(s.cfg.Now(), 1) {
-		return refuse(http.StatusTooManyRequests, "too many wake-ups")
+		return nil, refuse(http.StatusTooManyRequests, "too many wake-ups")
 	}
-	return s.cfg.Waker.Wake(r.Context(), request.Name)
+	return nil, s.cfg.Waker.Wake(r.Context(), request.Name)
 }
 
 // decode reads a body, bounded. Keys that are unknown here are a newer gateway's,

@@ -96,7 +96,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.Name == "" { // that was everything there is
-		g.know()
+		g.knows()
 		return
 	}
 	snap := g.snap.Load()

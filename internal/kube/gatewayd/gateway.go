@@ -19,6 +19,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/controlapi"
@@ -29,10 +30,10 @@ import (
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
-	"cortex.dev/cortex/internal/store"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/webhook"
 )
 
 // Config is what a gateway needs to know; see its flags.
@@ -78,7 +79,7 @@ type gatewayProcess struct {
 	rest     *rest.Config
 	metrics  *telemetry.Registry
 	tracer   *tracing.Tracer
-	known    atomic.Bool // what is deployed
+	gate     atomic.Pointer[gateway.Gateway] // nil: not yet
 	stopping atomic.Bool
 }
 
@@ -117,13 +118,17 @@ func Run(ctx context.Context, cfg Config) error {
 
 // ready is what the gateways' service asks.
 func (p *gatewayProcess) ready() error {
-	switch {
-	case p.stopping.Load():
+	if p.stopping.Load() {
 		return errors.New("stopping")
-	case !p.known.Load():
-		return errors.New("what is deployed is not known yet")
 	}
-	return nil
+	if gate := p.gate.Load(); gate != nil {
+		select {
+		case <-gate.Known():
+			return nil
+		default:
+		}
+	}
+	return errors.New("what is deployed, and which keys there are, is not known yet")
 }
 
 func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
@@ -142,17 +147,27 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	// Samples are the gateway's, and the gateway wakes through what reports them: one
 	// of the two has to be named before it exists.
 	var gate *gateway.Gateway
+	sessions := &access.Sessions{}
 	client, err := controlapi.NewClient(controlapi.ClientConfig{
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
-		Samples:   func() []autoscaler.Sample { return gate.Samples() },
-		InFlight:  func(name string) map[string]int { return gate.InFlight(name) },
+		Samples:  func() []autoscaler.Sample { return gate.Samples() },
+		InFlight: func(name string) map[string]int { return gate.InFlight(name) },
+		Told: func(t controlapi.Told) {
+			if t.Sessions != nil {
+				sessions.Use(*t.Sessions)
+			}
+		},
 		Telemetry: p.metrics, Log: p.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	hosts, err := p.cfg.Items.Webhooks() // issuers are asked where messages may go to
+	if err != nil {
+		return err
+	}
 	front := gateway.Config{
-		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
+		Store: st, Keys: st, Fetch: webhook.NewSender(hosts).Fetch, Sessions: sessions.Verify, Engine: eng, Wake: client.Wake,
 		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 		Trusted: p.cfg.Trusted, Jobs: jobs.Closed{},
 	}
@@ -177,6 +192,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	if err != nil {
 		return err
 	}
+	p.gate.Store(gate)
 	p.cfg.Log.Info("serving", "apis", apis.Addr().String(), "namespace", p.cfg.Namespace)
 	later, end := p.delayed(ctx)
 	defer end()
@@ -226,19 +242,4 @@ func (p *gatewayProcess) delayed(ctx context.Context) (context.Context, context.
 		end()
 	})
 	return later, func() { stop(); end() }
-}
-
-// routes is the store as a gateway sees it, and says when it has told everything.
-type routes struct {
-	store gateway.Routes
-	known func()
-}
-
-func (r routes) Watch(ctx context.Context, fn func(store.Change)) error {
-	return r.store.Watch(ctx, func(c store.Change) {
-		fn(c)
-		if c.Name == "" {
-			r.known()
-		}
-	})
 }

@@ -55,6 +55,7 @@ type place struct {
 	sts        string
 	gatewayPod string
 	stays      time.Duration // of operators, after they led
+	closed     bool          // no API that anybody may call
 	items      string        // URL of the servers of items; empty: there are none
 }
 
@@ -115,6 +116,9 @@ func newYard(t *testing.T) *yard {
 			case <-y.release:
 			case <-r.Context().Done():
 			}
+		}
+		for _, name := range []string{"X-Cortex-Caller", "X-Cortex-Caller-Name", "Authorization", "X-Api-Key"} {
+			w.Header()["Saw-"+name] = r.Header.Values(name)
 		}
 		fmt.Fprintf(w, "answered %s", r.URL.Path)
 	}))
@@ -288,7 +292,7 @@ func (p *place) operator(pod string) *operatorLife {
 				AuditFile: filepath.Join(p.t.TempDir(), "audit.log"), AuditOut: o.audit, AuditCopy: true,
 			},
 			SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
-			APIEndpoint: "http://apis.example.com", CapacityCheck: true, Items: p.itemSettings(),
+			APIEndpoint: "http://apis.example.com", CapacityCheck: true, RequireAuth: p.closed, Items: p.itemSettings(),
 			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 			REST: p.rest, Engine: counted{p.yard, &o.applied},
@@ -307,6 +311,14 @@ func (p *place) leader(pod string) *operatorLife {
 type gatewayLife struct {
 	*life
 	health, apis, dir string
+}
+
+// gatewayNamed is another gateway than the first.
+func (p *place) gatewayNamed(pod, operator string) *gatewayLife {
+	p.t.Helper()
+	other := *p
+	other.gatewayPod = pod
+	return other.gateway(operator)
 }
 
 // gateway starts a gateway that knows the operator by an address.

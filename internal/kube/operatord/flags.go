@@ -45,6 +45,7 @@ POD_NAME and POD_NAMESPACE have to be set.
   --largest-node GROUP:SIZE   a size that nodes may come to have, without GROUP: those of
                               no group; SIZE is cpu=8,mem=32Gi,gpu=1; may be repeated
   --node-reserve SIZE         of each node, what daemon sets take: cpu=250m,mem=400Mi (nothing)
+  --require-auth              refuse APIs that do not ask who calls (networking.auth)
   --capacity-check=BOOL       refuse what no node could ever hold (true)
   --api-endpoint URL          what users are told to call (the address of the gateways' service)
   --tick TIME                 between two decisions of the autoscaler (10s)
@@ -91,6 +92,7 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.List("node-group", &groups)
 	f.List("largest-node", &largest)
 	text(&reserve, "node-reserve", "", "")
+	f.Set.BoolVar(&c.RequireAuth, "require-auth", false, "")
 	f.Set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
 	f.Duration(&c.Tick, "tick", 10*time.Second)

@@ -59,6 +59,7 @@ type Config struct {
 	LargestNodes   map[string][]capacity.Amount // by group: sizes that nodes may come to have
 	NodeReserve    capacity.Amount              // of each node, for daemon sets
 	CapacityCheck  bool                         // refuse what no node could ever hold
+	RequireAuth    bool                         // refuse APIs that anybody may call
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
 	ShutdownDelay  time.Duration    // from giving up the lead to ending
@@ -318,7 +319,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
+		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), Keys: l.store, Identities: true, RequireAuth: cfg.RequireAuth, CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
@@ -378,7 +379,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 	}
 	calls, err := controlapi.NewServer(controlapi.ServerConfig{
 		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
-		Loads: l.loads.Load(), Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
+		Loads: l.loads.Load(), Waker: l.operator, Tell: l.told, Telemetry: l.metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -410,6 +411,12 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 		},
 		{{Name: "label", Run: l.label().run}},
 	}, nil
+}
+
+// told is what gateways hear of this leader.
+func (l *leader) told() controlapi.Told {
+	keys := l.server.CallKeys()
+	return controlapi.Told{Sessions: &keys}
 }
 
 // published is what gateways and clients may know.
