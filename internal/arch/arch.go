@@ -235,7 +235,7 @@ var Rules = map[string]Rule{
 	"internal/kube/drainerd": {Internal: []string{"internal/kube/drain", "internal/kube/program"}, Outside: []string{k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
 		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/kube/items", "internal/schedule", "internal/webhook",
-		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
+		"internal/access", "internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient}},

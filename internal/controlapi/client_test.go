@@ -119,7 +119,7 @@ func TestReportsAreAnswered(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	want := access.SessionKeys{ClusterID: "ours", Keys: []access.SessionKey{{Epoch: 3, Secret: []byte("secret")}}}
-	p.server.cfg.Tell = func() Told { return Told{Sessions: &want} }
+	p.server.cfg.Tell = func(string, []access.Use, bool) Told { return Told{Sessions: &want} }
 	heard := make(chan Told, 1)
 	p.client.every = time.Hour
 	p.client.cfg.Told = func(told Told) { heard <- told }

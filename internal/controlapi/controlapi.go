@@ -27,19 +27,22 @@ import (
 // anybody else, the API server included, proves nothing here.
 const Audience = "cortex-operator"
 
-// The two calls.
+// The calls.
 const (
-	pathLoad = "/v1/load"
-	pathWake = "/v1/wake"
+	pathLoad  = "/v1/load"
+	pathWake  = "/v1/wake"
+	pathCalls = "/v1/calls"
+	pathUsed  = "/v1/used"
 )
 
 // Bounds of what a gateway may say.
 const (
-	maxBody    = 1 << 20
+	maxBody    = 16 << 20
 	maxSamples = 10_000
 	maxToken   = 8 << 10
-	maxTold    = 1 << 20 // bytes of a Told
-	maxFlight  = 1e9     // requests in flight that a sample can mean
+	maxTold    = 16 << 20 // bytes of an answer
+	maxUsed    = 100_000  // callers of an API whose use is told
+	maxFlight  = 1e9      // requests in flight that a sample can mean
 	// maxBusy is of how many replicas one report says that they work. With more, which
 	// are idle matters to few requests.
 	maxBusy = 2_000
@@ -49,6 +52,10 @@ const (
 type loadReport struct {
 	Gateway string       `json:"gateway"`
 	Samples []loadSample `json:"samples"`
+	// Uses are what was used of limits. They are those of the report before where they have
+	// its number: its answer was lost.
+	Seq  uint64       `json:"seq,omitempty"`
+	Uses []access.Use `json:"uses,omitempty"`
 }
 
 type loadSample struct {
@@ -64,6 +71,8 @@ type loadSample struct {
 type Told struct {
 	// Sessions is what sessions for calls are verified with. Nil: nobody proves identities.
 	Sessions *access.SessionKeys `json:"sessions,omitempty"`
+	// Shares is what other gateways used of limits.
+	Shares []access.Share `json:"shares,omitempty"`
 }
 
 // wakeRequest asks for a first replica of a workload.
@@ -110,6 +119,15 @@ func (r *loadReport) check() error {
 		}
 		if busy += len(s.Busy); busy > maxBusy {
 			return fmt.Errorf("more than %d busy replicas", maxBusy)
+		}
+	}
+	if len(r.Uses) > access.MaxUses {
+		return fmt.Errorf("uses of more than %d", access.MaxUses)
+	}
+	for _, u := range r.Uses {
+		if !workloadName.MatchString(u.API) || u.Limit == "" || len(u.Limit) > maxCaller || len(u.Who) > maxCaller ||
+			u.Most < 0 || u.Running < 0 || u.Running > maxFlight || u.Refused < 0 || u.Refused > maxFlight || u.Taken > maxFlight {
+			return errors.New("a use is not one of a limit")
 		}
 	}
 	return nil

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/boundedcache"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/telemetry"
@@ -25,15 +27,32 @@ const (
 	reportsBurst     = 8
 	wakesPerSecond   = 200
 	wakesBurst       = 2000
+	callsPerSecond   = 20 // of one gateway
+	callsBurst       = 2 * maxQueued
 )
+
+// counted is what is known of the reports of one gateway.
+type counted struct {
+	limit *rate.Limiter
+	mu    sync.Mutex
+	seq   uint64 // of the latest report of calls
+	uses  uint64 // of the latest report of load
+}
+
+func (s *Server) countedOf(gateway string) *counted {
+	return s.counted.GetOrPut(gateway, func() *counted { return &counted{limit: rate.NewLimiter(callsPerSecond, callsBurst)} })
+}
 
 // ServerConfig says who is heard, and by whom.
 type ServerConfig struct {
-	Reviewer  Reviewer
-	Gateway   string // username of the gateways' service account
-	Loads     *Loads
-	Waker     Waker
-	Tell      func() Told // what a report is answered with; nil: nothing
+	Reviewer Reviewer
+	Gateway  string // username of the gateways' service account
+	Loads    *Loads
+	Waker    Waker
+	// Tell is what the report of a gateway is answered with. Again says that it is the one
+	// before once more. Nil: nothing.
+	Tell      func(gateway string, uses []access.Use, again bool) Told
+	Calls     CallsKeeper // nil: calls are counted by nobody
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
@@ -44,6 +63,7 @@ type Server struct {
 	cfg     ServerConfig
 	callers *callers
 	reports *boundedcache.Map[string, *rate.Limiter] // by gateway
+	counted *boundedcache.Map[string, *counted]      // likewise
 	wakes   *rate.Limiter
 	mux     *http.ServeMux
 
@@ -66,11 +86,16 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		cfg: cfg, callers: newCallers(cfg.Reviewer, cfg.Gateway, cfg.Now),
 		reports: boundedcache.New[string, *rate.Limiter](2 * maxGateways),
+		counted: boundedcache.New[string, *counted](2 * maxGateways),
 		wakes:   rate.NewLimiter(wakesPerSecond, wakesBurst),
 		mux:     http.NewServeMux(),
 	}
 	s.mux.HandleFunc("POST "+pathLoad, s.known(s.load))
 	s.mux.HandleFunc("POST "+pathWake, s.known(s.wake))
+	if cfg.Calls != nil {
+		s.mux.HandleFunc("POST "+pathCalls, s.known(s.calls))
+		s.mux.HandleFunc("POST "+pathUsed, s.known(s.used))
+	}
 	s.measure()
 	return s, nil
 }
@@ -174,7 +199,12 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) (to
 	if s.cfg.Tell == nil {
 		return nil, nil
 	}
-	return s.cfg.Tell(), nil
+	k := s.countedOf(report.Gateway)
+	k.mu.Lock()
+	again := report.Seq != 0 && k.uses == report.Seq
+	k.uses = report.Seq
+	k.mu.Unlock()
+	return s.cfg.Tell(report.Gateway, report.Uses, again), nil
 }
 
 func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) (told any, err error) {

@@ -79,6 +79,9 @@ type Config struct {
 	Sessions func(token []byte) (access.Session, bool)
 	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
 	Calls store.Calls
+	// Shared says that there are other gateways: what is used of limits is told by Uses, and
+	// heard by Hear.
+	Shared bool
 	// Names knows which host names have certificates. Nil: none have.
 	Names Names
 	// Trusted are proxies in front; see relay.Config.
@@ -113,6 +116,7 @@ type Gateway struct {
 	executing http.RoundTripper // by which items are executed
 	proofs    access.Proofs
 	calls     *calls
+	shared    shared
 	life      context.Context
 	end       context.CancelFunc
 
@@ -181,6 +185,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	if g.cfg.Calls != nil {
 		all.Go(func() { g.keepCalls(watch, g.cfg.Calls) })
+	}
+	if g.cfg.Shared {
+		all.Go(func() { g.tendShared(watch) })
 	}
 	var err error
 	select {

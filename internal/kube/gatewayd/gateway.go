@@ -152,7 +152,9 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
 		Samples:  func() []autoscaler.Sample { return gate.Samples() },
 		InFlight: func(name string) map[string]int { return gate.InFlight(name) },
+		Uses:     func() []access.Use { return gate.Uses() },
 		Told: func(t controlapi.Told) {
+			gate.Hear(t.Shares)
 			if t.Sessions != nil {
 				sessions.Use(*t.Sessions)
 			}
@@ -167,7 +169,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		return err
 	}
 	front := gateway.Config{
-		Store: st, Keys: st, Fetch: webhook.NewSender(hosts).Fetch, Sessions: sessions.Verify, Engine: eng, Wake: client.Wake,
+		Store: st, Keys: st, Fetch: webhook.NewSender(hosts).Fetch, Sessions: sessions.Verify, Calls: client.Calls(), Shared: true, Engine: eng, Wake: client.Wake,
 		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 		Trusted: p.cfg.Trusted, Jobs: jobs.Closed{},
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/certificate"
@@ -261,13 +262,14 @@ type leader struct {
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
 	operator  *operator.Operator
+	fleet     *access.Fleet
 	items     []lifecycle.Task
 }
 
 // lead runs what only the leader does, until ctx ends.
 func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng engine.Engine) error {
 	began := time.Now()
-	l := &leader{operatorProgram: p, store: st}
+	l := &leader{operatorProgram: p, store: st, fleet: access.NewFleet()}
 	p.loads.Store(controlapi.NewLoads(nil))
 	if err := l.prepare(ctx, eng); err != nil {
 		return err
@@ -319,7 +321,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), Keys: l.store, Identities: true, RequireAuth: cfg.RequireAuth, CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
+		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), Keys: l.store, Calls: l.store, Identities: true, RequireAuth: cfg.RequireAuth, CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
@@ -379,7 +381,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 	}
 	calls, err := controlapi.NewServer(controlapi.ServerConfig{
 		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
-		Loads: l.loads.Load(), Waker: l.operator, Tell: l.told, Telemetry: l.metrics, Log: cfg.Log,
+		Loads: l.loads.Load(), Waker: l.operator, Tell: l.told, Calls: l.store, Telemetry: l.metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -413,10 +415,10 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 	}, nil
 }
 
-// told is what gateways hear of this leader.
-func (l *leader) told() controlapi.Told {
+// told is what a gateway hears of this leader.
+func (l *leader) told(gateway string, uses []access.Use, again bool) controlapi.Told {
 	keys := l.server.CallKeys()
-	return controlapi.Told{Sessions: &keys}
+	return controlapi.Told{Sessions: &keys, Shares: l.fleet.Heard(gateway, uses, again, time.Now())}
 }
 
 // published is what gateways and clients may know.
