@@ -72,12 +72,6 @@ func (s *Spec) mountedBy(volume string) (processes, images int) {
 // OnKubernetes returns what s would lack on Kubernetes, because only one machine has it.
 func (s *Spec) OnKubernetes() []Violation {
 	vs := &violations{}
-	if n := s.Networking; n != nil && n.Host != "" {
-		vs.add(Violation{
-			Path: "networking.host", Code: CodeOnlyOneMachine, Found: abbreviate(n.Host), Message: "cannot be had on Kubernetes yet: its gateways look at paths only",
-			Hint: "remove it, and have an Ingress or a Gateway lead the name to the endpoint",
-		})
-	}
 	for _, f := range s.HostFolders() {
 		vs.add(Violation{
 			Path: f.Path, Code: CodeOnlyOneMachine, Found: abbreviate(f.Folder), Message: "cannot be had on Kubernetes: a folder of a node is a way to take it over, and other nodes do not have it",

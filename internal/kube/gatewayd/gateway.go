@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/hostcert"
 	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
@@ -47,6 +49,9 @@ type Config struct {
 	TokenFile, CAFile string
 
 	Listen, HealthListen string
+	TLSListen            string        // empty: nothing is served with TLS
+	TLSSecrets           []string      // folders with tls.crt and tls.key
+	RedirectPort         int           // of TLS as callers see it; 0: nobody is sent there
 	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
 	DrainTimeout         time.Duration
 	Trusted              []netip.Prefix // proxies in front
@@ -109,11 +114,48 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer apis.Close()
+	var door secure
+	if cfg.TLSListen != "" {
+		if door, err = p.openSecure(); err != nil {
+			return err
+		}
+		defer door.listener.Close()
+	}
 	h := &program.Health{Listener: watched, Metrics: p.metrics, Ready: p.ready}
 	return lifecycle.Run(ctx,
 		[]lifecycle.Task{{Name: "health", Run: h.Run}, {Name: "traces", Run: p.tracer.Run}},
-		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
+		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis, door) }}},
 	)
+}
+
+// secure is where APIs are served with TLS. The zero value is nowhere.
+type secure struct {
+	listener net.Listener
+	certs    *hostcert.Keeper
+}
+
+// openSecure reads the certificates, which the kubelet replaces when their Secrets change, and
+// opens the address.
+func (p *gatewayProcess) openSecure() (secure, error) {
+	var files []hostcert.Pair
+	for _, dir := range p.cfg.TLSSecrets {
+		files = append(files, hostcert.Pair{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")})
+	}
+	certs, err := hostcert.Open(hostcert.Config{Files: files, RedirectPort: p.cfg.RedirectPort, Telemetry: p.metrics, Log: p.cfg.Log})
+	if err != nil {
+		return secure{}, err
+	}
+	ln, err := program.Listen(p.cfg.TLSListen, "tls-listen")
+	return secure{ln, certs}, err
+}
+
+// tasks are what follows the certificates, and what serves with them.
+func (s secure) tasks(gate *gateway.Gateway) (upkeep, serving []lifecycle.Task) {
+	if s.certs == nil {
+		return nil, nil
+	}
+	return []lifecycle.Task{{Name: "certificates", Run: func(ctx context.Context) error { return s.certs.Run(ctx, gate.Hosts) }}},
+		[]lifecycle.Task{{Name: "apis with tls", Run: func(ctx context.Context) error { return gate.ServeTLS(ctx, s.listener, s.certs.TLS()) }}}
 }
 
 // ready is what the gateways' service asks.
@@ -131,7 +173,7 @@ func (p *gatewayProcess) ready() error {
 	return errors.New("what is deployed, and which keys there are, is not known yet")
 }
 
-func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
+func (p *gatewayProcess) run(ctx context.Context, apis net.Listener, door secure) error {
 	st, err := storekube.Open(ctx, storekube.Config{REST: p.rest, Namespace: p.cfg.Namespace, ReadOnly: true, Log: p.cfg.Log})
 	if err != nil {
 		return err
@@ -174,6 +216,9 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		Trusted: p.cfg.Trusted, Jobs: jobs.Closed{},
 	}
 	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
+	if door.certs != nil {
+		front.Names = door.certs
+	}
 	var kept, handed []lifecycle.Task
 	if p.cfg.Items.URL != "" {
 		work, run, err := p.items(st,
@@ -194,6 +239,7 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	if err != nil {
 		return err
 	}
+	certificates, secured := door.tasks(gate)
 	p.gate.Store(gate)
 	p.cfg.Log.Info("serving", "apis", apis.Addr().String(), "namespace", p.cfg.Namespace)
 	later, end := p.delayed(ctx)
@@ -202,7 +248,8 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		[]lifecycle.Task{{Name: "replicas", Run: eng.Run}},
 		// Load is reported while the last requests are answered: it is load.
 		append(kept, lifecycle.Task{Name: "routes", Run: gate.Run}, lifecycle.Task{Name: "load", Run: client.Run}),
-		append(handed, lifecycle.Task{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}),
+		certificates,
+		append(append(handed, secured...), lifecycle.Task{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}),
 	)
 }
 

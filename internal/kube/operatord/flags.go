@@ -48,6 +48,9 @@ POD_NAME and POD_NAMESPACE have to be set.
   --require-auth              refuse APIs that do not ask who calls (networking.auth)
   --capacity-check=BOOL       refuse what no node could ever hold (true)
   --api-endpoint URL          what users are told to call (the address of the gateways' service)
+  --api-hosts NAME            host name that APIs may have as their own (networking.host), or
+                              *.example.com for all below one; may be repeated (none)
+  --api-hosts-https           they are reached by https
   --tick TIME                 between two decisions of the autoscaler (10s)
   --trace-endpoint URL        of the collector to which sidecars send traces, OTLP over HTTP (none)
   --trace-ratio RATIO         of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
@@ -95,6 +98,8 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.Set.BoolVar(&c.RequireAuth, "require-auth", false, "")
 	f.Set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
+	f.List("api-hosts", &c.APIHosts)
+	f.Set.BoolVar(&c.HostsHTTPS, "api-hosts-https", false, "")
 	f.Duration(&c.Tick, "tick", 10*time.Second)
 	f.Duration(&c.ShutdownDelay, "shutdown-delay", 0)
 	f.Traces(&c.Traces)
@@ -151,6 +156,7 @@ func check(f *program.Flags, c *Config, groups []string) {
 			"--api-endpoint %q is not the URL of a server", c.APIEndpoint)
 		c.APIEndpoint = strings.TrimRight(c.APIEndpoint, "/")
 	}
+	f.Problems(hostconfig.HostProblems(c.APIHosts))
 	c.Items.Check(f)
 	f.Address("listen", c.Listen)
 	f.Address("internal-listen", c.InternalListen)

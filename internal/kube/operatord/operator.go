@@ -61,6 +61,8 @@ type Config struct {
 	NodeReserve    capacity.Amount              // of each node, for daemon sets
 	CapacityCheck  bool                         // refuse what no node could ever hold
 	RequireAuth    bool                         // refuse APIs that anybody may call
+	APIHosts       []string                     // names that APIs may have: names, and *.example.com
+	HostsHTTPS     bool                         // they are reached by https
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
 	ShutdownDelay  time.Duration    // from giving up the lead to ending
@@ -325,7 +327,7 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
-		APIEndpoint: l.apiEndpoint,
+		APIEndpoint: l.apiEndpoint, HostEndpoint: l.hostEndpoint, Hosts: append([]string{}, cfg.APIHosts...), // never nil: that is any
 	}
 	if l.room != nil {
 		role.Room = l.room
@@ -358,6 +360,14 @@ func (l *leader) apiEndpoint() string {
 		return l.cfg.APIEndpoint
 	}
 	return l.addresses.endpoint()
+}
+
+// hostEndpoint is where an API with a host name of its own is reached.
+func (l *leader) hostEndpoint(host string) string {
+	if l.cfg.HostsHTTPS {
+		return "https://" + host
+	}
+	return "http://" + host
 }
 
 // engines says how containers run here.
