@@ -19,6 +19,7 @@ var mayDo = map[string][]string{
 	"cortex-gateway": {
 		"in cortex-apis: apps/deployments: list watch",
 		"in cortex-apis: apps/replicasets: list watch",
+		"in cortex-apis: cortex.dev/accesskeys: list watch",
 		"in cortex-apis: cortex.dev/asyncapis: list watch",
 		"in cortex-apis: cortex.dev/batchapis: list watch",
 		"in cortex-apis: cortex.dev/realtimeapis: list watch",
@@ -32,6 +33,7 @@ var mayDo = map[string][]string{
 		"in cortex-apis: apps/deployments: get list watch create update patch delete",
 		"in cortex-apis: apps/replicasets: list watch",
 		"in cortex-apis: configmaps: create delete",
+		"in cortex-apis: cortex.dev/accesskeys: get list create update delete",
 		"in cortex-apis: cortex.dev/asyncapis/finalizers: update",
 		"in cortex-apis: cortex.dev/asyncapis/status: update",
 		"in cortex-apis: cortex.dev/asyncapis: get list watch create update delete",

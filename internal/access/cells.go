@@ -11,6 +11,7 @@ type cell struct {
 	n atomic.Int64
 	// held is how many requests have the cell: while there are any, it is not forgotten.
 	held atomic.Int32
+	sharing
 }
 
 // maxCells bounds the callers that one limit tells apart. More than that at once share a
@@ -31,6 +32,7 @@ type cells struct {
 	one   cell // of all callers together, and of those past the bound
 	seed  maphash.Seed
 	parts [shards]shard
+	from  int // where each begins
 }
 
 type shard struct {

@@ -21,6 +21,9 @@ type limit struct {
 	most      int64 // requests of a quota, or at once
 	window    int64 // of a quota: nanoseconds
 	fresh     bool  // nothing is known yet of what was used of a quota before
+
+	shared bool           // with other gateways
+	told   map[*cell]bool // whose requests at once were told; true: again, since Heard
 }
 
 // newLimit compiles a valid limit.
@@ -55,20 +58,32 @@ type state struct {
 }
 
 // take takes one request from c, and says what is left; false: there is nothing to take.
-func (l *limit) take(c *cell, now int64) (state, bool) {
+func (l *limit) take(c *cell, now int64) (s state, ok bool) {
 	switch {
 	case l.interval > 0:
-		return l.takeRate(c, now)
+		s, ok = l.takeRate(c, now)
 	case l.window > 0:
-		return l.takeQuota(c, now)
+		s, ok = l.takeQuota(c, now)
+	default:
+		s, ok = l.takePlace(c)
 	}
+	if l.shared && ok == (l.order() > 0) { // others hear what was taken, or of what there was too little
+		c.since.Add(1)
+	}
+	return s, ok
+}
+
+func (l *limit) takePlace(c *cell) (state, bool) {
 	for {
-		n := c.n.Load()
-		if n >= l.most {
+		n, most := c.n.Load(), l.most
+		if told := c.most.Load(); told > 0 {
+			most = min(most, told-1)
+		}
+		if n >= most {
 			return state{wait: int64(time.Second)}, false
 		}
 		if c.n.CompareAndSwap(n, n+1) {
-			return state{left: l.most - n - 1}, true
+			return state{left: most - n - 1}, true
 		}
 	}
 }
@@ -135,6 +150,9 @@ func (l *limit) begin(c *cell, now, n int64) {
 
 // giveBack undoes take, of a request that another limit refused.
 func (l *limit) giveBack(c *cell, now int64) {
+	if l.shared && l.order() > 0 {
+		c.since.Add(-1)
+	}
 	switch {
 	case l.interval > 0:
 		c.n.Add(-l.interval)
@@ -155,6 +173,8 @@ func (l *limit) giveBack(c *cell, now int64) {
 func (l *limit) idle(c *cell, now int64) bool {
 	n := c.n.Load()
 	switch {
+	case c.since.Load() != 0:
+		return false
 	case l.interval > 0:
 		return n <= now
 	case l.window > 0:

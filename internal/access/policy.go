@@ -282,17 +282,6 @@ type Proofs struct {
 	Sessions func(token []byte) (Session, bool)
 }
 
-// Session is a session for calls of somebody who proved an identity.
-type Session struct {
-	Identity string // an ARN
-	Label    string
-	APIs     []string // that it is for
-	Expires  time.Time
-}
-
-// sessionPrefix begins the tokens of sessions for calls.
-const sessionPrefix = "cxs1."
-
 // identifySession is identify by a session for calls.
 func (p *Policy) identifySession(c *Caller, sessions func([]byte) (Session, bool), text []byte, now time.Time) *Refusal {
 	var s Session

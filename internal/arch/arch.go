@@ -66,7 +66,8 @@ var Rules = map[string]Rule{
 	"internal/workload":  {Internal: []string{"internal/cron"}}, // what is never due is refused with the rest
 	"internal/telemetry": {Outside: []string{prom}},
 	// It knows no HTTP and no store: a gateway tells it of requests and of keys.
-	"internal/access": {Internal: []string{"internal/workload", "internal/boundedcache"}, Outside: []string{jose}},
+	"internal/sealed": {},
+	"internal/access": {Internal: []string{"internal/workload", "internal/boundedcache", "internal/sealed"}, Outside: []string{jose}},
 
 	// What gateways and sidecars count by the same names.
 	"internal/telemetry/proxymetrics": {Internal: []string{"internal/relay", "internal/telemetry"}},
@@ -175,7 +176,7 @@ var Rules = map[string]Rule{
 	"internal/auth/policy": {Internal: []string{"internal/auth", "internal/boundedcache", "internal/suggest", "internal/workload", "internal/fault"}, Outside: []string{cedar}},
 	"internal/auth/audit":  {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{xtime}},
 	// Used nonces and the keys of sessions are what replicas share: the store's.
-	"internal/auth/iam":   {Internal: []string{"internal/auth", "internal/boundedcache", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
+	"internal/auth/iam":   {Internal: []string{"internal/access", "internal/auth", "internal/boundedcache", "internal/sealed", "internal/store", "internal/telemetry", "internal/fault"}, Outside: []string{aws, xtime}},
 	"internal/auth/guard": {Internal: []string{"internal/auth", "internal/auth/iam", "internal/auth/audit", "internal/fault"}},
 	// Apart from what proves an identity with them: commands about clusters need them too.
 	"internal/awscreds": {Internal: []string{"internal/auth", "internal/fault"}, Outside: []string{aws, smithy, xsys}},
@@ -185,10 +186,10 @@ var Rules = map[string]Rule{
 	// Replicas of an operator show certificates of one authority, which is in the store.
 	"internal/certificate": {Internal: []string{"internal/auth", "internal/store", "internal/atomicfile", "internal/fault"}},
 	"internal/operatorserver": {Internal: []string{
-		"internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate", "internal/hostconfig",
+		"internal/access", "internal/auth", "internal/auth/iam", "internal/auth/policy", "internal/auth/audit", "internal/auth/guard", "internal/certificate", "internal/hostconfig",
 		"internal/httpapi", "internal/lifecycle", "internal/store", "internal/telemetry", "internal/workload", "internal/fault",
 	}},
-	"internal/controlapi": {Internal: []string{"internal/autoscaler", "internal/workload", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
+	"internal/controlapi": {Internal: []string{"internal/access", "internal/autoscaler", "internal/workload", "internal/boundedcache", "internal/telemetry", "internal/fault"}, Outside: []string{xtime}},
 
 	"internal/httpapi": {Internal: []string{"internal/workload", "internal/auth", "internal/fault"}, Outside: []string{huma}},
 	// It speaks for a browser as the command line does, and has no way of its own to an operator.
@@ -226,8 +227,8 @@ var Rules = map[string]Rule{
 		"internal/async", "internal/jobs", "internal/store", "internal/awsrest", "internal/kube/program", "internal/ledger", "internal/ledger/jetstream", "internal/ledger/s3", "internal/webhook",
 	}, Outside: []string{natsgo, k8sclient}},
 	"internal/kube/gatewayd": {Internal: []string{
-		"internal/async", "internal/jobs", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/kube/program",
-		"internal/lifecycle", "internal/store", "internal/store/kube", "internal/telemetry", "internal/tracing",
+		"internal/access", "internal/async", "internal/jobs", "internal/kube/items", "internal/autoscaler", "internal/controlapi", "internal/engine", "internal/engine/kube", "internal/gateway", "internal/hostcert", "internal/kube/program",
+		"internal/lifecycle", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/webhook",
 	}, Outside: []string{k8sclient}},
 	// The servers that keep items know nothing of items; internal/ledger/jetstream does.
 	"internal/kube/ledgerd": {Internal: []string{
@@ -237,7 +238,7 @@ var Rules = map[string]Rule{
 	"internal/kube/drainerd": {Internal: []string{"internal/kube/drain", "internal/kube/program"}, Outside: []string{k8sclient}},
 	"internal/kube/operatord": {Internal: []string{
 		"internal/async", "internal/deadletters", "internal/jobs", "internal/objects", "internal/kube/items", "internal/schedule", "internal/webhook",
-		"internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
+		"internal/access", "internal/autoscaler", "internal/capacity", "internal/certificate", "internal/controlapi", "internal/engine", "internal/engine/kube",
 		"internal/hostconfig", "internal/httpapi", "internal/httpserve", "internal/kube/program", "internal/lifecycle", "internal/operator", "internal/operatorserver",
 		"internal/serviceaddr", "internal/store/kube", "internal/telemetry", "internal/tracing", "internal/workload",
 	}, Outside: []string{k8sapi, k8smachine, k8sclient}},
@@ -271,7 +272,7 @@ var Closures = map[string]Light{
 		"k8s.io/", "sigs.k8s.io/", moby, "github.com/docker/", bbolt, aws, "google.golang.org/grpc", cedar, huma,
 		"cortex.dev/cortex/internal/store", "cortex.dev/cortex/internal/engine",
 	}},
-	"cmd/cortex-gateway": {Most: 690, Without: []string{
+	"cmd/cortex-gateway": {Most: 700, Without: []string{
 		moby, "github.com/docker/", bbolt, aws, smithy, "google.golang.org/grpc", cedar, huma, helm,
 		"cortex.dev/cortex/internal/auth", "cortex.dev/cortex/internal/certificate", "cortex.dev/cortex/internal/operator",
 		"cortex.dev/cortex/internal/manifest", "cortex.dev/cortex/internal/httpapi",

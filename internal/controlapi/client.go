@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/workload"
@@ -46,7 +47,11 @@ type ClientConfig struct {
 	Samples func() []autoscaler.Sample
 	// InFlight is how many requests each replica of a workload works on; nil when
 	// that is not known. Only Run calls it, after Samples.
-	InFlight  func(workload string) map[string]int
+	InFlight func(workload string) map[string]int
+	// Uses is what was used of limits since it was called before; nil: nothing. Only Run calls
+	// it, once each second.
+	Uses      func() []access.Use
+	Told      func(Told) // hears what reports are answered with; nil: nobody does
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 }
@@ -61,6 +66,12 @@ type Client struct {
 	mu   sync.Mutex
 	ca   []byte // that client trusts
 	http *http.Client
+
+	// What is told of limits; only Run uses these.
+	seq   uint64       // of the latest report
+	uses  []access.Use // in it
+	heeds bool         // it was heard
+	later kept         // what is to be in the next one
 
 	away   atomic.Bool // the operator could not be reached, which has been said
 	failed atomic.Int64
@@ -81,7 +92,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, base: "https://" + u.Host, every: reportEvery, wakes: make(chan struct{}, wakesAtOnce)}
+	c := &Client{cfg: cfg, base: "https://" + u.Host, every: reportEvery, wakes: make(chan struct{}, wakesAtOnce), seq: firstSeq(), heeds: true, later: kept{}}
 	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_gateway_operator_call_failures_total", Type: telemetry.Counter,
 		Help: "Calls of this gateway to the operator that failed; each is made again."}, func(emit telemetry.Emit) { emit(float64(c.failed.Load())) })
 	cfg.Telemetry.Collect(telemetry.Metric{Name: "cortex_gateway_operator_reached", Type: telemetry.Gauge,
@@ -95,26 +106,32 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// Run reports the load each second until ctx ends, and returns ctx's error. An
+// Run reports the load at once and each second until ctx ends, and returns ctx's error. An
 // operator that is away is told to the log when it goes and when it is back.
 func (c *Client) Run(ctx context.Context) error {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	for {
+		var told Told
+		c.cut()
+		err := c.call(ctx, pathLoad, c.report(), &told, reportTimeout)
+		c.heeds = err == nil
+		if c.heard(ctx, err); err == nil && c.cfg.Told != nil {
+			c.cfg.Told(told)
+		}
 		select {
 		case <-ctx.Done():
 			c.close()
 			return ctx.Err()
 		case <-tick.C:
 		}
-		c.heard(ctx, c.call(ctx, pathLoad, c.report(), reportTimeout))
 	}
 }
 
 // report is the present load. An API whose busy replicas would be too many says
 // nothing of them.
 func (c *Client) report() loadReport {
-	report := loadReport{Gateway: c.cfg.Gateway, Samples: []loadSample{}}
+	report := loadReport{Gateway: c.cfg.Gateway, Samples: []loadSample{}, Seq: c.seq, Uses: c.uses}
 	left := maxBusy
 	for _, s := range c.cfg.Samples() {
 		sample := loadSample{Name: s.Name, InFlight: s.InFlight}
@@ -134,6 +151,43 @@ func (c *Client) report() loadReport {
 	return report
 }
 
+// firstSeq numbers the first report of this process otherwise than those of one before it that
+// had its name.
+func firstSeq() uint64 { return uint64(time.Now().UnixNano()) } //nolint:gosec // after 1970
+
+// kept is what was used of quotas while the operator was away. Rates are as they were by the
+// time that it is back.
+type kept map[usedOf]int64
+
+type usedOf struct{ api, limit, who string }
+
+const maxKept = 50_000
+
+// cut decides what of limits is told now: the same again where the report before was not heard.
+func (c *Client) cut() {
+	if c.cfg.Uses == nil {
+		return
+	}
+	fresh := c.cfg.Uses()
+	if !c.heeds {
+		for _, u := range fresh {
+			of := usedOf{u.API, u.Limit, u.Who}
+			if _, known := c.later[of]; u.Kept && (known || len(c.later) < maxKept) {
+				c.later[of] += u.Taken
+			}
+		}
+		return
+	}
+	c.seq, c.uses = c.seq+1, fresh
+	for of, n := range c.later {
+		if len(c.uses) >= access.MaxUses {
+			return
+		}
+		c.uses = append(c.uses, access.Use{API: of.api, Limit: of.limit, Who: of.who, Taken: n, Kept: true})
+		delete(c.later, of)
+	}
+}
+
 // Wake asks the operator for a first replica of a workload. When the operator
 // cannot be reached that is no error: it is told to the log once, and whoever
 // waits for the replica asks again. What the operator refuses is an error.
@@ -144,7 +198,7 @@ func (c *Client) Wake(ctx context.Context, name string) error {
 		return ctx.Err()
 	}
 	defer func() { <-c.wakes }()
-	err := c.call(ctx, pathWake, wakeRequest{Name: name}, wakeTimeout)
+	err := c.call(ctx, pathWake, wakeRequest{Name: name}, nil, wakeTimeout)
 	var refused *refusedError
 	if errors.As(err, &refused) && !refused.stranger() {
 		return fmt.Errorf("waking %s: %w", name, err)
@@ -187,9 +241,9 @@ func (e *refusedError) stranger() bool {
 	return e.status == http.StatusUnauthorized || e.status == http.StatusForbidden
 }
 
-// call makes one call. The token and the authorities are read anew: both are
+// call makes one call, whose answer it reads into answer; nil: there is none. The token and the authorities are read anew: both are
 // replaced in their files while this process lives.
-func (c *Client) call(ctx context.Context, path string, body any, timeout time.Duration) error {
+func (c *Client) call(ctx context.Context, path string, body, answer any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	client, err := c.client()
@@ -215,12 +269,18 @@ func (c *Client) call(ctx context.Context, path string, body any, timeout time.D
 		return err
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what it says is worth no second error
 	if resp.StatusCode/100 == 2 {
+		if answer == nil || resp.StatusCode == http.StatusNoContent {
+			return nil
+		}
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxTold)).Decode(answer); err != nil {
+			return fmt.Errorf("reading what the operator answered to %s: %w", path, err)
+		}
 		return nil
 	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what it says is worth no second error
 	var told refusal
-	if json.Unmarshal(answer, &told) != nil || told.Error == "" {
+	if json.Unmarshal(text, &told) != nil || told.Error == "" {
 		told.Error = http.StatusText(resp.StatusCode)
 	}
 	return &refusedError{resp.StatusCode, told.Error}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/fault"
 )
@@ -113,13 +114,35 @@ func TestWakeReachesTheOperator(t *testing.T) {
 	}
 }
 
+// What the operator answers to a report is heard, the first time at once.
+func TestReportsAreAnswered(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	want := access.SessionKeys{ClusterID: "ours", Keys: []access.SessionKey{{Epoch: 3, Secret: []byte("secret")}}}
+	p.server.cfg.Tell = func(string, []access.Use, bool) Told { return Told{Sessions: &want} }
+	heard := make(chan Told, 1)
+	p.client.every = time.Hour
+	p.client.cfg.Told = func(told Told) { heard <- told }
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = p.client.Run(ctx) }()
+	select {
+	case got := <-heard:
+		if diff := cmp.Diff(&want, got.Sessions); diff != "" {
+			t.Errorf("what is heard (-want +got):\n%s", diff)
+		}
+	case <-time.After(patience):
+		t.Fatal("nothing is heard")
+	}
+}
+
 // The kubelet replaces a token, and the operator's authority may change: both are
 // seen without a restart.
 func TestFilesThatAreReplaced(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	calls := func() error {
-		return p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, patience)
+		return p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, nil, patience)
 	}
 	p.write("token", "expired")
 	var refused *refusedError
@@ -152,7 +175,7 @@ func TestTheTokenGoesToTheOperatorOnly(t *testing.T) {
 	defer redirecting.Close()
 	p.trust(redirecting)
 	p.client.base = redirecting.URL
-	if err := p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, patience); err == nil {
+	if err := p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, nil, patience); err == nil {
 		t.Error("a redirect was followed")
 	}
 	other := httptest.NewUnstartedServer(http.HandlerFunc(thief))
@@ -160,7 +183,7 @@ func TestTheTokenGoesToTheOperatorOnly(t *testing.T) {
 	defer other.Close()
 	// The certificate of the test server is for example.com and 127.0.0.1.
 	p.client.base = strings.Replace(other.URL, "127.0.0.1", "localhost", 1)
-	if err := p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, patience); err == nil {
+	if err := p.client.call(t.Context(), pathWake, wakeRequest{Name: "iris"}, nil, patience); err == nil {
 		t.Error("a certificate for another name was accepted")
 	}
 	select {

@@ -1,5 +1,6 @@
 // Package controlapi carries what Cortex's own processes tell each other on
-// Kubernetes: gateways push the load they see, and ask for a first replica.
+// Kubernetes: gateways push the load they see, hear in answer what sessions for calls are
+// verified with, and ask for a first replica.
 //
 // It promises that only gateways are heard, each by a token that the cluster
 // issued for this and that the cluster itself is asked about; that what a caller
@@ -17,6 +18,7 @@ import (
 	"math"
 	"regexp"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/workload"
 )
@@ -25,18 +27,22 @@ import (
 // anybody else, the API server included, proves nothing here.
 const Audience = "cortex-operator"
 
-// The two calls.
+// The calls.
 const (
-	pathLoad = "/v1/load"
-	pathWake = "/v1/wake"
+	pathLoad  = "/v1/load"
+	pathWake  = "/v1/wake"
+	pathCalls = "/v1/calls"
+	pathUsed  = "/v1/used"
 )
 
 // Bounds of what a gateway may say.
 const (
-	maxBody    = 1 << 20
+	maxBody    = 16 << 20
 	maxSamples = 10_000
 	maxToken   = 8 << 10
-	maxFlight  = 1e9 // requests in flight that a sample can mean
+	maxTold    = 16 << 20 // bytes of an answer
+	maxUsed    = 100_000  // callers of an API whose use is told
+	maxFlight  = 1e9      // requests in flight that a sample can mean
 	// maxBusy is of how many replicas one report says that they work. With more, which
 	// are idle matters to few requests.
 	maxBusy = 2_000
@@ -46,6 +52,10 @@ const (
 type loadReport struct {
 	Gateway string       `json:"gateway"`
 	Samples []loadSample `json:"samples"`
+	// Uses are what was used of limits. They are those of the report before where they have
+	// its number: its answer was lost.
+	Seq  uint64       `json:"seq,omitempty"`
+	Uses []access.Use `json:"uses,omitempty"`
 }
 
 type loadSample struct {
@@ -55,6 +65,14 @@ type loadSample struct {
 	Busy map[string]int `json:"busy,omitempty"`
 	// Backlog is what an AsyncAPI has to do, from the one gateway that hands its items out.
 	Backlog *workload.Backlog `json:"backlog,omitempty"`
+}
+
+// Told is what the operator answers to a report.
+type Told struct {
+	// Sessions is what sessions for calls are verified with. Nil: nobody proves identities.
+	Sessions *access.SessionKeys `json:"sessions,omitempty"`
+	// Shares is what other gateways used of limits.
+	Shares []access.Share `json:"shares,omitempty"`
 }
 
 // wakeRequest asks for a first replica of a workload.
@@ -101,6 +119,15 @@ func (r *loadReport) check() error {
 		}
 		if busy += len(s.Busy); busy > maxBusy {
 			return fmt.Errorf("more than %d busy replicas", maxBusy)
+		}
+	}
+	if len(r.Uses) > access.MaxUses {
+		return fmt.Errorf("uses of more than %d", access.MaxUses)
+	}
+	for _, u := range r.Uses {
+		if !workloadName.MatchString(u.API) || u.Limit == "" || len(u.Limit) > maxCaller || len(u.Who) > maxCaller ||
+			u.Most < 0 || u.Running < 0 || u.Running > maxFlight || u.Refused < 0 || u.Refused > maxFlight || u.Taken > maxFlight {
+			return errors.New("a use is not one of a limit")
 		}
 	}
 	return nil

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/boundedcache"
 	"cortex.dev/cortex/internal/fault"
 	"cortex.dev/cortex/internal/telemetry"
@@ -25,14 +27,32 @@ const (
 	reportsBurst     = 8
 	wakesPerSecond   = 200
 	wakesBurst       = 2000
+	callsPerSecond   = 20 // of one gateway
+	callsBurst       = 2 * maxQueued
 )
+
+// counted is what is known of the reports of one gateway.
+type counted struct {
+	limit *rate.Limiter
+	mu    sync.Mutex
+	seq   uint64 // of the latest report of calls
+	uses  uint64 // of the latest report of load
+}
+
+func (s *Server) countedOf(gateway string) *counted {
+	return s.counted.GetOrPut(gateway, func() *counted { return &counted{limit: rate.NewLimiter(callsPerSecond, callsBurst)} })
+}
 
 // ServerConfig says who is heard, and by whom.
 type ServerConfig struct {
-	Reviewer  Reviewer
-	Gateway   string // username of the gateways' service account
-	Loads     *Loads
-	Waker     Waker
+	Reviewer Reviewer
+	Gateway  string // username of the gateways' service account
+	Loads    *Loads
+	Waker    Waker
+	// Tell is what the report of a gateway is answered with. Again says that it is the one
+	// before once more. Nil: nothing.
+	Tell      func(gateway string, uses []access.Use, again bool) Told
+	Calls     CallsKeeper // nil: calls are counted by nobody
 	Telemetry *telemetry.Registry
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
@@ -43,6 +63,7 @@ type Server struct {
 	cfg     ServerConfig
 	callers *callers
 	reports *boundedcache.Map[string, *rate.Limiter] // by gateway
+	counted *boundedcache.Map[string, *counted]      // likewise
 	wakes   *rate.Limiter
 	mux     *http.ServeMux
 
@@ -65,11 +86,16 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		cfg: cfg, callers: newCallers(cfg.Reviewer, cfg.Gateway, cfg.Now),
 		reports: boundedcache.New[string, *rate.Limiter](2 * maxGateways),
+		counted: boundedcache.New[string, *counted](2 * maxGateways),
 		wakes:   rate.NewLimiter(wakesPerSecond, wakesBurst),
 		mux:     http.NewServeMux(),
 	}
 	s.mux.HandleFunc("POST "+pathLoad, s.known(s.load))
 	s.mux.HandleFunc("POST "+pathWake, s.known(s.wake))
+	if cfg.Calls != nil {
+		s.mux.HandleFunc("POST "+pathCalls, s.known(s.calls))
+		s.mux.HandleFunc("POST "+pathUsed, s.known(s.used))
+	}
 	s.measure()
 	return s, nil
 }
@@ -99,11 +125,12 @@ func refuse(status int, text string) error { return &statusError{status, text} }
 
 // known lets gateways through. Others learn nothing but that they are none, and
 // nothing of their body is read.
-func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) error) http.HandlerFunc {
+func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) (told any, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		var told any
 		caller, err := s.callers.identify(r.Context(), sourceOf(r), bearer(r))
 		if err == nil {
-			err = serve(w, r, caller)
+			told, err = serve(w, r, caller)
 		} else {
 			s.cfg.Log.Debug("refused a call of the control API", "from", r.RemoteAddr, "error", err)
 			err = refusalOf(err)
@@ -114,7 +141,12 @@ func (s *Server) known(serve func(http.ResponseWriter, *http.Request, Caller) er
 			return
 		}
 		s.accepted.Add(1)
-		w.WriteHeader(http.StatusNoContent)
+		if told == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(told)
 	}
 }
 
@@ -144,41 +176,49 @@ func answer(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(refusal{text})
 }
 
-func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) (told any, err error) {
 	var report loadReport
 	if err := decode(w, r, &report); err != nil {
-		return err
+		return nil, err
 	}
 	if err := report.check(); err != nil {
-		return refuse(http.StatusBadRequest, err.Error())
+		return nil, refuse(http.StatusBadRequest, err.Error())
 	}
 	// A gateway speaks for itself: what it says in the place of another would be
 	// added, or replace what that one said.
 	if caller.Pod != "" && caller.Pod != report.Gateway {
-		return refuse(http.StatusForbidden, "not for this token")
+		return nil, refuse(http.StatusForbidden, "not for this token")
 	}
 	bucket := s.reports.GetOrPut(report.Gateway, func() *rate.Limiter { return rate.NewLimiter(reportsPerSecond, reportsBurst) })
 	if !bucket.AllowN(s.cfg.Now(), 1) {
-		return refuse(http.StatusTooManyRequests, "too many reports")
+		return nil, refuse(http.StatusTooManyRequests, "too many reports")
 	}
 	if !s.cfg.Loads.heard(report) {
-		return refuse(http.StatusTooManyRequests, "too many gateways")
+		return nil, refuse(http.StatusTooManyRequests, "too many gateways")
 	}
-	return nil
+	if s.cfg.Tell == nil {
+		return nil, nil
+	}
+	k := s.countedOf(report.Gateway)
+	k.mu.Lock()
+	again := report.Seq != 0 && k.uses == report.Seq
+	k.uses = report.Seq
+	k.mu.Unlock()
+	return s.cfg.Tell(report.Gateway, report.Uses, again), nil
 }
 
-func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) error {
+func (s *Server) wake(w http.ResponseWriter, r *http.Request, _ Caller) (told any, err error) {
 	var request wakeRequest
 	if err := decode(w, r, &request); err != nil {
-		return err
+		return nil, err
 	}
 	if !workloadName.MatchString(request.Name) {
-		return refuse(http.StatusBadRequest, "name is not that of an API")
+		return nil, refuse(http.StatusBadRequest, "name is not that of an API")
 	}
 	if !s.wakes.AllowN(s.cfg.Now(), 1) {
-		return refuse(http.StatusTooManyRequests, "too many wake-ups")
+		return nil, refuse(http.StatusTooManyRequests, "too many wake-ups")
 	}
-	return s.cfg.Waker.Wake(r.Context(), request.Name)
+	return nil, s.cfg.Waker.Wake(r.Context(), request.Name)
 }
 
 // decode reads a body, bounded. Keys that are unknown here are a newer gateway's,

@@ -1,5 +1,5 @@
 // Package crd holds Cortex's custom resources as Kubernetes serves them: the five
-// kinds, their jobs and their revisions, at cortex.dev/v1.
+// kinds, their jobs and their revisions, and access keys, at cortex.dev/v1.
 //
 // It promises that a resource carries what its user wrote (Spec, the keys of a
 // cortex.yaml without name and kind) and, apart from it, what Cortex says of it

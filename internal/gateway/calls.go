@@ -103,6 +103,11 @@ func (g *Gateway) countCall(p *passage, x *relay.Exchange, status int) {
 	g.calls.add(p.api, caller, p.at, counts)
 }
 
+// readQuotas has the quotas of a route begin with what was used of them.
+func (g *Gateway) readQuotas(ctx context.Context, r *route) error {
+	return r.policy.Quotas(time.Now(), func(since time.Time) (map[string]int64, error) { return g.used(ctx, r.name, since) })
+}
+
 // used is what callers have used of an API since a time, of all together by no name.
 func (g *Gateway) used(ctx context.Context, api string, since time.Time) (map[string]int64, error) {
 	used := map[string]int64{}

@@ -79,6 +79,9 @@ type Config struct {
 	Sessions func(token []byte) (access.Session, bool)
 	// Calls keeps who called what, for each caller that was asked who it is. Nil: nobody.
 	Calls store.Calls
+	// Shared says that there are other gateways: what is used of limits is told by Uses, and
+	// heard by Hear.
+	Shared bool
 	// Names knows which host names have certificates. Nil: none have.
 	Names Names
 	// Trusted are proxies in front; see relay.Config.
@@ -102,8 +105,9 @@ type Gateway struct {
 	spans *proxyspan.Recorder // nil: no traces
 	snap  atomic.Pointer[snapshot]
 
-	known     context.Context // ends when what is deployed is known
+	known     context.Context // ends when what is deployed is known, and which keys there are
 	know      context.CancelFunc
+	unknown   atomic.Int32 // of these two
 	stopping  atomic.Bool
 	serving   sync.WaitGroup    // Serve calls
 	tasks     sync.WaitGroup    // wake-ups, copies, and the ends of attempts
@@ -112,6 +116,7 @@ type Gateway struct {
 	executing http.RoundTripper // by which items are executed
 	proofs    access.Proofs
 	calls     *calls
+	shared    shared
 	life      context.Context
 	end       context.CancelFunc
 
@@ -148,6 +153,10 @@ func New(cfg Config) (*Gateway, error) {
 	g.life, g.end = context.WithCancel(context.Background())
 	g.known, g.know = context.WithCancel(context.Background())
 	g.snap.Store(&snapshot{})
+	g.unknown.Store(1)
+	if cfg.Keys != nil {
+		g.unknown.Store(2)
+	}
 	g.register(cfg.Telemetry)
 	return g, nil
 }
@@ -160,7 +169,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	failed := make(chan error, 3)
 	var all sync.WaitGroup
 	if g.cfg.Keys != nil {
-		all.Go(func() { failed <- g.cfg.Keys.WatchKeys(watch, g.keysChanged) })
+		told := sync.OnceFunc(g.knows)
+		all.Go(func() {
+			failed <- g.cfg.Keys.WatchKeys(watch, func(keys []store.Key) { g.keysChanged(keys); told() })
+		})
 	}
 	all.Go(func() { failed <- g.cfg.Store.Watch(watch, g.storeChanged) })
 	all.Go(func() { failed <- g.cfg.Engine.Watch(watch, g.replicasChanged) })
@@ -173,6 +185,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	if g.cfg.Calls != nil {
 		all.Go(func() { g.keepCalls(watch, g.cfg.Calls) })
+	}
+	if g.cfg.Shared {
+		all.Go(func() { g.tendShared(watch) })
 	}
 	var err error
 	select {
@@ -191,10 +206,20 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return err
 }
 
+// knows notes that one more of what is unknown at first is known.
+func (g *Gateway) knows() {
+	if g.unknown.Add(-1) == 0 {
+		g.know()
+	}
+}
+
+// Known is closed once Serve answers requests.
+func (g *Gateway) Known() <-chan struct{} { return g.known.Done() }
+
 // Serve accepts requests from ln until ctx ends, and returns when the accepted ones
-// are finished, or after DrainTimeout. Before Run knows what is deployed, callers
-// wait in the listener's queue: after a restart nobody is told that an API does
-// not exist.
+// are finished, or after DrainTimeout. Before Run knows what is deployed, and which keys
+// there are, callers wait in the listener's queue: after a restart nobody is told that an
+// API does not exist, or a key.
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error { return g.serve(ctx, ln, nil) }
 
 // ServeTLS is Serve for clients who speak TLS, with the certificates that cfg has.

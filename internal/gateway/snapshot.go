@@ -96,7 +96,7 @@ func (g *Gateway) storeChanged(c store.Change) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.Name == "" { // that was everything there is
-		g.know()
+		g.knows()
 		return
 	}
 	snap := g.snap.Load()
@@ -117,7 +117,9 @@ func (g *Gateway) storeChanged(c store.Change) {
 	} else {
 		r.policy = access.New(spec, nil)
 	}
-	if err := r.policy.Quotas(time.Now(), func(since time.Time) (map[string]int64, error) { return g.used(g.life, c.Name, since) }); err != nil {
+	if g.cfg.Shared {
+		r.policy.Share() // its quotas are read later: others have what was used
+	} else if err := g.readQuotas(g.life, r); err != nil {
 		g.log.Warn("reading what was used of a quota: it begins anew", "api", c.Name, "error", err)
 	}
 	switch {

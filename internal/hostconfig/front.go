@@ -49,6 +49,15 @@ func (f *Front) Problems() []string {
 
 var hostShape = regexp.MustCompile(workload.HostPattern)
 
+// HostProblems returns what is wrong with the names that APIs may have.
+func HostProblems(hosts []string) []string {
+	var p problems
+	for _, host := range hosts {
+		p.checkHost(host)
+	}
+	return p
+}
+
 // checkHost reports what is neither a host name nor * for all that are below one.
 func (p *problems) checkHost(host string) {
 	p.when(len(host) > workload.MaxHostLength || !hostShape.MatchString(strings.TrimPrefix(host, "*.")),

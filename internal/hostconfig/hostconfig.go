@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,10 +142,7 @@ func CheckTick(d time.Duration) error {
 
 // Problems returns everything that is wrong with s.
 func (s *Server) Problems() []string {
-	p := problems(append(s.Management.Problems(), s.Front.Problems()...))
-	for _, host := range s.APIHosts {
-		p.checkHost(host)
-	}
+	p := problems(slices.Concat(s.Management.Problems(), s.Front.Problems(), HostProblems(s.APIHosts)))
 	for _, l := range []struct{ flag, address string }{{"listen", s.Listen}, {"api-listen", s.APIListen}, {"metrics-listen", s.MetricsListen}} {
 		_, port, err := net.SplitHostPort(l.address)
 		p.when((err != nil || port == "") && (l.address != "" || l.flag != "metrics-listen"), "--%s %q is not an address: host:port", l.flag, l.address)

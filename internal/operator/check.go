@@ -85,7 +85,7 @@ func (o *Operator) check(ctx context.Context, file *manifest.File, folder string
 		}
 		if n := e.Spec.Networking; n != nil && n.Host != "" && !MayHost(o.hosts, n.Host) {
 			p := e.Problem("networking.host", codeHostRefused, "no API of this server may have this name")
-			p.Found, p.Allowed, p.Hint = n.Host, strings.Join(o.hosts, ", "), "whoever runs the server says which names APIs may have: --api-hosts"
+			p.Found, p.Allowed, p.Hint = n.Host, strings.Join(o.hosts, ", "), "whoever runs the server says which names APIs may have: --api-hosts, or apis.hosts of the chart"
 			problems = append(problems, p)
 		}
 		if o.images {

@@ -24,7 +24,6 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s: %+v, want %s at networking.host with %q", what, f, code, words)
 		}
 	}
-	refused("on Kubernetes", deploy(host("iris", "iris.example.com")), workload.CodeOnlyOneMachine, "Ingress")
 	w.oneMachine = true
 	w.hostURL = func(host string) string { return "https://" + host }
 	if err := deploy(host("iris", "iris.example.com")); err != nil {

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/auth/audit"
 	"cortex.dev/cortex/internal/auth/guard"
@@ -160,6 +161,9 @@ func (s *Server) RevokeKeys() func(context.Context, []workload.Subject) error {
 
 // Calls returns what a session for calls says; false: it is none of this server's.
 func (s *Server) Calls(token []byte) (auth.CallSession, bool) { return s.iam.VerifyCall(token) }
+
+// CallKeys is what gateways in other programs verify sessions for calls with.
+func (s *Server) CallKeys() access.SessionKeys { return s.iam.CallKeys() }
 
 // Info describes the server as it is now.
 func (s *Server) Info() Info {

@@ -46,8 +46,8 @@ func (c *conn) travels(f *field) bool {
 		return c.srv.front || c.x.call.is // gRPC knows one name from another
 	case kClaim: // anybody could say so
 		return c.srv.front || c.trusted
-	case kCortex:
-		return c.x.ours && !(c.x.identified && isCaller(f.name))
+	case kCortex: // who calls, where that was found out in front
+		return c.srv.front && isCaller(f.name) || c.x.ours && !(c.x.identified && isCaller(f.name))
 	}
 	return false
 }

@@ -72,24 +72,6 @@ func (s *Spec) mountedBy(volume string) (processes, images int) {
 // OnKubernetes returns what s would lack on Kubernetes, because only one machine has it.
 func (s *Spec) OnKubernetes() []Violation {
 	vs := &violations{}
-	if n := s.Networking; n != nil && n.Auth != nil {
-		vs.add(Violation{
-			Path: "networking.auth", Code: CodeOnlyOneMachine, Message: "cannot be had on Kubernetes yet: its gateways know no keys and no issuers",
-			Hint: "remove it, and have what is in front of the gateways ask who calls",
-		})
-	}
-	if n := s.Networking; n != nil && len(n.Limits) > 0 {
-		vs.add(Violation{
-			Path: "networking.limits", Code: CodeOnlyOneMachine, Message: "cannot be had on Kubernetes yet: each of its gateways would count by itself",
-			Hint: "remove it, and have what is in front of the gateways limit how much",
-		})
-	}
-	if n := s.Networking; n != nil && n.Host != "" {
-		vs.add(Violation{
-			Path: "networking.host", Code: CodeOnlyOneMachine, Found: abbreviate(n.Host), Message: "cannot be had on Kubernetes yet: its gateways look at paths only",
-			Hint: "remove it, and have an Ingress or a Gateway lead the name to the endpoint",
-		})
-	}
 	for _, f := range s.HostFolders() {
 		vs.add(Violation{
 			Path: f.Path, Code: CodeOnlyOneMachine, Found: abbreviate(f.Folder), Message: "cannot be had on Kubernetes: a folder of a node is a way to take it over, and other nodes do not have it",

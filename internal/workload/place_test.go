@@ -54,10 +54,6 @@ func TestOnKubernetes(t *testing.T) {
 	if len(got) != 1 || got[0].Path != "pod.volumes[1].host_path" || got[0].Code != CodeOnlyOneMachine || got[0].Hint == "" {
 		t.Errorf("OnKubernetes() = %+v, want pod.volumes[1].host_path with what to do", got)
 	}
-	s = Spec{Kind: Splitter, Networking: &Networking{Auth: &Auth{}, Limits: []Limit{{}}}}
-	if got := s.OnKubernetes(); len(got) != 2 || got[0].Path != "networking.auth" || got[1].Path != "networking.limits" || got[1].Code != CodeOnlyOneMachine {
-		t.Errorf("OnKubernetes() = %+v, want networking.auth and networking.limits", got)
-	}
 	s = Spec{Kind: Realtime, Pod: &Pod{Volumes: []Volume{{Name: "kept", PersistentVolumeClaim: "p"}, {Name: "host", HostPath: "/srv"}}}}
 	if got := s.VolumesUsed(); !slices.Equal(got, []string{"/srv", "p"}) {
 		t.Errorf("VolumesUsed() = %q, want /srv and p", got)

@@ -4,15 +4,14 @@ import (
 	"context"
 	"time"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/boundedcache"
+	"cortex.dev/cortex/internal/sealed"
 )
 
-// A session for calls is a token like that of a session: cxs1.EPOCH.CLAIMS.MAC. Its key is
-// another one, so that it manages nothing, and what manages calls nothing.
-const callVersion = "cxs1"
-
-// callClaims is what such a token says.
+// callClaims is what a session for calls says, a token like that of a session: cxs1.… Its key
+// is another one, so that it manages nothing, and what manages calls nothing.
 type callClaims struct {
 	claims
 
@@ -28,7 +27,7 @@ func newCallCache() *callCache { return boundedcache.New[string, auth.CallSessio
 func (v *IAM) MintCall(who auth.Principal, apis []string, ttl time.Duration) (auth.CallSession, error) {
 	k := v.keys.current()
 	expires := v.cfg.Now().Add(ttl).Truncate(time.Second)
-	token, err := seal(callVersion, k.epoch, &k.forCalls, callClaims{
+	token, err := sealed.Make(access.SessionVersion, k.epoch, &k.forCalls, callClaims{
 		claims{ID: newID(), Audience: v.clusterID, Expires: expires.Unix(), Principal: who}, apis,
 	})
 	if err != nil {
@@ -53,8 +52,17 @@ func (v *IAM) VerifyCall(token []byte) (auth.CallSession, bool) {
 
 func (v *IAM) verifyCall(token string) (none auth.CallSession, _ bool) {
 	var c callClaims
-	if _, ok := v.unseal(context.Background(), callVersion, token, func(k *key) *[32]byte { return &k.forCalls }, &c); !ok || c.Audience != v.clusterID {
+	if _, ok := v.unseal(context.Background(), access.SessionVersion, token, func(k *key) *sealed.Secret { return &k.forCalls }, &c); !ok || c.Audience != v.clusterID {
 		return none, false
 	}
 	return auth.CallSession{Token: token, ExpiresAt: time.Unix(c.Expires, 0).UTC(), Principal: c.Principal, APIs: c.APIs}, true
+}
+
+// CallKeys is what others verify sessions for calls with: nothing else can be made of it.
+func (v *IAM) CallKeys() access.SessionKeys {
+	keys := access.SessionKeys{ClusterID: v.clusterID}
+	for _, k := range v.keys.ring.Load().keys {
+		keys.Keys = append(keys.Keys, access.SessionKey{Epoch: k.epoch, Secret: k.forCalls[:]})
+	}
+	return keys
 }

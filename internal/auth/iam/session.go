@@ -2,29 +2,18 @@ package iam
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/base64"
-	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 
 	"cortex.dev/cortex/internal/auth"
 	"cortex.dev/cortex/internal/boundedcache"
+	"cortex.dev/cortex/internal/sealed"
 )
 
-// A session is a token of four parts: cx1.EPOCH.CLAIMS.MAC. There is no header
-// that names an algorithm, so there is none to confuse: version cx1 is HMAC-SHA256
-// with the session key of that epoch, over everything before the last dot.
-const (
-	tokenVersion  = "cx1"
-	maxTokenBytes = 4096
-)
-
-var tokenEncoding = base64.RawURLEncoding.Strict()
+// A session is a sealed token: cx1.EPOCH.CLAIMS.MAC.
+const tokenVersion = "cx1"
 
 // claims is what a token says, short: it travels with every request.
 type claims struct {
@@ -36,7 +25,7 @@ type claims struct {
 
 func (v *IAM) mint(k key, who auth.Principal) (auth.Session, error) {
 	expires := v.cfg.Now().Add(v.cfg.SessionTTL).Truncate(time.Second)
-	token, err := seal(tokenVersion, k.epoch, &k.forSessions, claims{ID: newID(), Audience: v.clusterID, Expires: expires.Unix(), Principal: who})
+	token, err := sealed.Make(tokenVersion, k.epoch, &k.forSessions, claims{ID: newID(), Audience: v.clusterID, Expires: expires.Unix(), Principal: who})
 	if err != nil {
 		return auth.Session{}, err
 	}
@@ -50,48 +39,14 @@ func newID() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(id))
 }
 
-// seal makes a token of what it says.
-func seal(version string, epoch uint32, secret *[32]byte, says any) (string, error) {
-	data, err := json.Marshal(says)
-	if err != nil {
-		return "", err
-	}
-	signed := version + "." + strconv.FormatUint(uint64(epoch), 10) + "." + tokenEncoding.EncodeToString(data)
-	return signed + "." + tokenEncoding.EncodeToString(macOf(secret, signed)), nil
-}
-
 // unseal reads into says what a token of a version says, and returns the key it was made
 // with, of which secret is the part for that version; false: it is not sealed with any.
-func (v *IAM) unseal(ctx context.Context, version, token string, secret func(*key) *[32]byte, says any) (k key, _ bool) {
-	if len(token) > maxTokenBytes {
-		return k, false
-	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 4 || parts[0] != version {
-		return k, false
-	}
-	epoch, err := strconv.ParseUint(parts[1], 10, 32)
-	if err != nil || strconv.FormatUint(epoch, 10) != parts[1] {
-		return k, false
-	}
-	k, ok := v.keys.find(ctx, uint32(epoch)) // which asks the store once a second at most
-	if !ok {
-		return k, false
-	}
-	// As text: a decoder leaves out line breaks, and a session has one spelling.
-	mac := tokenEncoding.EncodeToString(macOf(secret(&k), token[:strings.LastIndexByte(token, '.')]))
-	if !hmac.Equal([]byte(parts[3]), []byte(mac)) {
-		return k, false
-	}
-	// From here on the bytes are our own.
-	data, err := tokenEncoding.DecodeString(parts[2])
-	return k, err == nil && json.Unmarshal(data, says) == nil
-}
-
-func macOf(secret *[32]byte, signed string) []byte {
-	h := hmac.New(sha256.New, secret[:])
-	_, _ = h.Write([]byte(signed))
-	return h.Sum(nil)
+func (v *IAM) unseal(ctx context.Context, version, token string, secret func(*key) *sealed.Secret, says any) (k key, ok bool) {
+	ok = sealed.Read(version, token, func(epoch uint32) (*sealed.Secret, bool) {
+		k, ok = v.keys.find(ctx, epoch) // which asks the store once a second at most
+		return secret(&k), ok
+	}, says)
+	return k, ok
 }
 
 // Verify returns the caller whose session a token is. It needs no network and,
@@ -119,7 +74,7 @@ func (v *IAM) Verify(ctx context.Context, token string) (auth.Caller, error) {
 
 func (v *IAM) verify(ctx context.Context, token string) (auth.Caller, error) {
 	var c claims
-	k, ok := v.unseal(ctx, tokenVersion, token, func(k *key) *[32]byte { return &k.forSessions }, &c)
+	k, ok := v.unseal(ctx, tokenVersion, token, func(k *key) *sealed.Secret { return &k.forSessions }, &c)
 	if !ok || c.Audience != v.clusterID {
 		return auth.Caller{}, unproven(ReasonToken)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
+	"cortex.dev/cortex/internal/crd"
 	"cortex.dev/cortex/internal/workload"
 )
 
@@ -26,6 +27,9 @@ func head(d v1.CustomResourceDefinition) string {
 	of := "a cortex.yaml"
 	if strings.HasSuffix(d.Spec.Names.Kind, "Job") {
 		of = "a job"
+	}
+	if d.Spec.Names.Kind == crd.AccessKeyKind {
+		of = "access keys"
 	}
 	return "# Made from the rules of " + of + " by: go test ./internal/crd/schema -update\n"
 }

@@ -1,6 +1,6 @@
 // Package schema makes the definitions of Cortex's custom resources, as files of
 // deploy/chart/crds, from what package manifest knows of a cortex.yaml and package
-// workload of a job.
+// workload of a job and of an access key.
 //
 // It promises that the API server refuses what these refuse, as far as it can judge
 // one resource by itself, and accepts whatever they accept and Kubernetes can run. A construct of the manifest's schema that it does not know is
@@ -48,6 +48,7 @@ func resources() []resource {
 		{crd.RevisionKind, crd.RevisionPlural, "apirev", revisionColumns(), ofRevision, false},
 		{string(workload.BatchJob), crd.Plural(workload.BatchJob), "bjob", jobColumns(), ofJob(workload.BatchJob), true},
 		{string(workload.TaskJob), crd.Plural(workload.TaskJob), "tjob", jobColumns(), ofJob(workload.TaskJob), true},
+		{crd.AccessKeyKind, crd.Plural(crd.AccessKeyKind), "ckey", keyColumns(), ofAccessKey, false},
 	}
 }
 

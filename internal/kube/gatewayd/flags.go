@@ -19,6 +19,10 @@ POD_NAMESPACE have to be set.
   --token-file FILE        token that proves to the operator that this is a gateway
   --ca-file FILE           authority of the operator's certificate, as PEM
   --listen ADDRESS         on which APIs are served (:8080)
+  --tls-listen ADDRESS     on which they are served with TLS too (none)
+  --tls-secret FOLDER      with tls.crt and tls.key, as of a Secret that is mounted; may be repeated
+  --https-redirect PORT    of TLS, to which callers by plain HTTP of host names with a
+                           certificate are sent (they are not)
   --health-listen ADDRESS  of /healthz, /readyz and /metrics (:8081)
   --shutdown-delay TIME    still takes requests for so long after it is told to stop (5s)
   --drain-timeout TIME     requests under way may then take so long (60s)
@@ -39,6 +43,9 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	text(&c.TokenFile, "token-file", "/var/run/secrets/cortex/token", "")
 	text(&c.CAFile, "ca-file", "/etc/cortex/authority/ca.crt", "")
 	text(&c.Listen, "listen", ":8080", "")
+	text(&c.TLSListen, "tls-listen", "", "")
+	f.List("tls-secret", &c.TLSSecrets)
+	f.Set.IntVar(&c.RedirectPort, "https-redirect", 0, "")
 	text(&c.HealthListen, "health-listen", ":8081", "")
 	f.Duration(&c.ShutdownDelay, "shutdown-delay", 5*time.Second)
 	f.Duration(&c.DrainTimeout, "drain-timeout", time.Minute)
@@ -70,5 +77,10 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	c.Items.Check(f)
 	f.Address("listen", c.Listen)
 	f.Address("health-listen", c.HealthListen)
+	if c.TLSListen != "" {
+		f.Address("tls-listen", c.TLSListen)
+	}
+	f.Complain((c.TLSListen == "") != (len(c.TLSSecrets) == 0), "--tls-listen and --tls-secret go together: an address, and at least one certificate for it")
+	f.Complain(c.RedirectPort < 0 || c.RedirectPort > 65535 || c.RedirectPort > 0 && c.TLSListen == "", "--https-redirect %d is not a port of --tls-listen (1 to 65535)", c.RedirectPort)
 	return c, f.Fault()
 }

@@ -14,25 +14,28 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/async"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/controlapi"
 	"cortex.dev/cortex/internal/engine"
 	enginekube "cortex.dev/cortex/internal/engine/kube"
 	"cortex.dev/cortex/internal/gateway"
+	"cortex.dev/cortex/internal/hostcert"
 	"cortex.dev/cortex/internal/jobs"
 	"cortex.dev/cortex/internal/kube/items"
 	"cortex.dev/cortex/internal/kube/program"
 	"cortex.dev/cortex/internal/lifecycle"
-	"cortex.dev/cortex/internal/store"
 	storekube "cortex.dev/cortex/internal/store/kube"
 	"cortex.dev/cortex/internal/telemetry"
 	"cortex.dev/cortex/internal/tracing"
+	"cortex.dev/cortex/internal/webhook"
 )
 
 // Config is what a gateway needs to know; see its flags.
@@ -46,6 +49,9 @@ type Config struct {
 	TokenFile, CAFile string
 
 	Listen, HealthListen string
+	TLSListen            string        // empty: nothing is served with TLS
+	TLSSecrets           []string      // folders with tls.crt and tls.key
+	RedirectPort         int           // of TLS as callers see it; 0: nobody is sent there
 	ShutdownDelay        time.Duration // from being told to stop to taking no more requests
 	DrainTimeout         time.Duration
 	Trusted              []netip.Prefix // proxies in front
@@ -78,7 +84,7 @@ type gatewayProcess struct {
 	rest     *rest.Config
 	metrics  *telemetry.Registry
 	tracer   *tracing.Tracer
-	known    atomic.Bool // what is deployed
+	gate     atomic.Pointer[gateway.Gateway] // nil: not yet
 	stopping atomic.Bool
 }
 
@@ -108,25 +114,66 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer apis.Close()
+	var door secure
+	if cfg.TLSListen != "" {
+		if door, err = p.openSecure(); err != nil {
+			return err
+		}
+		defer door.listener.Close()
+	}
 	h := &program.Health{Listener: watched, Metrics: p.metrics, Ready: p.ready}
 	return lifecycle.Run(ctx,
 		[]lifecycle.Task{{Name: "health", Run: h.Run}, {Name: "traces", Run: p.tracer.Run}},
-		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis) }}},
+		[]lifecycle.Task{{Name: "gateway", Run: func(ctx context.Context) error { return p.run(ctx, apis, door) }}},
 	)
+}
+
+// secure is where APIs are served with TLS. The zero value is nowhere.
+type secure struct {
+	listener net.Listener
+	certs    *hostcert.Keeper
+}
+
+// openSecure reads the certificates, which the kubelet replaces when their Secrets change, and
+// opens the address.
+func (p *gatewayProcess) openSecure() (secure, error) {
+	var files []hostcert.Pair
+	for _, dir := range p.cfg.TLSSecrets {
+		files = append(files, hostcert.Pair{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")})
+	}
+	certs, err := hostcert.Open(hostcert.Config{Files: files, RedirectPort: p.cfg.RedirectPort, Telemetry: p.metrics, Log: p.cfg.Log})
+	if err != nil {
+		return secure{}, err
+	}
+	ln, err := program.Listen(p.cfg.TLSListen, "tls-listen")
+	return secure{ln, certs}, err
+}
+
+// tasks are what follows the certificates, and what serves with them.
+func (s secure) tasks(gate *gateway.Gateway) (upkeep, serving []lifecycle.Task) {
+	if s.certs == nil {
+		return nil, nil
+	}
+	return []lifecycle.Task{{Name: "certificates", Run: func(ctx context.Context) error { return s.certs.Run(ctx, gate.Hosts) }}},
+		[]lifecycle.Task{{Name: "apis with tls", Run: func(ctx context.Context) error { return gate.ServeTLS(ctx, s.listener, s.certs.TLS()) }}}
 }
 
 // ready is what the gateways' service asks.
 func (p *gatewayProcess) ready() error {
-	switch {
-	case p.stopping.Load():
+	if p.stopping.Load() {
 		return errors.New("stopping")
-	case !p.known.Load():
-		return errors.New("what is deployed is not known yet")
 	}
-	return nil
+	if gate := p.gate.Load(); gate != nil {
+		select {
+		case <-gate.Known():
+			return nil
+		default:
+		}
+	}
+	return errors.New("what is deployed, and which keys there are, is not known yet")
 }
 
-func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
+func (p *gatewayProcess) run(ctx context.Context, apis net.Listener, door secure) error {
 	st, err := storekube.Open(ctx, storekube.Config{REST: p.rest, Namespace: p.cfg.Namespace, ReadOnly: true, Log: p.cfg.Log})
 	if err != nil {
 		return err
@@ -142,21 +189,36 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	// Samples are the gateway's, and the gateway wakes through what reports them: one
 	// of the two has to be named before it exists.
 	var gate *gateway.Gateway
+	sessions := &access.Sessions{}
 	client, err := controlapi.NewClient(controlapi.ClientConfig{
 		Operator: p.cfg.Operator, TokenFile: p.cfg.TokenFile, CAFile: p.cfg.CAFile, Gateway: p.cfg.Pod,
-		Samples:   func() []autoscaler.Sample { return gate.Samples() },
-		InFlight:  func(name string) map[string]int { return gate.InFlight(name) },
+		Samples:  func() []autoscaler.Sample { return gate.Samples() },
+		InFlight: func(name string) map[string]int { return gate.InFlight(name) },
+		Uses:     func() []access.Use { return gate.Uses() },
+		Told: func(t controlapi.Told) {
+			gate.Hear(t.Shares)
+			if t.Sessions != nil {
+				sessions.Use(*t.Sessions)
+			}
+		},
 		Telemetry: p.metrics, Log: p.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	hosts, err := p.cfg.Items.Webhooks() // issuers are asked where messages may go to
+	if err != nil {
+		return err
+	}
 	front := gateway.Config{
-		Store: routes{st, func() { p.known.Store(true) }}, Engine: eng, Wake: client.Wake,
+		Store: st, Keys: st, Fetch: webhook.NewSender(hosts).Fetch, Sessions: sessions.Verify, Calls: client.Calls(), Shared: true, Engine: eng, Wake: client.Wake,
 		Sidecars: true, ReplicasGoOn: true, Telemetry: p.metrics, Tracer: p.tracer, Log: p.cfg.Log, DrainTimeout: p.cfg.DrainTimeout,
 		Trusted: p.cfg.Trusted, Jobs: jobs.Closed{},
 	}
 	front.Limits.ConnsPerAddr = p.cfg.ConnsPerAddr
+	if door.certs != nil {
+		front.Names = door.certs
+	}
 	var kept, handed []lifecycle.Task
 	if p.cfg.Items.URL != "" {
 		work, run, err := p.items(st,
@@ -177,6 +239,8 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 	if err != nil {
 		return err
 	}
+	certificates, secured := door.tasks(gate)
+	p.gate.Store(gate)
 	p.cfg.Log.Info("serving", "apis", apis.Addr().String(), "namespace", p.cfg.Namespace)
 	later, end := p.delayed(ctx)
 	defer end()
@@ -184,7 +248,8 @@ func (p *gatewayProcess) run(ctx context.Context, apis net.Listener) error {
 		[]lifecycle.Task{{Name: "replicas", Run: eng.Run}},
 		// Load is reported while the last requests are answered: it is load.
 		append(kept, lifecycle.Task{Name: "routes", Run: gate.Run}, lifecycle.Task{Name: "load", Run: client.Run}),
-		append(handed, lifecycle.Task{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}),
+		certificates,
+		append(append(handed, secured...), lifecycle.Task{Name: "apis", Run: func(ctx context.Context) error { return gate.Serve(ctx, apis) }}),
 	)
 }
 
@@ -226,19 +291,4 @@ func (p *gatewayProcess) delayed(ctx context.Context) (context.Context, context.
 		end()
 	})
 	return later, func() { stop(); end() }
-}
-
-// routes is the store as a gateway sees it, and says when it has told everything.
-type routes struct {
-	store gateway.Routes
-	known func()
-}
-
-func (r routes) Watch(ctx context.Context, fn func(store.Change)) error {
-	return r.store.Watch(ctx, func(c store.Change) {
-		fn(c)
-		if c.Name == "" {
-			r.known()
-		}
-	})
 }

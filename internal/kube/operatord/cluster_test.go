@@ -55,6 +55,9 @@ type place struct {
 	sts        string
 	gatewayPod string
 	stays      time.Duration // of operators, after they led
+	closed     bool          // no API that anybody may call
+	hosts      []string      // names that APIs may have, by https
+	tls        string        // folder with a certificate of gateways; empty: there is none
 	items      string        // URL of the servers of items; empty: there are none
 }
 
@@ -115,6 +118,9 @@ func newYard(t *testing.T) *yard {
 			case <-y.release:
 			case <-r.Context().Done():
 			}
+		}
+		for _, name := range []string{"X-Cortex-Caller", "X-Cortex-Caller-Name", "Authorization", "X-Api-Key"} {
+			w.Header()["Saw-"+name] = r.Header.Values(name)
 		}
 		fmt.Fprintf(w, "answered %s", r.URL.Path)
 	}))
@@ -288,7 +294,7 @@ func (p *place) operator(pod string) *operatorLife {
 				AuditFile: filepath.Join(p.t.TempDir(), "audit.log"), AuditOut: o.audit, AuditCopy: true,
 			},
 			SidecarImage: "none", GatewayAccount: "cortex-gateway", Tick: 100 * time.Millisecond, ShutdownDelay: p.stays,
-			APIEndpoint: "http://apis.example.com", CapacityCheck: true, Items: p.itemSettings(),
+			APIEndpoint: "http://apis.example.com", CapacityCheck: true, RequireAuth: p.closed, APIHosts: p.hosts, HostsHTTPS: p.tls != "", Items: p.itemSettings(),
 			Listen: o.management, InternalListen: o.internal, HealthListen: o.health,
 			Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 			REST: p.rest, Engine: counted{p.yard, &o.applied},
@@ -306,7 +312,15 @@ func (p *place) leader(pod string) *operatorLife {
 
 type gatewayLife struct {
 	*life
-	health, apis, dir string
+	health, apis, tls, dir string
+}
+
+// gatewayNamed is another gateway than the first.
+func (p *place) gatewayNamed(pod, operator string) *gatewayLife {
+	p.t.Helper()
+	other := *p
+	other.gatewayPod = pod
+	return other.gateway(operator)
 }
 
 // gateway starts a gateway that knows the operator by an address.
@@ -320,6 +334,10 @@ func (p *place) gateway(operator string) *gatewayLife {
 		Listen: g.apis, HealthListen: g.health, ShutdownDelay: 300 * time.Millisecond, DrainTimeout: patience,
 		Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)),
 		REST: p.rest, Engine: p.yard,
+	}
+	if p.tls != "" {
+		g.tls = freePort(p.t)
+		cfg.TLSListen, cfg.TLSSecrets = g.tls, []string{p.tls}
 	}
 	if err := os.WriteFile(cfg.TokenFile, []byte(p.token("cortex-gateway", controlapi.Audience)), 0o600); err != nil {
 		p.t.Fatal(err)

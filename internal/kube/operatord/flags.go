@@ -45,8 +45,12 @@ POD_NAME and POD_NAMESPACE have to be set.
   --largest-node GROUP:SIZE   a size that nodes may come to have, without GROUP: those of
                               no group; SIZE is cpu=8,mem=32Gi,gpu=1; may be repeated
   --node-reserve SIZE         of each node, what daemon sets take: cpu=250m,mem=400Mi (nothing)
+  --require-auth              refuse APIs that do not ask who calls (networking.auth)
   --capacity-check=BOOL       refuse what no node could ever hold (true)
   --api-endpoint URL          what users are told to call (the address of the gateways' service)
+  --api-hosts NAME            host name that APIs may have as their own (networking.host), or
+                              *.example.com for all below one; may be repeated (none)
+  --api-hosts-https           they are reached by https
   --tick TIME                 between two decisions of the autoscaler (10s)
   --trace-endpoint URL        of the collector to which sidecars send traces, OTLP over HTTP (none)
   --trace-ratio RATIO         of traces without a beginning elsewhere that are recorded, 0 to 1 (0.01)
@@ -91,8 +95,11 @@ func parse(args []string, getenv func(string) string) (Config, error) {
 	f.List("node-group", &groups)
 	f.List("largest-node", &largest)
 	text(&reserve, "node-reserve", "", "")
+	f.Set.BoolVar(&c.RequireAuth, "require-auth", false, "")
 	f.Set.BoolVar(&c.CapacityCheck, "capacity-check", true, "")
 	text(&c.APIEndpoint, "api-endpoint", "", "")
+	f.List("api-hosts", &c.APIHosts)
+	f.Set.BoolVar(&c.HostsHTTPS, "api-hosts-https", false, "")
 	f.Duration(&c.Tick, "tick", 10*time.Second)
 	f.Duration(&c.ShutdownDelay, "shutdown-delay", 0)
 	f.Traces(&c.Traces)
@@ -149,6 +156,7 @@ func check(f *program.Flags, c *Config, groups []string) {
 			"--api-endpoint %q is not the URL of a server", c.APIEndpoint)
 		c.APIEndpoint = strings.TrimRight(c.APIEndpoint, "/")
 	}
+	f.Problems(hostconfig.HostProblems(c.APIHosts))
 	c.Items.Check(f)
 	f.Address("listen", c.Listen)
 	f.Address("internal-listen", c.InternalListen)

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"cortex.dev/cortex/internal/access"
 	"cortex.dev/cortex/internal/autoscaler"
 	"cortex.dev/cortex/internal/capacity"
 	"cortex.dev/cortex/internal/certificate"
@@ -59,6 +60,9 @@ type Config struct {
 	LargestNodes   map[string][]capacity.Amount // by group: sizes that nodes may come to have
 	NodeReserve    capacity.Amount              // of each node, for daemon sets
 	CapacityCheck  bool                         // refuse what no node could ever hold
+	RequireAuth    bool                         // refuse APIs that anybody may call
+	APIHosts       []string                     // names that APIs may have: names, and *.example.com
+	HostsHTTPS     bool                         // they are reached by https
 	APIEndpoint    string                       // empty: that of the gateways' service
 	Tick           time.Duration
 	ShutdownDelay  time.Duration    // from giving up the lead to ending
@@ -260,13 +264,14 @@ type leader struct {
 	shown     *certificate.Source // what users see; own when there are no files
 	addresses *addresses
 	operator  *operator.Operator
+	fleet     *access.Fleet
 	items     []lifecycle.Task
 }
 
 // lead runs what only the leader does, until ctx ends.
 func (p *operatorProgram) lead(ctx context.Context, st *storekube.Store, eng engine.Engine) error {
 	began := time.Now()
-	l := &leader{operatorProgram: p, store: st}
+	l := &leader{operatorProgram: p, store: st, fleet: access.NewFleet()}
 	p.loads.Store(controlapi.NewLoads(nil))
 	if err := l.prepare(ctx, eng); err != nil {
 		return err
@@ -318,11 +323,11 @@ func (l *leader) prepare(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	role := operator.Config{
 		Store: l.store, Engine: eng, Source: l.store, Jobs: l.store, Telemetry: l.metrics, Log: cfg.Log, ImagesOnly: true,
-		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
+		Engines: l.engines, Permit: l.server.Permit(), Caller: httpapi.Caller, Secrets: l.store, UseSecrets: l.server.UseSecrets(), UseVolumes: l.server.UseVolumes(), Keys: l.store, Calls: l.store, Identities: true, RequireAuth: cfg.RequireAuth, CreateKeys: l.server.CreateKeys(), RevokeKeys: l.server.RevokeKeys(),
 		Info: workload.Info{
 			Environment: cfg.ClusterName, Version: cfg.Version, StartedAt: time.Now().UTC(),
 		},
-		APIEndpoint: l.apiEndpoint,
+		APIEndpoint: l.apiEndpoint, HostEndpoint: l.hostEndpoint, Hosts: append([]string{}, cfg.APIHosts...), // never nil: that is any
 	}
 	if l.room != nil {
 		role.Room = l.room
@@ -357,6 +362,14 @@ func (l *leader) apiEndpoint() string {
 	return l.addresses.endpoint()
 }
 
+// hostEndpoint is where an API with a host name of its own is reached.
+func (l *leader) hostEndpoint(host string) string {
+	if l.cfg.HostsHTTPS {
+		return "https://" + host
+	}
+	return "http://" + host
+}
+
 // engines says how containers run here.
 func (l *leader) engines(context.Context) []workload.Engine {
 	v, err := l.client.Discovery().ServerVersion()
@@ -378,7 +391,7 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 	}
 	calls, err := controlapi.NewServer(controlapi.ServerConfig{
 		Reviewer: reviewer{l.client}, Gateway: accountName(cfg.SystemNamespace, cfg.GatewayAccount),
-		Loads: l.loads.Load(), Waker: l.operator, Telemetry: l.metrics, Log: cfg.Log,
+		Loads: l.loads.Load(), Waker: l.operator, Tell: l.told, Calls: l.store, Telemetry: l.metrics, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -410,6 +423,12 @@ func (l *leader) parts(users, gateways net.Listener) ([][]lifecycle.Task, error)
 		},
 		{{Name: "label", Run: l.label().run}},
 	}, nil
+}
+
+// told is what a gateway hears of this leader.
+func (l *leader) told(gateway string, uses []access.Use, again bool) controlapi.Told {
+	keys := l.server.CallKeys()
+	return controlapi.Told{Sessions: &keys, Shares: l.fleet.Heard(gateway, uses, again, time.Now())}
 }
 
 // published is what gateways and clients may know.

@@ -39,7 +39,7 @@ func selector(name string) string {
 	return labelAPI + "=true," + labelName + "=" + name
 }
 
-// object is the resource of a workload or of a job as it goes over the wire: crd.API
+// object is the resource of a workload, of a job or of keys as it goes over the wire: crd.API
 // or crd.Job with its parts still closed, so that one of them which cannot be read
 // does not take the whole list with it.
 type object struct {
@@ -90,6 +90,7 @@ func newClient(cfg *rest.Config, transport *http.Client, namespace string) (*cli
 	for _, k := range workload.JobKinds() {
 		kinds = append(kinds, workload.Kind(k)) // a kind of resources too
 	}
+	kinds = append(kinds, keyKind)
 	for _, k := range kinds {
 		scheme.AddKnownTypeWithName(crd.GroupVersion.WithKind(string(k)), &object{})
 		scheme.AddKnownTypeWithName(crd.GroupVersion.WithKind(string(k)+"List"), &objectList{})

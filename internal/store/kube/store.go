@@ -2,7 +2,7 @@
 // custom resource, every entry of its history another, and what happened to it are
 // events. Whoever may, sees and writes them with kubectl.
 //
-// It promises what the ports promise (store.Store, store.Shared, store.Source
+// It promises what the ports promise (store.Store, store.Shared, store.Keys, store.Source
 // and store.JobSource), that a specification somebody applied is never overwritten
 // before it was resolved, and that what it knows survives a restart of the API server.
 //
@@ -31,8 +31,8 @@ type Config struct {
 	REST            *rest.Config // how to reach the API server
 	Namespace       string       // of workloads, their history and events
 	SystemNamespace string       // of claims and values
-	// ReadOnly refuses everything that writes. It needs get, list and watch of the
-	// five kinds and nothing else.
+	// ReadOnly refuses everything that writes. It needs list and watch of the five kinds,
+	// and of keys where these are watched, and nothing else.
 	ReadOnly bool
 	Log      *slog.Logger // nil: none
 
@@ -69,6 +69,7 @@ type Store struct {
 var (
 	_ store.Store  = (*Store)(nil)
 	_ store.Shared = (*Store)(nil)
+	_ store.Keys   = (*Store)(nil)
 )
 
 // requestTimeout bounds every request that is no watch.

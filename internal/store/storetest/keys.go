@@ -110,7 +110,7 @@ func testKeysTogether(t *testing.T, s store.Store) {
 			for n := range each {
 				for _, name := range []string{"shared", fmt.Sprintf("own-%d", w)} {
 					if err := keys.ChangeKeys(t.Context(), name, func(old []store.Key) ([]store.Key, error) {
-						return append(old, keyAt(name, fmt.Sprintf("%d-%d", w, n), n)), nil
+						return append(old, keyAt(name, fmt.Sprintf("%04d%04d", w, n), n)), nil
 					}); err != nil {
 						t.Errorf("ChangeKeys(%s) = %v", name, err)
 					}
