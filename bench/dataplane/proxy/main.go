@@ -56,7 +56,6 @@ func run(ctx context.Context, args []string) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	moreFiles()
 	var err error
 	switch *kind {
 	case "talk":
@@ -77,14 +76,6 @@ func run(ctx context.Context, args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// moreFiles allows as many open files as 10,000 connections on either side need, where it may.
-func moreFiles() {
-	var l syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil && l.Max < 1<<16 {
-		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1 << 16, Max: 1 << 16}) // a stream that finds none says so
-	}
 }
 
 func serve(ctx context.Context, kind, listen, backend, debug, traces, key string, d deployed, sidecars bool) error {
