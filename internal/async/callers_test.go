@@ -82,10 +82,12 @@ func (r *rig) next(events <-chan event, name string) event {
 // result; and goes on where the connection broke.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	urls, release := make(chan string, 1), make(chan struct{})
+	urls, released := make(chan string, 1), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	defer release() // or a failure waits for the handler for ever
 	r := start(t, nil, func(w http.ResponseWriter, req *http.Request) {
 		urls <- req.Header.Get(fieldReport)
-		<-release
+		<-released
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"x": 1}`)
 	})
@@ -120,7 +122,7 @@ func TestEvents(t *testing.T) {
 
 	// Another one, who has seen that, hears only of what comes.
 	_, later := r.follow(id, seen.id)
-	close(release)
+	release()
 	for _, of := range []<-chan event{events, later} {
 		end := r.next(of, "end")
 		var item workload.Item

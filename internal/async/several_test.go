@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,6 +223,8 @@ func testStoppedWhileAnotherHandsOut(t *testing.T, join func() shared) {
 			<-block
 		}
 	})
+	release := sync.OnceFunc(func() { close(block) })
+	t.Cleanup(release) // or a failure waits for the handler for ever
 	leads, other := all[0], all[1]
 	long := leads.submit("long")
 	leads.until("it runs", func() bool { return leads.get(long, "").State == "running" })
@@ -232,7 +235,7 @@ func testStoppedWhileAnotherHandsOut(t *testing.T, join func() shared) {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); leads.stop() }()
 	other.ends(other.submit("short"), "succeeded")
-	close(block)
+	release()
 	<-stopped
 	if got := other.ends(long, "succeeded"); len(got.Attempts) != 1 {
 		t.Errorf("it was executed %d times, want once", len(got.Attempts))
