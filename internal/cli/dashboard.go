@@ -185,8 +185,7 @@ func (a *app) try(ctx context.Context, svc workload.Service, name string, r dash
 	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
-		return nil, fault.New(fault.Disconnected, "cli.api_unreachable", "calling %s at %s: %w", name, api.Endpoint, err).
-			WithHint("see `cortex explain %s`", name)
+		return nil, unreachable(name, api.Endpoint, err)
 	}
 	return resp, nil
 }

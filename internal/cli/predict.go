@@ -128,8 +128,7 @@ func (a *app) predict(ctx context.Context, env, name string, body io.Reader, len
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fault.New(fault.Disconnected, "cli.api_unreachable", "calling %s at %s: %w", name, api.Endpoint, err).
-			WithHint("see `cortex explain %s`", name)
+		return unreachable(name, api.Endpoint, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -140,6 +139,11 @@ func (a *app) predict(ctx context.Context, env, name string, body io.Reader, len
 	}
 	w := &visibleWriter{to: a.streams.Out}
 	return errors.Join(writeAnswer(w, resp), w.Flush())
+}
+
+// unreachable is that an API could not be called.
+func unreachable(name, url string, err error) error {
+	return fault.New(fault.Disconnected, "cli.api_unreachable", "calling %s at %s: %w", name, url, err).WithHint("see `cortex explain %s`", name)
 }
 
 // callable reports why an API cannot be called.

@@ -148,7 +148,7 @@ func (a *app) atAPI(ctx context.Context, method, name, url string, header http.H
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fault.New(fault.Disconnected, "cli.api_unreachable", "calling %s at %s: %w", name, url, err).WithHint("see `cortex explain %s`", name)
+		return nil, unreachable(name, url, err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer resp.Body.Close()

@@ -133,19 +133,19 @@ func (s *Server) calls(w http.ResponseWriter, r *http.Request, caller Caller) (t
 	if caller.Pod != "" && caller.Pod != report.Gateway {
 		return nil, refuse(http.StatusForbidden, "not for this token")
 	}
-	bucket := s.countedOf(report.Gateway)
-	if !bucket.limit.AllowN(s.cfg.Now(), 1) {
+	from := s.reporter(report.Gateway)
+	if !from.calls.AllowN(s.cfg.Now(), 1) {
 		return nil, refuse(http.StatusTooManyRequests, "too many reports of calls")
 	}
-	bucket.mu.Lock()
-	defer bucket.mu.Unlock()
-	if bucket.seq == report.Seq {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	if from.seq == report.Seq {
 		return nil, nil // it is the answer that was lost
 	}
 	if err := s.cfg.Calls.AddCalls(r.Context(), report.Rows, s.cfg.Now()); err != nil {
 		return nil, err
 	}
-	bucket.seq = report.Seq
+	from.seq = report.Seq
 	return nil, nil
 }
 

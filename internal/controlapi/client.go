@@ -241,8 +241,8 @@ func (e *refusedError) stranger() bool {
 	return e.status == http.StatusUnauthorized || e.status == http.StatusForbidden
 }
 
-// call makes one call, whose answer it reads into answer; nil: there is none. The token and the authorities are read anew: both are
-// replaced in their files while this process lives.
+// call makes one call, whose answer it reads into answer; nil: there is none. The token and
+// the authorities are read anew: both are replaced in their files while this process lives.
 func (c *Client) call(ctx context.Context, path string, body, answer any, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

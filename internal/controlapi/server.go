@@ -31,16 +31,19 @@ const (
 	callsBurst       = 2 * maxQueued
 )
 
-// counted is what is known of the reports of one gateway.
-type counted struct {
-	limit *rate.Limiter
-	mu    sync.Mutex
-	seq   uint64 // of the latest report of calls
-	uses  uint64 // of the latest report of load
+// reporter is what is known of the reports of one gateway.
+type reporter struct {
+	loads, calls *rate.Limiter
+
+	mu   sync.Mutex
+	seq  uint64 // of the latest report of calls
+	uses uint64 // of the latest report of load
 }
 
-func (s *Server) countedOf(gateway string) *counted {
-	return s.counted.GetOrPut(gateway, func() *counted { return &counted{limit: rate.NewLimiter(callsPerSecond, callsBurst)} })
+func (s *Server) reporter(gateway string) *reporter {
+	return s.reporters.GetOrPut(gateway, func() *reporter {
+		return &reporter{loads: rate.NewLimiter(reportsPerSecond, reportsBurst), calls: rate.NewLimiter(callsPerSecond, callsBurst)}
+	})
 }
 
 // ServerConfig says who is heard, and by whom.
@@ -60,12 +63,11 @@ type ServerConfig struct {
 
 // Server is the operator's end. It serves over TLS only, which is the listener's.
 type Server struct {
-	cfg     ServerConfig
-	callers *callers
-	reports *boundedcache.Map[string, *rate.Limiter] // by gateway
-	counted *boundedcache.Map[string, *counted]      // likewise
-	wakes   *rate.Limiter
-	mux     *http.ServeMux
+	cfg       ServerConfig
+	callers   *callers
+	reporters *boundedcache.Map[string, *reporter] // by gateway
+	wakes     *rate.Limiter
+	mux       *http.ServeMux
 
 	accepted, refused atomic.Int64
 }
@@ -85,10 +87,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, callers: newCallers(cfg.Reviewer, cfg.Gateway, cfg.Now),
-		reports: boundedcache.New[string, *rate.Limiter](2 * maxGateways),
-		counted: boundedcache.New[string, *counted](2 * maxGateways),
-		wakes:   rate.NewLimiter(wakesPerSecond, wakesBurst),
-		mux:     http.NewServeMux(),
+		reporters: boundedcache.New[string, *reporter](2 * maxGateways),
+		wakes:     rate.NewLimiter(wakesPerSecond, wakesBurst),
+		mux:       http.NewServeMux(),
 	}
 	s.mux.HandleFunc("POST "+pathLoad, s.known(s.load))
 	s.mux.HandleFunc("POST "+pathWake, s.known(s.wake))
@@ -189,8 +190,8 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) (to
 	if caller.Pod != "" && caller.Pod != report.Gateway {
 		return nil, refuse(http.StatusForbidden, "not for this token")
 	}
-	bucket := s.reports.GetOrPut(report.Gateway, func() *rate.Limiter { return rate.NewLimiter(reportsPerSecond, reportsBurst) })
-	if !bucket.AllowN(s.cfg.Now(), 1) {
+	from := s.reporter(report.Gateway)
+	if !from.loads.AllowN(s.cfg.Now(), 1) {
 		return nil, refuse(http.StatusTooManyRequests, "too many reports")
 	}
 	if !s.cfg.Loads.heard(report) {
@@ -199,11 +200,10 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request, caller Caller) (to
 	if s.cfg.Tell == nil {
 		return nil, nil
 	}
-	k := s.countedOf(report.Gateway)
-	k.mu.Lock()
-	again := report.Seq != 0 && k.uses == report.Seq
-	k.uses = report.Seq
-	k.mu.Unlock()
+	from.mu.Lock()
+	again := report.Seq != 0 && from.uses == report.Seq
+	from.uses = report.Seq
+	from.mu.Unlock()
 	return s.cfg.Tell(report.Gateway, report.Uses, again), nil
 }
 

@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"encoding/json"
 	"math"
 	"net/http"
 
@@ -32,13 +31,7 @@ func (r SimulateRequest) Check() error {
 }
 
 func (s *Server) simulate(w http.ResponseWriter, r *http.Request, body []byte) {
-	var asked SimulateRequest
-	err := json.Unmarshal(body, &asked)
-	if err != nil {
-		err = fault.New(fault.Malformed, "dashboard.simulate", "the request cannot be read: %w", err)
-	} else {
-		err = asked.Check()
-	}
+	asked, err := asked[SimulateRequest](body, "dashboard.simulate")
 	var answer any
 	if err == nil {
 		answer, err = s.cfg.Simulate(r.Context(), r.PathValue("name"), asked)
@@ -47,6 +40,5 @@ func (s *Server) simulate(w http.ResponseWriter, r *http.Request, body []byte) {
 		httpapi.WriteFault(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // the browser is gone; nobody is left to tell
+	reply(w, answer)
 }

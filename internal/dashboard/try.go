@@ -50,13 +50,7 @@ func (r TryRequest) Check() error {
 }
 
 func (s *Server) try(w http.ResponseWriter, r *http.Request, body []byte) {
-	var asked TryRequest
-	err := json.Unmarshal(body, &asked)
-	if err != nil {
-		err = fault.New(fault.Malformed, "dashboard.try", "the request cannot be read: %w", err)
-	} else {
-		err = asked.Check()
-	}
+	asked, err := asked[TryRequest](body, "dashboard.try")
 	if err != nil {
 		httpapi.WriteFault(w, err)
 		return
@@ -85,6 +79,18 @@ func (s *Server) try(w http.ResponseWriter, r *http.Request, body []byte) {
 			answer.Headers[name] = strings.Join(values, ", ")
 		}
 	}
+	reply(w, answer)
+}
+
+// asked is what a page asks for, checked; code is that of the fault when it cannot be read.
+func asked[T interface{ Check() error }](body []byte, code string) (r T, _ error) {
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, fault.New(fault.Malformed, code, "the request cannot be read: %w", err)
+	}
+	return r, r.Check()
+}
+
+func reply(w http.ResponseWriter, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // the browser is gone; nobody is left to tell
 }

@@ -60,7 +60,7 @@ var (
 	paramSince = param{name: "since", kind: "string", format: "duration such as 90s or 1h30m", about: "only what is this young; absent means all that is kept",
 		set: func(q *query, v string) (err error) { q.since, err = parseSince(v); return err }}
 	paramTail = param{name: "tail", kind: "integer", about: "only the last n lines; 0 or absent means all",
-		set: func(q *query, v string) (err error) { q.tail, err = parseTail(v); return err }}
+		set: func(q *query, v string) (err error) { q.tail, err = parseCount(v); return err }}
 	paramReplica = param{name: "replica", kind: "string", about: "one replica, by its id or a unique prefix of it",
 		set: func(q *query, v string) (err error) { q.replica, err = parseToken(v); return err }}
 	paramState = param{name: "state", kind: "string", about: "only items in one of these states, with commas between them",
@@ -75,7 +75,7 @@ var (
 	paramErrors = param{name: "errors", kind: "boolean", about: "of the batches that failed, and why",
 		set: func(q *query, v string) (err error) { q.errors, err = parseBool(v); return err }}
 	paramBatch = param{name: "batch", kind: "integer", about: "which batch of the job, from 0",
-		set: func(q *query, v string) (err error) { q.batch, err = parseTail(v); return err }}
+		set: func(q *query, v string) (err error) { q.batch, err = parseCount(v); return err }}
 	paramJob = param{name: "job", kind: "string", about: "of a BatchAPI or TaskAPI: the id of the job whose workers' lines are wanted",
 		set: func(q *query, v string) (err error) { q.job, err = parseToken(v); return err }}
 	paramLabel = param{name: "label", kind: "string", about: "only items with these labels: name=value, with commas between them",
@@ -89,7 +89,7 @@ var (
 	paramCaller = param{name: "caller", kind: "string", about: "of one caller only",
 		set: func(q *query, v string) (err error) { q.caller, err = parseToken(v); return err }}
 	paramLimit = param{name: "limit", kind: "integer", about: "at most so many; 0 or absent means 1000, which is the most",
-		set: func(q *query, v string) (err error) { q.limit, err = parseTail(v); return err }}
+		set: func(q *query, v string) (err error) { q.limit, err = parseCount(v); return err }}
 	paramDenied = param{name: "denied", kind: "boolean", about: "refusals only",
 		set: func(q *query, v string) (err error) { q.denied, err = parseBool(v); return err }}
 	paramForce = param{name: "force", kind: "boolean", about: "also where something refers to it",
@@ -114,7 +114,7 @@ func parseSince(v string) (time.Duration, error) {
 	return d, nil
 }
 
-func parseTail(v string) (int, error) {
+func parseCount(v string) (int, error) {
 	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil || n < 0 {
 		return 0, errors.New("use a whole number from 0")

@@ -338,14 +338,17 @@ type result struct {
 	body     []byte // of at most inlineAnswer
 	bodyFile string
 	reason   *workload.ItemReason
+	customID string // of what was asked; see record.asked
 }
 
 // send has a worker work on a batch. Where there is no place now for what it answered it is
 // asked for that again.
 func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
+	at, customID, body := w.b.rec.asked(it)
 	for {
-		r, err := w.try(ctx, run, it)
+		r, err := w.try(ctx, run, it, at, body)
 		if err == nil {
+			r.customID = customID
 			return r
 		}
 		w.j.s.log.Warn("an answer cannot be kept now; it waits", "api", w.j.rec.API, "job", w.j.rec.ID, "batch", it.index, "error", err)
@@ -356,8 +359,7 @@ func (w *crew) send(ctx context.Context, run engine.Running, it item) result {
 }
 
 // try is send, once: an error says that there is no place for the answer now.
-func (w *crew) try(ctx context.Context, run engine.Running, it item) (result, error) {
-	at, _, body := w.b.rec.asked(it)
+func (w *crew) try(ctx context.Context, run engine.Running, it item, at string, body []byte) (result, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker"+at, bytes.NewReader(body))
 	if err != nil {
 		return result{kind: notSent}, nil
@@ -463,7 +465,6 @@ func (w *crew) settle(ctx context.Context, run engine.Running, it item, r result
 	t := it.tries
 	attempts := 1
 	answer := &answer{run: run, id: it.id()}
-	_, customID, _ := w.b.rec.asked(it)
 	if q := w.b.rec.DeadLetter; q != nil {
 		attempts = int(q.MaxReceiveCount)
 	}
@@ -483,14 +484,14 @@ func (w *crew) settle(ctx context.Context, run engine.Running, it item, r result
 			return false
 		}
 	default:
-		line := workload.JobLine{CustomID: customID, Status: r.status, BodyFile: r.bodyFile}
+		line := workload.JobLine{CustomID: r.customID, Status: r.status, BodyFile: r.bodyFile}
 		if len(r.body) > 0 {
 			line.Body = asJSON(r.body)
 		}
 		w.b.done(it, true, line, answer)
 		return true
 	}
-	line := workload.JobLine{CustomID: customID, Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
+	line := workload.JobLine{CustomID: r.customID, Attempts: t.Errors + t.Losses, HTTPStatus: r.status, Reason: r.reason}
 	if len(r.body) > 0 {
 		line.Body = asJSON(r.body)
 	}

@@ -116,6 +116,10 @@ type history struct {
 	samples      int
 }
 
+func newHistory() *history {
+	return &history{fine: newRing(workload.SeriesStep, fineChunks), coarse: newRing(workload.SeriesCoarseStep, coarseChunks)}
+}
+
 // recordings is what APIs did, in memory: after a restart it begins anew.
 type recordings struct {
 	mu   sync.Mutex
@@ -156,7 +160,7 @@ func (o *Operator) sample(now time.Time) {
 			if len(o.recorded.apis) >= workload.MaxSeriesAPIs {
 				continue
 			}
-			h = &history{fine: newRing(workload.SeriesStep, fineChunks), coarse: newRing(workload.SeriesCoarseStep, coarseChunks)}
+			h = newHistory()
 			o.recorded.apis[name] = h
 		}
 		there[name] = true
@@ -245,7 +249,7 @@ func (o *Operator) Series(ctx context.Context, q workload.SeriesQuery) (workload
 	defer o.recorded.mu.Unlock()
 	h := o.recorded.apis[q.Name]
 	if h == nil {
-		h = &history{fine: newRing(workload.SeriesStep, fineChunks), coarse: newRing(workload.SeriesCoarseStep, coarseChunks)}
+		h = newHistory()
 	}
 	from := &h.fine
 	if coarse {

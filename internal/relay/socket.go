@@ -82,6 +82,11 @@ func (s *socket) Read(p []byte) (int, error) {
 	s.in.p = p
 	err := s.raw.Read(s.in.try)
 	s.in.p = nil
+	return s.got(err)
+}
+
+// got is what a read came to that has waited.
+func (s *socket) got(err error) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
@@ -96,21 +101,15 @@ func (s *socket) Read(p []byte) (int, error) {
 // readFor reads into r, which is empty, and has no buffer while there is nothing to read.
 func (s *socket) readFor(r *reader) error {
 	s.lent = r
-	err := s.raw.Read(s.lend)
+	n, err := s.got(s.raw.Read(s.lend))
 	s.lent = nil
 	if r.buf == nil {
 		r.buf = pooled(smallBuffer)
 	}
-	switch {
-	case err != nil:
-		return err
-	case s.in.errno != 0:
-		return s.failed("read", s.in.errno)
-	case s.in.n == 0:
-		return io.EOF
+	if err == nil {
+		r.r, r.w = 0, n
 	}
-	r.r, r.w = 0, s.in.n
-	return nil
+	return err
 }
 
 func (s *socket) Write(p []byte) (written int, err error) {

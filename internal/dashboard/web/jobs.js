@@ -1,8 +1,7 @@
 // The jobs of a BatchAPI or TaskAPI, and one of them.
 import { el, put, ago, count, whole, moment, span, seconds } from "./lib.js";
 import { get, send, at, gather } from "./call.js";
-import { chip, table, button, facts, card } from "./ui.js";
-import { every, attempts } from "./queue.js";
+import { chip, table, button, facts, card, every, attempts } from "./ui.js";
 
 const inProgress = (s) => ["enqueuing", "running", "pending", "queued"].includes(s);
 

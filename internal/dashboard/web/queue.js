@@ -1,26 +1,13 @@
 // The queue of an AsyncAPI, and one item of it.
 import { el, put, ago, count, whole, moment, span } from "./lib.js";
-import { get, send, at, pause } from "./call.js";
-import { chip, table, button, facts, card, problem, field } from "./ui.js";
+import { get, send, at } from "./call.js";
+import { chip, table, button, facts, card, field, every, attempts } from "./ui.js";
 
 const LIMIT = 1000;
 const waiting = ["delayed", "queued", "retrying"], running = ["running", "cancelling"], again = ["failed", "cancelled", "expired"];
 
 export default function queue(root, [name, id], ctx) {
   return id ? item(root, name, id, ctx) : items(root, name, ctx);
-}
-
-// every calls fn now and then, while the page is seen.
-async function every(ms, signal, root, fn) {
-  while (!signal.aborted) {
-    try {
-      if (!document.hidden) await fn();
-    } catch (e) {
-      if (signal.aborted) return;
-      put(root, problem(e));
-    }
-    await pause(ms, signal);
-  }
 }
 
 async function items(root, name, { signal, params }) {
@@ -91,11 +78,3 @@ async function item(root, name, id, { signal }) {
   };
   every(1500, signal, why, look);
 }
-
-// attempts is what was tried, as a timeline.
-export function attempts(all) {
-  if (!all?.length) return el("p", { class: "quiet" }, "It was not tried yet.");
-  return el("ol", { class: "timeline" }, all.map((t) => el("li", {}, chip(t.outcome || "running"), el("strong", {}, `attempt ${t.n}`), el("span", {}, ago(t.started_at), t.duration ? ` for ${t.duration}` : "", t.http_status ? `, status ${t.http_status}` : "", t.exit_code !== undefined ? `, exit code ${t.exit_code}` : "", t.replica ? `, on ${t.replica}` : ""), t.reason ? el("p", {}, t.reason.message) : null)));
-}
-
-export { every };

@@ -1,5 +1,6 @@
 // The pieces that screens share: states, tables, questions, messages.
-import { el, svg, put } from "./lib.js";
+import { el, svg, put, ago } from "./lib.js";
+import { pause } from "./call.js";
 
 // Each state is a word and a shape, so that neither colour nor sight is needed.
 const shapes = {
@@ -120,4 +121,23 @@ export function card(title, ...rest) {
 // tabs links to the parts of a screen.
 export function tabs(base, parts, chosen) {
   return el("nav", { class: "tabs", "aria-label": "Parts" }, el("ul", {}, parts.map(([id, text]) => el("li", {}, el("a", { href: base + (id ? "/" + id : ""), "aria-current": id === chosen ? "page" : null }, text)))));
+}
+
+// every calls fn now and then, while the page is seen.
+export async function every(ms, signal, root, fn) {
+  while (!signal.aborted) {
+    try {
+      if (!document.hidden) await fn();
+    } catch (e) {
+      if (signal.aborted) return;
+      put(root, problem(e));
+    }
+    await pause(ms, signal);
+  }
+}
+
+// attempts is what was tried, as a timeline.
+export function attempts(all) {
+  if (!all?.length) return el("p", { class: "quiet" }, "It was not tried yet.");
+  return el("ol", { class: "timeline" }, all.map((t) => el("li", {}, chip(t.outcome || "running"), el("strong", {}, `attempt ${t.n}`), el("span", {}, ago(t.started_at), t.duration ? ` for ${t.duration}` : "", t.http_status ? `, status ${t.http_status}` : "", t.exit_code !== undefined ? `, exit code ${t.exit_code}` : "", t.replica ? `, on ${t.replica}` : ""), t.reason ? el("p", {}, t.reason.message) : null)));
 }

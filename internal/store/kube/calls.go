@@ -133,7 +133,7 @@ func (s *Store) callsOf(ctx context.Context, of int64) (*core.Secret, callsDay, 
 func (d callsDay) with(more []workload.Calls) ([]byte, error) {
 	rows := map[workload.Calls]*workload.CallCounts{}
 	add := func(c workload.Calls) {
-		of := workload.Calls{Hour: c.Hour.UTC(), API: c.API, Caller: c.Caller}
+		of := rowOf(c)
 		if rows[of] == nil {
 			rows[of] = &workload.CallCounts{}
 		}
@@ -155,12 +155,17 @@ func (d callsDay) with(more []workload.Calls) ([]byte, error) {
 		add(c)
 	}
 	for _, c := range more {
-		if of := (workload.Calls{Hour: c.Hour.UTC(), API: c.API, Caller: c.Caller}); rows[of] == nil {
+		if rows[rowOf(c)] == nil {
 			c.Caller = OtherCallers
 		}
 		add(c)
 	}
 	return d.encode(rows)
+}
+
+// rowOf is whose calls c counts, and when.
+func rowOf(c workload.Calls) workload.Calls {
+	return workload.Calls{Hour: c.Hour.UTC(), API: c.API, Caller: c.Caller}
 }
 
 func (d callsDay) encode(rows map[workload.Calls]*workload.CallCounts) ([]byte, error) {

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync"
 
@@ -27,24 +26,13 @@ func (s *Store) PendingJobs(ctx context.Context, fn func(store.Submission)) erro
 	f := &jobFeed{fn: fn, ended: func() bool { return follow.Err() != nil }}
 	var running sync.WaitGroup
 	for _, kind := range workload.JobKinds() {
-		running.Go(func() { s.reflectJobs(follow, kind, f) })
+		running.Go(func() { s.reflectUntil(follow, workload.Kind(kind), &jobsOf{jobFeed: f, kind: kind}) })
 	}
 	running.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return errClosed()
-}
-
-func (s *Store) reflectJobs(ctx context.Context, kind workload.JobKind, f *jobFeed) {
-	resource := workload.Kind(kind)
-	heard := func(err error) error {
-		if ctx.Err() == nil {
-			s.noise.heard(s, resource, err)
-		}
-		return err
-	}
-	s.reflector(resource, heard, &jobsOf{jobFeed: f, kind: kind}).RunWithContext(quiet(ctx))
 }
 
 // jobFeed tells of jobs that are not resolved, one at a time.
@@ -64,9 +52,9 @@ var _ cache.ReflectorStore = (*jobsOf)(nil)
 
 // Add tells of a job that is new.
 func (f *jobsOf) Add(obj any) error {
-	o, ok := obj.(*object)
-	if !ok {
-		return fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
+	o, err := objectOf(obj, f.kind)
+	if err != nil {
+		return err
 	}
 	status := jobStatusOf(o)
 	resolved := status.ObservedGeneration == o.Generation

@@ -192,13 +192,7 @@ func (s *Store) WatchKeys(ctx context.Context, fn func([]store.Key)) error {
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
 	f := &keyFeed{store: s, news: make(chan struct{}, 1), all: map[string][]store.Key{}}
-	heard := func(err error) error {
-		if follow.Err() == nil {
-			s.noise.heard(s, keyKind, err)
-		}
-		return err
-	}
-	running.Go(func() { s.reflector(keyKind, heard, f).RunWithContext(quiet(follow)) })
+	running.Go(func() { s.reflectUntil(follow, keyKind, f) })
 	for {
 		select {
 		case <-f.news:
@@ -241,9 +235,9 @@ func (f *keyFeed) change(edit func()) {
 
 // Add takes keys that are new, or look so.
 func (f *keyFeed) Add(obj any) error {
-	o, ok := obj.(*object)
-	if !ok {
-		return fmt.Errorf("a %T among the keys", obj)
+	o, err := objectOf(obj, keyKind)
+	if err != nil {
+		return err
 	}
 	keys := f.store.readableKeys(o)
 	f.change(func() { f.all[o.Name] = keys })
@@ -255,9 +249,9 @@ func (f *keyFeed) Update(obj any) error { return f.Add(obj) }
 
 // Delete takes keys that are gone.
 func (f *keyFeed) Delete(obj any) error {
-	o, ok := obj.(*object)
-	if !ok {
-		return fmt.Errorf("a %T among the keys", obj)
+	o, err := objectOf(obj, keyKind)
+	if err != nil {
+		return err
 	}
 	f.change(func() { delete(f.all, o.Name) })
 	return nil
@@ -267,9 +261,9 @@ func (f *keyFeed) Delete(obj any) error {
 func (f *keyFeed) Replace(list []any, _ string) error {
 	all := make(map[string][]store.Key, len(list))
 	for _, obj := range list {
-		o, ok := obj.(*object)
-		if !ok {
-			return fmt.Errorf("a %T among the keys", obj)
+		o, err := objectOf(obj, keyKind)
+		if err != nil {
+			return err
 		}
 		all[o.Name] = f.store.readableKeys(o)
 	}

@@ -137,6 +137,18 @@ func (s *Store) reflector(kind workload.Kind, heard func(error) error, to cache.
 	}, &object{}, to)
 }
 
+// reflectUntil fills to with the resources of a kind, and follows them until ctx ends. What cannot be watched,
+// such as a definition that is not installed, is tried again and said once.
+func (s *Store) reflectUntil(ctx context.Context, kind workload.Kind, to cache.ReflectorStore) {
+	heard := func(err error) error {
+		if ctx.Err() == nil {
+			s.noise.heard(s, kind, err)
+		}
+		return err
+	}
+	s.reflector(kind, heard, to).RunWithContext(quiet(ctx))
+}
+
 // newReflector returns a reflector that tries again more often than the library's
 // own would: who waits for it is a gateway that does not know yet what was
 // deployed, and there are few of them.
@@ -197,10 +209,19 @@ type feed struct {
 
 var _ cache.ReflectorStore = (*feed)(nil)
 
-func (f *feed) entry(obj any) (entry, error) {
+// objectOf is what a reflector of a kind has learned of.
+func objectOf[K ~string](obj any, kind K) (*object, error) {
 	o, ok := obj.(*object)
 	if !ok {
-		return entry{}, fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
+		return nil, fmt.Errorf("a %T among the %s", obj, crd.Plural(kind))
+	}
+	return o, nil
+}
+
+func (f *feed) entry(obj any) (entry, error) {
+	o, err := objectOf(obj, f.kind)
+	if err != nil {
+		return entry{}, err
 	}
 	o.Kind = string(f.kind) // the client takes it out
 	e, err := entryOf(o)
@@ -229,9 +250,9 @@ func (f *feed) Update(obj any) error { return f.Add(obj) }
 
 // Delete takes one that is gone.
 func (f *feed) Delete(obj any) error {
-	o, ok := obj.(*object)
-	if !ok {
-		return fmt.Errorf("a %T among the %s", obj, crd.Plural(f.kind))
+	o, err := objectOf(obj, f.kind)
+	if err != nil {
+		return err
 	}
 	f.store.view.gone(key{name: o.Name, kind: f.kind}, o.UID)
 	return nil
